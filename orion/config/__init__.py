@@ -1,0 +1,10 @@
+"""The configuration of a run: its models, its loading, and which of its keys reach which stage.
+
+``orion config schema`` prints the JSON schema, ``orion config check FILE...`` validates files. Stages never import this
+package: they receive their keys as one JSON string, so that a new key cannot change their source digest.
+"""
+
+from orion.config.models import WILDCARD, Config, load, validate
+from orion.config.stages import local_files, params, stage_config
+
+__all__ = ["WILDCARD", "Config", "load", "local_files", "params", "stage_config", "validate"]

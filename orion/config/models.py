@@ -1,0 +1,328 @@
+"""Pydantic models of config.yaml: every key, its type, its range and its default, each in one place.
+
+Input: a mapping read from YAML (by Snakemake or by ``load``). Output: a validated ``Config``; unknown keys are errors.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from orion.errors import InputError
+
+WILDCARD = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
+RESERVED_DATASETS = {"benchmarks", "cells", "models", "report", "work"}
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+FilterName = Literal[
+    "no_refined_part",
+    "wrong_answer",
+    "truncated",
+    "too_long",
+    "loop",
+    "several_answers",
+    "answer_first",
+    "leak",
+    "copy",
+]
+FallbackPolicy = Literal["teacher", "rewrite", "own_correct", "drop"]
+
+
+class Block(BaseModel):
+    """A configuration block: unknown keys and values of another type are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DemoProblems(Block):
+    kind: Literal["demo"]
+    level: str = Field(description="level of the procedural problem family, see orion/demo/problems.py")
+    n: Count = Field(description="number of problems")
+    seed: int = Field(description="seed of the generator")
+
+
+class FileSource(Block):
+    kind: Literal["jsonl", "parquet"]
+    path: str = Field(description="a .jsonl, .jsonl.zst or .parquet file, relative to the working directory")
+
+
+class HubDataset(Block):
+    kind: Literal["huggingface"]
+    repo: str = Field(description="dataset id on the hub")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move")
+    split: str = "train"
+    name: str | None = Field(None, description="configuration name of the dataset")
+
+
+ProblemSource = Annotated[DemoProblems | FileSource | HubDataset, Field(discriminator="kind")]
+
+
+class Fields(Block):
+    """Which column of the source holds what; a null column is absent."""
+
+    problem_id: str | None = Field("id", description="unique name of a problem; null numbers the rows")
+    problem: str = "problem"
+    answer: str = "answer"
+    solution: str | None = Field(None, description="reference solution, for the arm sft_answer")
+    teacher_trace: str | None = Field(None, description="the teacher's long chain of thought")
+
+
+class Traces(Block):
+    """Teacher traces kept in another file than the problems."""
+
+    source: Annotated[FileSource | HubDataset, Field(discriminator="kind")]
+    join_on: Literal["problem_id", "problem"] = "problem"
+    key: str = Field("problem", description="column of the traces' file that is joined on")
+    teacher_trace: str = Field("response", description="column that holds the trace")
+    keep: dict[str, str | int | bool] = Field(default_factory=dict, description="keep rows whose columns equal these")
+
+
+class ProblemSet(Block):
+    source: ProblemSource
+    fields: Fields = Fields()
+    keep: dict[str, str | int | bool] = Field(default_factory=dict, description="keep rows whose columns equal these")
+    limit: Count | None = Field(None, description="use the first rows only")
+    policy: Literal["strict", "math", "gsm8k", "aime"] = Field("math", description="answer policy of orion.answers")
+    max_rejected: Fraction = Field(0.05, description="stop if a larger part of the rows is unusable")
+
+
+class Dataset(ProblemSet):
+    traces: Traces | None = None
+    decontaminate_ngram: Count | None = Field(
+        13,
+        description="drop problems that share this many consecutive words with a benchmark problem; null: equal texts only",
+    )
+
+
+class DemoStudent(Block):
+    kind: Literal["demo"]
+    seed: int = Field(1, description="seed of the initial weights and of the pre-training data")
+    plain: Count | None = Field(None, description="plain pre-training examples; null: the recipe's number")
+    reflections: Count | None = Field(None, description="reflection examples; null: the recipe's number")
+    drills: Count | None = Field(None, description="comparison drills; null: the recipe's number")
+
+
+class HubModel(Block):
+    kind: Literal["huggingface"]
+    repo: str
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move")
+
+
+class LocalModel(Block):
+    kind: Literal["path"]
+    path: str = Field(description="a checkpoint folder (safetensors, tokenizer), relative to the working directory")
+
+
+class Model(Block):
+    source: Annotated[DemoStudent | HubModel | LocalModel, Field(discriminator="kind")]
+    chat_template: str | None = Field(None, description="a jinja file that replaces or supplies the chat template")
+    enable_thinking: bool | None = Field(None, description="passed to chat templates that have a thinking switch")
+    context_length: Count | None = Field(None, description="tokens; null: what the checkpoint says")
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    trust_remote_code: bool = False
+
+
+class Generation(Block):
+    """Sampling parameters; together with the model and the prompt they name a completion."""
+
+    k: Count = Field(description="completions a prompt")
+    temperature: Annotated[float, Field(ge=0)] = Field(description="0 is greedy decoding")
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    repetition_penalty: Positive = 1.0
+    max_tokens: Count = Field(description="new tokens a completion")
+    seed: int = 0
+    engine: Literal["transformers"] = Field("transformers", description="which engine generates")
+
+
+class Check(Block):
+    timeout_s: Positive = Field(5.0, description="seconds one hard comparison may take")
+
+
+class Expose(Block):
+    max_errors: Count = Field(2, description="wrong samples kept a problem")
+    selection: Literal["first", "distinct"] = Field("distinct", description="distinct: wrong answers that differ first")
+
+
+class Reflect(Generation):
+    errors_per_prompt: Count = Field(
+        1, description="wrong attempts shown in one prompt; further errors open further prompts"
+    )
+
+
+class Select(Block):
+    filters: list[FilterName] = Field(description="filters applied to reflections, in this order")
+    max_per_problem: Count = Field(2, description="training rows a problem, equal for all arms")
+    max_tokens: Count | None = Field(None, description="too_long: completion tokens; null: no limit")
+    copy_ngram: Count = Field(12, description="words of an n-gram that counts as copied from the teacher's trace")
+    copy_fraction: Fraction = Field(0.5, description="copy: largest part of the text that may be copied n-grams")
+    loop_ngram: Count = Field(12, description="loop: words of an n-gram that must not repeat")
+    loop_repeats: Annotated[int, Field(ge=2)] = Field(4, description="loop: occurrences of one n-gram that make a loop")
+    no_wrong_sample: FallbackPolicy = Field(
+        "own_correct", description="what a problem without a wrong sample trains on"
+    )
+    no_survivor: FallbackPolicy = Field("drop", description="what a problem without a surviving reflection trains on")
+
+
+class Pack(Block):
+    max_length: Count = Field(description="tokens of a packed sequence; longer rows are dropped and counted")
+
+
+class Lora(Block):
+    r: Count = 16
+    alpha: Count = 16
+    dropout: Fraction = 0.05
+    target_modules: str | list[str] = "all-linear"
+
+
+class Train(Block):
+    method: Literal["full", "lora"] = "full"
+    lora: Lora = Lora()
+    learning_rate: Positive
+    betas: list[float] = Field([0.9, 0.999], min_length=2, max_length=2)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    epochs: Positive = Field(3.0, description="passes over the packed sequences; ignored where max_steps is set")
+    max_steps: Count | None = Field(None, description="optimiser steps, the same for every arm")
+    batch_sequences: Count = Field(description="packed sequences an optimiser step")
+    warmup_fraction: Fraction = 0.1
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
+    max_grad_norm: Positive = 1.0
+    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="compute dtype; weights stay float32")
+    gradient_checkpointing: bool = False
+
+
+class Arm(Block):
+    trained_on: Literal["nothing", "solution", "teacher_trace", "own_correct", "reflection"]
+    errors: Literal["own", "other_problem"] | None = Field(None, description="whose wrong attempts are exposed")
+    shows: list[Literal["teacher", "errors"]] = Field(
+        default_factory=list, description="what the reflection prompt shows beside the problem"
+    )
+    # deltas to the stage blocks of the same name; validated after merging
+    expose: dict[str, Any] = Field(default_factory=dict)
+    reflect: dict[str, Any] = Field(default_factory=dict)
+    select: dict[str, Any] = Field(default_factory=dict)
+    pack: dict[str, Any] = Field(default_factory=dict)
+    train: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _reflection_needs_errors(self) -> "Arm":
+        if self.trained_on == "reflection" and (self.errors is None or not self.shows):
+            raise ValueError("an arm trained on reflections names its errors (own, other_problem) and what it shows")
+        return self
+
+
+class Runs(Block):
+    """The grid: every combination of these is run."""
+
+    datasets: list[str] = Field(min_length=1)
+    models: list[str] = Field(min_length=1)
+    arms: list[str] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    benchmarks: list[str] = Field(min_length=1)
+
+
+class Comparison(Block):
+    arm: str
+    against: str
+
+
+class Report(Block):
+    title: str = "ORION"
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    bootstrap: Count = Field(2000, description="bootstrap resamples of the problems")
+    examples: Count = Field(24, description="problems shown in the browser of the report")
+
+
+class Config(Block):
+    runs: Runs
+    comparisons: list[Comparison] = Field(description="the comparisons fixed before the run")
+    prompts: Literal["chat", "demo"] = Field("chat", description="prompt set, see orion/prompts.py")
+    datasets: dict[str, Dataset]
+    benchmarks: dict[str, ProblemSet]
+    models: dict[str, Model]
+    arms: dict[str, Arm]
+    sample: Generation
+    check: Check = Check()
+    expose: Expose = Expose()
+    reflect: Reflect
+    select: Select
+    pack: Pack
+    train: Train
+    evaluate: Generation
+    report: Report = Report()
+
+    @model_validator(mode="after")
+    def _names(self) -> "Config":
+        for block in ("datasets", "benchmarks", "models", "arms"):
+            known = getattr(self, block)
+            for name in known:
+                if not re.fullmatch(WILDCARD, name):
+                    raise ValueError(
+                        f"{block}.{name}: names are letters, digits and _.+-, and begin with a letter or digit"
+                    )
+            unknown = sorted(set(getattr(self.runs, block)) - set(known))
+            if unknown:
+                raise ValueError(f"runs.{block} names {', '.join(unknown)}, not defined under {block}")
+        for block in ("datasets", "benchmarks", "models", "arms", "seeds"):
+            names = getattr(self.runs, block)
+            if len(names) != len(set(names)):
+                raise ValueError(f"runs.{block} names something twice")
+        clash = RESERVED_DATASETS & set(self.datasets)
+        if clash:
+            raise ValueError(f"datasets.{clash.pop()}: this name is a folder of results/")
+        missing = {c.arm for c in self.comparisons} | {c.against for c in self.comparisons}
+        if missing - set(self.arms):
+            raise ValueError(f"comparisons name unknown arms: {', '.join(sorted(missing - set(self.arms)))}")
+        return self
+
+    @model_validator(mode="after")
+    def _arm_deltas(self) -> "Config":
+        for name in self.arms:
+            for stage in ("expose", "reflect", "select", "pack", "train"):
+                try:
+                    self.of_arm(stage, name)
+                except ValidationError as error:
+                    raise ValueError(f"arms.{name}.{stage}: {_explain(error)}") from None
+        return self
+
+    def of_arm(self, stage: str, arm: str) -> Block:
+        """A stage's block with the arm's own deltas merged in."""
+        block = getattr(self, stage)
+        return type(block).model_validate(_merge(block.model_dump(), getattr(self.arms[arm], stage)))
+
+
+def _merge(base: dict, delta: dict) -> dict:
+    merged = dict(base)
+    for key, value in delta.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if nested else value
+    return merged
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"]) or "configuration"
+        hint = "unknown key; config/README.md lists the keys" if item["type"] == "extra_forbidden" else item["msg"]
+        lines.append(f"{place}: {hint}")
+    return "; ".join(lines)
+
+
+def validate(raw: dict, origin: str = "the configuration") -> Config:
+    """A validated configuration; raises InputError naming each bad key and what it should be."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{origin} is not valid: {_explain(error)}") from None
+
+
+def load(*paths: str | Path) -> Config:
+    """Read and validate YAML files, later ones merged over earlier ones as ``snakemake --configfile`` does."""
+    import yaml
+
+    raw: dict = {}
+    for path in paths:
+        raw = _merge(raw, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
+    return validate(raw, " + ".join(str(p) for p in paths))

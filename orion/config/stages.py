@@ -1,0 +1,160 @@
+"""Which configuration keys reach which stage: the one JSON string that Snakemake tracks for each job.
+
+Input: a validated ``Config`` and a rule's wildcards. Output: the keys that can change that job's output, and nothing
+that only changes its speed (batch sizes, threads and devices are resources of the rules).
+"""
+
+from orion.config.models import Block, Config, FileSource, Generation, ProblemSet, Reflect, Select
+from orion.provenance import canonical_json
+
+
+def stage_config(config: Config, stage: str, **wildcards: str) -> dict:
+    """The keys that can change one job's output; nothing that only changes speed.
+
+    ``stage`` names the rule, ``wildcards`` are the rule's (dataset, model, arm, seed, benchmark).
+    """
+    build = STAGES[stage]
+    return build(config, **wildcards)
+
+
+def params(config: Config, stage: str, **wildcards: str) -> str:
+    """``stage_config`` as the one canonical JSON string that Snakemake tracks."""
+    return canonical_json(stage_config(config, stage, **wildcards))
+
+
+def _dump(block: Block) -> dict:
+    return block.model_dump(mode="json")
+
+
+def _generation(config: Config, block: Generation, model: str, template: str) -> dict:
+    settings = _dump(block)
+    extra = {key: settings.pop(key) for key in ("errors_per_prompt",) if key in settings}
+    source = config.models[model]
+    return {
+        "prompts": config.prompts,
+        "template": template,
+        "generation": settings,
+        "model": {"dtype": source.dtype, "enable_thinking": source.enable_thinking, "trust": source.trust_remote_code},
+        **extra,
+    }
+
+
+def _dataset(config: Config, dataset: str) -> dict:
+    return _without_policy(config.datasets[dataset])
+
+
+def _benchmark(config: Config, benchmark: str) -> dict:
+    return _without_policy(config.benchmarks[benchmark])
+
+
+def _without_policy(block: ProblemSet) -> dict:
+    return {key: value for key, value in _dump(block).items() if key != "policy"}
+
+
+def _lint(config: Config, dataset: str | None = None, benchmark: str | None = None) -> dict:
+    block = config.datasets[dataset] if dataset else config.benchmarks[str(benchmark)]
+    return {"policy": block.policy, "max_rejected": block.max_rejected}
+
+
+def _student(config: Config, model: str) -> dict:
+    return {key: value for key, value in _dump(config.models[model].source).items() if key != "kind"}
+
+
+def _model(config: Config, model: str) -> dict:
+    return _dump(config.models[model])
+
+
+def _sample(config: Config, dataset: str, model: str) -> dict:
+    return _generation(config, config.sample, model, "solve")
+
+
+def _check(config: Config, dataset: str, model: str) -> dict:
+    return {"policy": config.datasets[dataset].policy, **_dump(config.check)}
+
+
+def _check_traces(config: Config, dataset: str) -> dict:
+    return {"policy": config.datasets[dataset].policy, "part": "teacher_trace", **_dump(config.check)}
+
+
+def _expose(config: Config, dataset: str, model: str, arm: str) -> dict:
+    return {"origin": config.arms[arm].errors, **_dump(config.of_arm("expose", arm))}
+
+
+def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict:
+    block = config.of_arm("reflect", arm)
+    select = config.of_arm("select", arm)
+    assert isinstance(block, Reflect) and isinstance(select, Select)
+    rewrite = (
+        "all" if select.no_survivor == "rewrite" else "no_errors" if select.no_wrong_sample == "rewrite" else "none"
+    )
+    shows = {"shows": config.arms[arm].shows, "rewrite": rewrite}
+    return {**_generation(config, block, model, "reflect"), **shows}
+
+
+def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> dict:
+    return {**_check(config, dataset, model), "part": "refined", "prompts": config.prompts}
+
+
+def _select(config: Config, dataset: str, model: str, arm: str) -> dict:
+    spec = config.arms[arm]
+    return {
+        "prompts": config.prompts,
+        "trained_on": spec.trained_on,
+        "seed": config.sample.seed,
+        **_dump(config.of_arm("select", arm)),
+    }
+
+
+def _pack(config: Config, dataset: str, model: str, arm: str) -> dict:
+    return {**_dump(config.of_arm("pack", arm)), "enable_thinking": config.models[model].enable_thinking}
+
+
+def _train(config: Config, dataset: str, model: str, arm: str, seed: str) -> dict:
+    trust = config.models[model].trust_remote_code
+    return {**_dump(config.of_arm("train", arm)), "seed": int(seed), "trust": trust}
+
+
+def _evaluate_sample(config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str) -> dict:
+    block = config.evaluate.model_copy(update={"seed": config.evaluate.seed + int(seed)})
+    return _generation(config, block, model, "solve")
+
+
+def _evaluate_check(config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str) -> dict:
+    return {"policy": config.benchmarks[benchmark].policy, **_dump(config.check)}
+
+
+def _evaluate(config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str) -> dict:
+    report = config.report
+    return {"benchmark": benchmark, "confidence": report.confidence, "bootstrap": report.bootstrap}
+
+
+def _report(config: Config) -> dict:
+    return _dump(config)
+
+
+STAGES = {
+    "dataset": _dataset,
+    "benchmark": _benchmark,
+    "lint": _lint,
+    "student": _student,
+    "model": _model,
+    "sample": _sample,
+    "check": _check,
+    "check_traces": _check_traces,
+    "expose": _expose,
+    "reflect": _reflect,
+    "check_reflections": _check_reflections,
+    "select": _select,
+    "pack": _pack,
+    "train": _train,
+    "evaluate_sample": _evaluate_sample,
+    "evaluate_check": _evaluate_check,
+    "evaluate": _evaluate,
+    "report": _report,
+}
+
+
+def local_files(block: ProblemSet) -> list[str]:
+    """Paths of the local files a dataset or benchmark is read from: they are inputs of its rule."""
+    sources = [block.source, getattr(getattr(block, "traces", None), "source", None)]
+    return [source.path for source in sources if isinstance(source, FileSource)]

@@ -1,0 +1,224 @@
+"""The tables on disk: their columns, and the only functions that read and write them.
+
+A writer asserts columns, unique and sorted keys, ranges and the row count, and publishes the file by rename, so that a
+reader never meets half a table. Provenance travels in the parquet file's own metadata under the key ``orion``.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from orion.errors import InputError
+
+PROVENANCE_KEY = "orion"
+
+VERDICTS = ("correct", "incorrect", "unparseable", "no_answer", "timeout")
+FINISH_REASONS = ("stop", "length", "prompt_too_long", "error")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's columns in order; ``None`` as a type accepts any struct. ``nullable`` columns may hold nulls."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: dict[str, Any]
+    nullable: frozenset[str] = frozenset()
+    allowed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_COMPLETIONS = {
+    "problem_id": pl.String,
+    "sample_id": pl.Int64,
+    "prompt_id": pl.String,
+    "response": pl.String,
+    "finish_reason": pl.String,
+    "prompt_tokens": pl.Int64,
+    "completion_tokens": pl.Int64,
+    "cell": pl.String,
+}
+
+PROBLEMS = Table(
+    "problems",
+    ("problem_id",),
+    {
+        "problem_id": pl.String,
+        "problem": pl.String,
+        "answer": pl.String,
+        "solution": pl.String,
+        "teacher_trace": pl.String,
+        "meta": None,
+    },
+    nullable=frozenset({"solution", "teacher_trace"}),
+)
+REJECTED = Table(
+    "rejected",
+    ("row",),
+    {"row": pl.Int64, "problem_id": pl.String, "reason": pl.String, "detail": pl.String},
+    nullable=frozenset({"problem_id"}),
+)
+SAMPLES = Table("samples", ("problem_id", "sample_id"), _COMPLETIONS, allowed={"finish_reason": FINISH_REASONS})
+REFLECTIONS = Table("reflections", ("problem_id", "sample_id"), _COMPLETIONS, allowed={"finish_reason": FINISH_REASONS})
+VERDICT_ROWS = Table(
+    "verdicts",
+    ("problem_id", "sample_id"),
+    {
+        "problem_id": pl.String,
+        "sample_id": pl.Int64,
+        "verdict": pl.String,
+        "extracted": pl.String,
+        "reason": pl.String,
+        "method": pl.String,
+    },
+    nullable=frozenset({"extracted"}),
+    allowed={"verdict": VERDICTS},
+)
+ERRORS = Table(
+    "errors",
+    ("problem_id", "rank"),
+    {
+        "problem_id": pl.String,
+        "rank": pl.Int64,
+        "sample_id": pl.Int64,
+        "response": pl.String,
+        "extracted": pl.String,
+        "origin": pl.String,
+        "source_problem_id": pl.String,
+        "own_sample_id": pl.Int64,
+    },
+    nullable=frozenset({"extracted"}),
+    allowed={"origin": ("own", "other_problem")},
+)
+TRAIN = Table(
+    "train",
+    ("problem_id", "row"),
+    {
+        "problem_id": pl.String,
+        "row": pl.Int64,
+        "prompt": pl.String,
+        "completion": pl.String,
+        "target_kind": pl.String,
+        "sample_id": pl.Int64,
+        "error_sample_ids": pl.List(pl.Int64),
+        "filters_passed": pl.List(pl.String),
+    },
+    nullable=frozenset({"sample_id"}),
+    allowed={"target_kind": ("solution", "teacher_trace", "own_correct", "reflection")},
+)
+PACKED = Table(
+    "packed",
+    ("row",),
+    {
+        "row": pl.Int64,
+        "input_ids": pl.List(pl.Int32),
+        "labels": pl.List(pl.Int32),
+        "position_ids": pl.List(pl.Int32),
+        "seq_lengths": pl.List(pl.Int32),
+    },
+)
+
+
+def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.DataFrame:
+    """The frame with the table's columns in order, sorted by key; raises AssertionError where it breaks the contract."""
+    missing = set(table.columns) - set(frame.columns)
+    assert not missing, f"{table.name}: columns missing: {sorted(missing)}"
+    frame = frame.select(list(table.columns)).sort(table.key)
+    for column, dtype in table.columns.items():
+        found = frame.schema[column]
+        fits = isinstance(found, pl.Struct) if dtype is None else found == dtype
+        assert fits, f"{table.name}.{column}: {found} instead of {dtype or 'a struct'}"
+        nulls = frame[column].null_count()
+        assert nulls == 0 or column in table.nullable, f"{table.name}.{column}: {nulls} nulls"
+        if column in table.allowed:
+            strange = set(frame[column].unique()) - set(table.allowed[column])
+            assert not strange, f"{table.name}.{column}: values {sorted(strange)}"
+    for column in ("sample_id", "rank", "row", "prompt_tokens", "completion_tokens"):
+        low = frame[column].min() if column in table.columns and frame.height else None
+        assert low is None or low >= 0, f"{table.name}.{column}: negative"  # type: ignore[operator]
+    assert frame.select(pl.struct(table.key).is_duplicated().any()).item() is not True, f"{table.name}: duplicate keys"
+    assert rows is None or frame.height == rows, f"{table.name}: {frame.height} rows, its parent asks for {rows}"
+    return frame
+
+
+def empty(table: Table) -> pl.DataFrame:
+    """A table without rows (not for tables with a free struct column)."""
+    return pl.DataFrame(schema=table.columns)
+
+
+def from_rows(rows: Iterable[dict], table: Table) -> pl.DataFrame:
+    """Rows as dictionaries to a frame with the table's types."""
+    return pl.DataFrame(list(rows), schema={k: v for k, v in table.columns.items() if v is not None}, orient="row")
+
+
+def write(frame: pl.DataFrame, path: str | Path, table: Table, provenance: dict, *, rows: int | None = None) -> None:
+    """Assert the contract and publish the table as parquet by rename; same frame and provenance give the same bytes."""
+    frame = check(frame, table, rows=rows)
+    metadata = {PROVENANCE_KEY: json.dumps(provenance, sort_keys=True), "orion.table": table.name}
+    with published(path) as partial:
+        frame.write_parquet(partial, metadata=metadata, compression="zstd", statistics=False)
+
+
+def read(path: str | Path, table: Table, columns: list[str] | None = None) -> pl.DataFrame:
+    """A table from disk; raises InputError if the file is another table or damaged."""
+    try:
+        metadata = pl.read_parquet_metadata(path)
+        frame = pl.read_parquet(path, columns=columns)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{path}: not a readable parquet file ({error}); delete it and run again") from None
+    if metadata.get("orion.table") != table.name:
+        raise InputError(f"{path}: holds {metadata.get('orion.table', 'no table of this project')}, not {table.name}")
+    return frame
+
+
+def with_correct_traces(problems: pl.DataFrame, trace_verdicts: pl.DataFrame) -> pl.DataFrame:
+    """The problems with ``teacher_trace`` set to null where the trace's own answer did not check correct."""
+    right = trace_verdicts.filter(pl.col("verdict") == "correct")["problem_id"]
+    keep = pl.col("problem_id").is_in(right.implode())
+    return problems.with_columns(teacher_trace=pl.when(keep).then("teacher_trace"))
+
+
+def read_provenance(path: str | Path) -> dict:
+    """The provenance recorded in an artifact: a parquet file's metadata or a JSON document's ``provenance``."""
+    if str(path).endswith(".json"):
+        return read_json(path)["provenance"]
+    return json.loads(pl.read_parquet_metadata(path)[PROVENANCE_KEY])
+
+
+def write_json(document: dict, path: str | Path, provenance: dict) -> None:
+    """Publish a JSON document with sorted keys and its provenance by rename."""
+    text = json.dumps({**document, "provenance": provenance}, sort_keys=True, indent=1, ensure_ascii=False)
+    with published(path) as partial:
+        Path(partial).write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> dict:
+    """A JSON document from disk; raises InputError if it is damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable JSON document ({error}); delete it and run again") from None
+
+
+class published:
+    """Context manager: yields a hidden sibling path and renames it to ``path`` when the block ends without an error."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.partial
+
+    def __exit__(self, kind, value, traceback) -> None:
+        if kind is None:
+            with open(self.partial, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(self.partial, self.path)
+        else:
+            self.partial.unlink(missing_ok=True)

@@ -1,0 +1,204 @@
+"""Fine-tune a checkpoint on packed sequences: packed + model → a checkpoint folder, model.json, train_log.jsonl.
+
+``transformers.Trainer`` with the loss and the attention of ``orion_kernels``: loss on completion tokens only, no attention
+across documents, no [tokens, vocabulary] logits. Full fine-tuning, or LoRA through peft (merged before saving). A killed
+run resumes from the last checkpoint in the work folder, which is outside the outputs and named by the run's content.
+Run: ``python -m orion.train --config JSON --name NAME --packed P --model M --work DIR --output-dir O --output-model J
+--log L [--micro-batch N]``.
+"""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import polars as pl
+import torch
+from orion_kernels import Packing
+from orion_kernels.transformers_integration import causal_lm_loss, register_attention
+from torch import Tensor
+from transformers import Trainer, TrainingArguments
+
+from orion import checkpoints, provenance, stage, tables
+from orion.errors import InputError
+
+SAVE_EVERY_STEPS = 100
+LOGGED = ("step", "loss", "learning_rate", "grad_norm", "tokens", "trained_tokens", "accuracy", "entropy")
+
+
+class PackedRows(torch.utils.data.Dataset):
+    """The packed table as dictionaries of lists, one a sequence."""
+
+    def __init__(self, packed: pl.DataFrame):
+        self.rows = packed.select("input_ids", "labels", "position_ids", "seq_lengths").rows(named=True)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        return self.rows[index]
+
+
+def flatten(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+    """Sequences of a micro-batch laid end to end in one row: (1, tokens) int64 each; seq_lengths (documents,)."""
+    joined = {key: torch.tensor([value for row in rows for value in row[key]]) for key in rows[0]}
+    lengths = joined.pop("seq_lengths")
+    return {**{key: value[None] for key, value in joined.items()}, "seq_lengths": lengths}
+
+
+class PackedTrainer(Trainer):
+    """Trainer whose loss is the fused linear cross-entropy over packed documents."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # the loss is already divided by the target tokens of the whole optimiser step
+        self.model_accepts_loss_kwargs = True
+        self._sums = {"accuracy": 0.0, "entropy": 0.0, "trained_tokens": 0.0}
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        packing = Packing.from_seq_lengths(inputs["seq_lengths"])
+        loss, metrics = causal_lm_loss(
+            model, inputs["input_ids"], inputs["position_ids"], inputs["labels"], packing, normalizer=num_items_in_batch
+        )
+        trained = packing.shifted_labels(inputs["labels"]) != -100
+        self._sums["trained_tokens"] += int(trained.sum())
+        self._sums["accuracy"] += float(metrics.accuracy[trained].sum())
+        self._sums["entropy"] += float(metrics.entropy[trained].sum())
+        return (loss, None) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and self._sums["trained_tokens"]:
+            count = self._sums["trained_tokens"]
+            before = next((e["trained_tokens"] for e in reversed(self.state.log_history) if "trained_tokens" in e), 0)
+            logs = {
+                **logs,
+                "accuracy": self._sums["accuracy"] / count,
+                "entropy": self._sums["entropy"] / count,
+                "trained_tokens": before + int(count),
+                "tokens": int(self.state.num_input_tokens_seen),
+            }
+            self._sums = dict.fromkeys(self._sums, 0.0)
+        super().log(logs, start_time)
+
+
+def training_arguments(config: dict, work: str, micro_batch: int, sequences: int) -> TrainingArguments:
+    """The stage's keys as TrainingArguments; raises InputError where the micro-batch does not divide the batch."""
+    batch = config["batch_sequences"]
+    micro_batch = min(micro_batch, batch)
+    if batch % micro_batch:
+        raise InputError(
+            f"micro_batch = {micro_batch} does not divide train.batch_sequences = {batch}; choose a divisor"
+        )
+    steps_an_epoch = -(-sequences // batch)
+    steps = config.get("max_steps") or max(1, round(config["epochs"] * steps_an_epoch))
+    return TrainingArguments(
+        output_dir=work,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=batch // micro_batch,
+        max_steps=steps,
+        learning_rate=config["learning_rate"],
+        adam_beta1=config["betas"][0],
+        adam_beta2=config["betas"][1],
+        weight_decay=config["weight_decay"],
+        warmup_steps=round(config["warmup_fraction"] * steps),
+        lr_scheduler_type=config["schedule"],
+        max_grad_norm=config["max_grad_norm"],
+        bf16=config["dtype"] == "bfloat16",
+        gradient_checkpointing=config["gradient_checkpointing"],
+        seed=config["seed"],
+        data_seed=config["seed"],
+        logging_steps=1,
+        logging_strategy="steps",
+        save_steps=SAVE_EVERY_STEPS,
+        save_total_limit=1,
+        include_num_input_tokens_seen="all",
+        remove_unused_columns=False,
+        report_to=[],
+        use_cpu=not torch.cuda.is_available(),
+        disable_tqdm=not sys.stderr.isatty(),
+    )
+
+
+def prepare(model_document: dict, config: dict):
+    """The model to train: float32 weights, packed attention, LoRA adapters where asked for."""
+    model = checkpoints.load_model(model_document).float()
+    model.set_attn_implementation(register_attention())
+    model.config.use_cache = False
+    if config["method"] == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        lora = config["lora"]
+        torch.manual_seed(config["seed"])
+        settings = LoraConfig(
+            r=lora["r"],
+            lora_alpha=lora["alpha"],
+            lora_dropout=lora["dropout"],
+            target_modules=lora["target_modules"],
+            task_type="CAUSAL_LM",
+        )
+        model = get_peft_model(model, settings)
+        model.enable_input_require_grads()
+    return model
+
+
+def publish(trainer: Trainer, tokenizer, model_document: dict, output_dir: Path) -> None:
+    """Write the trained checkpoint beside ``output_dir`` and rename it into place."""
+    model = trainer.model.merge_and_unload() if hasattr(trainer.model, "merge_and_unload") else trainer.model
+    model.to(getattr(torch, model_document["dtype"]))
+    model.config.use_cache = True
+    model.set_attn_implementation("sdpa")
+    partial = output_dir.with_name(f".{output_dir.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    shutil.rmtree(output_dir, ignore_errors=True)
+    os.replace(partial, output_dir)
+
+
+def write_log(history: list[dict], path: str) -> None:
+    """One JSON object a logged step, without durations: same run, same bytes."""
+    steps = [entry for entry in history if "loss" in entry]
+    with tables.published(path) as partial:
+        lines = [json.dumps({key: entry[key] for key in LOGGED if key in entry}) for entry in steps]
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> None:
+    made = stage.parser(__doc__, "name", "packed", "model", "work", "output-dir", "output-model", "log")
+    made.add_argument(
+        "--micro-batch", type=int, default=1, help="sequences in memory at once; rounding differs, no more"
+    )
+    args = made.parse_args(argv)
+    config = args.config
+    packed = tables.read(args.packed, tables.PACKED)
+    document = tables.read_json(args.model)
+    record = provenance.record("orion.train", config, {"packed": args.packed, "model": args.model})
+    work = Path(args.work) / f"train-{provenance.digest_text(provenance.canonical_json(record))[:16]}"
+    model = prepare(document, config)
+    trainer = PackedTrainer(
+        model=model,
+        args=training_arguments(config, str(work), args.micro_batch, packed.height),
+        train_dataset=PackedRows(packed),
+        data_collator=flatten,
+    )
+    resumed = any(work.glob("checkpoint-*"))
+    if resumed:
+        stage.log(f"resuming from {sorted(work.glob('checkpoint-*'))[-1]}")
+    trainer.train(resume_from_checkpoint=resumed or None)
+    tokenizer = checkpoints.load_tokenizer(document)
+    publish(trainer, tokenizer, document, Path(args.output_dir))
+    write_log(trainer.state.log_history, args.log)
+    described = checkpoints.describe(
+        args.output_dir,
+        name=args.name,
+        dtype=document["dtype"],
+        trust_remote_code=document["trust_remote_code"],
+        context_length=document["context_length"],
+    )
+    tables.write_json(described, args.output_model, record)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    stage.run(main)

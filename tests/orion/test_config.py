@@ -1,0 +1,135 @@
+import copy
+import json
+
+import pytest
+import yaml
+
+from orion import config
+from orion.errors import InputError
+
+KEYS = {"dataset": "chains", "model": "tiny", "arm": "orion", "seed": "1", "benchmark": "chains-test"}
+WILDCARDS = {
+    "dataset": ["dataset"],
+    "benchmark": ["benchmark"],
+    "student": ["model"],
+    "model": ["model"],
+    "sample": ["dataset", "model"],
+    "check": ["dataset", "model"],
+    "check_traces": ["dataset"],
+    "lint": ["dataset"],
+    **dict.fromkeys(("expose", "reflect", "check_reflections", "select", "pack"), ["dataset", "model", "arm"]),
+    "train": ["dataset", "model", "arm", "seed"],
+    **dict.fromkeys(("evaluate_sample", "evaluate_check", "evaluate"), list(KEYS)),
+    "report": [],
+}
+
+
+@pytest.fixture
+def raw(root):
+    return yaml.safe_load((root / "config/config.yaml").read_text())
+
+
+def changed(raw, path, value):
+    """The stages whose tracked string changes when one key of the configuration does."""
+    other = copy.deepcopy(raw)
+    block = other
+    for key in path[:-1]:
+        block = block.setdefault(key, {})
+    block[path[-1]] = value
+    before, after = config.validate(raw), config.validate(other)
+    wanted = {stage: {name: KEYS[name] for name in names} for stage, names in WILDCARDS.items()}
+    return {s for s, w in wanted.items() if config.params(before, s, **w) != config.params(after, s, **w)} - {"report"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "stages"),
+    [
+        (["sample", "temperature"], 0.5, {"sample"}),
+        (["sample", "k"], 16, {"sample"}),
+        (["check", "timeout_s"], 9.0, {"check", "check_traces", "check_reflections", "evaluate_check"}),
+        (["datasets", "chains", "policy"], "gsm8k", {"lint", "check", "check_traces", "check_reflections"}),
+        (["expose", "max_errors"], 3, {"expose"}),
+        (["arms", "orion", "reflect"], {"temperature": 0.1}, {"reflect"}),
+        (["arms", "orion_placebo", "reflect"], {"temperature": 0.1}, set()),
+        (["select", "no_wrong_sample"], "rewrite", {"select", "reflect"}),
+        (["pack", "max_length"], 256, {"pack"}),
+        (["train", "learning_rate"], 1.0e-3, {"train"}),
+        (["arms", "orion", "train"], {"max_steps": 81}, {"train"}),
+        (["evaluate", "k"], 8, {"evaluate_sample"}),
+        (["report", "title"], "Other", set()),
+        (["models", "tiny", "source", "seed"], 2, {"student", "model"}),
+    ],
+)
+def test_a_key_reaches_exactly_its_stages(raw, path, value, stages):
+    assert changed(raw, path, value) == stages
+
+
+def test_swapping_two_equal_typed_values_is_seen(raw):
+    # a set of values without names would not see this (Snakemake compares params so)
+    other = copy.deepcopy(raw)
+    other["reflect"]["k"], other["reflect"]["errors_per_prompt"] = 2, 1
+    swapped = copy.deepcopy(raw)
+    swapped["reflect"]["k"], swapped["reflect"]["errors_per_prompt"] = 1, 2
+    names = {name: KEYS[name] for name in WILDCARDS["reflect"]}
+    assert config.params(config.validate(other), "reflect", **names) != config.params(
+        config.validate(swapped), "reflect", **names
+    )
+
+
+def test_the_seed_reaches_training_and_evaluation(raw):
+    loaded = config.validate(raw)
+    for stage in ("train", "evaluate_sample"):
+        names = {name: KEYS[name] for name in WILDCARDS[stage]}
+        assert config.params(loaded, stage, **names) != config.params(loaded, stage, **{**names, "seed": "2"})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["sample", "temprature"], 1, r"sample\.temprature: unknown key"),
+        (["sample", "k"], "4", r"sample\.k: .*integer"),
+        (["sample", "k"], 0, r"sample\.k: .*greater than or equal to 1"),
+        (["runs", "arms"], ["orion", "orin"], r"runs\.arms names orin, not defined under arms"),
+        (["runs", "seeds"], [1, 1], r"runs\.seeds names something twice"),
+        (["arms", "a/b"], {"trained_on": "solution"}, r"arms\.a/b: names are letters"),
+        (["arms", "orion", "train"], {"lr": 1.0}, r"arms\.orion\.train: lr: unknown key"),
+        (["arms", "orion", "errors"], None, r"names its errors"),
+        (
+            ["datasets", "models"],
+            {"source": {"kind": "jsonl", "path": "x"}},
+            r"datasets\.models: this name is a folder",
+        ),
+        (["comparisons"], [{"arm": "orion", "against": "nobody"}], r"comparisons name unknown arms: nobody"),
+        (["models", "tiny", "source"], {"kind": "huggingface", "repo": "a/b", "revision": "main"}, r"revision"),
+    ],
+)
+def test_bad_configuration_names_the_key(raw, path, value, message):
+    block = raw
+    for key in path[:-1]:
+        block = block[key]
+    block[path[-1]] = value
+    with pytest.raises(InputError, match=message):
+        config.validate(raw)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
+def test_the_shipped_files_are_valid(root, name):
+    # later files are merged over the embedded default, as snakemake does
+    files = [root / "config/config.yaml"] + ([root / "config" / name] if name != "config.yaml" else [])
+    config.load(*files)
+
+
+def test_the_schema_on_disk_is_the_models(root):
+    on_disk = json.loads((root / "workflow/schemas/config.schema.json").read_text())
+    assert on_disk == config.Config.model_json_schema(), (
+        "run: orion config schema > workflow/schemas/config.schema.json"
+    )
+
+
+def test_every_key_is_explained(root):
+    text = (root / "config/README.md").read_text()
+    schema = config.Config.model_json_schema()
+    names = set(schema["properties"])
+    for definition in schema["$defs"].values():
+        names |= set(definition.get("properties", ()))
+    assert not [name for name in sorted(names) if f"`{name}`" not in text]

@@ -1,0 +1,88 @@
+"""Problems and benchmarks from their sources, kept apart from each other, and the lint of their gold answers.
+
+One row of problems.parquet is a problem: problem_id, problem, answer, solution?, teacher_trace?, meta.
+"""
+
+
+rule benchmark:
+    input:
+        files=benchmark_files,
+    output:
+        problems="results/benchmarks/{benchmark}/problems.parquet",
+        rejected="results/benchmarks/{benchmark}/rejected.parquet",
+    log:
+        "logs/benchmarks/{benchmark}/problems.log",
+    benchmark:
+        "logs/benchmarks/{benchmark}/problems.usage.tsv"
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=keys("benchmark"),
+        code=source_digest("orion.dataset"),
+    shell:
+        "python -m orion.dataset --config {params.config:q}"
+        " --output {output.problems} --rejected {output.rejected} 2> {log}"
+
+
+rule dataset:
+    input:
+        files=dataset_files,
+        benchmarks=expand(
+            "results/benchmarks/{benchmark}/problems.parquet",
+            benchmark=RUNS.benchmarks,
+        ),
+    output:
+        problems="results/{dataset}/problems.parquet",
+        rejected="results/{dataset}/rejected.parquet",
+    log:
+        "logs/{dataset}/problems.log",
+    benchmark:
+        "logs/{dataset}/problems.usage.tsv"
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=keys("dataset"),
+        code=source_digest("orion.dataset"),
+    shell:
+        "python -m orion.dataset --config {params.config:q} --benchmark {input.benchmarks}"
+        " --output {output.problems} --rejected {output.rejected} 2> {log}"
+
+
+rule lint_benchmark:
+    input:
+        problems="results/benchmarks/{benchmark}/problems.parquet",
+    output:
+        "results/benchmarks/{benchmark}/lint.json",
+    log:
+        "logs/benchmarks/{benchmark}/lint.log",
+    benchmark:
+        "logs/benchmarks/{benchmark}/lint.usage.tsv"
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=keys("lint"),
+        code=source_digest("orion.lint"),
+    shell:
+        "python -m orion.lint --config {params.config:q} --problems {input.problems} --output {output} 2> {log}"
+
+
+rule lint_dataset:
+    input:
+        problems="results/{dataset}/problems.parquet",
+    output:
+        "results/{dataset}/lint.json",
+    log:
+        "logs/{dataset}/lint.log",
+    benchmark:
+        "logs/{dataset}/lint.usage.tsv"
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=keys("lint"),
+        code=source_digest("orion.lint"),
+    shell:
+        "python -m orion.lint --config {params.config:q} --problems {input.problems} --output {output} 2> {log}"

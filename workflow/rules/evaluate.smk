@@ -1,0 +1,72 @@
+"""Each fine-tuned student, and the untrained one, on each benchmark: samples, verdicts, scores."""
+
+
+rule evaluate_sample:
+    input:
+        problems="results/benchmarks/{benchmark}/problems.parquet",
+        model=model_of,
+        lint=ancient("results/benchmarks/{benchmark}/lint.json"),
+    output:
+        "results/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/samples.parquet",
+    log:
+        "logs/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/samples.log",
+    benchmark:
+        "logs/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/samples.usage.tsv"
+    conda:
+        "../../envs/base.yaml"
+    resources:
+        batch_size=256,
+        runtime="8h",
+        mem_mb=4000,
+    params:
+        config=keys("evaluate_sample"),
+        code=source_digest("orion.sample"),
+    shell:
+        "python -m orion.sample --config {params.config:q} --problems {input.problems} --model {input.model}"
+        " --cells results/cells --batch-size {resources.batch_size} --output {output} 2> {log}"
+
+
+rule evaluate_check:
+    input:
+        problems="results/benchmarks/{benchmark}/problems.parquet",
+        samples="results/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/samples.parquet",
+    output:
+        "results/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/verdicts.parquet",
+    log:
+        "logs/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/verdicts.log",
+    benchmark:
+        "logs/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/verdicts.usage.tsv"
+    conda:
+        "../../envs/base.yaml"
+    threads: 1
+    resources:
+        runtime="1h",
+        mem_mb=2000,
+    params:
+        config=keys("evaluate_check"),
+        code=source_digest("orion.check"),
+    shell:
+        "python -m orion.check --config {params.config:q} --problems {input.problems} --samples {input.samples}"
+        " --workers {threads} --output {output} 2> {log}"
+
+
+rule evaluate:
+    input:
+        problems="results/benchmarks/{benchmark}/problems.parquet",
+        samples="results/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/samples.parquet",
+        verdicts="results/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/verdicts.parquet",
+    output:
+        "results/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/scores.json",
+    log:
+        "logs/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/scores.log",
+    benchmark:
+        "logs/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/scores.usage.tsv"
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=keys("evaluate"),
+        code=source_digest("orion.evaluate"),
+    shell:
+        "python -m orion.evaluate --config {params.config:q} --problems {input.problems} --samples {input.samples}"
+        " --verdicts {input.verdicts} --output {output} 2> {log}"

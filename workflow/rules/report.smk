@@ -1,0 +1,46 @@
+"""The page: one self-contained HTML file, and every number on it as CSV."""
+
+
+rule report:
+    input:
+        lint=expand(
+            "results/benchmarks/{benchmark}/lint.json", benchmark=RUNS.benchmarks
+        ),
+        scores=expand(
+            "results/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/scores.json",
+            dataset=RUNS.datasets,
+            model=RUNS.models,
+            arm=RUNS.arms,
+            seed=RUNS.seeds,
+            benchmark=RUNS.benchmarks,
+        ),
+    output:
+        page=report(
+            "results/report/index.html",
+            caption="../report/index.rst",
+            category="Report",
+        ),
+        table=report(
+            "results/report/table.csv",
+            caption="../report/table.rst",
+            category="Tables",
+        ),
+        comparisons=report(
+            "results/report/comparisons.csv",
+            caption="../report/comparisons.rst",
+            category="Tables",
+        ),
+        numbers="results/report/report.json",
+        figures=directory("results/report/figures"),
+    log:
+        "logs/report/report.log",
+    benchmark:
+        "logs/report/report.usage.tsv"
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=keys("report"),
+        code=source_digest("orion.report"),
+    shell:
+        "python -m orion.report --config {params.config:q} --results results --output-dir results/report 2> {log}"

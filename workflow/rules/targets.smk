@@ -1,0 +1,39 @@
+"""Named targets, each a milestone of the street: `snakemake data`, `snakemake samples`, ..., `snakemake all`."""
+
+GRID = dict(
+    dataset=RUNS.datasets, model=RUNS.models, seed=RUNS.seeds, benchmark=RUNS.benchmarks
+)
+RUN_TRAINED = [arm for arm in RUNS.arms if arm in TRAINED]
+
+
+rule data:
+    input:
+        expand("results/{dataset}/lint.json", **GRID),
+        expand("results/benchmarks/{benchmark}/lint.json", **GRID),
+    localrule: True
+
+
+rule samples:
+    input:
+        expand("results/{dataset}/{model}/verdicts.parquet", **GRID),
+    localrule: True
+
+
+rule packed:
+    input:
+        expand(
+            "results/{dataset}/{model}/{arm}/packed/stats.json",
+            arm=RUN_TRAINED,
+            **GRID,
+        ),
+    localrule: True
+
+
+rule trained:
+    input:
+        expand(
+            "results/{dataset}/{model}/{arm}/seed-{seed}/model.json",
+            arm=RUN_TRAINED,
+            **GRID,
+        ),
+    localrule: True
