@@ -1,7 +1,7 @@
 """Lint gold answers before anything is sampled: problems → the list of golds that the answer checker cannot parse.
 
 A stage of its own, beside ``dataset``, so that an edit in ``orion.answers`` does not make the problems look new.
-Run: ``python -m orion.lint --config JSON --problems P --output O``.
+Run: ``python -m orion.lint --config JSON --problems P [--output O]``; without an output it is a gate only.
 """
 
 import polars as pl
@@ -19,7 +19,9 @@ def unparseable(problems: pl.DataFrame, policy: str) -> list[dict]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = stage.parser(__doc__, "problems", "output").parse_args(argv)
+    made = stage.parser(__doc__, "problems")
+    made.add_argument("--output", metavar="PATH", help="where the list goes")
+    args = made.parse_args(argv)
     problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "answer"])
     bad = unparseable(problems, args.config["policy"])
     for row in bad:
@@ -30,8 +32,9 @@ def main(argv: list[str] | None = None) -> None:
             f"{args.problems}: {len(bad)} of {problems.height} gold answers cannot be parsed (listed above), more than "
             f"max_rejected = {args.config['max_rejected']}; correct them, choose another policy, or raise max_rejected"
         )
-    record = provenance.record("orion.lint", args.config, {"problems": args.problems})
-    tables.write_json({"rows": problems.height, "unparseable": bad}, args.output, record)
+    if args.output:
+        record = provenance.record("orion.lint", args.config, {"problems": args.problems})
+        tables.write_json({"rows": problems.height, "unparseable": bad}, args.output, record)
 
 
 if __name__ == "__main__":

@@ -40,15 +40,11 @@ def _generation(config: Config, block: Generation, model: str, template: str) ->
 
 
 def _dataset(config: Config, dataset: str) -> dict:
-    return _without_policy(config.datasets[dataset])
+    return _dump(config.datasets[dataset])
 
 
 def _benchmark(config: Config, benchmark: str) -> dict:
-    return _without_policy(config.benchmarks[benchmark])
-
-
-def _without_policy(block: ProblemSet) -> dict:
-    return {key: value for key, value in _dump(block).items() if key != "policy"}
+    return _dump(config.benchmarks[benchmark])
 
 
 def _lint(config: Config, dataset: str | None = None, benchmark: str | None = None) -> dict:
@@ -129,7 +125,11 @@ def _evaluate(config: Config, dataset: str, model: str, arm: str, seed: str, ben
 
 
 def _report(config: Config) -> dict:
-    return _dump(config)
+    # all that the page checks and shows; what is defined but not run is left out
+    whole = _dump(config)
+    for block in ("datasets", "benchmarks", "models"):
+        whole[block] = {name: value for name, value in whole[block].items() if name in whole["runs"][block]}
+    return whole
 
 
 STAGES = {

@@ -47,7 +47,7 @@ def changed(raw, path, value):
         (["sample", "temperature"], 0.5, {"sample"}),
         (["sample", "k"], 16, {"sample"}),
         (["check", "timeout_s"], 9.0, {"check", "check_traces", "check_reflections", "evaluate_check"}),
-        (["datasets", "chains", "policy"], "gsm8k", {"lint", "check", "check_traces", "check_reflections"}),
+        (["datasets", "chains", "policy"], "gsm8k", {"dataset", "lint", "check", "check_traces", "check_reflections"}),
         (["expose", "max_errors"], 3, {"expose"}),
         (["arms", "orion", "reflect"], {"temperature": 0.1}, {"reflect"}),
         (["arms", "orion_placebo", "reflect"], {"temperature": 0.1}, set()),

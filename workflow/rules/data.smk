@@ -1,5 +1,9 @@
 """Problems and benchmarks from their sources, kept apart from each other, and the lint of their gold answers.
 
+The lint runs twice: as a gate of the rules that make problems, so that nothing is sampled for golds that cannot be parsed,
+and as a rule of its own, so that lint.json follows every edit of the checker without making the problems look new. An
+ancient() edge from lint.json to sample would not do: LOG.md, 2026-11-23.
+
 One row of problems.parquet is a problem: problem_id, problem, answer, solution?, teacher_trace?, meta.
 """
 
@@ -23,6 +27,7 @@ rule benchmark:
     shell:
         "python -m orion.dataset --config {params.config:q}"
         " --output {output.problems} --rejected {output.rejected} 2> {log}"
+        " && python -m orion.lint --config {params.config:q} --problems {output.problems} 2>> {log}"
 
 
 rule dataset:
@@ -48,6 +53,7 @@ rule dataset:
     shell:
         "python -m orion.dataset --config {params.config:q} --benchmark {input.benchmarks}"
         " --output {output.problems} --rejected {output.rejected} 2> {log}"
+        " && python -m orion.lint --config {params.config:q} --problems {output.problems} 2>> {log}"
 
 
 rule lint_benchmark:

@@ -5,7 +5,6 @@ rule evaluate_sample:
     input:
         problems="results/benchmarks/{benchmark}/problems.parquet",
         model=model_of,
-        lint=ancient("results/benchmarks/{benchmark}/lint.json"),
     output:
         "results/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/samples.parquet",
     log:

@@ -3,9 +3,12 @@
 
 rule report:
     input:
-        lint=expand(
-            "results/benchmarks/{benchmark}/lint.json", benchmark=RUNS.benchmarks
-        ),
+        lints=[
+            *expand("results/{dataset}/lint.json", dataset=RUNS.datasets),
+            *expand(
+                "results/benchmarks/{benchmark}/lint.json", benchmark=RUNS.benchmarks
+            ),
+        ],
         scores=expand(
             "results/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/scores.json",
             dataset=RUNS.datasets,

@@ -5,8 +5,6 @@ rule sample:
     input:
         problems="results/{dataset}/problems.parquet",
         model="results/models/{model}/model.json",
-        # order only: golds are linted before anything is sampled, and an edit of the checker samples nothing anew
-        lint=ancient("results/{dataset}/lint.json"),
     output:
         "results/{dataset}/{model}/samples.parquet",
     log:

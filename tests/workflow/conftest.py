@@ -1,0 +1,83 @@
+"""A copy of the checkout whose stages are stand-ins: real Snakemake, real rules, no work inside the jobs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+# stands in for every stage: creates the files and folders named as outputs, as the stage would
+STAND_IN = """#!{python}
+import pathlib, sys
+args = sys.argv[1:]
+made = ("--output", "--rejected", "--filters", "--preview", "--stats", "--output-model", "--log")
+for flag, value in zip(args, args[1:]):
+    path = pathlib.Path(value)
+    if flag == "--output-dir" or (flag == "--output" and value.endswith("checkpoint")):
+        path.mkdir(parents=True, exist_ok=True)
+        names = ("index.html", "table.csv", "comparisons.csv", "report.json", "figures/a.svg") if "report" in value else ("weights",)
+        for name in names:
+            (path / name).parent.mkdir(exist_ok=True)
+            (path / name).write_text("made")
+    elif flag in made:
+        path.write_text("made")
+"""
+
+
+class Street:
+    """One copied checkout in which the workflow has run."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.bin = folder / "bin"
+
+    def snakemake(self, *args: str, check: bool = True) -> subprocess.CompletedProcess:
+        env = {
+            **os.environ,
+            "PATH": f"{self.bin}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": f"{self.folder}:{self.folder / 'kernels'}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *args]
+        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def run(self) -> None:
+        self.snakemake("--quiet", "all")
+
+    def plan(self, *args: str) -> dict[str, int]:
+        """rule → number of jobs that a run would start now."""
+        out = self.snakemake("--dry-run", *args).stdout
+        table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\n\n", out, re.DOTALL)
+        if table is None:
+            assert "Nothing to be done" in out, out
+            return {}
+        rows = (line.split() for line in table.group(1).splitlines())
+        return {name: int(count) for name, count in rows if name not in ("total", "all")}
+
+    def config(self) -> dict:
+        return yaml.safe_load((self.folder / "config/config.yaml").read_text())
+
+    def write_config(self, config: dict) -> None:
+        (self.folder / "config/config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def street(root, tmp_path_factory) -> Street:
+    folder = tmp_path_factory.mktemp("street")
+    for name in ("orion", "kernels", "workflow", "config", "envs"):
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    made = Street(folder)
+    made.bin.mkdir()
+    (made.bin / "python").write_text(STAND_IN.format(python=sys.executable))
+    (made.bin / "python").chmod(0o755)
+    config = made.config()
+    config["runs"].update(arms=["base", "sft_own", "orion_placebo", "orion"], seeds=[1], benchmarks=["chains-test"])
+    made.write_config(config)
+    made.run()
+    return made

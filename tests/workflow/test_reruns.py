@@ -1,0 +1,187 @@
+"""The rerun matrix: for each change exactly the expected set of rules, as Snakemake itself plans it."""
+
+import copy
+import os
+import shutil
+import time
+
+import pytest
+
+EVALUATION = {"evaluate_sample", "evaluate_check", "evaluate"}
+FROM_TRAIN = {"train", *EVALUATION, "report"}
+FROM_SELECT = {"select", "pack", *FROM_TRAIN}
+FROM_REFLECT = {"reflect", "check_reflections", *FROM_SELECT}
+FROM_SAMPLE = {"sample", "check", "expose", *FROM_REFLECT}
+FROM_DATASET = {"dataset", "lint_dataset", "check_traces", *FROM_SAMPLE}
+
+
+@pytest.fixture
+def changing(street):
+    """The street, whose sources and configuration are put back afterwards."""
+    saved = street.folder / "saved"
+    for name in ("orion", "kernels", "config", "workflow"):
+        shutil.copytree(street.folder / name, saved / name)
+    yield street
+    for name in ("orion", "kernels", "config", "workflow"):
+        shutil.rmtree(street.folder / name)
+        shutil.move(saved / name, street.folder / name)
+    shutil.rmtree(saved)
+
+
+def set_key(street, path: str, value) -> None:
+    config = copy.deepcopy(street.config())
+    block = config
+    *parents, last = path.split(".")
+    for key in parents:
+        block = block.setdefault(key, {})
+    block[last] = value
+    street.write_config(config)
+
+
+def edit(street, name: str, old: str, new: str) -> None:
+    path = street.folder / name
+    text = path.read_text()
+    assert old in text, f"{name} has no {old!r}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_nothing_changed_nothing_runs(street):
+    assert street.plan() == {}
+
+
+def test_touching_every_source_runs_nothing(changing):
+    later = time.time() + 100
+    for name in ("orion", "kernels", "config", "workflow"):
+        for path in (changing.folder / name).rglob("*"):
+            os.utime(path, (later, later))
+    assert changing.plan() == {}
+
+
+def test_a_fresh_clone_beside_the_results_runs_nothing(changing):
+    for name in ("orion", "kernels", "workflow", "config"):
+        fresh = changing.folder / "fresh" / name
+        shutil.copytree(changing.folder / name, fresh, copy_function=shutil.copyfile)
+        shutil.rmtree(changing.folder / name)
+        shutil.move(fresh, changing.folder / name)
+    assert changing.plan() == {}
+
+
+def test_a_comment_or_docstring_runs_nothing(changing):
+    edit(changing, "orion/check.py", '"""Check answers', '"""Check all answers')
+    edit(changing, "orion/check.py", "def verdicts(", "# a remark\ndef verdicts(")
+    assert changing.plan() == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "rules"),
+    [
+        ("sample.temperature", 0.7, FROM_SAMPLE),
+        ("check.timeout_s", 7.0, {"check", "check_traces", "expose", "evaluate_check", "evaluate", *FROM_REFLECT}),
+        ("train.learning_rate", 1.0e-3, FROM_TRAIN),
+        # 1 stands elsewhere among the values of the stage: a set of values without names would miss this
+        ("train.max_steps", 1, FROM_TRAIN),
+        ("pack.max_length", 500, {"pack", *FROM_TRAIN}),
+        ("select.max_per_problem", 1, FROM_SELECT),
+        ("expose.max_errors", 1, {"expose", *FROM_REFLECT}),
+        ("evaluate.k", 5, {*EVALUATION, "report"}),
+        ("report.title", "Another", {"report"}),
+        ("datasets.chains.source.n", 300, FROM_DATASET),
+    ],
+)
+def test_a_key_reruns_its_stage_and_what_follows(changing, path, value, rules):
+    set_key(changing, path, value)
+    assert set(changing.plan()) == rules
+
+
+def test_one_arms_key_leaves_the_others_alone(changing):
+    set_key(changing, "arms.orion.reflect", {"temperature": 0.5})
+    plan = changing.plan()
+    assert set(plan) == FROM_REFLECT
+    assert all(count == 1 for count in plan.values())
+
+
+def test_swapping_two_values_of_a_stage_is_seen(changing):
+    config = changing.config()
+    expose, reflect = config["expose"], config["reflect"]
+    assert expose["max_errors"] == 2 and reflect["k"] == reflect["errors_per_prompt"] == 1
+    set_key(changing, "train.betas", config["train"]["betas"][::-1])
+    assert set(changing.plan()) == FROM_TRAIN
+
+
+def test_an_edit_in_the_checker_rechecks_and_samples_nothing(changing):
+    edit(changing, "orion/answers/__init__.py", "\n__all__", "\nADDED = 1\n__all__")
+    found = set(changing.plan())
+    lints = {"lint_dataset", "lint_benchmark"}
+    assert found == {"check", "check_traces", "expose", "evaluate_check", "evaluate", *lints, *FROM_REFLECT}
+
+
+def test_an_edit_in_training_retrains(changing):
+    edit(changing, "orion/train.py", "SAVE_EVERY_STEPS = 100", "SAVE_EVERY_STEPS = 101")
+    assert set(changing.plan()) == FROM_TRAIN
+
+
+def test_a_new_configuration_key_with_a_null_default_costs_a_report(changing):
+    edit(changing, "orion/config/models.py", "class Pack(Block):\n", "class Pack(Block):\n    brand_new: int | None = None\n")
+    # the page is the one stage that reads the whole configuration
+    assert changing.plan() == {"report": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "added"),
+    [
+        ("runs.seeds", [1, 2], {"train": 3, "evaluate_sample": 4, "evaluate_check": 4, "evaluate": 4, "report": 1}),
+        (
+            "runs.arms",
+            ["base", "sft_own", "orion_placebo", "orion", "sft_answer"],
+            {"select": 1, "pack": 1, "train": 1, "evaluate_sample": 1, "evaluate_check": 1, "evaluate": 1, "report": 1},
+        ),
+    ],
+)
+def test_adding_a_run_costs_only_that_run(changing, path, value, added):
+    set_key(changing, path, value)
+    assert changing.plan() == added
+
+
+def test_adding_a_model_costs_only_that_model(changing):
+    set_key(changing, "models.other", {"source": {"kind": "demo", "seed": 2}, "dtype": "float32"})
+    assert changing.plan() == {}
+    set_key(changing, "runs.models", ["tiny", "other"])
+    plan = changing.plan()
+    assert plan["student"] == plan["model_made"] == plan["sample"] == plan["report"] == 1
+    assert plan["train"] == 3 and plan["expose"] == 2
+    assert not {"dataset", "benchmark", "check_traces"} & set(plan)
+
+
+def test_adding_a_dataset_costs_only_that_dataset(changing):
+    config = changing.config()
+    set_key(changing, "datasets.second", {**config["datasets"]["chains"], "policy": "strict"})
+    set_key(changing, "runs.datasets", ["chains", "second"])
+    plan = changing.plan()
+    assert plan["dataset"] == plan["sample"] == plan["check_traces"] == 1 and plan["train"] == 3
+    assert not {"student", "model_made", "benchmark"} & set(plan)
+
+
+def test_speed_runs_nothing(changing):
+    edit(changing, "workflow/rules/train.smk", "micro_batch=4", "micro_batch=2")
+    edit(changing, "workflow/rules/sample.smk", "batch_size=256", "batch_size=8")
+    edit(changing, "workflow/rules/model.smk", "threads: 2", "threads: 1")
+    edit(changing, "workflow/profiles/default/config.yaml", "gpu=1", "gpu=2")
+    assert changing.plan("--set-resources", "train:micro_batch=1") == {}
+
+
+def test_a_kernels_source_runs_nothing(changing):
+    edit(changing, "kernels/orion_kernels/packing.py", "class Packing", "ADDED = 1\n\n\nclass Packing")
+    assert changing.plan() == {}
+
+
+def test_the_kernels_version_reruns_the_stages_that_use_them(changing):
+    edit(changing, "kernels/orion_kernels/__init__.py", '__version__ = "', '__version__ = "9.')
+    assert set(changing.plan()) == FROM_TRAIN
+
+
+def test_two_unnamed_values_would_have_been_missed(changing):
+    # the trap that the one JSON string guards against, shown on the workflow itself
+    config = changing.config()
+    assert config["sample"]["seed"] == 0 and config["sample"]["k"] == 8
+    set_key(changing, "sample.seed", 8)
+    assert set(changing.plan()) == FROM_SAMPLE
