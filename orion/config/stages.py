@@ -4,6 +4,8 @@ Input: a validated ``Config`` and a rule's wildcards. Output: the keys that can 
 that only changes its speed (batch sizes, threads and devices are resources of the rules).
 """
 
+import json
+
 from orion.config.models import Block, Config, FileSource, Generation, ProblemSet, Reflect, Select
 from orion.provenance import canonical_json
 
@@ -129,7 +131,8 @@ def _report(config: Config) -> dict:
     whole = _dump(config)
     for block in ("datasets", "benchmarks", "models"):
         whole[block] = {name: value for name, value in whole[block].items() if name in whole["runs"][block]}
-    return whole
+    # as a text, because canonical JSON drops nulls and here a null must not come back as its default
+    return {"whole": json.dumps(whole, sort_keys=True, separators=(",", ":"))}
 
 
 STAGES = {

@@ -25,7 +25,9 @@ def test_only_the_completion_and_its_end_are_trained(tokenizer):
     trained = [label for label in labels if label != -100]
     assert tokenizer.decode(trained[:-1]) == completion and trained[-1] == tokenizer.eos_token_id
     head = ids[: labels.index(trained[0])]
-    asked = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False)
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
+    )
     assert head == tokenizer(asked, add_special_tokens=False)["input_ids"]
     assert ids[len(head) :] == labels[len(head) :]
 
@@ -111,7 +113,8 @@ def test_long_rows_are_dropped_and_counted_never_cut(arm):
 
 
 @pytest.mark.parametrize(
-    ("max_length", "message"), [(4, "none of the 3 rows fits into pack.max_length = 4"), (513, "more than the 512 tokens")]
+    ("max_length", "message"),
+    [(4, "none of the 3 rows fits into pack.max_length = 4"), (513, "more than the 512 tokens")],
 )
 def test_impossible_lengths_stop_early(arm, max_length, message):
     with pytest.raises(InputError, match=message):

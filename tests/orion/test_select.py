@@ -24,7 +24,10 @@ def completions(rows, table):
 
 def verdicts(rows):
     return tables.from_rows(
-        ({"problem_id": p, "sample_id": s, "verdict": v, "extracted": None, "reason": "", "method": ""} for p, s, v in rows),
+        (
+            {"problem_id": p, "sample_id": s, "verdict": v, "extracted": None, "reason": "", "method": ""}
+            for p, s, v in rows
+        ),
         tables.VERDICT_ROWS,
     )
 
@@ -44,7 +47,13 @@ def street(tmp_path):
         schema_overrides={"solution": pl.String},
     )
     samples = [("a", 0, "wrong a"), ("a", 1, "right a"), ("b", 0, "wrong b"), ("c", 0, "right c"), ("c", 1, "right c")]
-    judged = [("a", 0, "incorrect"), ("a", 1, "correct"), ("b", 0, "incorrect"), ("c", 0, "correct"), ("c", 1, "correct")]
+    judged = [
+        ("a", 0, "incorrect"),
+        ("a", 1, "correct"),
+        ("b", 0, "incorrect"),
+        ("c", 0, "correct"),
+        ("c", 1, "correct"),
+    ]
     reflections = [
         ("a", 0, "reflect:0", "bad ; New: one", "stop"),
         ("a", 1, "reflect:0", "New: two", "stop"),
@@ -62,7 +71,10 @@ def street(tmp_path):
     ]  # fmt: skip
     written = {
         "problems": (problems, tables.PROBLEMS),
-        "trace-verdicts": (verdicts([("a", 0, "correct"), ("b", 0, "incorrect"), ("c", 0, "correct")]), tables.VERDICT_ROWS),
+        "trace-verdicts": (
+            verdicts([("a", 0, "correct"), ("b", 0, "incorrect"), ("c", 0, "correct")]),
+            tables.VERDICT_ROWS,
+        ),
         "samples": (completions([(p, s, "solve", r, "stop") for p, s, r in samples], tables.SAMPLES), tables.SAMPLES),
         "verdicts": (verdicts(judged), tables.VERDICT_ROWS),
         "errors": (tables.from_rows(errors, tables.ERRORS), tables.ERRORS),
@@ -93,7 +105,14 @@ def run(folder, trained_on="reflection", no_wrong_sample="drop", no_survivor="dr
         given += ["errors", "reflections", "reflection-verdicts"]
     argv = ["--config", json.dumps(config), "--arm", "x"]
     argv += [word for name in given for word in (f"--{name}", str(folder / name))]
-    argv += ["--output", str(folder / "out"), "--filters", str(folder / "filters.json"), "--preview", str(folder / "p.jsonl")]
+    argv += [
+        "--output",
+        str(folder / "out"),
+        "--filters",
+        str(folder / "filters.json"),
+        "--preview",
+        str(folder / "p.jsonl"),
+    ]
     select.main(argv)
     rows = tables.read(folder / "out", tables.TRAIN)
     return rows, tables.read_json(folder / "filters.json")

@@ -111,9 +111,7 @@ def test_the_first_loss_is_that_of_the_unpacked_documents(reference, street):
             start += length
         rows[row["row"]] = (total, count)
     # the batch of the first step: two of the sequences, their target tokens weighted equally
-    pairs = [
-        (rows[i][0] + rows[j][0]) / (rows[i][1] + rows[j][1]) for i in rows for j in rows if i < j
-    ]
+    pairs = [(rows[i][0] + rows[j][0]) / (rows[i][1] + rows[j][1]) for i in rows for j in rows if i < j]
     # the log rounds to four or more digits
     assert min(abs(log[0]["loss"] - pair) for pair in pairs) < 1e-3
 

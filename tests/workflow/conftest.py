@@ -19,7 +19,8 @@ for flag, value in zip(args, args[1:]):
     path = pathlib.Path(value)
     if flag == "--output-dir" or (flag == "--output" and value.endswith("checkpoint")):
         path.mkdir(parents=True, exist_ok=True)
-        names = ("index.html", "table.csv", "comparisons.csv", "report.json", "figures/a.svg") if "report" in value else ("weights",)
+        page = ("index.html", "table.csv", "comparisons.csv", "report.json", "figures/a.svg")
+        names = page if "report" in value else ("weights",)
         for name in names:
             (path / name).parent.mkdir(exist_ok=True)
             (path / name).write_text("made")

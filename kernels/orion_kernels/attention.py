@@ -1,0 +1,80 @@
+"""Causal attention within the documents of a packed row: `packed_attention`.
+
+Inputs: query, key and value tensors and a `Packing`. Output: the attention output, differentiable. Nothing to run.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from orion_kernels import reference
+from orion_kernels.packing import Packing
+from orion_kernels.precision import under_autocast
+
+
+def packed_attention(
+    q: Tensor, k: Tensor, v: Tensor, packing: Packing, *, scale: float | None = None, impl: str | None = None
+) -> Tensor:
+    """Each token attends to itself and the earlier tokens of its own document; other documents cannot reach it, not even as NaN.
+
+    Args:
+        q: (tokens, q_heads, head_dim) floating point.
+        k, v: (tokens, kv_heads, head_dim), dtype and device of q (under autocast any floating dtype); q_heads is a multiple
+            of kv_heads (grouped-query attention: query head h reads key head h // (q_heads // kv_heads)).
+        packing: of exactly `tokens` tokens.
+        scale: positive factor on the scores, default head_dim ** -0.5.
+        impl: "torch" (the default: one scaled_dot_product_attention a document) or "reference" (explicit softmax).
+
+    Returns (tokens, q_heads, head_dim) in the dtype of q.
+    Raises ValueError for shapes, dtypes, devices, a scale or an impl that do not fit.
+    """
+    q, k, v = under_autocast(q, k, v)
+    _check(q, k, v, packing)
+    # torch's kernels mask with -inf before they scale, so that 0 gives NaN and a negative factor attends to the future
+    if scale is not None and not scale > 0:
+        raise ValueError(f"scale must be positive, but is {scale}")
+    name = "torch" if impl is None else impl
+    if name not in _IMPLEMENTATIONS:
+        raise ValueError(f"impl must be None or one of {sorted(_IMPLEMENTATIONS)}, but is {impl!r}")
+    if not q.shape[0]:
+        # no token at all: still a function of the inputs, so that backward runs
+        return q * (k.sum() + v.sum())
+    return _IMPLEMENTATIONS[name](q, k, v, packing, q.shape[-1] ** -0.5 if scale is None else scale)
+
+
+def _per_document(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> Tensor:
+    # a loop over documents beats one padded batch and a dense mask on CPU: neither spends time on pairs that are masked away
+    lengths = packing.seq_lengths
+    outputs = []
+    for q_doc, k_doc, v_doc in zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True):
+        if q_doc.shape[0]:
+            q_doc, k_doc, v_doc = (
+                t.transpose(0, 1).unsqueeze(0) for t in (q_doc, k_doc, v_doc)
+            )  # (1, heads, length, dim)
+            output = F.scaled_dot_product_attention(
+                q_doc, k_doc, v_doc, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+            )
+            outputs.append(output[0].transpose(0, 1))
+    return torch.cat(outputs)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> None:
+    shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
+    if q.ndim != 3 or k.ndim != 3 or k.shape != v.shape:
+        wanted = "q must be (tokens, q_heads, head_dim), k and v (tokens, kv_heads, head_dim)"
+        raise ValueError(f"{wanted}, but the shapes are {shapes}")
+    if q.shape[0] != k.shape[0] or q.shape[2] != k.shape[2]:
+        raise ValueError(f"q, k and v must agree in tokens and head_dim, but the shapes are {shapes}")
+    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+        raise ValueError(f"q_heads must be a multiple of kv_heads, but they are {q.shape[1]} and {k.shape[1]}")
+    if packing.num_tokens != q.shape[0]:
+        raise ValueError(f"packing covers {packing.num_tokens} tokens, but q, k and v hold {q.shape[0]}")
+    if not q.is_floating_point() or not q.dtype == k.dtype == v.dtype:
+        raise ValueError(f"q, k and v must share one floating dtype, but have {q.dtype}, {k.dtype}, {v.dtype}")
+    if not q.device == k.device == v.device:
+        raise ValueError(f"q, k and v must be on one device, but are on {q.device}, {k.device}, {v.device}")
+
+
+_IMPLEMENTATIONS = {"reference": reference.packed_attention, "torch": _per_document}

@@ -1,0 +1,175 @@
+"""Cross-entropy of a linear head without its logits in memory: `linear_cross_entropy`.
+
+Inputs: hidden states, the head's weight, labels. Outputs: the loss, differentiable, and per-token metrics. Nothing to run.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor
+
+from orion_kernels import chunked, reference
+from orion_kernels.precision import accumulation_dtype, under_autocast
+from orion_kernels.reference import LossOptions, TokenLosses, TokenMetrics
+
+_IMPLEMENTATIONS = {"reference": reference.linear_cross_entropy, "torch": chunked.linear_cross_entropy}
+
+
+def linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    *,
+    bias: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    token_weights: Tensor | None = None,
+    normalizer: float | Tensor | None = None,
+    label_smoothing: float = 0.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+    return_metrics: bool = False,
+    impl: str | None = None,
+) -> Tensor | tuple[Tensor, TokenMetrics]:
+    """Cross-entropy of softmax(hidden @ weight.T + bias) against labels; the softmax is taken in float32 whatever the inputs.
+
+    Args:
+        hidden: (..., hidden_size) floating point. Rows whose label is ignored are dropped before the product: they cost nothing,
+            may hold anything (NaN too) and get an exactly zero gradient.
+        weight: (vocab, hidden_size), dtype and device of hidden (under autocast any floating dtype: both are cast).
+        labels: (...) int32 or int64 in [0, vocab), or ignore_index. Not shifted here. Checked on CPU always, on other devices
+            only where the environment variable ORION_KERNELS_DEBUG is set, because the check waits for the device.
+        bias: (vocab,).
+        reduction: "mean" (sum over valid tokens / normalizer), "sum" or "none" (the shape of labels, 0 where ignored).
+        token_weights: (...) factor on each token's loss, a constant (gets no gradient).
+        normalizer: with "mean" only, the divisor as a positive number or a one-element tensor (num_items_in_batch under gradient
+            accumulation); default the number of valid tokens, whatever their weights.
+        label_smoothing: in [0, 1), as in torch.nn.functional.cross_entropy.
+        softcap: logits become softcap * tanh(logits / softcap); positive.
+        z_loss: adds z_loss * logsumexp(logits) ** 2; not negative.
+        return_metrics: also return `TokenMetrics`, detached, of the logits after softcap.
+        impl: "torch" (the default: chunks of rows, gradients computed in forward) or "reference" (plain autograd, all logits).
+
+    Returns the loss in float32 (float64 for float64 inputs), or (loss, TokenMetrics). With every label ignored the loss is 0, is
+    connected to its inputs, and their gradients are 0.
+    Raises ValueError for shapes, dtypes, devices, ranges or an impl that do not fit; RuntimeError from a backward with
+    create_graph=True for impl="torch".
+    """
+    hidden, weight = under_autocast(hidden, weight)
+    if bias is not None:
+        (bias,) = under_autocast(bias)
+    _check_tensors(hidden, weight, labels, bias, token_weights)
+    _check_options(reduction, normalizer, label_smoothing, softcap, z_loss)
+    _check_range(labels, ignore_index, weight.shape[0])
+    name = "torch" if impl is None else impl
+    if name not in _IMPLEMENTATIONS:
+        raise ValueError(f"impl must be None or one of {sorted(_IMPLEMENTATIONS)}, but is {impl!r}")
+
+    dtype = accumulation_dtype(hidden)
+    flat_labels = labels.reshape(-1)
+    valid = flat_labels.ne(ignore_index).nonzero().squeeze(1)  # (n,)
+    rows = hidden.reshape(-1, hidden.shape[-1])
+    if valid.numel() < rows.shape[0]:
+        rows = rows.index_select(0, valid)  # (n, hidden_size)
+    row_weights = (
+        token_weights.detach().reshape(-1).index_select(0, valid).to(dtype) if token_weights is not None else None
+    )
+    if reduction != "none":
+        row_weights = rows.new_ones(rows.shape[0], dtype=dtype) if row_weights is None else row_weights
+        if reduction == "mean":
+            row_weights = row_weights / _divisor(normalizer, valid, dtype)
+    targets = flat_labels.index_select(0, valid).long()
+    options = LossOptions(label_smoothing, softcap, z_loss)
+    with torch.autocast(hidden.device.type, enabled=False):
+        result = _IMPLEMENTATIONS[name](
+            rows, weight, bias, targets, None if reduction == "none" else row_weights, options, return_metrics
+        )
+    loss = result.loss
+    if reduction == "none":
+        loss = _scatter(loss if row_weights is None else loss * row_weights, valid, labels)
+    return (loss, _metrics(result, valid, labels, ignore_index)) if return_metrics else loss
+
+
+def _divisor(normalizer: float | Tensor | None, valid: Tensor, dtype: torch.dtype) -> float | Tensor:
+    if normalizer is None:
+        return valid.numel()
+    if isinstance(normalizer, Tensor):
+        return normalizer.detach().reshape(()).to(valid.device, dtype)
+    return float(normalizer)
+
+
+def _scatter(values: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
+    return values.new_zeros(labels.numel()).index_copy(0, valid, values).view(labels.shape)
+
+
+def _metrics(result: TokenLosses, valid: Tensor, labels: Tensor, ignore_index: int) -> TokenMetrics:
+    assert result.logprob is not None and result.entropy is not None and result.accuracy is not None
+    return TokenMetrics(
+        logprob=_scatter(result.logprob, valid, labels),
+        entropy=_scatter(result.entropy, valid, labels),
+        accuracy=_scatter(result.accuracy, valid, labels),
+        valid=labels.ne(ignore_index),
+    )
+
+
+def _check_tensors(
+    hidden: Tensor, weight: Tensor, labels: Tensor, bias: Tensor | None, token_weights: Tensor | None
+) -> None:
+    if hidden.ndim < 1 or weight.ndim != 2 or hidden.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            "hidden must be (..., hidden_size) and weight (vocab, hidden_size), "
+            f"but they are {tuple(hidden.shape)} and {tuple(weight.shape)}"
+        )
+    if labels.shape != hidden.shape[:-1]:
+        wanted = tuple(hidden.shape[:-1])
+        raise ValueError(f"labels must have shape {wanted}, that of hidden's rows, but have {tuple(labels.shape)}")
+    if labels.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"labels must be int32 or int64, but are {labels.dtype}")
+    if weight.shape[0] < 1:
+        raise ValueError("weight must have at least one vocabulary row, but has none")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must have shape {tuple(weight.shape[:1])}, but has {tuple(bias.shape)}")
+    if token_weights is not None and token_weights.shape != labels.shape:
+        wanted = tuple(labels.shape)
+        raise ValueError(f"token_weights must have the shape of labels {wanted}, but have {tuple(token_weights.shape)}")
+    given = {"hidden": hidden, "weight": weight, "labels": labels, "bias": bias, "token_weights": token_weights}
+    for name, tensor in given.items():
+        if tensor is not None and tensor.device != hidden.device:
+            raise ValueError(f"{name} must be on the device of hidden, {hidden.device}, but is on {tensor.device}")
+        if tensor is not None and hasattr(tensor, "full_tensor"):
+            raise ValueError(f"{name} is a DTensor; pass the local, unsharded tensor instead")
+    if not hidden.is_floating_point() or any(t is not None and t.dtype != hidden.dtype for t in (weight, bias)):
+        dtypes = [None if t is None else t.dtype for t in (hidden, weight, bias)]
+        raise ValueError(f"hidden, weight and bias must share one floating dtype outside autocast, but have {dtypes}")
+
+
+def _check_options(
+    reduction: str, normalizer: float | Tensor | None, label_smoothing: float, softcap: float | None, z_loss: float
+) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', but is {reduction!r}")
+    if normalizer is not None and reduction != "mean":
+        raise ValueError(f"normalizer divides the mean only, but reduction is {reduction!r}")
+    if isinstance(normalizer, Tensor):
+        if normalizer.numel() != 1:
+            raise ValueError(f"normalizer must hold one element, but has shape {tuple(normalizer.shape)}")
+    elif normalizer is not None and not normalizer > 0:
+        raise ValueError(f"normalizer must be positive, but is {normalizer}")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1), but is {label_smoothing}")
+    if softcap is not None and not softcap > 0:
+        raise ValueError(f"softcap must be positive or None, but is {softcap}")
+    if not z_loss >= 0:
+        raise ValueError(f"z_loss must not be negative, but is {z_loss}")
+
+
+def _check_range(labels: Tensor, ignore_index: int, vocab: int) -> None:
+    if labels.device.type != "cpu" and not os.environ.get("ORION_KERNELS_DEBUG"):
+        return
+    outside = ((labels < 0) | (labels >= vocab)) & (labels != ignore_index)
+    if outside.any():
+        raise ValueError(
+            f"labels must be in [0, {vocab}) or {ignore_index} (ignored), but one is {int(labels[outside][0])}"
+        )

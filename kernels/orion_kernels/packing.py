@@ -1,0 +1,154 @@
+"""Where each document of a packed row begins and ends: `Packing`, built once a batch and shared by all layers.
+
+Inputs: cumulative lengths, position ids, or document lengths. Output: the frozen dataclass `Packing`. Nothing to run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Packing:
+    """Documents laid end to end in one row of `tokens` tokens; document d owns cu_seqlens[d]:cu_seqlens[d + 1].
+
+    Build it with one of the `from_*` constructors, which validate. Empty documents are allowed and own no token.
+    """
+
+    cu_seqlens: Tensor  # (documents + 1,) int32, starts at 0, never decreases, ends at tokens
+    document_ids: Tensor  # (tokens,) int32
+    position_ids: Tensor  # (tokens,) int64, restarts at 0 in each document
+    seq_lengths: tuple[int, ...]  # (documents,) on the host, so that no layer has to read cu_seqlens back
+    max_seqlen: int
+
+    @classmethod
+    def from_seq_lengths(
+        cls, seq_lengths: Sequence[int] | Tensor, *, device: torch.device | str | None = None
+    ) -> Packing:
+        """Packing of documents of the given lengths, in order.
+
+        Args: seq_lengths: (documents,) non-negative integers; device: where the tensors live, by default where seq_lengths
+            does (CPU for a list).
+        Raises ValueError for a negative or non-integer length, or a tensor that is not one-dimensional.
+        """
+        if isinstance(seq_lengths, Tensor):
+            _check_integers("seq_lengths", seq_lengths, ndims=(1,))
+            device = seq_lengths.device if device is None else device
+            seq_lengths = seq_lengths.tolist()
+        lengths = tuple(int(n) for n in seq_lengths)
+        for index, (given, length) in enumerate(zip(seq_lengths, lengths, strict=True)):
+            if given != length or length < 0:
+                raise ValueError(f"seq_lengths must be non-negative integers, but seq_lengths[{index}] is {given!r}")
+        sizes = torch.tensor(lengths, dtype=torch.int64)
+        ends = sizes.cumsum(0)
+        if lengths and int(ends[-1]) > torch.iinfo(torch.int32).max:
+            raise ValueError(f"a packed row holds at most 2**31 - 1 tokens, but seq_lengths add up to {int(ends[-1])}")
+        tokens = int(ends[-1]) if lengths else 0
+        document_ids = torch.repeat_interleave(torch.arange(len(lengths)), sizes)
+        position_ids = torch.arange(tokens) - (ends - sizes)[document_ids]
+        return cls(
+            cu_seqlens=torch.cat([ends.new_zeros(1), ends]).to(device, torch.int32),
+            document_ids=document_ids.to(device, torch.int32),
+            position_ids=position_ids.to(device),
+            seq_lengths=lengths,
+            max_seqlen=max(lengths, default=0),
+        )
+
+    @classmethod
+    def from_cu_seqlens(cls, cu_seqlens: Tensor | Sequence[int], num_tokens: int) -> Packing:
+        """Packing from cumulative lengths, as FlashAttention's variable-length functions take them.
+
+        Args: cu_seqlens: (documents + 1,) integers; num_tokens: length of the packed row.
+        Raises ValueError where cu_seqlens is not one-dimensional, does not start at 0, decreases, or does not end at num_tokens.
+        """
+        cu_seqlens = torch.as_tensor(cu_seqlens)
+        _check_integers("cu_seqlens", cu_seqlens, ndims=(1,))
+        values = cu_seqlens.tolist()
+        if not values or values[0] != 0:
+            raise ValueError(f"cu_seqlens must start at 0, but it is {values[:1] or 'empty'}")
+        lengths = [end - start for start, end in zip(values, values[1:], strict=False)]
+        if min(lengths, default=0) < 0:
+            at = next(i for i, n in enumerate(lengths) if n < 0)
+            raise ValueError(
+                f"cu_seqlens must not decrease, but entries {at} and {at + 1} are {values[at]} and {values[at + 1]}"
+            )
+        if values[-1] != num_tokens:
+            raise ValueError(f"cu_seqlens must end at the token count {num_tokens}, but it ends at {values[-1]}")
+        return cls.from_seq_lengths(lengths, device=cu_seqlens.device)
+
+    @classmethod
+    def from_position_ids(cls, position_ids: Tensor) -> Packing:
+        """Packing from position ids that restart at 0 at every document, as transformers' flattening collators make them.
+
+        Args: position_ids: (tokens,) or (batch, length) integers. Rows of a batch are laid end to end; a row always begins a
+            new document. Padding given position 0 becomes documents of one token.
+        Raises ValueError for other shapes or dtypes, and where a document does not start at position 0.
+        """
+        _check_integers("position_ids", position_ids, ndims=(1, 2))
+        rows = (
+            position_ids.reshape(-1, position_ids.shape[-1]) if position_ids.numel() else position_ids.new_zeros(0, 1)
+        )
+        starts = torch.ones_like(rows, dtype=torch.bool)
+        starts[:, 1:] = rows[:, 1:] != rows[:, :-1] + 1
+        flat = rows.reshape(-1)
+        begin = starts.reshape(-1).nonzero().squeeze(1)
+        broken = flat[begin].ne(0).nonzero().squeeze(1)
+        if broken.numel():
+            token = int(begin[broken[0]])
+            raise ValueError(
+                f"position_ids must restart at 0 at every document and count up by 1 within it, but token {token} "
+                f"(of {flat.numel()}, rows laid end to end) starts a document at position {int(flat[token])}"
+            )
+        ends = torch.cat([begin[1:], begin.new_tensor([flat.numel()])]) if begin.numel() else begin
+        return cls.from_seq_lengths(ends - begin, device=position_ids.device)
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(self.seq_lengths)
+
+    @property
+    def num_documents(self) -> int:
+        return len(self.seq_lengths)
+
+    def to(self, device: torch.device | str) -> Packing:
+        """The same packing with its tensors on `device`."""
+        return replace(
+            self,
+            cu_seqlens=self.cu_seqlens.to(device),
+            document_ids=self.document_ids.to(device),
+            position_ids=self.position_ids.to(device),
+        )
+
+    def dense_mask(self) -> Tensor:
+        """(tokens, tokens) bool, true where query row may attend to key column. For debugging: it grows with tokens squared."""
+        same = self.document_ids[:, None] == self.document_ids[None, :]
+        return same & (self.position_ids[:, None] >= self.position_ids[None, :])
+
+    def shifted_labels(self, labels: Tensor, ignore_index: int = -100) -> Tensor:
+        """Next-token targets that never cross a document: target[t] = labels[t + 1], ignore_index at a document's last token.
+
+        Args: labels: (tokens,) or any shape of that many elements, one label per input token (not shifted).
+        Returns (tokens,) of the dtype of labels. Raises ValueError where the number of labels is not the token count.
+        """
+        if labels.numel() != self.num_tokens:
+            shape = tuple(labels.shape)
+            raise ValueError(
+                f"labels must have one entry for each of {self.num_tokens} packed tokens, but have shape {shape}"
+            )
+        flat = labels.reshape(-1)
+        targets = torch.full_like(flat, ignore_index)
+        targets[:-1] = torch.where(self.document_ids[1:] == self.document_ids[:-1], flat[1:], targets[:-1])
+        return targets
+
+
+def _check_integers(name: str, tensor: Tensor, ndims: tuple[int, ...]) -> None:
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"{name} must hold integers, but has dtype {tensor.dtype}")
+    if tensor.ndim not in ndims:
+        raise ValueError(
+            f"{name} must have {' or '.join(map(str, ndims))} dimensions, but has shape {tuple(tensor.shape)}"
+        )

@@ -1,0 +1,205 @@
+"""The kernels inside transformers models: an attention implementation named "orion_packed" and a causal language-model loss.
+
+Inputs: a causal language model of transformers (plain, or wrapped by peft), packed rows and their `Packing`. Outputs: hidden
+states that never mix documents; the loss and its per-token metrics. Uses AttentionInterface, AttentionMaskInterface and forward
+hooks only; no class or module is patched. Nothing to run.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from orion_kernels.attention import packed_attention
+from orion_kernels.cross_entropy import linear_cross_entropy
+from orion_kernels.packing import Packing
+from orion_kernels.reference import TokenMetrics
+
+ATTENTION_NAME = "orion_packed"
+
+
+def register_attention() -> str:
+    """Make attn_implementation="orion_packed" known to transformers and return that name. Calling it again changes nothing.
+
+    A model so set is called as model(input_ids, position_ids=..., packing=packing); input_ids (batch, length) with
+    batch * length = packing.num_tokens, rows laid end to end, and no attention_mask.
+    """
+    AttentionInterface.register(ATTENTION_NAME, packed_attention_forward)
+    AttentionMaskInterface.register(ATTENTION_NAME, no_mask)
+    return ATTENTION_NAME
+
+
+def packed_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    packing: Packing | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **_unused: Any,
+) -> tuple[Tensor, None]:
+    """Attention function in the form of transformers' AttentionInterface.
+
+    Args: query: (batch, q_heads, length, head_dim); key, value: (batch, kv_heads, length, head_dim).
+    Returns ((batch, length, q_heads, head_dim), None).
+    Raises ValueError without a packing, with a mask, a cache, attention dropout, or a window shorter than the longest document.
+    """
+    if packing is None:
+        raise ValueError(
+            f'attention "{ATTENTION_NAME}" needs model(..., packing=Packing); '
+            'for padded batches or generation call model.set_attn_implementation("sdpa")'
+        )
+    if attention_mask is not None:
+        raise ValueError(
+            f'attention "{ATTENTION_NAME}" takes no attention_mask; it attends within the documents of packing'
+        )
+    if query.shape[2] != key.shape[2]:
+        raise ValueError(f"a key-value cache does not work with packing: {query.shape[2]} queries, {key.shape[2]} keys")
+    if dropout:
+        raise ValueError(
+            f"packed attention has no dropout, but the model asks for {dropout}; set config.attention_dropout = 0"
+        )
+    if sliding_window is not None and sliding_window < packing.max_seqlen:
+        longest = packing.max_seqlen
+        raise ValueError(f"packed attention has no sliding window: window {sliding_window}, longest document {longest}")
+    batch, _, length, _ = query.shape
+    q, k, v = (t.transpose(1, 2).flatten(0, 1) for t in (query, key, value))  # (tokens, heads, head_dim)
+    output = packed_attention(q, k, v, packing, scale=scaling)
+    return output.unflatten(0, (batch, length)), None
+
+
+def no_mask(*_args: Any, attention_mask: Tensor | None = None, **_kwargs: Any) -> None:
+    """Mask function in the form of transformers' AttentionMaskInterface: packed attention needs none.
+
+    Raises ValueError where the caller gave an attention_mask, which would be ignored.
+    """
+    if attention_mask is not None:
+        raise ValueError(
+            f'attention "{ATTENTION_NAME}" takes no attention_mask; '
+            "leave padding out of the packed row or give it a document of its own"
+        )
+
+
+def causal_lm_loss(
+    model: nn.Module,
+    input_ids: Tensor,
+    position_ids: Tensor | None,
+    labels: Tensor,
+    packing: Packing | None,
+    *,
+    normalizer: float | Tensor | None = None,
+    token_weights: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    impl: str | None = None,
+    **model_kwargs: Any,
+) -> tuple[Tensor, TokenMetrics]:
+    """Next-token loss of a causal language model without its logits.
+
+    The model itself is called, so that whatever wraps it (autocast, DistributedDataParallel, checkpointing) takes part, but with
+    logits of one position only; the hidden states of its backbone go to `linear_cross_entropy` with the head's weight. A frozen
+    head costs no weight gradient; a tied head adds its gradient to the embedding's.
+
+    Args:
+        model: a transformers causal language model, or one wrapped by peft (adapters inside the backbone) or
+            DistributedDataParallel.
+        input_ids, position_ids, labels: (batch, length), with packing of batch * length tokens. Labels are aligned with
+            input_ids and shifted here, never across documents; ignore_index where not trained.
+        packing: the documents; the model's attention must be "orion_packed". None for ordinary padded or single-document rows,
+            where each row is one document (pass attention_mask among model_kwargs if there is padding).
+        normalizer: the divisor of the summed loss, e.g. the Trainer's num_items_in_batch; default the number of targets.
+        token_weights: (batch, length) factor of the loss of predicting each token, aligned with labels (shifted with them).
+        ignore_index, label_smoothing, z_loss, impl: as in `linear_cross_entropy`.
+        model_kwargs: passed on to the model.
+
+    Returns (loss, metrics); metrics of shape (batch * length,) aligned with the position that predicts.
+    Raises ValueError where the model's attention, head or logits cannot be reproduced from its hidden states and head weight.
+    """
+    language_model = _language_model(model)
+    if packing is not None:
+        attention = language_model.config._attn_implementation
+        if attention != ATTENTION_NAME:
+            raise ValueError(
+                f'with packing the attention must be "{ATTENTION_NAME}", but is "{attention}", which ignores it; '
+                f'call register_attention() and model.set_attn_implementation("{ATTENTION_NAME}")'
+            )
+        model_kwargs["packing"] = packing
+    head = _head(language_model)
+    documents = packing
+    if documents is None:
+        documents = Packing.from_seq_lengths([labels.shape[-1]] * labels.shape[0], device=labels.device)
+    targets = documents.shifted_labels(labels, ignore_index)
+    if token_weights is not None:
+        token_weights = documents.shifted_labels(token_weights, 0)
+
+    hidden = _last_hidden_state(model, language_model, input_ids=input_ids, position_ids=position_ids, **model_kwargs)
+    if hidden.shape[:-1] != labels.shape:
+        raise ValueError(
+            f"the model returned hidden states of shape {tuple(hidden.shape)} for labels {tuple(labels.shape)}"
+        )
+    loss, metrics = linear_cross_entropy(
+        hidden.flatten(0, 1),
+        head.weight,
+        targets,
+        bias=head.bias,
+        ignore_index=ignore_index,
+        token_weights=token_weights,
+        normalizer=normalizer,
+        label_smoothing=label_smoothing,
+        softcap=getattr(language_model.config, "final_logit_softcapping", None),
+        z_loss=z_loss,
+        return_metrics=True,
+        impl=impl,
+    )
+    return loss, metrics
+
+
+def _language_model(model: nn.Module) -> Any:
+    inner: Any = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    inner = getattr(inner, "_orig_mod", inner)
+    if hasattr(inner, "get_base_model"):
+        inner = inner.get_base_model()
+    if "logits_to_keep" not in inspect.signature(inner.forward).parameters:
+        name = type(inner).__name__
+        raise ValueError(f"{name}.forward has no logits_to_keep; a causal language model of transformers is needed")
+    for name in ("logits_scaling", "logit_scale"):
+        if getattr(inner.config, name, None) not in (None, 1, 1.0):
+            raise ValueError(
+                f"{type(inner).__name__} scales its logits (config.{name}), which this loss does not reproduce"
+            )
+    return inner
+
+
+def _head(language_model: Any) -> nn.Linear:
+    head = language_model.get_output_embeddings()
+    # peft keeps a fully trained copy of a head in modules_to_save behind a wrapper
+    if hasattr(head, "modules_to_save") and hasattr(head, "active_adapters"):
+        head = head.modules_to_save[head.active_adapters[0]]
+    if type(head) is not nn.Linear:
+        raise ValueError(
+            f"the head must be a plain torch.nn.Linear, but is {type(head).__name__}; "
+            "adapters on the head are not supported, train it whole (peft's modules_to_save) or leave it frozen"
+        )
+    return head
+
+
+def _last_hidden_state(model: nn.Module, language_model: Any, **inputs: Any) -> Tensor:
+    seen: list[Tensor] = []
+    handle = language_model.base_model.register_forward_hook(lambda _module, _args, output: seen.append(output[0]))
+    try:
+        model(**inputs, use_cache=False, logits_to_keep=1)
+    finally:
+        handle.remove()
+    if len(seen) != 1:
+        raise ValueError(
+            f"the backbone of {type(language_model).__name__} ran {len(seen)} times in one forward; expected once"
+        )
+    return seen[0]

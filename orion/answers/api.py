@@ -1,0 +1,164 @@
+"""The public functions: check one response, check many, test a gold.
+
+Inputs: strings. Outputs: `Verdict` records. Never an exception for any string, never code from a string. Usable from any thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from orion.answers.compare import Result, judge
+from orion.answers.extract import Span, extract, last_box
+from orion.answers.normalise import decimal_literal
+from orion.answers.policies import Policy, get_policy
+from orion.answers.read import Answer, read
+from orion.answers.tree import show
+from orion.answers.verdict import Verdict
+
+# wall seconds that one comparison may take in a worker before the worker is killed
+DEFAULT_TIMEOUT_S = 2.5
+
+
+def _gold_text(gold: str) -> str:
+    """The gold without the box that some files keep around it."""
+    return last_box(gold) if "\\boxed" in gold or "\\fbox" in gold else gold
+
+
+def _gold_problem(answer: Answer, policy: Policy) -> str | None:
+    if answer.node is None and answer.plain is None:
+        return answer.problem
+    if policy.integers is not None:
+        low, high = policy.integers
+        value = answer.node.value if answer.node is not None and answer.node.kind == "num" else None
+        if value is None or value.denominator != 1 or not low <= value <= high:
+            return f"not an integer from {low} to {high}"
+    return None
+
+
+def parse_gold(gold: str, policy: str | Policy = "math") -> str | None:
+    """None where the gold can be understood under the policy, else the reason why not."""
+    rules = get_policy(policy)
+    if not isinstance(gold, str):
+        return "the gold is not a string"
+    return _gold_problem(read(_gold_text(gold)), rules)
+
+
+def _printed(answer: Answer) -> str | None:
+    if answer.plain is not None:
+        return answer.plain
+    return show(answer.node) if answer.node is not None else None
+
+
+class _Gold(NamedTuple):
+    """A gold that was read: the answer, why it cannot be understood (None: it can), its print, its text."""
+
+    answer: Answer
+    problem: str | None
+    printed: str | None
+    text: str
+
+
+def _read_gold(gold: str, rules: Policy) -> _Gold:
+    text = _gold_text(gold)
+    answer = read(text)
+    return _Gold(answer, _gold_problem(answer, rules), _clean(_printed(answer)), text.strip())
+
+
+def _decide(text: str, gold: _Gold, rules: Policy, timeout_s: float) -> tuple[Result, str | None]:
+    """Result of one (extracted, gold) pair, and the print of the extracted side."""
+    literal = decimal_literal(text.strip())
+    if literal is not None and literal == gold.answer.plain and gold.problem is None:
+        return Result("correct", "", "literal"), literal
+    if gold.problem is not None and text.strip() != gold.text:
+        return Result("unparseable", f"gold: {gold.problem}", "gold"), None
+    answer = read(text)
+    return judge(answer, gold.answer, rules, timeout_s), _printed(answer)
+
+
+def _clean(text: str | None) -> str | None:
+    """The text without lone surrogates, which no file and no pipe takes."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _verdict(span: Span, result: Result, normal: str | None, gold_normal: str | None) -> Verdict:
+    reason = result.reason or span.reason
+    return Verdict(
+        result.verdict, reason, result.method, _clean(span.text), span.start, span.end, _clean(normal), gold_normal
+    )
+
+
+def check(
+    response: str,
+    gold: str,
+    policy: str | Policy = "math",
+    *,
+    finished: bool | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> Verdict:
+    """The verdict on one response.
+
+    `finished`: whether the output ended by itself (its finish reason was "stop"); None where that is not known. `timeout_s`: wall
+    seconds for the part that runs in a worker. Raises ValueError for an unknown policy, and nothing else for any two strings.
+    """
+    return check_many([response], [gold], policy, timeout_s=timeout_s, finished=[finished])[0]
+
+
+def check_many(
+    responses: Sequence[str],
+    golds: Sequence[str],
+    policy: str | Policy = "math",
+    timeout_s: float = 5.0,
+    workers: int | None = 1,
+    *,
+    finished: Iterable[bool | None] | None = None,
+) -> list[Verdict]:
+    """One verdict per (response, gold), in order; equal (gold, extracted) pairs are decided once, each gold is read once.
+
+    `workers`: how many comparisons may wait for a worker process at a time (None: one per core). Memory grows with the call: a
+    caller with millions of rows hands them over in slices. Raises ValueError where the lengths differ.
+    """
+    rules = get_policy(policy)
+    responses, golds = list(responses), list(golds)
+    ends = [None] * len(responses) if finished is None else list(finished)
+    if not len(responses) == len(golds) == len(ends):
+        raise ValueError(
+            f"{len(responses)} responses, {len(golds)} golds, {len(ends)} finish flags: one of each is needed"
+        )
+    read_golds: dict[str, _Gold] = {}
+    pairs: dict[tuple[str, str], None] = {}
+    spans: list[Span | None] = []
+    for response, gold, ended in zip(responses, golds, ends, strict=True):
+        if not isinstance(response, str) or not isinstance(gold, str):
+            spans.append(None)
+            continue
+        if gold not in read_golds:
+            read_golds[gold] = _read_gold(gold, rules)
+        span = extract(response, rules, ended)
+        spans.append(span)
+        if span.text is not None:
+            pairs[gold, span.text] = None
+
+    def decide(pair: tuple[str, str]) -> tuple[Result, str | None]:
+        return _decide(pair[1], read_golds[pair[0]], rules, timeout_s)
+
+    threads = workers if workers is not None else os.cpu_count() or 1
+    if threads > 1 and len(pairs) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            decided = dict(zip(pairs, pool.map(decide, pairs), strict=True))
+    else:
+        decided = {pair: decide(pair) for pair in pairs}
+    verdicts = []
+    for found, gold in zip(spans, golds, strict=True):
+        if found is None:
+            verdicts.append(Verdict("unparseable", "the response or the gold is not a string"))
+        elif found.text is None:
+            verdicts.append(Verdict("no_answer", found.reason, "extract", gold_normal=read_golds[gold].printed))
+        else:
+            result, normal = decided[gold, found.text]
+            verdicts.append(_verdict(found, result, normal, read_golds[gold].printed))
+    return verdicts

@@ -1,0 +1,182 @@
+"""Where the final answer of a response stands: the last box, else a stated answer, else the last value of a text that ended.
+
+Inputs: the response (any str), a policy, whether the output ended by itself. Outputs: a `Span` with offsets into the response,
+or one without text whose reason says why there is no answer. One pass from the end, linear time. Not runnable.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from orion.answers.policies import Policy
+from orion.answers.stated import ended, last_value, stated_answer
+
+# what is searched for words and values, counted from the end; boxes are found anywhere
+TAIL = 1 << 16
+MAX_BOXES = 64
+# a text that goes on for longer behind a stated answer, and then breaks off, has not committed itself to it
+MAX_AFTERTHOUGHT = 1_000
+MAX_ANSWER = 20_000
+
+_THINK_ENDS = ("</think>", "</thinking>", "</thought>", "<End_of_Draft>", "<|end_of_thought|>", "<|message|>")
+_THINK_STARTS = ("<think>", "<thinking>", "<thought>", "<Begin_of_Draft>", "<|begin_of_thought|>")
+_STOPS = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<|return|>", "<end_of_turn>", "</s>")
+_BRACES = re.compile(r"\\.|[{}]", re.S)
+_BARE_BOX = re.compile(r"\s*(-?[\w.,/]+|\\[A-Za-z]+)")
+_BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
+_BETWEEN = re.compile(
+    r"(?:[\s$&{}]|[,;]|\\[()\[\]]|\\q?quad|\\text|\\left|\\right|\(\w\)|\b(?:and|or|for|part|the|other|is|are)\b|\b\w{1,4}\s*=)*+"
+)
+_JOINS = re.compile(r"[,;&]|\band\b|\bor\b")
+_NEGATED = re.compile(r"(?:\bnot|n't)(?:\s+(?:be|equal(?: to)?))?[\s$(\\\[]*$")
+
+
+class Span(NamedTuple):
+    """An extracted answer: its text (None: no answer), offsets into the response, how it was found, or why not."""
+
+    text: str | None
+    start: int | None
+    end: int | None
+    method: str
+    reason: str
+
+
+def _nothing(reason: str) -> Span:
+    return Span(None, None, None, "", reason)
+
+
+def region(response: str) -> tuple[int, int, bool]:
+    """(start, end, thinking left open): the part of the response that may state an answer."""
+    low = 0
+    if "<" in response:
+        for mark in _THINK_ENDS:
+            at = response.rfind(mark)
+            if at >= 0:
+                low = max(low, at + len(mark))
+    high = len(response)
+    if "<" not in response:
+        return low, high, False
+    still_open = any(response.rfind(mark) >= low for mark in _THINK_STARTS)
+    for mark in _STOPS:
+        at = response.find(mark, low, high)
+        # a chat template may be echoed at the very start; a stop token ends only what has begun
+        if at >= 0 and response[low:at].strip():
+            high = at
+    return low, high, still_open
+
+
+class _Box(NamedTuple):
+    start: int
+    end: int
+    stop: int
+    closed: bool
+
+
+def _read_box(text: str, command: int, high: int) -> _Box:
+    """The content `text[start:end]` of the box whose command starts at `command`; `stop` is the offset behind the box."""
+    at = command + (6 if text.startswith("\\boxed", command) else 5)
+    brace = at
+    while brace < high and text[brace] in " \t\n":
+        brace += 1
+    if brace >= high or text[brace] != "{":
+        match = _BARE_BOX.match(text, at, high)
+        return _Box(match.start(1), match.end(1), match.end(), True) if match else _Box(at, at, at, True)
+    depth = 0
+    for match in _BRACES.finditer(text, brace, high):
+        token = match.group()
+        if token == "{":
+            depth += 1
+        elif token == "}":
+            depth -= 1
+            if depth == 0:
+                return _Box(brace + 1, match.start(), match.end(), True)
+    return _Box(brace + 1, high, high, False)
+
+
+def _previous(text: str, low: int, high: int) -> int:
+    return max(text.rfind("\\boxed", low, high), text.rfind("\\fbox", low, high))
+
+
+def _unclosed(response: str, box: _Box, finished: bool | None) -> Span:
+    """A box whose closing brace is missing: its content counts only where something shows that it is complete."""
+    content = response[box.start : min(box.end, box.start + MAX_ANSWER)]
+    cut = _BOX_CUT.search(content)
+    if cut and content[: cut.start()].strip():
+        return Span(content[: cut.start()], box.start, box.start + cut.start(), "box", "box left open")
+    whole = content.rstrip()
+    if box.end - box.start <= MAX_ANSWER and whole and (finished or (whole.endswith("}") and finished is None)):
+        return Span(whole, box.start, box.start + len(whole), "box", "box left open")
+    return _nothing("cut off inside the box")
+
+
+def _boxed(response: str, low: int, high: int, finished: bool | None) -> Span | None:
+    """The last box, or the list of boxes that it ends; None where there is no box at all."""
+    command = _previous(response, low, high)
+    if command < 0:
+        return None
+    box = _read_box(response, command, high)
+    if not box.closed:
+        return _unclosed(response, box, finished)
+    if _NEGATED.search(response[max(low, command - 24) : command]):
+        return _nothing("the box is negated")
+    group = [box]
+    while len(group) < MAX_BOXES:
+        before = _previous(response, low, command)
+        if before < 0 or command - before > MAX_ANSWER:
+            break
+        earlier = _read_box(response, before, command)
+        between = response[earlier.stop : command]
+        if not earlier.closed or len(between) > 80 or not _JOINS.search(between) or not _BETWEEN.fullmatch(between):
+            break
+        group.append(earlier)
+        command = before
+    group.reverse()
+    texts = [response[b.start : min(b.end, b.start + MAX_ANSWER + 1)].strip() for b in group]
+    start, end = group[0].start, group[-1].end
+    if not all(t.strip("$ \n") for t in texts):
+        return _nothing("empty box")
+    if len(texts) == 1:
+        text = response[start : min(end, start + MAX_ANSWER + 1)]
+        return Span(text, start, end, "box", "")
+    return Span(", ".join(texts), start, end, "boxes", "")
+
+
+def extract(response: str, policy: Policy, finished: bool | None = None) -> Span:
+    """The final answer of a response.
+
+    `finished` says whether the output ended by itself (True), was cut off (False), or that this is not known (None). Of a
+    cut-off output only a closed box, or a stated answer with text behind it, counts.
+    """
+    low, high, still_open = region(response)
+    if still_open and not ended(response[max(low, high - TAIL) : high], finished):
+        return _nothing("the thinking was never closed")
+    found = _boxed(response, low, high, finished)
+    if found is not None:
+        return found
+    if not policy.markers:
+        return _nothing("no box")
+    if response[low:high].strip() == "":
+        return _nothing("empty response" if low == 0 else "nothing behind the thinking")
+    tail = max(low, high - TAIL)
+    text = response[tail:high]
+    stated = stated_answer(text, finished)
+    if stated is not None:
+        start, end, method = stated
+        if len(text) - end > MAX_AFTERTHOUGHT and not ended(text, finished):
+            return _nothing("cut off long after an answer was named")
+        return Span(text[start:end], tail + start, tail + end, method, "")
+    if not policy.last_value:
+        return _nothing("no stated answer")
+    if not ended(text, finished):
+        return _nothing("cut off before an answer")
+    value = last_value(text)
+    if value is None:
+        return _nothing("no value in the text")
+    return Span(text[value[0] : value[1]], tail + value[0], tail + value[1], "last_value", "")
+
+
+def last_box(text: str) -> str:
+    """The content of the last box of a text, or the text itself where it has none that closes."""
+    span = _boxed(text, 0, len(text), True)
+    return text if span is None or span.text is None else span.text

@@ -1,0 +1,259 @@
+"""Tokens to a tree: a Pratt parser for the mathematics that answers are written in.
+
+Inputs: a normalised string. Outputs: a `Node`; raises `Unreadable`. Depth, length and digits are bounded. Not runnable.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from orion.answers.atoms import LIST, OVER, POWER, PRODUCT, RELATION, SETS, SUM, TIGHT, UNARY, Atoms, number
+from orion.answers.tokens import Token
+from orion.answers.tree import (
+    MAX_DEPTH,
+    Node,
+    Unreadable,
+    add,
+    check_depth,
+    const,
+    inverse,
+    mul,
+    neg,
+    num,
+    power,
+)
+
+MAX_SIGNS = 4
+_RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "approx"))
+_SET_OPERATORS = {"cup": "union", "cap": "inter", "minus": "minus"}
+_STARTS = frozenset(("num", "sym", "const", "fn", "text"))
+
+
+class _Parser(Atoms):
+    """The binding powers: what stands between operands."""
+
+    # sequences
+
+    def sequence(self) -> list[Node]:
+        """Items up to a closing bracket or the end, separated by commas or words."""
+        items: list[Node] = []
+        links = 0
+        while self.token.kind not in ("end", "close") and not self.token.value.startswith("end "):
+            if self.token.value in (",", "or", "row", "amp"):
+                self.take()
+                links += 1
+                continue
+            if links == 0 and items:
+                raise Unreadable("two answers without a separator")
+            items.append(self.expression(LIST))
+            links = 0
+        return items
+
+    def whole(self) -> Node:
+        items = self.sequence()
+        if self.token.kind != "end":
+            raise Unreadable("unbalanced brackets")
+        if not items:
+            raise Unreadable("empty")
+        return items[0] if len(items) == 1 else Node("list", tuple(items))
+
+    # expressions
+
+    def expression(self, floor: int) -> Node:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise Unreadable("nested too deeply")
+        left = self.prefix()
+        while True:
+            step = self.infix(left, floor)
+            if step is None:
+                break
+            left = step
+        self.depth -= 1
+        return left
+
+    def infix(self, left: Node, floor: int) -> Node | None:
+        """The tree one operator further, or None where the next token binds less than `floor`."""
+        token = self.token
+        value = token.value
+        if token.kind == "op":
+            if value in _RELATIONS and floor < RELATION:
+                return self.relation(left)
+            if value in _SET_OPERATORS and floor < SETS:
+                self.take()
+                kind = _SET_OPERATORS[value]
+                right = self.expression(SETS)
+                return Node(kind, (*left.args, right) if left.kind == kind and kind != "minus" else (left, right))
+            if value in ("+", "-") and floor < SUM:
+                self.take()
+                right = self.expression(SUM)
+                return add(left, right if value == "+" else neg(right))
+            if value in ("pm", "mp") and floor < SUM:
+                self.take()
+                self.count_signs()
+                right = self.expression(SUM)
+                both = (add(left, right), add(left, neg(right)))
+                return Node("pm", both if value == "pm" else both[::-1])
+            if value in ("*", "/") and floor < PRODUCT:
+                self.take()
+                right = self.expression(PRODUCT)
+                return mul(left, right if value == "*" else inverse(right))
+            if value == ":" and floor < SUM:
+                self.take()
+                right = self.expression(SUM)
+                return Node("ratio", (*left.args, right) if left.kind == "ratio" else (left, right))
+            if value in ("^", "!", "%", "'", "deg", "_") and floor < POWER + 10:
+                return self.postfix(left, floor)
+            if value == "over" and floor < OVER:
+                self.take()
+                return mul(left, inverse(self.expression(OVER)))
+            if value == "mod" and floor < OVER:
+                raise Unreadable("a congruence")
+            if value == "dots":
+                raise Unreadable("a sequence with dots")
+            return None
+        binding = TIGHT if self.bare_argument else PRODUCT
+        if floor >= binding or not self.starts_factor(token):
+            return None
+        if self.bare_argument and token.kind == "fn":
+            return None
+        if token.kind == "text":
+            self.take()
+            return self.with_unit(left, token.value)
+        return self.juxtaposed(left)
+
+    def starts_factor(self, token: Token) -> bool:
+        return (
+            token.kind in _STARTS or token.kind == "open" or (token.kind == "cmd" and not token.value.startswith("end"))
+        )
+
+    def with_unit(self, left: Node, word: str) -> Node:
+        if left.kind == "unit":
+            return Node("unit", left.args, f"{left.value} {word}")
+        if self.token.value == "^":
+            self.take()
+            word = f"{word}^{self.exponent().value}"
+        return Node("unit", (left,), word)
+
+    def juxtaposed(self, left: Node) -> Node:
+        """Implicit multiplication, or a mixed number."""
+        token = self.token
+        before = self.tokens[self.at - 1]
+        whole = left.args[-1] if left.kind == "mul" else left
+        if before.kind == "num" and whole.kind == "num" and whole.value.denominator == 1:
+            if token.value == "frac" and token.kind == "cmd":
+                part = self.prefix()
+                top, bottom = part.args[0], part.args[-1].args[0] if part.kind == "mul" else part
+                if part.kind == "mul" and top.kind == "num" and bottom.kind == "num" and self.token.value != "^":
+                    return self.mixed(left, whole, top.value, bottom.value)
+                return mul(left, part)
+            if token.kind == "num" and token.spaced:
+                ahead = self.tokens[self.at : self.at + 3]
+                if [t.value for t in ahead[1:2]] == ["/"] and len(ahead) == 3 and ahead[2].kind == "num":
+                    self.at += 3
+                    return self.mixed(left, whole, number(token.value).value, number(ahead[2].value).value)
+        if token.kind == "num":
+            raise Unreadable("two numbers without an operator")
+        return mul(left, self.expression(PRODUCT if not self.bare_argument else TIGHT))
+
+    @staticmethod
+    def mixed(left: Node, whole: Node, top: Fraction, bottom: Fraction) -> Node:
+        if bottom == 0:
+            raise Unreadable("division by zero")
+        value = whole.value + (-1 if whole.value < 0 else 1) * top / bottom
+        return mul(*left.args[:-1], num(value)) if left.kind == "mul" else num(value)
+
+    def relation(self, left: Node) -> Node:
+        operators, terms = [], [left]
+        while self.token.kind == "op" and self.token.value in _RELATIONS:
+            operators.append(self.take().value)
+            terms.append(self.expression(RELATION))
+        return Node("rel", tuple(terms), tuple(operators))
+
+    def exponent(self) -> Node:
+        """What stands behind ^: a group, or one token with its sign."""
+        if self.token.value in ("{", "("):
+            return self.prefix()
+        if self.token.value == "-":
+            self.take()
+            return neg(self.exponent())
+        return self.expression(POWER - 1)
+
+    def postfix(self, left: Node, floor: int) -> Node | None:
+        value = self.token.value
+        if value == "^" and floor >= POWER:
+            return None
+        self.take()
+        if value == "!":
+            return Node("fact", (left,))
+        if value == "%":
+            return Node("pct", (left,))
+        if value == "deg":
+            return Node("deg", (left,))
+        if value == "'":
+            return self.primed(left)
+        if value == "_":
+            return self.subscript(left)
+        if self.token.value == "deg":
+            self.take()
+            return Node("deg", (left,))
+        if self.token.value == "{" and [t.value for t in self.tokens[self.at + 1 : self.at + 3]] == ["deg", "}"]:
+            self.at += 3
+            return Node("deg", (left,))
+        if self.token.value == "'":
+            self.take()
+            return self.primed(left)
+        return power(left, self.exponent())
+
+    def count_signs(self) -> None:
+        """Each plus-minus doubles what stands before it: only a few are read."""
+        self.signs += 1
+        if self.signs > MAX_SIGNS:
+            raise Unreadable("too many plus-minus signs")
+
+    # what an expression can begin with
+
+    def prefix(self) -> Node:
+        token = self.take()
+        kind, value = token.kind, token.value
+        if kind == "num":
+            return self.repeating(value) if self.token.value == "overline" else number(value)
+        if kind == "sym":
+            return Node("sym", (), value)
+        if kind == "const":
+            return const(value)
+        if kind == "fn":
+            return self.function(value)
+        if kind == "text":
+            # words in front of a value are its label, as in \text{Area: }5
+            return self.prefix() if self.starts_factor(self.token) else Node("text", (), value)
+        if kind == "open":
+            return self.bracket(value)
+        if kind == "cmd":
+            return self.structure(value)
+        if value == "-":
+            return neg(self.expression(UNARY))
+        if value == "+":
+            return self.expression(UNARY)
+        if value in ("pm", "mp"):
+            self.count_signs()
+            right = self.expression(UNARY)
+            return Node("pm", (right, neg(right)) if value == "pm" else (neg(right), right))
+        if value == "|":
+            outer, self.bare_argument = self.bare_argument, False
+            inner = self.expression(LIST)
+            self.bare_argument = outer
+            self.expect("|")
+            return Node("fn", (inner,), "abs")
+        raise Unreadable("an operator without its operand" if kind != "end" else "the text stops in the middle")
+
+
+def parse(text: str) -> Node:
+    """The tree of a normalised text; raises Unreadable with the reason."""
+    parser = _Parser(text)
+    try:
+        node = parser.whole()
+    except RecursionError:
+        raise Unreadable("nested too deeply") from None
+    check_depth(node)
+    return node

@@ -1,0 +1,171 @@
+"""What kind of answer a short text is: a literal, a choice, a time, a text, or mathematics.
+
+Inputs: an extracted answer or a gold. Outputs: an `Answer`, never an exception. Not runnable.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from orion.answers.normalise import decimal_literal, unicode_to_latex
+from orion.answers.parse import parse
+from orion.answers.tree import Node, Unreadable, fraction, num
+
+MAX_LENGTH = 20_000
+
+_THIN = re.compile(r"\\[,!;:> ]|(?<!\\)\$|\\\$|[\s~]+|\\(?:left|right)(?![A-Za-z])")
+_THOUSANDS_MARK = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,)(?=\d{3}(?!\d))")
+_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
+# "1, 2" and "3 4" are no single number; "12 000" is
+_SPACED = re.compile(r"\d\s+\d|,\s+\d")
+_SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\s\d{3})+(?:\.\d+)?")
+_STYLED = r"(?:\\(?:text(?:bf|rm|it)?|math(?:rm|bf)|mbox)\s*\{\s*)?"
+_CHOICE = re.compile(rf"(?:option\s+|choice\s+)?{_STYLED}[(\[]?\s*([A-Za-z])\s*[)\]]?\s*[.:]?\s*\}}?", re.I)
+_CHOICE_VALUE = re.compile(
+    rf"{_STYLED}(?:\(([A-J])\)|([A-J])[).:])(?:\\ |\s)*\}}?(?:\\[ ,;]|\\q?quad|[\s:.~])*(\S.*)", re.S
+)
+_TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*([ap])\.?\s*m\.?", re.I)
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
+_STYLE = re.compile(
+    r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|mbox|hbox|math(?:rm|bf|it|sf)|bf|it|rm|operatorname)(?![A-Za-z])"
+)
+_TEXT_ONLY = re.compile(r"\s*\\(?:text(?:bf|it|rm|normal)?|mbox|hbox|mathrm|mathbf)\s*\{([^{}]*)\}\s*")
+_NOISE = re.compile(r"[\s{}$\\~*_\"]+")
+_WORD = re.compile(r"[A-Za-z]{2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One side of a comparison: its text, its text key, the tree (None: unreadable, see `problem`) and a second reading.
+
+    plain: the canonical decimal literal where the whole answer is one. second: the same text with commas read as separators.
+    """
+
+    raw: str
+    key: str
+    node: Node | None
+    problem: str = ""
+    plain: str | None = None
+    second: Node | None = None
+
+
+def text_key(text: str) -> str:
+    """Case, styling, spacing and final punctuation removed: what two equal texts share."""
+    text = _STYLE.sub(" ", text).replace("\\ ", " ").replace("\\,", " ").replace("\\!", "")
+    return _NOISE.sub(" ", text).strip().strip(".,;:!").strip().casefold()
+
+
+def _strip(text: str) -> str:
+    """Outer math delimiters, emphasis and final punctuation off."""
+    for _ in range(4):
+        before = text
+        text = text.strip().strip("*`").strip()
+        for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+            if text.startswith(left) and text.endswith(right) and len(text) > len(left) + len(right) - 1:
+                inner = text[len(left) : -len(right)]
+                if left not in inner:
+                    text = inner
+        text = text.rstrip(" \n\t.;,:") if not text.endswith("\\,") else text[:-2]
+        # the backslash of a thin space that ended with the punctuation
+        if text.endswith("\\") and not text.endswith("\\\\"):
+            text = text[:-1]
+        if text == before:
+            break
+    return text
+
+
+def _time(text: str) -> Node | None:
+    bare = _STYLE.sub("", text).replace("\\ ", " ").translate({ord(c): " " for c in "{}~\\"}).strip()
+    match = _TIME.fullmatch(" ".join(bare.split()))
+    if match is None:
+        return Node("time", (), bare) if _CLOCK.fullmatch(bare) and bare[-3:] != ":" else None
+    hour, minute, half = match.groups()
+    if int(hour) > 12:
+        return None
+    return Node("time", (), f"{int(hour)}:{minute or '00'} {half.lower()}m")
+
+
+def _choice(text: str) -> Node | None:
+    match = _CHOICE.fullmatch(text)
+    if match and (match[1].upper() <= "J" or text[0] in "(["):
+        # a bare small letter is more likely a name than a choice
+        return Node("choice", (), match[1].upper()) if match[1].isupper() or len(text) > 1 else None
+    match = _CHOICE_VALUE.fullmatch(text)
+    if match is None:
+        return None
+    value = read(match[3]).node
+    return Node("choice", (value,) if value is not None else (), match[1] or match[2])
+
+
+def _mathematics(text: str) -> tuple[Node | None, Node | None, str]:
+    """(tree, second reading, problem) of a text that is none of the literal kinds."""
+    merged = (
+        _THOUSANDS.sub(lambda m: m.group().replace(",", ""), text)
+        if not set("([") & set(text) and "\\{" not in text
+        else text
+    )
+    try:
+        node = parse(merged)
+    except Unreadable as error:
+        return None, None, str(error)
+    if merged == text:
+        return node, None, ""
+    try:
+        return node, parse(text), ""
+    except Unreadable:
+        return node, None, ""
+
+
+def _is_text(text: str, problem: str) -> bool:
+    """Whether an unreadable answer is plain words: then it is understood as a text."""
+    if problem not in (
+        "words, not mathematics",
+        "two answers without a separator",
+        "a character that is no mathematics",
+    ):
+        return False
+    bare = _STYLE.sub(" ", text)
+    return len(bare) <= 200 and bool(_WORD.search(bare)) and not re.search(r"[\\^=<>]", bare.replace("\\ ", " "))
+
+
+def _read(raw: str) -> Answer:
+    if len(raw) > MAX_LENGTH:
+        plain = decimal_literal(raw.strip())
+        if plain is None:
+            return Answer(raw, "", None, "answer too long")
+        return Answer(raw, plain, None, "number too long", plain)
+    text = _strip(_THOUSANDS_MARK.sub("", unicode_to_latex(raw)))
+    plain = decimal_literal(_THIN.sub("", text))
+    if plain is not None and (not _SPACED.search(text) or _SPACED_THOUSANDS.fullmatch(text)):
+        second = None
+        if "," in text:
+            second = Node(
+                "list", tuple(num(fraction(decimal_literal(p) or "0")) for p in _THIN.sub("", text).split(","))
+            )
+        try:
+            return Answer(raw, plain, num(fraction(plain)), "", plain, second)
+        except Unreadable as error:
+            return Answer(raw, plain, None, str(error), plain)
+    if not text:
+        return Answer(raw, "", None, "empty")
+    key = text_key(text)
+    special = _choice(text) or _time(text)
+    if special is not None:
+        return Answer(raw, key, special)
+    only = _TEXT_ONLY.fullmatch(text)
+    node, second, problem = _mathematics(only[1] if only and any(c.isdigit() for c in only[1]) else text)
+    if node is None and _is_text(text, problem):
+        return Answer(raw, key, Node("text", (), key))
+    if node is not None and node.kind == "text":
+        node = Node("text", (), key)
+    return Answer(raw, key, node, problem, None, second)
+
+
+_read_cached = lru_cache(maxsize=4096)(_read)
+
+
+def read(text: str) -> Answer:
+    """The answer that a short text states; short texts are remembered."""
+    return _read_cached(text) if len(text) <= 256 else _read(text)

@@ -1,0 +1,237 @@
+"""LaTeX and plain text to tokens, in one linear pass with a limit on their number.
+
+Inputs: a normalised string. Outputs: a list of `Token`. Not runnable.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from orion.answers.tree import MAX_TOKENS, Unreadable
+
+
+class Token(NamedTuple):
+    """kind: num, sym, const, fn, op, open, close, text, cmd; value: its spelling after mapping; spaced: space stood before it."""
+
+    kind: str
+    value: str
+    spaced: bool
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text as a set."""
+    return frozenset(text.split())
+
+
+FUNCTIONS = words(
+    "sin cos tan cot sec csc arcsin arccos arctan asin acos atan sinh cosh tanh coth ln log lg exp sqrt cbrt abs"
+    " gcd lcm min max floor ceil sign sgn det arccot arcsec arccsc factorial binomial"
+)
+_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log10", "sgn": "sign"}
+GREEK = words(
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau"
+    " upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar"
+)
+_OPERATORS = {
+    "cdot": "*", "times": "*", "ast": "*", "div": "/", "pm": "pm", "mp": "mp", "le": "<=", "leq": "<=", "leqslant": "<=",
+    "ge": ">=", "geq": ">=", "geqslant": ">=", "ne": "!=", "neq": "!=", "lt": "<", "gt": ">", "in": "in", "cup": "cup",
+    "bigcup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus", "mid": "|", "vert": "|", "lvert": "|", "rvert": "|",
+    "land": ",", "wedge": ",", "lor": "or", "vee": "or", "over": "over", "colon": ":", "approx": "approx", "to": "to",
+    "rightarrow": "to", "equiv": "approx", "sim": "approx", "bmod": "mod", "circ": "deg", "degree": "deg", "prime": "'",
+}  # fmt: skip
+_CONSTANTS = {"pi": "pi", "infty": "inf", "emptyset": "empty", "varnothing": "empty", "e": "e", "i": "i"}
+_BRACKETS = {
+    "{": ("open", "{|"), "}": ("close", "|}"), "lbrace": ("open", "{|"), "rbrace": ("close", "|}"), "langle": ("open", "("),
+    "rangle": ("close", ")"), "lfloor": ("open", "floor"), "rfloor": ("close", "floor"), "lceil": ("open", "ceil"),
+    "rceil": ("close", "ceil"), "lbrack": ("open", "["), "rbrack": ("close", "]"),
+}  # fmt: skip
+_FRACTIONS = words("frac dfrac tfrac cfrac nicefrac sfrac")
+_TEXTS = words("text mbox textrm textit textbf textsf texttt mathrm mathbf mathit mathsf operatorname textnormal hbox")
+_SKIPPED = words(
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr displaystyle textstyle limits nolimits bf rm it"
+    " boldsymbol bm boxed fbox angle measuredangle triangle mathop mathstrut quad qquad thinspace enspace space"
+    " phantom nonumber , ; : ! > $"
+) | {" ", "\n", "\t"}
+_ACCENTS = words("vec hat bar overrightarrow tilde dot widehat mathcal mathfrak overleftrightarrow")
+_UNSUPPORTED = words("int iint sum prod lim oint limsup liminf partial nabla forall exists")
+_WORDS = {
+    "and": ("op", ","), "or": ("op", "or"), "pi": ("const", "pi"), "inf": ("const", "inf"), "infinity": ("const", "inf"),
+    "oo": ("const", "inf"), "percent": ("op", "%"), "degrees": ("op", "deg"), "degree": ("op", "deg"), "union": ("op", "cup"),
+    "mod": ("op", "mod"), "in": ("op", "in"),
+}  # fmt: skip
+UNITS = words(
+    "cm mm km m ft in inch inches feet foot yd yard yards mile miles meter meters metre metres centimeters"
+    " kilometers g kg mg lb lbs oz gram grams kilograms pound pounds ounces h hr hrs hour hours min mins minute"
+    " minutes sec secs second seconds day days week weeks month months year years dollar dollars cent cents usd mph"
+    " kph unit units square sq cubic people students apples liters litres liter ml gallon gallons cups cup"
+)
+_LEX = re.compile(
+    r"(?P<space>[\s~]+)|(?P<num>\d+(?:\.\d*(?!\.))?|\.\d+)|(?P<cmd>\\(?:[A-Za-z]+|.))|(?P<word>[A-Za-z]+)"
+    r"|(?P<op>\*\*|<=|>=|!=|==|=<|->|[-+*/^_=<>!%',;:&|])|(?P<bracket>[(){}\[\]])|(?P<skip>[$\"`])|(?P<words>[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+)",
+    re.S,
+)
+_EXPONENT = re.compile(r"[eE][-+]?\d+(?![A-Za-z\d.])")
+_MATHLIKE = re.compile(r"[\d\s.,+*/^=()-]+")
+
+
+class _Lexer:
+    def __init__(self, text: str) -> None:
+        self.text, self.at, self.spaced = text, 0, False
+        self.out: list[Token] = []
+
+    def put(self, kind: str, value: str) -> None:
+        self.out.append(Token(kind, value, self.spaced))
+        self.spaced = False
+        if len(self.out) > MAX_TOKENS:
+            raise Unreadable("too many tokens")
+
+    def group(self) -> str | None:
+        """The raw content of the brace group that begins here; the position moves behind it."""
+        at = self.at
+        while at < len(self.text) and self.text[at].isspace():
+            at += 1
+        if at >= len(self.text) or self.text[at] != "{":
+            return None
+        depth = 0
+        for match in re.compile(r"\\.|[{}]", re.S).finditer(self.text, at):
+            depth += {"{": 1, "}": -1}.get(match.group(), 0)
+            if depth == 0:
+                self.at = match.end()
+                return self.text[at + 1 : match.start()]
+        raise Unreadable("unbalanced braces")
+
+    def run(self) -> list[Token]:
+        while self.at < len(self.text):
+            match = _LEX.match(self.text, self.at)
+            if match is None:
+                raise Unreadable("a character that is no mathematics")
+            self.at = match.end()
+            kind, spelling = match.lastgroup, match.group()
+            if kind == "space":
+                self.spaced = True
+            elif kind == "num":
+                exponent = _EXPONENT.match(self.text, self.at)
+                if exponent:
+                    self.at = exponent.end()
+                self.put("num", spelling + (exponent.group() if exponent else ""))
+            elif kind == "cmd":
+                self.command(spelling[1:])
+            elif kind == "word":
+                self.word(spelling)
+            elif kind == "op":
+                self.put(
+                    "op", {"**": "^", "==": "=", "=<": "<=", ";": ",", "->": "to", "&": "amp"}.get(spelling, spelling)
+                )
+            elif kind == "words":
+                self.put("text", spelling)
+            elif kind == "bracket":
+                self.put("open" if spelling in "({[" else "close", spelling)
+        return self.out
+
+    def command(self, name: str) -> None:
+        if name in _FRACTIONS or name in ("sqrt", "binom", "dbinom", "tbinom"):
+            self.put("cmd", "frac" if name in _FRACTIONS else name[-5:] if name.endswith("binom") else name)
+        elif name in _OPERATORS:
+            self.put("op", _OPERATORS[name])
+        elif name in _CONSTANTS:
+            self.put("const", _CONSTANTS[name])
+        elif name in _BRACKETS:
+            self.put(*_BRACKETS[name])
+        elif name in FUNCTIONS:
+            self.put("fn", _ALIASES.get(name, name))
+        elif name in GREEK:
+            self.put("sym", name)
+        elif name in _TEXTS:
+            self.text_group(name)
+        elif name in _SKIPPED:
+            self.skip(name)
+        elif name in ("textcolor", "color"):
+            self.group()
+        elif name in _ACCENTS:
+            inner = self.group()
+            if inner is None:
+                return
+            self.put("sym", f"{name}({inner.strip()})")
+        elif name == "mathbb":
+            inner = (self.group() or "").strip()
+            self.put("const", {"R": "reals", "Z": "integers"}.get(inner, f"mathbb{inner}"))
+        elif name in ("overline", "dot", "underline"):
+            self.put("cmd", "overline")
+        elif name in ("begin", "end"):
+            inner = (self.group() or "").strip()
+            if name == "begin" and inner == "array":
+                self.group()
+            self.put("cmd", f"{name} {inner}")
+        elif name in ("ldots", "cdots", "dots", "dotsc", "dotsb"):
+            self.put("op", "dots")
+        elif name in ("\\", "cr"):
+            self.put("op", "row")
+        elif name == "%":
+            self.put("op", "%")
+        elif name == "|":
+            self.put("op", "|")
+        elif name in _UNSUPPORTED:
+            raise Unreadable(f"\\{name} is not supported")
+        elif name == "&":
+            self.put("op", ",")
+        else:
+            raise Unreadable("unknown command")
+
+    def skip(self, name: str) -> None:
+        if name in ("left", "right") and self.text.startswith(".", self.at):
+            self.at += 1
+        self.spaced = self.spaced or not name.isalpha() or "quad" in name
+
+    def text_group(self, name: str) -> None:
+        content = self.group()
+        if content is None:
+            return
+        word = content.strip().strip("$").strip()
+        lower = word.lower()
+        if not word:
+            self.spaced = True
+        elif word in FUNCTIONS:
+            self.put("fn", _ALIASES.get(word, word))
+        elif len(word) == 1 and (word.isalpha() and (name.startswith("math") or word not in "ghLsmNJWVAKC")):
+            self.put("const" if word in "ei" else "sym", word)
+        elif lower in _WORDS and lower != "in":
+            self.put(*_WORDS[lower])
+        elif lower in (",", ";"):
+            self.put("op", ",")
+        elif _MATHLIKE.fullmatch(word):
+            for token in _Lexer(word).run():
+                self.put(token.kind, token.value)
+        else:
+            self.put("text", word)
+
+    def word(self, spelling: str) -> None:
+        lower = spelling.lower()
+        if spelling in FUNCTIONS:
+            self.put("fn", _ALIASES.get(spelling, spelling))
+            return
+        previous = self.out[-1] if self.out else None
+        after_value = previous is not None and (previous.kind in ("num", "text") or previous.value in (")", "}"))
+        if lower in UNITS and after_value and (len(lower) > 1 or self.spaced):
+            self.put("text", lower)
+        elif lower in _WORDS and len(lower) > 1:
+            self.put(*_WORDS[lower])
+        elif len(spelling) > 3:
+            head = next((w for w in ("sqrt", "pi") if spelling.endswith(w)), None)
+            if head is None or len(spelling) > len(head) + 2:
+                raise Unreadable("words, not mathematics")
+            for letter in spelling[: -len(head)]:
+                self.put("sym", letter)
+            self.put("fn" if head == "sqrt" else "const", head)
+        elif spelling.endswith("pi"):
+            for letter in spelling[:-2]:
+                self.put("sym", letter)
+            self.put("const", "pi")
+        else:
+            for letter in spelling:
+                self.put("const" if letter in "ei" else "sym", letter)
+
+
+def tokenize(text: str) -> list[Token]:
+    """The tokens of a normalised text; raises Unreadable where it is not mathematics or too long."""
+    return _Lexer(text).run()

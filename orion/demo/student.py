@@ -1,0 +1,309 @@
+"""Pre-train the tiny student from scratch on two processes and write it as an ordinary checkpoint.
+
+Input: a JSON object of `pretrain`'s keyword arguments. Output: a directory with config.json, model.safetensors, the
+tokenizer with its chat template and generation_config.json, which appears whole or not at all.
+
+    python -m orion.demo.student --config '{"seed": 1}' --output results/student
+
+Matrices are trained with Muon, everything else with AdamW. Two processes of one thread share each batch, whatever the
+number of cores, so that the result depends on the processor's arithmetic only.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from orion.demo.curriculum import Counts, Piece, curriculum
+from orion.demo.tokenizer import build_tokenizer
+
+SHARDS = 2
+DEFAULTS = {
+    "seed": 1,
+    "plain": 40_000,
+    "reflections": 10_000,
+    "drills": 9_000,
+    "plain_first": 0.2,
+    "teacher_weight": 0.3,
+    "judgement_weight": 3.0,
+    "hidden": 128,
+    "layers": 4,
+    "heads": 4,
+    "kv_heads": 2,
+    "feedforward": 384,
+    "max_length": 512,
+    "lr": 3e-3,
+    "warmup": 60,
+    "constant": 0.4,
+    "final_lr": 0.02,
+    "batch_tokens": 3072,
+    "precision": "auto",
+}
+
+
+def pretrain(output_dir: str | Path, *, log_every_s: float = 10.0, **options) -> None:
+    """Train a student with `DEFAULTS` overridden by `options` and write it to `output_dir`.
+
+    seed: all randomness. plain, reflections, drills: numbers of examples; plain_first: the share of plain examples and
+    drills that comes before the first reflection. teacher_weight, judgement_weight: weights in the loss of a token of
+    the teacher's trace and of `ok` or `wrong`. batch_tokens: padded tokens a step, over both processes. lr rises over
+    `warmup` steps, is constant up to the share `constant`, then falls linearly to `final_lr` * lr. precision: auto
+    (bfloat16 where the processor multiplies it natively), float32 or bfloat16.
+
+    Raises TypeError for an unknown option, ValueError for an unknown precision, FileExistsError if `output_dir` holds
+    something else than a checkpoint. An earlier checkpoint is replaced once the new one is complete.
+    """
+    unknown = sorted(options.keys() - DEFAULTS.keys())
+    if unknown:
+        raise TypeError(f"unknown options: {', '.join(unknown)}")
+    settings = DEFAULTS | options
+    if settings["precision"] not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision is auto, float32 or bfloat16, not {settings['precision']!r}")
+    output = Path(output_dir).absolute()
+    if output.exists() and any(output.iterdir()) and not (output / "config.json").exists():
+        raise FileExistsError(f"{output} exists and is no checkpoint")
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as meeting:
+        mp.start_processes(
+            _worker,
+            (f"file://{meeting}/store", settings, str(partial), log_every_s, os.getpid()),
+            SHARDS,
+            start_method="spawn",
+        )
+    if output.exists():
+        shutil.rmtree(output)
+    partial.rename(output)
+
+
+def _worker(shard: int, meeting: str, settings: dict, output: str, log_every_s: float, parent: int) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", meeting, timedelta(minutes=10), SHARDS, shard)
+    tokenizer = build_tokenizer(settings["max_length"])
+    # the process is this function's own, so its global generator may serve for the initial weights.
+    torch.manual_seed(settings["seed"])
+    model = build_student(tokenizer, settings)
+    train(model, load_batches(tokenizer, settings, shard), settings, shard, log_every_s, parent)
+    if shard == 0:
+        model.save_pretrained(output)
+        tokenizer.save_pretrained(output)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def build_student(tokenizer: PreTrainedTokenizerFast, settings: dict) -> LlamaForCausalLM:
+    """A randomly initialised Llama of the sizes in `settings`, from torch's global generator.
+
+    Qwen2, the same but for a bias, is out: `AutoTokenizer` gives every Qwen2 checkpoint its own family's tokenizer.
+    """
+    ends = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings["hidden"],
+        num_hidden_layers=settings["layers"],
+        num_attention_heads=settings["heads"],
+        num_key_value_heads=settings["kv_heads"],
+        intermediate_size=settings["feedforward"],
+        max_position_embeddings=settings["max_length"],
+        tie_word_embeddings=True,
+        **ends,
+    )
+    model = LlamaForCausalLM(config)
+    # transformers would otherwise fill in top_k=50, which changes the distribution that is sampled from.
+    model.generation_config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, **ends)
+    return model
+
+
+def load_batches(
+    tokenizer: PreTrainedTokenizerFast, settings: dict, shard: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """This shard's batches in order: token ids and loss weights, both (rows, length), right-padded."""
+    counts = Counts(settings["plain"], settings["reflections"], settings["drills"])
+    phases = curriculum(
+        settings["seed"],
+        shard,
+        SHARDS,
+        counts,
+        plain_first=settings["plain_first"],
+        teacher_weight=settings["teacher_weight"],
+    )
+    batches = []
+    for name, examples in zip(("first", "second"), phases, strict=True):
+        rows = encode(tokenizer, examples, settings["judgement_weight"])
+        rng = random.Random(f"batches|{name}|{settings['seed']}|{shard}")
+        batches += make_batches(rows, settings["batch_tokens"] // SHARDS, tokenizer.pad_token_id, rng)
+    return batches
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerFast, examples: list[list[Piece]], judgement_weight: float
+) -> list[tuple[list[int], list[float]]]:
+    """Token ids and the weight of each token as a target, for each example."""
+    judgements = {tokenizer.get_vocab()[word] for word in ("ok", "wrong")}
+    pieces = [piece for example in examples for piece in example]
+    # word-level tokens do not depend on their neighbours, so pieces can be encoded apart.
+    encoded = iter(tokenizer([piece.text for piece in pieces])["input_ids"] if pieces else [])
+    rows = []
+    for example in examples:
+        ids: list[int] = []
+        weights: list[float] = []
+        for piece in example:
+            part = next(encoded)
+            ids += part
+            weights += [piece.weight * (judgement_weight if i in judgements else 1.0) for i in part]
+        rows.append((ids, weights))
+    return rows
+
+
+def make_batches(
+    rows: list[tuple[list[int], list[float]]], batch_tokens: int, pad: int, rng: random.Random
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of rows of like length, at most `batch_tokens` padded tokens each, in random order within a window."""
+    batches = []
+    window = 2000
+    for begin in range(0, len(rows), window):
+        groups: list[list] = [[]]
+        for row in sorted(rows[begin : begin + window], key=lambda row: len(row[0])):
+            if groups[-1] and len(row[0]) * (len(groups[-1]) + 1) > batch_tokens:
+                groups.append([])
+            groups[-1].append(row)
+        rng.shuffle(groups)
+        for group in groups:
+            length = max(len(ids) for ids, _ in group)
+            ids = torch.tensor([ids + [pad] * (length - len(ids)) for ids, _ in group])
+            weights = torch.tensor([weights + [0.0] * (length - len(weights)) for _, weights in group])
+            batches.append((ids, weights))
+    return batches
+
+
+def train(model, batches: list, settings: dict, shard: int, log_every_s: float, parent: int) -> None:
+    """Data-parallel training; every process ends with the same weights."""
+    common = torch.tensor(len(batches))
+    dist.all_reduce(common, dist.ReduceOp.MIN)
+    steps = int(common)
+    low = settings["precision"] == "bfloat16" or (settings["precision"] == "auto" and native_bfloat16())
+    optimizers, owners = make_optimizers(model, settings["lr"], shard)
+    parameters = list(model.parameters())
+    progress = Progress(steps, log_every_s) if shard == 0 else None
+    for step, (ids, weights) in enumerate(batches[:steps]):
+        if os.getppid() != parent:
+            raise SystemExit("the parent process is gone")
+        rate = learning_rate(step, steps, settings)
+        # for rows this short the fused attention's backward pass takes longer than all the rest of the model.
+        with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16, enabled=low):
+            hidden = model.model(input_ids=ids).last_hidden_state  # (rows, length, hidden)
+            taught = weights[:, 1:] > 0
+            logits = model.lm_head(hidden[:, :-1][taught])  # (targets, vocabulary)
+        losses = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][taught], reduction="none")
+        targets = weights[:, 1:][taught]
+        total = (losses * targets).sum()
+        total.backward()
+        loss = share_gradients(parameters, total.detach(), targets.sum())
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+        share_weights(owners)
+        model.zero_grad()
+        if progress:
+            progress.update(step + 1, loss, ids.numel() * SHARDS)
+
+
+def share_gradients(parameters: list[torch.Tensor], loss: torch.Tensor, weight: torch.Tensor) -> float:
+    """Replace each gradient of a summed loss by that of the mean over all shards; the mean loss is returned."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([*(grad.flatten() for grad in gradients), torch.stack([loss, weight])])
+    dist.all_reduce(flat)
+    flat /= flat[-1].clone()
+    for grad, shared in zip(gradients, flat[:-2].split([grad.numel() for grad in gradients]), strict=True):
+        grad.copy_(shared.view_as(grad))
+    return float(flat[-2])
+
+
+def make_optimizers(model, lr: float, shard: int) -> tuple[list[torch.optim.Optimizer], list[list[torch.Tensor]]]:
+    """Muon for this shard's part of the matrices, AdamW for all the rest; and the matrices by owning shard."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    # orthogonalising is a fifth of a step's arithmetic, so each process does it for one half of the matrices.
+    owners: list[list[torch.Tensor]] = [[] for _ in range(SHARDS)]
+    for p in sorted(matrices, key=lambda p: -p.numel()):
+        min(owners, key=lambda owned: sum(q.numel() for q in owned)).append(p)
+    muon = torch.optim.Muon(owners[shard], lr=lr, momentum=0.95, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    return [muon, torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)], owners
+
+
+def share_weights(owners: list[list[torch.Tensor]]) -> None:
+    """Give every process each matrix as its owner has updated it."""
+    for owner, owned in enumerate(owners):
+        flat = torch.cat([p.data.flatten() for p in owned])
+        dist.broadcast(flat, owner)
+        for p, values in zip(owned, flat.split([p.numel() for p in owned]), strict=True):
+            p.data.copy_(values.view_as(p))
+
+
+def learning_rate(step: int, steps: int, settings: dict) -> float:
+    """Linear warm-up, a plateau, a linear descent."""
+    lr, constant, final = settings["lr"], settings["constant"], settings["final_lr"]
+    if step < settings["warmup"]:
+        return lr * (step + 1) / settings["warmup"]
+    done = (step / steps - constant) / (1 - constant)
+    return lr * (1 - (1 - final) * max(0.0, done))
+
+
+def native_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware; elsewhere autocast is slower than float32."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+
+
+class Progress:
+    """A bar on a terminal, otherwise a plain line every few seconds, on stderr."""
+
+    def __init__(self, steps: int, every_s: float):
+        self.steps, self.every_s = steps, every_s
+        self.begin = self.last = time.monotonic()
+        self.tokens = 0
+        self.bar = tqdm(total=steps, unit="step") if sys.stderr.isatty() else None
+
+    def update(self, step: int, loss: float, tokens: int) -> None:
+        """`step` steps are done, the last with this loss and so many padded tokens."""
+        self.tokens += tokens
+        now = time.monotonic()
+        if self.bar is not None:
+            self.bar.update()
+            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        elif now - self.last > self.every_s or step == self.steps:
+            self.last = now
+            rate = self.tokens / (now - self.begin)
+            left = (now - self.begin) / step * (self.steps - step)
+            line = f"step {step}/{self.steps}  loss {loss:.3f}  {rate:,.0f} tokens/s  {left:.0f} s left"
+            print(line, file=sys.stderr, flush=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the arguments and pre-train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="{}", help="JSON object of options; the others keep their defaults")
+    parser.add_argument("--output", required=True, type=Path, help="checkpoint directory to write")
+    parser.add_argument("--log-every", default=10.0, type=float, help="seconds between progress lines")
+    args = parser.parse_args(argv)
+    pretrain(args.output, log_every_s=args.log_every, **json.loads(args.config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""The report's figures as SVG texts: accuracy, comparisons, treatment, lengths, filter waterfall, training curves.
+
+Input: the rows of one student's tables. Output: deterministic SVG (no date, fixed identifiers), text kept as text.
+"""
+
+import io
+import re
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "orion",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
+    "font.size": 8.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8a8f98",
+    "axes.labelcolor": "#3d434c",
+    "axes.titlesize": 8.6,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "xtick.color": "#5b626c",
+    "ytick.color": "#3d434c",
+    "grid.color": "#e4e7eb",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.7,
+    "xtick.major.size": 2.5,
+    "lines.solid_capstyle": "butt",
+    "legend.fontsize": 7.6,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.columnspacing": 1.2,
+    "legend.borderaxespad": 0.2,
+    "figure.constrained_layout.use": True,
+}
+COLOURS = {
+    "base": "#6b7280",
+    "sft_answer": "#a3a8b0",
+    "sft_teacher": "#4aa3d8",
+    "sft_teacher_matched": "#1f6fa8",
+    "sft_own": "#2a9d72",
+    "sft_rewrite": "#d99a1c",
+    "orion_no_teacher": "#c47ab0",
+    "orion_placebo": "#8067b7",
+    "orion": "#d1495b",
+}
+OTHERS = ("#7a5c3e", "#3e7a74", "#7a3e5c", "#5c7a3e")
+# narrow, so that the text is still readable where a phone shrinks the figure
+WIDTH = 4.8
+
+
+def colour(arm: str) -> str:
+    """The arm's colour on every figure; unknown arms get one from their name."""
+    return COLOURS.get(arm, OTHERS[sum(map(ord, arm)) % len(OTHERS)])
+
+
+def draw(street: dict, benchmarks: list[str]) -> dict[str, str]:
+    """Name → SVG text of every figure that this student's rows can fill."""
+    figures = {"accuracy": accuracy(street["table"], benchmarks), "lengths": lengths(street["lengths"], benchmarks)}
+    tested = [row for row in street["comparisons"] if row["difference"] is not None]
+    treated = [row for row in street["treatment"] if row["scope"] == "all" and row["rate"] is not None]
+    optional = {
+        "comparisons": (comparisons, tested),
+        "treatment": (treatment, treated),
+        "waterfall": (waterfall, street["waterfall"]),
+        "curves": (curves, street["curves"]),
+    }
+    return figures | {name: make(rows) for name, (make, rows) in optional.items() if rows}
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    plt.close(figure)
+    return re.sub(r"[ \t]+\n", "\n", buffer.getvalue())
+
+
+def _label(figure: Figure, text: str) -> None:
+    # centred on the figure, not on the axes, which leave it too little room
+    figure.supxlabel(text, fontsize=STYLE["font.size"], color=STYLE["axes.labelcolor"])
+
+
+def _names(axes: Axes, names: list[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+
+
+def accuracy(rows: list[dict], benchmarks: list[str]) -> str:
+    """One panel a benchmark: a dot with its interval for every arm, the untrained student as a dashed line."""
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(
+            len(benchmarks), 1, figsize=(WIDTH, len(benchmarks) * (0.19 * len(arms) + 0.55)), squeeze=False, sharex=True
+        )
+        for axes, benchmark in zip(panels[:, 0], benchmarks, strict=True):
+            for row in (row for row in rows if row["benchmark"] == benchmark):
+                y, paint = arms.index(row["arm"]), colour(row["arm"])
+                if row["arm"] == "base":
+                    axes.axvline(100 * row["accuracy"], color=paint, linewidth=1, linestyle=(0, (4, 3)))
+                axes.plot([100 * row["low"], 100 * row["high"]], [y, y], color=paint, linewidth=2, alpha=0.55)
+                axes.plot(100 * row["accuracy"], y, "o", color=paint, markersize=5)
+                ends = [100 * row["lowest_seed"], 100 * row["highest_seed"]]
+                axes.plot(ends, [y, y], "|", color="#22262b", markersize=5.5, markeredgewidth=0.8)
+            _names(axes, arms)
+            axes.set_title(benchmark)
+        _label(figure, "accuracy, % (bar: interval over problems; ticks: seeds)")
+        return _svg(figure)
+
+
+def comparisons(rows: list[dict]) -> str:
+    """A row a test: thick bar over problems, thin bar over problems and seeds, zero as a line."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * len(rows) + 0.6))
+        axes.axvline(0, color="#22262b", linewidth=1)
+        for y, row in enumerate(rows):
+            paint = "#9aa0a8" if row["reading"] == "unclear" else colour(row["arm"])
+            if row["low_seeds"] is not None:
+                axes.plot([100 * row["low_seeds"], 100 * row["high_seeds"]], [y, y], color=paint, linewidth=1.2)
+            axes.plot([100 * row["low"], 100 * row["high"]], [y, y], color=paint, linewidth=3.4, alpha=0.55)
+            axes.plot(100 * row["difference"], y, "o", color=paint, markersize=5)
+        _names(axes, [f"{row['arm']} − {row['against']}, {row['benchmark']}" for row in rows])
+        _label(figure, "difference in points (thick: over problems; thin: with seeds; grey: unclear)")
+        return _svg(figure)
+
+
+def treatment(rows: list[dict]) -> str:
+    """A row an arm: share of reflections that treat their own error, with its interval, beside chance."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * len(rows) + 0.6))
+        for y, row in enumerate(rows):
+            paint = colour(row["arm"])
+            axes.plot([100 * row["low"], 100 * row["high"]], [y, y], color=paint, linewidth=3.4, alpha=0.55)
+            axes.plot(100 * row["rate"], y, "o", color=paint, markersize=5)
+            axes.plot(100 * row["chance"], y, "d", color="#22262b", markersize=4, fillstyle="none")
+        _names(axes, [row["arm"] for row in rows])
+        axes.set_xlim(0, 100)
+        _label(figure, "reflections that treat their own error, % (hollow diamond: chance)")
+        return _svg(figure)
+
+
+def lengths(rows: list[dict], benchmarks: list[str]) -> str:
+    """A row an arm: mean completion tokens by benchmark, with a bar from the median to the 90th percentile."""
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    marks = "os^Dvp"
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.24 * len(arms) + 0.8))
+        for row in rows:
+            index = benchmarks.index(row["benchmark"])
+            y = arms.index(row["arm"]) + 0.22 * (index - (len(benchmarks) - 1) / 2)
+            axes.plot([row["median"], row["p90"]], [y, y], color=colour(row["arm"]), linewidth=2, alpha=0.45)
+            axes.plot(row["mean"], y, marks[index % len(marks)], color=colour(row["arm"]), markersize=5)
+        for index, benchmark in enumerate(benchmarks):
+            axes.plot([], [], marks[index % len(marks)], color="#5b626c", markersize=5, label=benchmark)
+        _names(axes, arms)
+        axes.set_xlim(0, 1.05 * max(max(row["mean"], row["p90"]) for row in rows))
+        _label(figure, "completion tokens (mark: mean; bar: median to 90th percentile)")
+        figure.legend(loc="outside upper right", ncols=3)
+        return _svg(figure)
+
+
+def waterfall(rows: list[dict]) -> str:
+    """A stacked bar an arm: what each filter took, and what was left."""
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    names = list(dict.fromkeys(row["filter"] for row in rows))
+    shades = plt.get_cmap("YlOrBr")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.24 * len(arms) + 1.0))
+        for y, arm in enumerate(arms):
+            mine = [row for row in rows if row["arm"] == arm]
+            total = max(1, mine[0]["reflections"])
+            left = 100 * mine[-1]["left"] / total
+            axes.barh(y, left, height=0.6, color="#2a9d72")
+            for row in mine:
+                width = 100 * row["removed"] / total
+                shade = shades(0.25 + 0.7 * names.index(row["filter"]) / max(1, len(names) - 1))
+                axes.barh(y, width, left=left, height=0.6, color=shade, edgecolor="white", linewidth=0.5)
+                left += width
+        taken = [name for name in names if any(row["removed"] for row in rows if row["filter"] == name)]
+        axes.barh(0, 0, color="#2a9d72", label="kept")
+        for name in taken:
+            axes.barh(0, 0, color=shades(0.25 + 0.7 * names.index(name) / max(1, len(names) - 1)), label=name)
+        _names(axes, arms)
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("reflections, %")
+        figure.legend(loc="outside upper center", ncols=4)
+        return _svg(figure)
+
+
+def curves(rows: list[dict]) -> str:
+    """Training loss by step, a line an arm (mean over its seeds); a second panel where token accuracy was logged."""
+    metrics = [m for m in ("loss", "accuracy") if any(row[m] is not None for row in rows)]
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(len(metrics), 1, figsize=(WIDTH, 1.6 * len(metrics) + 0.7), squeeze=False)
+        for axes, metric in zip(panels[:, 0], metrics, strict=True):
+            for arm in arms:
+                by_step: dict[int, list[float]] = {}
+                for row in rows:
+                    if row["arm"] == arm and row[metric] is not None:
+                        by_step.setdefault(row["step"], []).append(row[metric])
+                steps = sorted(by_step)
+                means = [sum(by_step[s]) / len(by_step[s]) for s in steps]
+                axes.plot(steps, means, color=colour(arm), linewidth=1.1, label=arm if metric == metrics[0] else None)
+            axes.set_title({"loss": "training loss", "accuracy": "token accuracy on the training text"}[metric])
+            axes.grid(axis="y")
+        panels[-1, 0].set_xlabel("optimiser step (mean over seeds)")
+        figure.legend(loc="outside upper center", ncols=4)
+        return _svg(figure)

@@ -1,0 +1,180 @@
+"""The report's tables, from the gathered artifacts: accuracy, the base student, lengths, filters, training curves.
+
+Input: a ``Street``. Output: rows as dictionaries with one set of keys a table, ready for CSV and for the page. Shares are
+fractions, lengths are tokens.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+
+from orion import stats
+from orion.report.gather import Arm, Street
+
+HEALTH = ("unfinished", "no_answer", "unparseable", "timeout", "failed", "loop")
+SCORE = ("metric", "value", "low", "high", "n_problems", "k")
+CURVE = ("loss", "learning_rate", "grad_norm", "tokens", "trained_tokens", "accuracy", "entropy")
+
+
+def accuracy_rows(street: Street, benchmarks: list[str], *, confidence: float, resamples: int) -> list[dict]:
+    """One row an arm and benchmark; accuracy averages the seeds within a problem, its interval resamples problems."""
+    rows = []
+    for arm in street.arms.values():
+        for benchmark in benchmarks:
+            runs = {seed: e for (b, seed), e in arm.evaluations.items() if b == benchmark}
+            values = arm.accuracies(benchmark)  # (seeds, problems)
+            interval = stats.bootstrap_interval(
+                values.mean(axis=0),
+                confidence=confidence,
+                resamples=resamples,
+                key=("accuracy", street.dataset, street.model, arm.name, benchmark),
+                proportion=True,
+            )
+            first = next(iter(runs.values())).scores["accuracy"]
+            by_seed = values.mean(axis=1)
+            rows.append(
+                {
+                    "arm": arm.name,
+                    "benchmark": benchmark,
+                    "seeds": len(runs),
+                    "problems": first["n_problems"],
+                    "k": first["k"],
+                    "accuracy": interval.value,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "lowest_seed": float(by_seed.min()),
+                    "highest_seed": float(by_seed.max()),
+                    "spread": float(by_seed.std(ddof=1)) if len(runs) > 1 else None,
+                    **{m: _mean(runs.values(), m) for m in ("pass_at_k", "mean_completion_tokens", *HEALTH)},
+                    **training(arm),
+                }
+            )
+    return rows
+
+
+def _mean(evaluations: Iterable, metric: str) -> float:
+    return float(np.mean([e.scores[metric]["value"] for e in evaluations]))
+
+
+def training(arm: Arm) -> dict:
+    """What an arm was trained on; nulls for an untrained one. Steps are the most that a seed took."""
+    if arm.train is None or arm.packed is None:
+        names = ("train_rows", "train_problems", "dropped_too_long", "packed_tokens", "trained_tokens")
+        return dict.fromkeys((*names, "trained_tokens_per_row", "steps", "seen_trained_tokens"))
+    last = [log[-1] for log in arm.logs.values() if log]
+    return {
+        "train_rows": arm.train.height,
+        "train_problems": arm.train["problem_id"].n_unique(),
+        "dropped_too_long": arm.packed["dropped_too_long"],
+        "packed_tokens": arm.packed["tokens"],
+        "trained_tokens": arm.packed["trained_tokens"],
+        "trained_tokens_per_row": arm.packed["trained_tokens"] / max(1, arm.packed["documents"]),
+        "steps": max((entry["step"] for entry in last), default=None),
+        "seen_trained_tokens": max(
+            (entry["trained_tokens"] for entry in last if "trained_tokens" in entry), default=None
+        ),
+    }
+
+
+def seed_rows(street: Street) -> list[dict]:
+    """One row an arm, benchmark, seed and metric, as in scores.json."""
+    return [
+        {"arm": arm.name, "benchmark": benchmark, "seed": seed, **{column: row[column] for column in SCORE}}
+        for arm in street.arms.values()
+        for (benchmark, seed), evaluation in arm.evaluations.items()
+        for row in evaluation.scores.values()
+    ]
+
+
+def base_row(street: Street, *, confidence: float, resamples: int) -> dict:
+    """The untrained student on the training problems: accuracy, and how many problems have right and wrong samples."""
+    right = pl.col("verdict") == "correct"
+    grouped = street.samples.group_by("problem_id").agg(accuracy=right.mean(), k=pl.len()).sort("problem_id")
+    values = grouped["accuracy"].to_numpy()  # (problems,)
+    interval = stats.bootstrap_interval(
+        values, confidence=confidence, resamples=resamples, key=("base", street.dataset, street.model), proportion=True
+    )
+    verdicts = street.samples["verdict"]
+    return {
+        "problems": grouped.height,
+        "k": int(grouped["k"].max()),  # type: ignore[arg-type]
+        "accuracy": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "both": float(((values > 0) & (values < 1)).mean()),
+        "all_right": float((values == 1).mean()),
+        "all_wrong": float((values == 0).mean()),
+        "incorrect": float((verdicts == "incorrect").to_numpy().mean()),
+        "no_answer": float((verdicts == "no_answer").to_numpy().mean()),
+        "unfinished": float((street.samples["finish_reason"] == "length").to_numpy().mean()),
+        "mean_completion_tokens": float(street.samples["completion_tokens"].to_numpy().mean()),
+        "with_trace": street.problems["teacher_trace"].count(),
+        "traces_correct": street.traces_correct,
+    }
+
+
+def length_rows(street: Street, benchmarks: list[str]) -> list[dict]:
+    """Completion tokens an arm and benchmark, over all samples of all seeds."""
+    rows = []
+    for arm in street.arms.values():
+        for benchmark in benchmarks:
+            tokens = np.concatenate([e.tokens for (b, _), e in arm.evaluations.items() if b == benchmark])
+            median, p90 = np.quantile(tokens, [0.5, 0.9])
+            rows.append(
+                {
+                    "arm": arm.name,
+                    "benchmark": benchmark,
+                    "samples": tokens.size,
+                    "mean": float(tokens.mean()),
+                    "median": float(median),
+                    "p90": float(p90),
+                    "longest": int(tokens.max()),
+                }
+            )
+    return rows
+
+
+def waterfall_rows(street: Street) -> list[dict]:
+    """One row an arm and filter in the order applied; ``objects`` counts a filter's objections irrespective of order."""
+    return [
+        {
+            "arm": arm.name,
+            "reflections": arm.filters["reflections"],
+            "order": order,
+            "filter": step["filter"],
+            "removed": step["removed"],
+            "left": step["left"],
+            "objects": arm.filters["coverage"].get(step["filter"], 0),
+        }
+        for arm in street.arms.values()
+        if arm.filters is not None and arm.reflections is not None
+        for order, step in enumerate(arm.filters["waterfall"])
+    ]
+
+
+def selection_rows(street: Street) -> list[dict]:
+    """One row an arm: how its problems found their training rows."""
+    rows = []
+    for arm in street.arms.values():
+        if arm.filters is None or arm.train is None:
+            continue
+        kinds = arm.filters["rows_by_kind"]
+        policies = arm.filters["policies"]
+        row = {"arm": arm.name, "problems": arm.filters["problems"], "trained": arm.train["problem_id"].n_unique()}
+        for case in ("no_wrong_sample", "no_survivor"):
+            used = policies.get(case) or {"policy": None, "problems": None}
+            row |= {case: used["problems"], f"{case}_policy": used["policy"]}
+        targets = ("solution", "teacher_trace", "own_correct", "reflection")
+        rows.append({**row, "rows": arm.filters["rows"], **{kind: kinds.get(kind, 0) for kind in targets}})
+    return rows
+
+
+def curve_rows(street: Street) -> list[dict]:
+    """One row an arm, seed and logged step."""
+    return [
+        {"arm": arm.name, "seed": seed, "step": entry["step"], **{name: entry.get(name) for name in CURVE}}
+        for arm in street.arms.values()
+        for seed, log in arm.logs.items()
+        for entry in log
+    ]

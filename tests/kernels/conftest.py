@@ -1,0 +1,48 @@
+"""One thread and no global random state for the kernels' tests: every test draws from a generator of its own."""
+
+import zlib
+
+import pytest
+import torch
+from orion_kernels import chunked
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def randn(request):
+    """randn(*shape, dtype=float64): normal numbers from a generator seeded with the test's name."""
+    generator = torch.Generator().manual_seed(zlib.crc32(request.node.nodeid.rpartition("::")[2].encode()))
+
+    def draw(*shape, dtype=torch.float64):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    draw.generator = generator
+    return draw
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Several chunks of five rows and a ragged last one even at the sizes of these tests."""
+    monkeypatch.setattr(chunked, "MIN_CHUNK_ROWS", 5)
+    monkeypatch.setattr(chunked, "WORKSPACE_BYTES", 1)
+
+
+@pytest.fixture
+def case(randn):
+    """case(...) -> hidden (n, hidden), weight (vocab, hidden), bias (vocab,) or None, labels (n,) with a share ignored."""
+
+    def make(n=23, hidden=16, vocab=37, ignored=0.4, dtype=torch.float64, bias=True, spread=2.0):
+        x, w = randn(n, hidden, dtype=dtype), (randn(vocab, hidden) * spread / hidden**0.5).to(dtype)
+        b = randn(vocab, dtype=dtype) if bias else None
+        y = torch.randint(vocab, (n,), generator=randn.generator)
+        y[torch.rand(n, generator=randn.generator) < ignored] = -100
+        return x, w, b, y
+
+    return make

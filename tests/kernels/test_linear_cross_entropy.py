@@ -1,0 +1,249 @@
+"""linear_cross_entropy: values and gradients against a float64 oracle, options, hygiene, and what it must refuse."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from orion_kernels import chunked, linear_cross_entropy
+
+IMPLS = ["torch", "reference"]
+pytestmark = pytest.mark.usefixtures("small_chunks")
+# relative to the norm of the oracle: (loss, gradients). The softmax is taken in float32 or better, so only the rounding of the
+# gradients to the dtype of the inputs remains
+TOLERANCE = {
+    torch.float64: (1e-14, 1e-13),
+    torch.float32: (1e-6, 2e-6),
+    torch.float16: (1e-6, 4e-4),
+    torch.bfloat16: (1e-6, 3e-3),
+}
+OPTIONS = {
+    "plain": {},
+    "smoothing": {"label_smoothing": 0.1},
+    "softcap": {"softcap": 3.0},
+    "z_loss": {"z_loss": 0.01},
+    "all": {"label_smoothing": 0.2, "softcap": 2.0, "z_loss": 0.05},
+}
+
+
+def oracle_rows(x, w, b, y, label_smoothing=0.0, softcap=None, z_loss=0.0):
+    """Per-token losses through torch's own cross_entropy in float64; ignored rows are dropped beforehand."""
+    keep = y != -100
+    z = F.linear(x.double()[keep], w.double(), None if b is None else b.double())
+    if softcap is not None:
+        z = softcap * torch.tanh(z / softcap)
+    rows = F.cross_entropy(z, y[keep].long(), reduction="none", label_smoothing=label_smoothing)
+    rows = rows + z_loss * torch.log(torch.exp(z).sum(1)) ** 2
+    return torch.zeros(y.shape, dtype=torch.float64).masked_scatter(keep, rows)
+
+
+def gradients(loss_of, tensors):
+    leaves = [None if t is None else t.detach().clone().requires_grad_() for t in tensors]
+    loss = loss_of(*leaves)
+    return loss.detach(), torch.autograd.grad(loss, [t for t in leaves if t is not None])
+
+
+def assert_close(got, want, tolerance, what):
+    error = (got.double() - want.double()).norm() / want.double().norm().clamp(min=1e-30)
+    assert error <= tolerance, f"{what}: relative error {error:.2e} > {tolerance:.0e}"
+
+
+def check(tensors, y, kwargs, options, impl, dtype, reduce):
+    loss_tol, grad_tol = TOLERANCE[dtype]
+    loss, got = gradients(
+        lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], impl=impl, **kwargs, **options), tensors
+    )
+    wide = [None if t is None else t.double() for t in tensors]
+    want_loss, want = gradients(lambda *t: reduce(oracle_rows(*t, y, **options)), wide)
+    assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert_close(loss, want_loss, loss_tol, "loss")
+    for name, g, ref in zip(("dx", "dw", "db"), got, want, strict=False):
+        assert g.dtype == dtype
+        assert_close(g, ref, grad_tol, name)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_values_and_gradients(case, impl, options, dtype):
+    x, w, b, y = case(dtype=dtype)
+    check((x, w, b), y, {"reduction": "sum"}, options, impl, dtype, torch.sum)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("vocab", [1, 2, 127, 128, 129, 1000])
+@pytest.mark.parametrize("n, hidden", [(1, 7), (5, 1), (6, 31), (64, 8)])
+def test_odd_shapes(case, impl, vocab, n, hidden):
+    x, w, b, y = case(n=n, hidden=hidden, vocab=vocab, ignored=0.0, dtype=torch.float32)
+    y[-1] = vocab - 1
+    # over one class the terms of the slope cancel exactly without smoothing: the gradient must be 0, not small
+    options = OPTIONS["all"] if vocab > 1 else OPTIONS["softcap"]
+    check((x, w, b), y, {"reduction": "sum"}, options, impl, torch.float32, torch.sum)
+
+
+def test_large_vocabulary_is_as_exact_as_plain_torch(case):
+    x, w, _, y = case(n=12, hidden=8, vocab=50257, dtype=torch.float32, bias=False, ignored=0.0)
+    _, exact = gradients(lambda *t: oracle_rows(*t, None, y).sum(), (x.double(), w.double()))
+    _, plain = gradients(lambda *t: F.cross_entropy(F.linear(*t), y, reduction="sum"), (x, w))
+    loss, got = gradients(lambda *t: linear_cross_entropy(*t, y, reduction="sum"), (x, w))
+    assert_close(loss, oracle_rows(x, w, None, y).sum(), 1e-6, "loss")
+    for g, p, want in zip(got, plain, exact, strict=True):
+        # a float32 product over 50257 classes has an error of its own, in either
+        assert (g - want).norm() <= 1.2 * (p - want).norm()
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_mean_divides_by_valid_tokens(case, impl):
+    x, w, b, y = case()
+    count = (y != -100).sum()
+    check((x, w, b), y, {}, {}, impl, torch.float64, lambda rows: rows.sum() / count)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("options", [OPTIONS["plain"], OPTIONS["all"]], ids=["plain", "all"])
+def test_none_with_any_upstream_gradient(case, randn, impl, options):
+    x, w, b, y = case()
+    upstream = randn(len(y))
+    upstream[::4] = 0.0
+    got = linear_cross_entropy(x, w, y, bias=b, reduction="none", impl=impl, **options)
+    torch.testing.assert_close(got, oracle_rows(x, w, b, y, **options), rtol=1e-13, atol=1e-13)
+    assert (got[y == -100] == 0).all()
+    _, grads = gradients(
+        lambda *t: (
+            linear_cross_entropy(t[0], t[1], y, bias=t[2], reduction="none", impl=impl, **options) * upstream
+        ).sum(),
+        (x, w, b),
+    )
+    _, want = gradients(lambda *t: (oracle_rows(*t, y, **options) * upstream).sum(), (x, w, b))
+    for g, ref in zip(grads, want, strict=True):
+        assert_close(g, ref, 1e-13, "gradient")
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_all_ignored_is_zero_and_connected(case, impl, reduction):
+    x, w, b, y = case()
+    for n in (len(y), 0):
+        leaves = [t.clone().requires_grad_() for t in (x[:n], w, b)]
+        ignored = torch.full((n,), -100)
+        loss, metrics = linear_cross_entropy(
+            leaves[0], leaves[1], ignored, bias=leaves[2], reduction=reduction, return_metrics=True, impl=impl
+        )
+        assert (loss == 0).all() and loss.requires_grad
+        loss.sum().backward()
+        for leaf in leaves:
+            assert torch.equal(leaf.grad, torch.zeros_like(leaf))
+        assert all(v == 0 for v in metrics.means().values())
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("position", [0, 11, 22])
+def test_one_valid_token(case, impl, position):
+    x, w, b, y = case(ignored=0.0)
+    only = torch.full_like(y, -100)
+    only[position] = y[position]
+    check((x, w, b), only, {}, {}, impl, torch.float64, torch.sum)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("fill", [float("nan"), float("inf"), 7.0])
+def test_ignored_rows_change_nothing(case, impl, reduction, fill):
+    x, w, b, y = case(dtype=torch.float32)
+    dirty = x.clone()
+    dirty[y == -100] = fill
+
+    def run(hidden):
+        return gradients(
+            lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], reduction=reduction, impl=impl).sum(),
+            (hidden, w, b),
+        )
+
+    (loss, clean), (dirty_loss, got) = run(x), run(dirty)
+    assert torch.equal(loss, dirty_loss)
+    assert all(torch.equal(a, c) for a, c in zip(clean, got, strict=True))
+    assert (got[0][y == -100] == 0).all()
+    # moving the ignored rows to the end leaves the valid ones in order
+    order = torch.cat([(y != -100).nonzero(), (y == -100).nonzero()]).squeeze(1)
+    assert torch.equal(
+        linear_cross_entropy(x[order], w, y[order], bias=b, impl=impl), linear_cross_entropy(x, w, y, bias=b, impl=impl)
+    )
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_token_weights(case, randn, impl, reduction):
+    x, w, b, y = case()
+    weights = randn(len(y)).clamp(min=-0.5).requires_grad_()
+    divisor = (y != -100).sum() if reduction == "mean" else 1
+    _, got = gradients(
+        lambda *t: linear_cross_entropy(
+            t[0], t[1], y, bias=t[2], reduction=reduction, token_weights=weights, impl=impl
+        ).sum(),
+        (x, w, b),
+    )
+    _, want = gradients(lambda *t: (oracle_rows(*t, y) * weights.detach()).sum() / divisor, (x, w, b))
+    for g, ref in zip(got, want, strict=True):
+        assert_close(g, ref, 1e-13, "gradient")
+    assert weights.grad is None
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_micro_batches_with_a_common_normalizer_equal_one_batch(case, impl, as_tensor):
+    x, w, b, y = case()
+    count = int((y != -100).sum())
+    normalizer = torch.tensor([count]) if as_tensor else count
+    whole, want = gradients(lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], impl=impl), (x, w, b))
+
+    def parts(xx, ww, bb):
+        cuts = zip(xx.split([3, 9, 11]), y.split([3, 9, 11]), strict=True)
+        return sum(linear_cross_entropy(a, ww, c, bias=bb, normalizer=normalizer, impl=impl) for a, c in cuts)
+
+    total, got = gradients(parts, (x, w, b))
+    torch.testing.assert_close(total, whole, rtol=1e-13, atol=0)
+    for g, ref in zip(got, want, strict=True):
+        assert_close(g, ref, 1e-13, "gradient")
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_gradcheck(case, impl, reduction):
+    x, w, b, y = case(n=7, hidden=3, vocab=5)
+    leaves = [t.requires_grad_() for t in (x, w, b)]
+
+    def loss(xx, ww, bb):
+        return linear_cross_entropy(xx, ww, y, bias=bb, reduction=reduction, impl=impl, **OPTIONS["all"])
+
+    assert torch.autograd.gradcheck(loss, leaves)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_backward_twice_scaled_and_never_twice_differentiable(case, reduction):
+    x, w, _, y = case()
+    x.requires_grad_()
+    w.requires_grad_()
+    loss = linear_cross_entropy(x, w, y, reduction=reduction, impl="torch").sum()
+    first = torch.autograd.grad(loss, (x, w), retain_graph=True)
+    again = torch.autograd.grad(-2.5 * loss, (x, w), retain_graph=True)
+    for a, c in zip(first, again, strict=True):
+        torch.testing.assert_close(-2.5 * a, c, rtol=1e-14, atol=1e-15)
+    with pytest.raises(RuntimeError, match="not twice differentiable"):
+        torch.autograd.grad(loss, x, create_graph=True)
+
+
+def test_chunks_change_nothing_but_rounding(case, monkeypatch):
+    x, w, b, y = case(n=60)
+    kwargs = {"bias": b, "return_metrics": True, **OPTIONS["all"]}
+    many, many_metrics = linear_cross_entropy(x, w, y, **kwargs)
+    monkeypatch.setattr(chunked, "MIN_CHUNK_ROWS", 1000)
+    one, one_metrics = linear_cross_entropy(x, w, y, **kwargs)
+    torch.testing.assert_close(many, one, rtol=1e-14, atol=0)
+    for a, c in zip(many_metrics, one_metrics, strict=True):
+        torch.testing.assert_close(a, c, rtol=1e-12, atol=1e-14)
+
+
+def test_repeats_bitwise(case):
+    x, w, b, y = case(n=60, dtype=torch.float32)
+    runs = [gradients(lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2]), (x, w, b)) for _ in range(5)]
+    for loss, grads in runs[1:]:
+        assert torch.equal(loss, runs[0][0])
+        assert all(torch.equal(a, c) for a, c in zip(grads, runs[0][1], strict=True))

@@ -1,0 +1,228 @@
+"""The report on an invented grid: its numbers follow from the tables, it refuses what does not fit, it escapes and caps."""
+
+import json
+import re
+
+import pytest
+
+from orion import tables
+from orion.config import params, validate
+from orion.errors import InputError
+from orion.report import chain, examples, words
+from orion.report.comparisons import reading
+
+SECTIONS = ("says", "accuracy", "comparisons", "student", "reflections", "lengths", "filters", "training", "examples")
+
+
+def test_every_number_follows_from_the_tables(finished, recompute):
+    assert recompute.faults(finished.results) == []
+
+
+def test_everything_shown_is_what_report_json_says(finished, shown):
+    assert shown.faults(finished.results) == []
+
+
+def test_the_recomputation_notices_a_changed_table(copy, recompute):
+    path = copy.results / "chains/tiny/orion/seed-1/chains-test/verdicts.parquet"
+    frame, record = tables.read(path, tables.VERDICT_ROWS), tables.read_provenance(path)
+    flipped = frame.with_columns(verdict=frame["verdict"].replace({"correct": "incorrect"}))
+    tables.write(flipped, path, tables.VERDICT_ROWS, record)
+    found = recompute.faults(copy.results)
+    assert any("table orion chains-test accuracy" in line for line in found)
+    assert any("comparisons ('orion', 'sft_own', 'chains-test') difference" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "fault"),
+    [
+        ("table.csv", r"(chains,tiny,orion,.*?,0\.)\d", r"\g<1>9", "table.csv"),
+        ("index.html", r'(data-key="streets/0/table/7/accuracy" data-format="percent">)', r"\g<1>9", "accuracy"),
+        ("index.html", r"(<td>)(<span)", r"\g<1>12 \g<2>", "without a place"),
+        ("index.html", r"(Supported by these data:|Not decided by these data:)", r"\g<1> 77.7", "stands in no table"),
+        ("index.html", r"</style>", "</style><link href='https://example.org/a.css'>", "from outside"),
+    ],
+)
+def test_the_check_of_what_is_shown_notices_a_change(copy, shown, file, old, new, fault):
+    path = copy.results / "report" / file
+    text, changes = re.subn(old, new, path.read_text(encoding="utf-8"), count=1)
+    assert changes == 1
+    path.write_text(text, encoding="utf-8")
+    assert any(fault in line for line in shown.faults(copy.results))
+
+
+def test_the_report_is_the_same_twice_byte_for_byte(copy):
+    before = {p.name: p.read_bytes() for p in (copy.results / "report").rglob("*.*") if p.is_file()}
+    after = {p.name: p.read_bytes() for p in copy.report().rglob("*.*") if p.is_file()}
+    assert len(before) == 18 and before == after
+
+
+def test_the_page_has_every_section_and_figure_once_and_no_duplicate_ids(finished):
+    page = finished.page
+    for name in SECTIONS:
+        assert page.count(f'id="s0-{name}"') == 1
+    assert page.count("<svg ") == 6
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    figure_ids = [i for i in ids if re.match(r"f0-\w+-(p|m|image)[0-9a-f]{8}", i)]
+    assert figure_ids and len(figure_ids) == len(set(figure_ids))
+    for target in re.findall(r"url\(#([^)]+)\)", page) + re.findall(r'xlink:href="#([^"]+)"', page):
+        assert target in ids
+
+
+def test_model_output_is_escaped(finished):
+    assert "&lt;script&gt;alert(" in finished.page
+    assert "<script>alert(" not in finished.page
+    assert finished.page.count("<script>") == 1
+
+
+def test_model_output_is_capped():
+    assert examples.cut("x" * 5000) == "x" * 4000 + " … [1,000 more characters]"
+    assert examples.cut(None) is None
+    assert examples.cut("short") == "short"
+
+
+def test_a_null_in_the_configuration_stays_null():
+    raw = {"decontaminate_ngram": None}
+    config = validate(_configuration(raw))
+    assert config.datasets["d"].decontaminate_ngram is None
+    restored = chain.restore(json.loads(params(config, "report")))
+    assert restored == config
+
+
+def _configuration(dataset: dict) -> dict:
+    demo = {"source": {"kind": "demo", "level": "train", "n": 2, "seed": 1}}
+    block = {"k": 1, "temperature": 0.0, "max_tokens": 8}
+    return {
+        "runs": {"datasets": ["d"], "models": ["m"], "arms": ["base"], "seeds": [1], "benchmarks": ["b"]},
+        "comparisons": [],
+        "datasets": {"d": {**demo, **dataset}},
+        "benchmarks": {"b": demo},
+        "models": {"m": {"source": {"kind": "demo"}}},
+        "arms": {"base": {"trained_on": "nothing"}},
+        **dict.fromkeys(("sample", "reflect", "evaluate"), block),
+        "select": {"filters": []},
+        "pack": {"max_length": 8},
+        "train": {"learning_rate": 1.0, "batch_sequences": 1},
+    }
+
+
+def test_a_missing_artifact_names_the_file_and_the_cure(copy):
+    (copy.results / "chains/tiny/orion/filters.json").unlink()
+    with pytest.raises(InputError, match=r"orion/filters\.json: no such file; run the workflow again"):
+        copy.report()
+
+
+def test_another_configuration_is_refused(copy):
+    copy.raw["evaluate"]["temperature"] = 0.5
+    with pytest.raises(
+        InputError, match=r"samples\.parquet: made with another configuration \(generation\.temperature\)"
+    ):
+        copy.report()
+
+
+def test_an_artifact_of_other_inputs_is_refused(copy):
+    path = copy.results / "chains/tiny/verdicts.parquet"
+    frame, record = tables.read(path, tables.VERDICT_ROWS), tables.read_provenance(path)
+    tables.write(frame.with_columns(method=frame["method"] + "x"), path, tables.VERDICT_ROWS, record)
+    with pytest.raises(
+        InputError, match=r"sft_answer/train\.parquet: made from another verdicts than .*tiny/verdicts\.parquet"
+    ):
+        copy.report()
+
+
+def test_another_version_of_the_code_is_refused(copy):
+    path = copy.results / "chains/tiny/samples.parquet"
+    frame, record = tables.read(path, tables.SAMPLES), tables.read_provenance(path)
+    tables.write(frame, path, tables.SAMPLES, {**record, "code": "0" * 64})
+    with pytest.raises(InputError, match=r"tiny/samples\.parquet: made by another version of orion\.sample"):
+        copy.report()
+
+
+def test_scores_that_do_not_follow_from_the_verdicts_are_refused(copy):
+    path = copy.results / "chains/tiny/orion/seed-2/chains-hard/scores.json"
+    document = tables.read_json(path)
+    document["rows"][0]["value"] += 0.01
+    tables.write_json({k: v for k, v in document.items() if k != "provenance"}, path, document["provenance"])
+    with pytest.raises(InputError, match=r"chains-hard/scores\.json: accuracy"):
+        copy.report()
+
+
+def test_different_package_versions_are_a_visible_warning(copy):
+    path = copy.results / "chains/tiny/orion/seed-2/chains-hard/scores.json"
+    document = tables.read_json(path)
+    record = document.pop("provenance")
+    tables.write_json(document, path, {**record, "packages": {**record["packages"], "torch": "0.0.1"}})
+    copy.report()
+    assert any("different versions of torch" in text and "0.0.1 (1 artifacts)" in text for text in copy.doc["warnings"])
+    assert "different versions of torch" in copy.page
+
+
+def test_one_seed_and_an_arm_outside_the_grid(small, recompute, shown):
+    def change(raw):
+        raw["runs"] |= {"seeds": [1], "arms": ["base", "orion"]}
+        raw["comparisons"] = [{"arm": "orion", "against": "base"}, {"arm": "orion", "against": "sft_own"}]
+
+    run = small(change)
+    run.report()
+    readings = {(row["against"], row["reading"]) for row in run.doc["streets"][0]["comparisons"]}
+    assert readings == {("base", "unclear"), ("sft_own", "not run")}
+    assert any("One seed only" in text for text in run.doc["warnings"])
+    assert any("orion against sft_own was listed but is not in the grid" in text for text in run.doc["warnings"])
+    assert [*recompute.faults(run.results), *shown.faults(run.results)] == []
+
+
+def test_problems_from_a_file_that_record_no_steps_and_a_second_student(small, recompute, shown, tmp_path):
+    rows = [{"id": f"r{i}", "problem": f"what is {i} and {i} ?", "answer": str(2 * i)} for i in range(12)]
+    lines = [json.dumps({**row, "trace": f"it is \\boxed{{ {row['answer']} }}"}) for row in rows]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+    def change(raw):
+        source = {"source": {"kind": "jsonl", "path": "mine.jsonl"}, "fields": {"teacher_trace": "trace"}}
+        raw["datasets"] = {"mine": source}
+        raw["models"]["other"] = raw["models"]["tiny"]
+        raw["runs"] |= {"arms": ["base", "orion"], "models": ["tiny", "other"], "benchmarks": ["chains-test"]}
+        raw["runs"]["datasets"] = ["mine"]
+        raw["comparisons"] = []
+
+    run = small(change)
+    run.report()
+    assert [street["model"] for street in run.doc["streets"]] == ["tiny", "other"]
+    assert "other on mine" in run.page and run.page.count("not measurable on this dataset") == 4
+    assert [*recompute.faults(run.results), *shown.faults(run.results)] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "above"),
+        ({"difference": -0.1, "low": -0.2, "high": -0.05, "low_seeds": -0.3, "high_seeds": -0.01}, "below"),
+        ({"low": -0.01}, "unclear"),
+        ({"low": 0.0}, "unclear"),
+        ({"low_seeds": -0.01}, "unclear"),
+        ({"low_seeds": None, "high_seeds": None}, "unclear"),
+        ({"p_holm": 0.051}, "unclear"),
+    ],
+)
+def test_a_side_is_named_only_where_everything_agrees(change, expected):
+    row = {"difference": 0.1, "low": 0.05, "high": 0.2, "low_seeds": 0.01, "high_seeds": 0.3, "p_holm": 0.04}
+    assert reading({**row, **change}, alpha=0.05) == expected
+
+
+def test_the_headline_claims_nothing_that_the_reading_does_not(finished):
+    street = finished.doc["streets"][0]
+    said = {block["text"]: block["items"] for block in street["headline"]}
+    supported = said.get("Supported by these data:", [])
+    rows = [row for row in street["comparisons"] if row["reading"] in ("above", "below")]
+    assert len(supported) == len(rows) > 0
+    for row, line in zip(rows, supported, strict=True):
+        assert line.startswith(f"{row['arm']} is {row['reading']} {row['against']} on {row['benchmark']}:")
+    unclear = [row for row in street["comparisons"] if row["reading"] == "unclear"]
+    assert len(said["Not decided by these data:"]) == len(unclear) > 0
+
+
+def test_every_arm_of_the_design_has_its_line_and_a_new_one_is_described():
+    raw = _configuration({})
+    raw["arms"]["mine"] = {"trained_on": "reflection", "errors": "other_problem", "shows": ["teacher", "errors"]}
+    raw["runs"]["arms"] = ["base", "mine"]
+    lines = {row["arm"]: row["text"] for row in words.glossary(validate(raw))}
+    assert lines["base"] == words.ARMS["base"]
+    assert lines["mine"] == "Trained on the student's reflections, shown teacher and errors; errors: other problem."
