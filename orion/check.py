@@ -20,7 +20,13 @@ def verdicts(
     rows = samples.join(problems.select("problem_id", "answer"), on="problem_id", how="left", validate="m:1")
     assert rows["answer"].null_count() == 0, "a sample's problem is not in the problems table"
     found = check_many(
-        rows["response"].to_list(), rows["answer"].to_list(), policy=policy, timeout_s=timeout_s, workers=workers
+        rows["response"].to_list(),
+        rows["answer"].to_list(),
+        policy=policy,
+        timeout_s=timeout_s,
+        workers=workers,
+        # a text that was cut off is not credited for the last number in it
+        finished=(rows["finish_reason"] == "stop").to_list(),
     )
     columns = ("verdict", "extracted", "reason", "method")
     return rows.select("problem_id", "sample_id").with_columns(

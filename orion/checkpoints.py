@@ -238,13 +238,12 @@ def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
     # AutoTokenizer rebuilds the tokenizer of some model types (qwen2) from its vocabulary alone and so loses a checkpoint's own
     # way of splitting text; tokenizer.json is the whole tokenizer
     whole = (folder / "tokenizer.json").is_file() and not trust_remote_code
-    # importing AutoTokenizer alone takes four seconds
-    if whole:
-        from transformers import PreTrainedTokenizerFast as Tokenizer
-    else:
-        from transformers import AutoTokenizer as Tokenizer
+    import transformers
+
+    # only what is used is imported: AutoTokenizer alone takes four seconds
+    tokenizer = transformers.PreTrainedTokenizerFast if whole else transformers.AutoTokenizer
     try:
-        return Tokenizer.from_pretrained(
+        return tokenizer.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True, padding_side="left"
         )
     except (ValueError, OSError, KeyError) as error:

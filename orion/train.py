@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -144,7 +145,9 @@ def prepare(model_document: dict, config: dict):
 
 def publish(trainer: Trainer, tokenizer, model_document: dict, output_dir: Path) -> None:
     """Write the trained checkpoint beside ``output_dir`` and rename it into place."""
-    model = trainer.model.merge_and_unload() if hasattr(trainer.model, "merge_and_unload") else trainer.model
+    model: Any = trainer.model
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
     model.to(getattr(torch, model_document["dtype"]))
     model.config.use_cache = True
     model.set_attn_implementation("sdpa")

@@ -5,6 +5,7 @@ that only changes its speed (batch sizes, threads and devices are resources of t
 """
 
 import json
+from collections.abc import Callable
 
 from orion.config.models import Block, Config, FileSource, Generation, ProblemSet, Reflect, Select
 from orion.provenance import canonical_json
@@ -135,7 +136,7 @@ def _report(config: Config) -> dict:
     return {"whole": json.dumps(whole, sort_keys=True, separators=(",", ":"))}
 
 
-STAGES = {
+STAGES: dict[str, Callable[..., dict]] = {
     "dataset": _dataset,
     "benchmark": _benchmark,
     "lint": _lint,

@@ -33,9 +33,9 @@ from orion.demo.tokenizer import build_tokenizer
 SHARDS = 2
 DEFAULTS = {
     "seed": 1,
-    "plain": 40_000,
-    "reflections": 10_000,
-    "drills": 9_000,
+    "plain": 36_000,
+    "reflections": 9_000,
+    "drills": 7_000,
     "plain_first": 0.2,
     "teacher_weight": 0.3,
     "judgement_weight": 3.0,
