@@ -115,11 +115,12 @@ def test_pretraining_never_sees_a_chain_of_a_level():
 def test_only_weighted_tokens_are_targets():
     tokenizer = build_tokenizer()
     rows = encode(tokenizer, [reflection_example(random.Random(i), 0.0) for i in range(8)], 3.0)
-    batches = make_batches(rows, 600, tokenizer.pad_token_id, random.Random(0))
+    batches = make_batches(rows, 600, tokenizer.pad_token_id)
     assert sum(len(ids) for ids, _ in batches) == 8
     for ids, weights in batches:
         assert ids.shape == weights.shape
         assert ids.numel() <= 600
+        assert ids.shape[1] % 8 == 0
         assert weights[ids == tokenizer.pad_token_id].sum() == 0
         for row, weight in zip(ids.tolist(), weights.tolist(), strict=True):
             turn = row.index(tokenizer.convert_tokens_to_ids("<|assistant|>"))
