@@ -17,6 +17,8 @@ import polars as pl
 from orion import provenance, stage, tables
 from orion.errors import InputError
 
+# words: a benchmark problem shorter than the n-gram still counts where it is at least this long
+SHORTEST_RUN = 8
 OURS = ("problem_id", "problem", "answer", "solution", "teacher_trace")
 
 
@@ -35,7 +37,7 @@ def _demo_rows(source: dict) -> Iterator[dict]:
 
 def _jsonl_rows(source: dict) -> Iterator[dict]:
     path = _existing(source["path"])
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(_readable(path), 1):
         if not line.strip():
             continue
         try:
@@ -47,14 +49,24 @@ def _jsonl_rows(source: dict) -> Iterator[dict]:
         yield row
 
 
+def _readable(path: Path) -> Iterator[str]:
+    try:
+        yield from _lines(path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({error}); convert the file") from None
+    except OSError as error:
+        raise InputError(f"{path}: damaged zst file ({error}); fetch it again") from None
+
+
 def _lines(path: Path) -> Iterator[str]:
     if path.suffix != ".zst":
         with open(path, encoding="utf-8") as handle:
             yield from handle
         return
-    import zstandard
+    import pyarrow
 
-    with open(path, "rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+    # unlike the zstandard package, pyarrow does not take a file that was cut off for a shorter one
+    with pyarrow.input_stream(str(path), compression="zstd") as stream:
         yield from io.TextIOWrapper(stream, encoding="utf-8")
 
 
@@ -116,8 +128,8 @@ def with_traces(rows: list[dict], traces: dict) -> list[dict]:
     for row in source_rows(traces["source"]):
         if all(row.get(column) == value for column, value in traces["keep"].items()):
             key, trace = row.get(traces["key"]), row.get(traces["teacher_trace"])
-            if isinstance(key, str) and isinstance(trace, str):
-                found.setdefault(key.strip(), trace)
+            if isinstance(key, str | int) and isinstance(trace, str):
+                found.setdefault(str(key).strip(), trace)
     if not found:
         raise InputError(
             f"traces: no usable row in {traces['source']} (key {traces['key']!r}, trace {traces['teacher_trace']!r}, "
@@ -126,54 +138,87 @@ def with_traces(rows: list[dict], traces: dict) -> list[dict]:
     return [{**row, "teacher_trace": found.get(str(row[traces["join_on"]]).strip())} for row in rows]
 
 
+def same_text(text: str) -> str:
+    """A text for the comparison of whole problems: case and white space do not count, every sign does."""
+    return " ".join(text.casefold().split())
+
+
 def normalised(text: str) -> str:
-    """A text for comparison: lower case, words only."""
+    """A text for runs of shared words: lower case, words only."""
     return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
 
 def ngrams(text: str, n: int) -> set[str]:
-    """All runs of n words of a normalised text; the whole text if it is shorter."""
+    """All runs of n words of a normalised text; none if it is shorter."""
     words = text.split()
-    return {" ".join(words[i : i + n]) for i in range(max(1, len(words) - n + 1))}
+    return {" ".join(words[i : i + n]) for i in range(len(words) - n + 1)}
 
 
-def judged(rows: list[dict], *, held_out: dict[str, str], ngram: int | None) -> tuple[list[dict], list[dict]]:
-    """Split rows into usable ones and rejected ones with a reason.
+class HeldOut:
+    """The benchmark problems that a training problem must not repeat."""
 
-    ``held_out`` maps normalised benchmark problems to where they stand; an equal text, or with ``ngram`` a shared run of
-    that many words, rejects a row as contaminated.
-    """
-    grams = {gram: where for text, where in held_out.items() for gram in (ngrams(text, ngram) if ngram else ())}
+    def __init__(self, problems: dict[str, str], ngram: int | None):
+        """``problems`` maps a text to where it stands; ``ngram`` None compares whole texts only."""
+        self.same = {same_text(text): where for text, where in problems.items()}
+        self.grams: dict[str, str] = {}
+        for text, where in problems.items():
+            words = normalised(text)
+            size = len(words.split())
+            # a short problem counts as one run, if it is long enough to be no accident
+            for gram in ngrams(words, min(ngram, size)) if ngram and size >= min(ngram, SHORTEST_RUN) else ():
+                self.grams.setdefault(gram, where)
+        self.sizes = sorted({gram.count(" ") + 1 for gram in self.grams})
+
+    def hit(self, text: str) -> str | None:
+        """How a problem repeats a benchmark, or None."""
+        where = self.same.get(same_text(text))
+        if where:
+            return f"equal to {where}"
+        words = normalised(text)
+        for size in self.sizes:
+            for gram in sorted(ngrams(words, size)):
+                if gram in self.grams:
+                    return f"shares {size} consecutive words with {self.grams[gram]}"
+        return None
+
+
+def judged(rows: list[dict], held_out: HeldOut) -> tuple[list[dict], list[dict]]:
+    """Split rows into usable ones and rejected ones with a reason."""
     good, bad = [], []
     ids: dict[str, int] = {}
     texts: dict[str, int] = {}
     for row in rows:
-        reason, detail = _fault(row, ids, texts, held_out, grams, ngram)
+        reason, detail = _fault(row, ids, texts, held_out)
         if reason:
             bad.append({"row": row["row"], "problem_id": _text(row["problem_id"]), "reason": reason, "detail": detail})
         else:
             ids[str(row["problem_id"])] = row["row"]
-            texts[normalised(row["problem"])] = row["row"]
+            texts[same_text(str(row["problem"]))] = row["row"]
             good.append(row)
     return good, bad
 
 
-def _fault(row: dict, ids: dict, texts: dict, held_out: dict, grams: dict, ngram: int | None):
+def _fault(row: dict, ids: dict, texts: dict, held_out: HeldOut) -> tuple[str | None, str | None]:
     for name in ("problem_id", "problem", "answer"):
         if row[name] is None or not str(row[name]).strip():
             return f"missing_{name}", f"{name} is empty or absent"
+    for name in OURS:
+        if row[name] is not None and not _is_text(row[name]):
+            return "wrong_type", f"{name} is a {type(row[name]).__name__}, not a text: {str(row[name])[:60]!r}"
     if str(row["problem_id"]) in ids:
         return "duplicate_problem_id", f"row {ids[str(row['problem_id'])]} has the same id"
-    text = normalised(str(row["problem"]))
-    if text in texts:
-        return "duplicate_problem", f"row {texts[text]} has the same text"
-    if text in held_out:
-        return "contaminated", f"equal to {held_out[text]}"
-    if ngram:
-        hit = next((grams[gram] for gram in sorted(ngrams(text, ngram)) if gram in grams), None)
-        if hit:
-            return "contaminated", f"shares {ngram} consecutive words with {hit}"
-    return None, None
+    problem = str(row["problem"])
+    if same_text(problem) in texts:
+        return "duplicate_problem", f"row {texts[same_text(problem)]} has the same text"
+    hit = held_out.hit(problem)
+    return ("contaminated", hit) if hit else (None, None)
+
+
+def _is_text(value) -> bool:
+    """Whether a cell is a text or a plain number; lists, dictionaries, booleans and NaN are not."""
+    if isinstance(value, float):
+        return value == value
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _text(value) -> str | None:
@@ -183,22 +228,23 @@ def _text(value) -> str | None:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def frame(rows: list[dict]) -> pl.DataFrame:
+def frame(rows: list[dict], *, generated: bool = False) -> pl.DataFrame:
     """The problems table; ``meta`` keeps the source row's number and what a demo problem knows of itself."""
     records = []
     for row in rows:
-        own = row["source_row"].get("meta")
-        meta = {"source_row": row["row"], **(own if isinstance(own, dict) else {})}
+        # only the generator's own meta is kept: a file's column of that name may hold anything
+        own = row["source_row"]["meta"] if generated else {}
+        meta = {"source_row": row["row"], **own}
         records.append({**{name: _text(row[name]) for name in OURS}, "meta": meta})
     return pl.DataFrame(records, schema_overrides=dict.fromkeys(OURS, pl.String), infer_schema_length=None)
 
 
 def benchmark_texts(paths: list[str]) -> dict[str, str]:
-    """Normalised text of every benchmark problem → where it stands."""
+    """Text of every benchmark problem → where it stands."""
     texts = {}
     for path in paths:
         for problem_id, problem in tables.read(path, tables.PROBLEMS).select("problem_id", "problem").iter_rows():
-            texts[normalised(problem)] = f"{Path(path).parent.name}/{problem_id}"
+            texts[problem] = f"{Path(path).parent.name}/{problem_id}"
     return texts
 
 
@@ -211,11 +257,8 @@ def main(argv: list[str] | None = None) -> None:
     rows = mapped(source_rows(source), config["fields"], config["keep"], origin)[: config.get("limit")]
     if config.get("traces"):
         rows = with_traces(rows, config["traces"])
-    good, bad = judged(
-        rows,
-        held_out=benchmark_texts(args.benchmark),
-        ngram=config.get("decontaminate_ngram"),
-    )
+    held_out = HeldOut(benchmark_texts(args.benchmark), config.get("decontaminate_ngram"))
+    good, bad = judged(rows, held_out)
     counts = Counter(row["reason"] for row in bad)
     stage.log(
         f"{origin}: {len(rows)} rows, {len(good)} usable" + "".join(f", {n} {r}" for r, n in counts.most_common())
@@ -230,7 +273,7 @@ def main(argv: list[str] | None = None) -> None:
             f"{origin}: {len(bad)} of {len(rows)} rows are unusable, more than max_rejected = {config['max_rejected']}; "
             f"the first ones:{first}\nmend them, or raise max_rejected if they may be left out"
         )
-    tables.write(frame(good), args.output, tables.PROBLEMS, record, rows=len(good))
+    tables.write(frame(good, generated=source["kind"] == "demo"), args.output, tables.PROBLEMS, record, rows=len(good))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 # words of the reflection prompt that mean nothing to someone who has seen only the problem
 LEAKS = {
     "chat": re.compile(
-        r"\b(?:reference (?:solution|answer)|(?:the|my|your|an?) (?:\w+ )?(?:earlier|previous|prior|first|second|third)"
-        r" (?:attempts?|solutions?|answers?)|(?:earlier|previous|prior|wrong|incorrect|my|your|these|those) attempts?"
-        r"|attempt \d|solution (?:given |provided )?above|(?:as )?(?:given|provided|shown) above"
+        r"\b(?:reference (?:solution|answer)"
+        r"|(?:the|my|your|an?) (?:\w+ )?(?:earlier|previous|prior) (?:attempts?|solutions?|answers?)"
+        r"|(?:earlier|previous|prior|wrong|incorrect|my|your|these|those) attempts?"
+        r"|my (?:first|second|third) attempt|attempt \d"
+        r"|solution (?:given |provided )?above|(?:as )?(?:given|provided|shown) above"
         r"|the (?:given|provided) (?:solution|answer)|refined solution)\b",
         re.IGNORECASE,
     ),
@@ -90,6 +92,10 @@ FILTERS: Mapping[str, Callable[[Reflection, Limits], bool]] = {
         copied_fraction(r.refined or "", r.teacher_trace, limits.copy_ngram) > limits.copy_fraction
     ),
 }
+
+
+# filters that judge a text by itself; the others need the reflection prompt or its teacher's trace
+OF_ANY_TEXT = ("too_long", "loop", "several_answers", "answer_first")
 
 
 def objections(reflection: Reflection, names: list[str], limits: Limits) -> list[str]:

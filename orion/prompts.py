@@ -1,7 +1,7 @@
 """Prompt templates, nothing else: what the student reads when it solves, and when it refines a teacher's trace.
 
 Two sets: ``chat`` for instruction-tuned models, ``demo`` for the embedded tiny student. The paper's own reflection prompt
-is not public (notes in LOG.md); the ``chat`` set is ours.
+is not public (LOG.md); the ``chat`` set is ours.
 """
 
 from dataclasses import dataclass

@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.load_tokenizer(model),
         prompt_set=config["prompts"],
         k=config["generation"]["k"],
-        thinking=config["model"].get("enable_thinking"),
+        thinking=config.get("enable_thinking"),
     )
     done = cells.complete(
         rows, model_doc=model, generation=config["generation"], root=args.cells, batch_size=args.batch_size

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.load_tokenizer(model),
         prompt_set=args.config["prompts"],
         k=generation["k"],
-        enable_thinking=args.config["model"].get("enable_thinking"),
+        enable_thinking=args.config.get("enable_thinking"),
     )
     samples = cells.complete(
         wanted, model_doc=model, generation=generation, root=args.cells, batch_size=args.batch_size

@@ -18,17 +18,33 @@ PREVIEW_ROWS = 50
 
 
 class Targets:
-    """The texts an arm may train on, by problem: each method gives up to ``per_problem`` rows without their prompt."""
+    """The texts an arm may train on, by problem: each method gives up to ``per_problem`` rows without their prompt.
 
-    def __init__(self, problems: pl.DataFrame, samples: pl.DataFrame, verdicts: pl.DataFrame, per_problem: int):
+    The student's own samples pass the same filters as its reflections, as far as they apply to a text without a refined
+    part; otherwise ``orion`` against ``sft_own`` would compare filtered texts with unfiltered ones.
+    """
+
+    def __init__(
+        self,
+        problems: pl.DataFrame,
+        samples: pl.DataFrame,
+        verdicts: pl.DataFrame,
+        *,
+        per_problem: int,
+        names: list[str],
+        limits: filters.Limits,
+    ):
         self.problems = {row["problem_id"]: row for row in problems.iter_rows(named=True)}
         self.per_problem = per_problem
-        right = samples.join(
-            verdicts.filter(pl.col("verdict") == "correct"), on=["problem_id", "sample_id"], how="semi"
-        )
+        checks = ["wrong_answer", "truncated", *(name for name in names if name in filters.OF_ANY_TEXT)]
         self.correct: dict[str, list[dict]] = {}
-        for row in right.sort("problem_id", "sample_id").iter_rows(named=True):
-            self.correct.setdefault(row["problem_id"], []).append(row)
+        joined = samples.join(verdicts.select("problem_id", "sample_id", "verdict"), on=["problem_id", "sample_id"])
+        for row in joined.sort("problem_id", "sample_id").iter_rows(named=True):
+            seen = filters.Reflection(
+                row["response"], row["verdict"], row["finish_reason"], row["completion_tokens"], None
+            )
+            if not filters.objections(seen, checks, limits):
+                self.correct.setdefault(row["problem_id"], []).append(row)
 
     def solution(self, problem_id: str, prompt_set: str) -> list[dict]:
         """The reference solution, closed by its answer; the answer alone where there is no solution."""
@@ -63,7 +79,10 @@ def _target(text: str, kind: str, *, sample_id: int | None = None, errors: list[
 
 
 def _distinct(rows: list[dict], column: str) -> list[dict]:
-    return list({row[column]: row for row in reversed(rows)}.values())[::-1]
+    seen: dict[str, dict] = {}
+    for row in rows:
+        seen.setdefault(row[column], row)
+    return list(seen.values())
 
 
 def judged(reflections: pl.DataFrame, verdicts: pl.DataFrame, traces: dict, names: list[str], limits: filters.Limits):
@@ -167,10 +186,11 @@ def main(argv: list[str] | None = None) -> None:
         name: tables.read(path, table) if (path := getattr(args, name)) else tables.empty(table)
         for name, table in optional.items()
     }
-    targets = Targets(problems, samples, verdicts, config["max_per_problem"])
     limits = filters.Limits(config["prompts"], **{k: config[k] for k in _LIMIT_KEYS if config.get(k) is not None})
     traces = dict(problems.select("problem_id", "teacher_trace").iter_rows())
     names = config["filters"]
+    per_problem = config["max_per_problem"]
+    targets = Targets(problems, samples, verdicts, per_problem=per_problem, names=names, limits=limits)
     rows = judged(extra["reflections"], extra["reflection_verdicts"], traces, names, limits)
     with_error = set(extra["errors"]["problem_id"])
     chosen, policies = choose(targets, config, survivors(rows, extra["errors"], names), with_error)

@@ -159,6 +159,17 @@ def publish(trainer: Trainer, tokenizer, model_document: dict, output_dir: Path)
     os.replace(partial, output_dir)
 
 
+def newest_checkpoint(work: Path) -> str | None:
+    """The last whole checkpoint of a killed run; half-written ones are removed (trainer_state.json is written last)."""
+    whole = {}
+    for folder in work.glob("checkpoint-*"):
+        try:
+            whole[json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]] = folder
+        except (OSError, ValueError, KeyError):
+            shutil.rmtree(folder)
+    return str(whole[max(whole)]) if whole else None
+
+
 def write_log(history: list[dict], path: str) -> None:
     """One JSON object a logged step, without durations: same run, same bytes."""
     steps = [entry for entry in history if "loss" in entry]
@@ -174,6 +185,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = made.parse_args(argv)
     config = args.config
+    if "WORLD_SIZE" not in os.environ:
+        # a machine with several GPUs: the Trainer would spread each batch over all of them
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     packed = tables.read(args.packed, tables.PACKED)
     document = tables.read_json(args.model)
     record = provenance.record("orion.train", config, {"packed": args.packed, "model": args.model})
@@ -185,10 +199,10 @@ def main(argv: list[str] | None = None) -> None:
         train_dataset=PackedRows(packed),
         data_collator=flatten,
     )
-    resumed = any(work.glob("checkpoint-*"))
+    resumed = newest_checkpoint(work)
     if resumed:
-        stage.log(f"resuming from {sorted(work.glob('checkpoint-*'))[-1]}")
-    trainer.train(resume_from_checkpoint=resumed or None)
+        stage.log(f"resuming from {resumed}")
+    trainer.train(resume_from_checkpoint=resumed)
     tokenizer = checkpoints.load_tokenizer(document)
     publish(trainer, tokenizer, document, Path(args.output_dir))
     write_log(trainer.state.log_history, args.log)

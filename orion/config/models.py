@@ -39,7 +39,9 @@ class Block(BaseModel):
 
 class DemoProblems(Block):
     kind: Literal["demo"]
-    level: str = Field(description="level of the procedural problem family, see orion/demo/problems.py")
+    level: Literal["train", "test", "hard", "easy"] = Field(
+        description="level of the procedural problem family, see orion/demo/problems.py"
+    )
     n: Count = Field(description="number of problems")
     seed: int = Field(description="seed of the generator")
 
@@ -154,7 +156,7 @@ class Reflect(Generation):
 
 class Select(Block):
     filters: list[FilterName] = Field(description="filters applied to reflections, in this order")
-    max_per_problem: Count = Field(2, description="training rows a problem, equal for all arms")
+    max_per_problem: Count = Field(2, description="training rows a problem at most, for every arm")
     max_tokens: Count | None = Field(None, description="too_long: completion tokens; null: no limit")
     copy_ngram: Count = Field(12, description="words of an n-gram that counts as copied from the teacher's trace")
     copy_fraction: Fraction = Field(0.5, description="copy: largest part of the text that may be copied n-grams")
@@ -181,7 +183,7 @@ class Train(Block):
     method: Literal["full", "lora"] = "full"
     lora: Lora = Lora()
     learning_rate: Positive
-    betas: list[float] = Field([0.9, 0.999], min_length=2, max_length=2)
+    betas: list[Fraction] = Field([0.9, 0.999], min_length=2, max_length=2)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     epochs: Positive = Field(3.0, description="passes over the packed sequences; ignored where max_steps is set")
     max_steps: Count | None = Field(None, description="optimiser steps, the same for every arm")
@@ -210,6 +212,8 @@ class Arm(Block):
     def _reflection_needs_errors(self) -> "Arm":
         if self.trained_on == "reflection" and (self.errors is None or not self.shows):
             raise ValueError("an arm trained on reflections names its errors (own, other_problem) and what it shows")
+        if self.trained_on != "reflection" and (self.errors is not None or self.shows):
+            raise ValueError("errors and shows are for arms trained on reflections")
         return self
 
 
@@ -219,7 +223,7 @@ class Runs(Block):
     datasets: list[str] = Field(min_length=1)
     models: list[str] = Field(min_length=1)
     arms: list[str] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     benchmarks: list[str] = Field(min_length=1)
 
 
@@ -275,6 +279,13 @@ class Config(Block):
         missing = {c.arm for c in self.comparisons} | {c.against for c in self.comparisons}
         if missing - set(self.arms):
             raise ValueError(f"comparisons name unknown arms: {', '.join(sorted(missing - set(self.arms)))}")
+        return self
+
+    @model_validator(mode="after")
+    def _comparisons_compare(self) -> "Config":
+        same = [c.arm for c in self.comparisons if c.arm == c.against]
+        if same:
+            raise ValueError(f"comparisons: {same[0]} is compared with itself")
         return self
 
     @model_validator(mode="after")

@@ -6,9 +6,22 @@ that only changes its speed (batch sizes, threads and devices are resources of t
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
-from orion.config.models import Block, Config, FileSource, Generation, ProblemSet, Reflect, Select
+from orion.config.models import (
+    Block,
+    Config,
+    FileSource,
+    Generation,
+    LocalModel,
+    Model,
+    ProblemSet,
+    Reflect,
+    Select,
+)
 from orion.provenance import canonical_json
+
+CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
 
 
 def stage_config(config: Config, stage: str, **wildcards: str) -> dict:
@@ -29,17 +42,11 @@ def _dump(block: Block) -> dict:
     return block.model_dump(mode="json")
 
 
-def _generation(config: Config, block: Generation, model: str, template: str) -> dict:
+def _generation(config: Config, block: Generation, model: str) -> dict:
     settings = _dump(block)
     extra = {key: settings.pop(key) for key in ("errors_per_prompt",) if key in settings}
-    source = config.models[model]
-    return {
-        "prompts": config.prompts,
-        "template": template,
-        "generation": settings,
-        "model": {"dtype": source.dtype, "enable_thinking": source.enable_thinking, "trust": source.trust_remote_code},
-        **extra,
-    }
+    thinking = config.models[model].enable_thinking
+    return {"prompts": config.prompts, "generation": settings, "enable_thinking": thinking, **extra}
 
 
 def _dataset(config: Config, dataset: str) -> dict:
@@ -64,7 +71,7 @@ def _model(config: Config, model: str) -> dict:
 
 
 def _sample(config: Config, dataset: str, model: str) -> dict:
-    return _generation(config, config.sample, model, "solve")
+    return _generation(config, config.sample, model)
 
 
 def _check(config: Config, dataset: str, model: str) -> dict:
@@ -87,7 +94,7 @@ def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict:
         "all" if select.no_survivor == "rewrite" else "no_errors" if select.no_wrong_sample == "rewrite" else "none"
     )
     shows = {"shows": config.arms[arm].shows, "rewrite": rewrite}
-    return {**_generation(config, block, model, "reflect"), **shows}
+    return {**_generation(config, block, model), **shows}
 
 
 def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> dict:
@@ -99,7 +106,6 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict:
     return {
         "prompts": config.prompts,
         "trained_on": spec.trained_on,
-        "seed": config.sample.seed,
         **_dump(config.of_arm("select", arm)),
     }
 
@@ -109,13 +115,12 @@ def _pack(config: Config, dataset: str, model: str, arm: str) -> dict:
 
 
 def _train(config: Config, dataset: str, model: str, arm: str, seed: str) -> dict:
-    trust = config.models[model].trust_remote_code
-    return {**_dump(config.of_arm("train", arm)), "seed": int(seed), "trust": trust}
+    return {**_dump(config.of_arm("train", arm)), "seed": int(seed)}
 
 
 def _evaluate_sample(config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str) -> dict:
     block = config.evaluate.model_copy(update={"seed": config.evaluate.seed + int(seed)})
-    return _generation(config, block, model, "solve")
+    return _generation(config, block, model)
 
 
 def _evaluate_check(config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str) -> dict:
@@ -156,6 +161,14 @@ STAGES: dict[str, Callable[..., dict]] = {
     "evaluate": _evaluate,
     "report": _report,
 }
+
+
+def checkpoint_files(model: Model) -> list[str]:
+    """Files of a local checkpoint folder that decide what it answers: they are inputs of its rule."""
+    if not isinstance(model.source, LocalModel):
+        return []
+    found = {path for pattern in CHECKPOINT_FILES for path in Path(model.source.path).glob(pattern)}
+    return sorted(path.as_posix() for path in found)
 
 
 def local_files(block: ProblemSet) -> list[str]:

@@ -66,7 +66,14 @@ def detailed_steps(refined: str) -> set[int]:
     return {i for i, step in enumerate(parse_steps(refined)) if step is not None and step.detailed}
 
 
+def treated_steps(meta: dict, refined: str) -> set[int]:
+    """The steps of the chain that the text writes out by columns, with the chain's own operator, operand and result."""
+    true = [(step["op"], step["operand"], step["result"]) for step in meta["steps"]]
+    written = parse_steps(refined)[: len(true)]
+    return {i for i, s in enumerate(written) if s and s.detailed and (s.op, s.operand, s.result) == true[i]}
+
+
 def treats_error(meta: dict, attempt: str, refined: str) -> bool | None:
     """Whether the refined text writes out the attempt's first wrong step; None if the attempt has no wrong step."""
     wrong = first_wrong_step(meta, attempt)
-    return None if wrong is None else wrong in detailed_steps(refined)
+    return None if wrong is None else wrong in treated_steps(meta, refined)

@@ -64,6 +64,7 @@ def street(config: Config, found: gather.Street) -> dict:
         "base": measures.base_row(found, **drawn),
         "reflections": reflections.reflection_rows(found, config.prompts, **sure),
         "measurable": reflections.measurable(found),
+        "taught": config.models[found.model].source.kind == "demo",
         "treatment": reflections.treatment_rows(found, config.prompts, **sure),
         "lengths": measures.length_rows(found, benchmarks),
         "waterfall": measures.waterfall_rows(found),

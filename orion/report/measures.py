@@ -61,8 +61,9 @@ def training(arm: Arm) -> dict:
     """What an arm was trained on; nulls for an untrained one. Steps are the most that a seed took."""
     if arm.train is None or arm.packed is None:
         names = ("train_rows", "train_problems", "dropped_too_long", "packed_tokens", "trained_tokens")
-        return dict.fromkeys((*names, "trained_tokens_per_row", "steps", "seen_trained_tokens"))
+        return dict.fromkeys((*names, "trained_tokens_per_row", "steps", "seen_trained_tokens", "passes"))
     last = [log[-1] for log in arm.logs.values() if log]
+    seen = max((entry["trained_tokens"] for entry in last if "trained_tokens" in entry), default=None)
     return {
         "train_rows": arm.train.height,
         "train_problems": arm.train["problem_id"].n_unique(),
@@ -71,9 +72,8 @@ def training(arm: Arm) -> dict:
         "trained_tokens": arm.packed["trained_tokens"],
         "trained_tokens_per_row": arm.packed["trained_tokens"] / max(1, arm.packed["documents"]),
         "steps": max((entry["step"] for entry in last), default=None),
-        "seen_trained_tokens": max(
-            (entry["trained_tokens"] for entry in last if "trained_tokens" in entry), default=None
-        ),
+        "seen_trained_tokens": seen,
+        "passes": seen and seen / arm.packed["trained_tokens"],
     }
 
 

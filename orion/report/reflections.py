@@ -9,7 +9,7 @@ refined part writes out the first step which that attempt got wrong. Input: a ``
 import polars as pl
 
 from orion import prompts, stats
-from orion.demo.treatment import detailed_steps, first_wrong_step
+from orion.demo.treatment import detailed_steps, first_wrong_step, treated_steps
 from orion.report.gather import Arm, Street
 
 SCOPES = ("all", "correct")
@@ -106,12 +106,13 @@ def treatment_rows(street: Street, prompt_set: str, *, confidence: float) -> lis
 
 def _pair(row: dict, prompt_set: str) -> dict:
     steps = len(row["meta"]["steps"])
-    detailed = {step for step in detailed_steps(prompts.refined(prompt_set, row["response"]) or "") if step < steps}
+    refined = prompts.refined(prompt_set, row["response"]) or ""
+    detailed = {step for step in detailed_steps(refined) if step < steps}
     wrong = first_wrong_step(row["meta"], row["attempt"])
     return {
         "correct": row["verdict"] == "correct",
         "wrong_step": wrong,
-        "treated": wrong in detailed,
+        "treated": wrong in treated_steps(row["meta"], refined),
         "detailed": len(detailed),
         "steps": steps,
     }

@@ -112,7 +112,7 @@ def test_bad_configuration_names_the_key(raw, path, value, message):
         config.validate(raw)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "own.yaml", "paper.yaml"])
 def test_the_shipped_files_are_valid(root, name):
     # later files are merged over the embedded default, as snakemake does
     files = [root / "config/config.yaml"] + ([root / "config" / name] if name != "config.yaml" else [])

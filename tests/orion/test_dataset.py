@@ -1,8 +1,8 @@
 import json
 
 import polars as pl
+import pyarrow
 import pytest
-import zstandard
 
 from orion import dataset, tables
 from orion.errors import InputError
@@ -38,7 +38,7 @@ def test_all_file_kinds_give_the_same_problems(tmp_path, kind):
         pl.DataFrame(ROWS).write_parquet(path)
     else:
         raw = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
-        path.write_bytes(zstandard.compress(raw) if kind.endswith("zst") else raw)
+        path.write_bytes(pyarrow.compress(raw, codec="zstd", asbytes=True) if kind.endswith("zst") else raw)
     problems, rejected = run(tmp_path, config({"kind": kind.split(".")[0], "path": str(path)}))
     assert problems.drop("meta").rows() == [(r["id"], r["question"], r["answer"], None, r["trace"]) for r in ROWS]
     assert rejected.is_empty()
@@ -98,6 +98,61 @@ def test_a_missing_file_is_named(tmp_path):
         run(tmp_path, config({"kind": "jsonl", "path": "nowhere.jsonl"}))
 
 
+@pytest.mark.parametrize("bad", [["1", "2"], True, {"value": 1}, float("nan")])
+def test_a_cell_that_is_no_text_is_a_counted_row(tmp_path, bad):
+    rows = [*ROWS, {"id": "x", "question": "New?", "answer": bad, "trace": ""}]
+    _, rejected = run(tmp_path, config(jsonl(tmp_path / "rows.jsonl", rows), max_rejected=0.5))
+    assert rejected["reason"].to_list() == ["wrong_type"]
+
+
+def test_numbers_as_problems_and_strange_meta_are_survived(tmp_path):
+    rows = [
+        {"id": 1, "question": 12, "answer": 1, "meta": {"a": 1}},
+        {"id": 2, "question": "B?", "answer": 2, "meta": [1]},
+    ]
+    problems, _ = run(tmp_path, config(jsonl(tmp_path / "rows.jsonl", rows), fields={**FIELDS, "teacher_trace": None}))
+    assert problems["problem"].to_list() == ["12", "B?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "message"),
+    [("r.jsonl", b'{"id": "\xff"}\n', "not UTF-8"), ("r.jsonl.zst", b"\x28\xb5\x2f\xfdxx", "damaged zst")],
+)
+def test_unreadable_files_are_named(tmp_path, name, raw, message):
+    (tmp_path / name).write_bytes(raw)
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, config({"kind": "jsonl", "path": str(tmp_path / name)}))
+
+
+def test_signs_tell_problems_apart(tmp_path):
+    rows = [
+        {"id": i, "question": q, "answer": "1", "trace": ""}
+        for i, q in enumerate(["If k > 0, find x.", "If k < 0, find x."])
+    ]
+    problems, _ = run(tmp_path, config(jsonl(tmp_path / "rows.jsonl", rows)))
+    assert problems.height == 2
+
+
+def test_a_short_benchmark_problem_inside_a_longer_one_is_found(tmp_path):
+    stem = "What is seventeen times twenty three minus five apples"
+    (tmp_path / "b").mkdir()
+    run(
+        tmp_path / "b",
+        config(jsonl(tmp_path / "bench.jsonl", [{"id": "b", "question": stem, "answer": "1", "trace": ""}])),
+    )
+    rows = [
+        *ROWS,
+        {
+            "id": "part",
+            "question": f"Think hard and say at once: {stem}? Then add the number of days in a week.",
+            "answer": "1",
+        },
+    ]
+    settings = config(jsonl(tmp_path / "rows.jsonl", rows), max_rejected=0.5, decontaminate_ngram=13)
+    _, rejected = run(tmp_path, settings, [tmp_path / "b" / "problems.parquet"])
+    assert rejected["problem_id"].to_list() == ["part"]
+
+
 def test_keep_limit_and_row_numbers(tmp_path):
     rows = [{**row, "split": "a" if i % 2 else "b"} for i, row in enumerate(ROWS)]
     fields = {**FIELDS, "problem_id": None}
@@ -115,7 +170,7 @@ def test_contaminated_rows_are_dropped_and_named(tmp_path):
     run(tmp_path / "b", config(held))
     rows = [
         *ROWS,
-        {"id": "same", "question": "one TWO three four five six", "answer": "1"},
+        {"id": "same", "question": "one TWO  three four, five six?", "answer": "1"},
         {"id": "part", "question": "And now: two three four five!", "answer": "1"},
         {"id": "less", "question": "And now: two three four!", "answer": "1"},
     ]

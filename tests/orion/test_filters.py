@@ -36,6 +36,7 @@ GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answe
         ("\\boxed{10} because " + GOOD.replace("\\boxed{10}", "ten"), {}, ["answer_first"]),
         ("The reference solution adds 2 and 3. " + GOOD, {}, ["leak"]),
         ("As in my first attempt, add. " + GOOD, {}, ["leak"]),
+        ("The first solution is 2, the second solution is 3. " + GOOD, {}, []),
         ("The teacher of the class has 3 pens. " + GOOD, {}, []),
         ("His first attempt at the jump was 3 m. " + GOOD, {}, []),
         (LONG + " \\boxed{10}", {}, ["copy"]),

@@ -181,6 +181,26 @@ def test_arms_without_reflections(street, trained_on, expected):
     assert pairs(run(street, trained_on)[0]) == expected
 
 
+def test_repeated_texts_count_once_and_keep_their_order():
+    rows = [{"completion": text, "n": n} for n, text in enumerate(["A", "B", "C", "A", "B"])]
+    assert [row["n"] for row in select._distinct(rows, "completion")] == [0, 1, 2]
+
+
+def test_own_samples_pass_the_filters_that_apply_to_any_text(street):
+    texts = {
+        "cut": "\\boxed{ 1 } and on",
+        "two": "\\boxed{ 1 } \\boxed{ 2 }",
+        "good": "1 + 0 = 1 ; so it is \\boxed{ 1 }",
+    }
+    rows = [
+        ("a", n, "solve", text, "length" if name == "cut" else "stop") for n, (name, text) in enumerate(texts.items())
+    ]
+    tables.write(completions(rows, tables.SAMPLES), street / "samples", tables.SAMPLES, {})
+    tables.write(verdicts([("a", n, "correct") for n in range(3)]), street / "verdicts", tables.VERDICT_ROWS, {})
+    found, _ = run(street, "own_correct", names=[*NAMES, "several_answers"])
+    assert found["completion"].to_list() == [texts["good"]]
+
+
 def test_the_limit_holds_for_every_arm(street):
     assert run(street, limit=1)[0]["problem_id"].to_list() == ["a"]
 

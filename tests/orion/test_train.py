@@ -28,7 +28,6 @@ CONFIG = {
     "dtype": "float32",
     "gradient_checkpointing": False,
     "seed": 1,
-    "trust": False,
 }
 
 

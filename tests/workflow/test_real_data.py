@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import polars as pl
+import pyarrow
 import pytest
 import yaml
-import zstandard
 
 from orion import check, expose, pack, select, tables
 
@@ -126,8 +126,8 @@ def test_every_gold_of_the_benchmarks_is_readable(street, name, rows):
 def rollouts(data, tmp_path_factory):
     """Eight real samples of one model for each of 72 problems, through check, expose (own and foreign) on disk."""
     folder = tmp_path_factory.mktemp("rollouts")
-    with open(data / "student_rollouts.jsonl.zst", "rb") as raw:
-        text = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8").read()
+    with pyarrow.input_stream(str(data / "student_rollouts.jsonl.zst"), compression="zstd") as raw:
+        text = io.TextIOWrapper(raw, encoding="utf-8").read()
     rows = [row for line in text.splitlines() if (row := json.loads(line))["id"].startswith("qwenmath-")]
     first = {row["group"]: row for row in rows}
     frame = pl.DataFrame(

@@ -100,4 +100,6 @@ def test_raising_k_generates_only_the_new_cells(folder):
     config["sample"]["k"] = 9
     path.write_text(yaml.safe_dump(config))
     folder.snakemake("--until", "sample")
-    assert re.search(r"320 reused, 40 new", folder.log("chains/tiny/samples.log")), folder.log("chains/tiny/samples.log")
+    assert re.search(r"320 reused, 40 new", folder.log("chains/tiny/samples.log")), folder.log(
+        "chains/tiny/samples.log"
+    )

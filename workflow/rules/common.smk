@@ -53,6 +53,10 @@ def benchmark_files(wildcards):
     return settings.local_files(CONFIG.benchmarks[wildcards.benchmark])
 
 
+def checkpoint_files(wildcards):
+    return settings.checkpoint_files(CONFIG.models[wildcards.model])
+
+
 def template_files(wildcards):
     template = CONFIG.models[wildcards.model].chat_template
     return [template] if template else []

@@ -48,6 +48,7 @@ rule model_made:
 
 rule model_found:
     input:
+        files=checkpoint_files,
         template=template_files,
     output:
         "results/models/{model}/model.json",

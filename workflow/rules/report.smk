@@ -9,6 +9,38 @@ rule report:
                 "results/benchmarks/{benchmark}/lint.json", benchmark=RUNS.benchmarks
             ),
         ],
+        # all that the page reads, so that a missing file is made again
+        arms=expand(
+            "results/{dataset}/{model}/{arm}/{file}",
+            dataset=RUNS.datasets,
+            model=RUNS.models,
+            arm=[arm for arm in RUNS.arms if arm in TRAINED],
+            file=[
+                "train.parquet",
+                "filters.json",
+                "packed/train.parquet",
+                "packed/stats.json",
+            ],
+        ),
+        reflections=expand(
+            "results/{dataset}/{model}/{arm}/{file}.parquet",
+            dataset=RUNS.datasets,
+            model=RUNS.models,
+            arm=[arm for arm in RUNS.arms if arm in REFLECTING],
+            file=["errors", "reflections", "reflection_verdicts"],
+        ),
+        logs=expand(
+            "results/{dataset}/{model}/{arm}/seed-{seed}/train_log.jsonl",
+            dataset=RUNS.datasets,
+            model=RUNS.models,
+            arm=[arm for arm in RUNS.arms if arm in TRAINED],
+            seed=RUNS.seeds,
+        ),
+        verdicts=expand(
+            "results/{dataset}/{model}/verdicts.parquet",
+            dataset=RUNS.datasets,
+            model=RUNS.models,
+        ),
         scores=expand(
             "results/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/scores.json",
             dataset=RUNS.datasets,

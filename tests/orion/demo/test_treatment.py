@@ -7,7 +7,7 @@ import pytest
 
 from orion.demo.curriculum import corrupt
 from orion.demo.problems import Step, generate, solution
-from orion.demo.treatment import detailed_steps, first_wrong_step, parse_steps, treats_error
+from orion.demo.treatment import detailed_steps, first_wrong_step, parse_steps, treated_steps, treats_error
 
 META = {
     "start": 47,
@@ -92,3 +92,11 @@ def test_any_string_is_accepted():
         assert len(parse_steps(text)) <= text.count(";") + 1
         assert first_wrong_step(META, text) in (None, 0, 1, 2)
         assert detailed_steps(text) <= set(range(60))
+
+
+def test_only_the_chains_own_step_counts_as_treated():
+    own = "47 + 38 = 85 ; 85 - 19 : 15 - 9 = 6 , 7 - 1 = 6 , = 66 ; 66 * 3 = 198 ; \\boxed{ 198 }"
+    assert treated_steps(META, own) == {1}
+    assert treated_steps(META, own.replace("= 66 ;", "= 67 ;")) == set()
+    assert treated_steps(META, own.replace("- 19 :", "- 18 :")) == set()
+    assert treated_steps(META, "1 + 1 = 2 ; 3 - 1 : 1 - 1 = 0 , = 9 ;") == set()

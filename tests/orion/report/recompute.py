@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from orion import stats
-from orion.demo.treatment import detailed_steps, first_wrong_step
+from orion.demo.treatment import detailed_steps, first_wrong_step, treated_steps
 
 TOLERANCE = 1e-9
 MARKERS = {"demo": "New:", "chat": "### Refined solution"}
@@ -88,12 +88,13 @@ class Recomputed:
     def training(self, arm: str) -> dict:
         names = ("train_rows", "train_problems", "dropped_too_long", "packed_tokens", "trained_tokens")
         if not (self.folder / arm / "train.parquet").exists():
-            return dict.fromkeys((*names, "trained_tokens_per_row", "steps", "seen_trained_tokens"))
+            return dict.fromkeys((*names, "trained_tokens_per_row", "steps", "seen_trained_tokens", "passes"))
         train = pl.read_parquet(self.folder / arm / "train.parquet")
         packed = pl.read_parquet(self.folder / arm / "packed" / "train.parquet")
         documents = sum(len(lengths) for lengths in packed["seq_lengths"])
         trained = sum(label != -100 for labels in packed["labels"].to_list() for label in labels)
         last = [self.log(arm, seed)[-1] for seed in self.doc["grid"]["seeds"]]
+        seen = max((e["trained_tokens"] for e in last if "trained_tokens" in e), default=None)
         return {
             "train_rows": train.height,
             "train_problems": len(set(train["problem_id"])),
@@ -102,7 +103,8 @@ class Recomputed:
             "trained_tokens": trained,
             "trained_tokens_per_row": trained / documents,
             "steps": max(entry["step"] for entry in last),
-            "seen_trained_tokens": max((e["trained_tokens"] for e in last if "trained_tokens" in e), default=None),
+            "seen_trained_tokens": seen,
+            "passes": seen / trained if seen else None,
         }
 
     def log(self, arm: str, seed: int) -> list[dict]:
@@ -224,10 +226,12 @@ class Recomputed:
                 for rank in filter(None, row["prompt_id"].split(":")[1].split("+")):
                     known = meta[row["problem_id"]]
                     wrong = first_wrong_step(known, own[row["problem_id"], rank])
-                    steps = {s for s in detailed_steps(self.refined(row["response"])) if s < len(known["steps"])}
+                    refined = self.refined(row["response"])
+                    steps = {s for s in detailed_steps(refined) if s < len(known["steps"])}
+                    hits = treated_steps(known, refined)
                     unreadable += wrong is None
                     if wrong is not None:
-                        seen.append((wrong in steps, len(steps), len(steps) / len(known["steps"])))
+                        seen.append((wrong in hits, len(steps), len(steps) / len(known["steps"])))
             treated = sum(hit for hit, _, _ in seen)
             share = stats.wilson(treated, len(seen), confidence=self.doc["confidence"]) if seen else None
             found = {
