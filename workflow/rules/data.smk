@@ -2,7 +2,7 @@
 
 The lint runs twice: as a gate of the rules that make problems, so that nothing is sampled for golds that cannot be parsed,
 and as a rule of its own, so that lint.json follows every edit of the checker without making the problems look new. An
-ancient() edge from lint.json to sample would not do: LOG.md, 2026-11-23.
+order-only edge from lint.json to sample would not do: LOG.md, 2026-11-23.
 
 One row of problems.parquet is a problem: problem_id, problem, answer, solution?, teacher_trace?, meta.
 """
