@@ -133,3 +133,12 @@ def test_every_key_is_explained(root):
     for definition in schema["$defs"].values():
         names |= set(definition.get("properties", ()))
     assert not [name for name in sorted(names) if f"`{name}`" not in text]
+
+
+def test_the_generators_levels_are_the_configurations():
+    from typing import get_args
+
+    from orion.config.models import DemoProblems
+    from orion.demo.problems import LEVELS
+
+    assert set(get_args(DemoProblems.model_fields["level"].annotation)) == set(LEVELS)
