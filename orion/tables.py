@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from orion.errors import InputError
 
 PROVENANCE_KEY = "orion"
+
+# a reader of one row group holds so many responses at a time: 4,096 of 30,000 characters are about 120 MB
+ROW_GROUP = 4_096
 
 VERDICTS = ("correct", "incorrect", "unparseable", "no_answer", "timeout")
 FINISH_REASONS = ("stop", "length", "prompt_too_long", "error")
@@ -160,7 +165,7 @@ def write(frame: pl.DataFrame, path: str | Path, table: Table, provenance: dict,
     frame = check(frame, table, rows=rows)
     metadata = {PROVENANCE_KEY: json.dumps(provenance, sort_keys=True), "orion.table": table.name}
     with published(path) as partial:
-        frame.write_parquet(partial, metadata=metadata, compression="zstd", statistics=False)
+        frame.write_parquet(partial, metadata=metadata, compression="zstd", statistics=False, row_group_size=ROW_GROUP)
 
 
 def read(path: str | Path, table: Table, columns: list[str] | None = None) -> pl.DataFrame:
@@ -169,10 +174,29 @@ def read(path: str | Path, table: Table, columns: list[str] | None = None) -> pl
         metadata = pl.read_parquet_metadata(path)
         frame = pl.read_parquet(path, columns=columns)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path}: not a readable parquet file ({error}); delete it and run again") from None
-    if metadata.get("orion.table") != table.name:
-        raise InputError(f"{path}: holds {metadata.get('orion.table', 'no table of this project')}, not {table.name}")
+        raise _unreadable(path, error) from None
+    _assert_kind(path, table, metadata.get("orion.table"))
     return frame
+
+
+def size(path: str | Path, table: Table) -> tuple[int, int]:
+    """(rows, row groups) of a table on disk without reading it; raises InputError as `read` does."""
+    try:
+        found = pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from None
+    kind = (found.metadata or {}).get(b"orion.table")
+    _assert_kind(path, table, kind.decode() if kind else None)
+    return found.num_rows, found.num_row_groups
+
+
+def _unreadable(path: str | Path, error: Exception) -> InputError:
+    return InputError(f"{path}: not a readable parquet file ({error}); delete it and run again")
+
+
+def _assert_kind(path: str | Path, table: Table, kind: str | None) -> None:
+    if kind != table.name:
+        raise InputError(f"{path}: holds {kind or 'no table of this project'}, not {table.name}")
 
 
 def with_correct_traces(problems: pl.DataFrame, trace_verdicts: pl.DataFrame) -> pl.DataFrame:

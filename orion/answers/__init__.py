@@ -9,9 +9,10 @@ nothing here evaluates it, every stage is bounded, and sympy only ever runs insi
 """
 
 from orion.answers.api import check, check_many, parse_gold
+from orion.answers.frame import check_frame
 from orion.answers.policies import POLICIES, Policy
 from orion.answers.verdict import VERDICTS, Verdict
 
 __version__ = "0.1.0"
 
-__all__ = ["POLICIES", "VERDICTS", "Policy", "Verdict", "__version__", "check", "check_many", "parse_gold"]
+__all__ = ["POLICIES", "VERDICTS", "Policy", "Verdict", "__version__", "check", "check_frame", "check_many", "parse_gold"]

@@ -1,0 +1,48 @@
+"""Progress of long work on standard error: a bar on a terminal, a plain line every few seconds in a log.
+
+Inputs: how much there is and how much is done. Outputs: text on standard error only. Not runnable.
+"""
+
+import math
+import sys
+import time
+
+
+class Progress:
+    """Counts units of work; `done` of `total` with the rate and the seconds left.
+
+    `total`: units to do; `unit`: the plural that names them ("cells"); `every_s`: seconds between two lines in a log.
+    """
+
+    def __init__(self, total: int, unit: str, *, every_s: float = 10.0):
+        self.total, self.unit, self.every_s = total, unit, every_s
+        self.done = 0
+        self.start = self.last = time.monotonic()
+        self.bar = None
+        if total and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, unit=f" {unit}", unit_scale=total > 100_000, dynamic_ncols=True)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return max(time.monotonic() - self.start, 1e-9)
+
+    def add(self, count: int, note: str = "") -> None:
+        """`count` more units are done; `note` stands behind the figures."""
+        self.done += count
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(count)
+        elif time.monotonic() - self.last >= self.every_s:
+            self.last = time.monotonic()
+            left = math.ceil(self.seconds / max(self.done, 1) * (self.total - self.done))
+            rate = f"{self.done / self.seconds:,.0f} a second"
+            parts = [f"{self.unit}: {self.done:,} of {self.total:,}", rate, note, f"{left} s left"]
+            print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Ends the bar; a log gets no further line."""
+        if self.bar is not None:
+            self.bar.close()
