@@ -10,7 +10,21 @@ from fractions import Fraction
 
 from orion.answers.normalise import decimal_literal
 from orion.answers.tokens import Token, tokenize
-from orion.answers.tree import MAX_BITS, MAX_MATRIX, Node, Unreadable, const, fraction, inverse, mul, num, power, to_int
+from orion.answers.tree import (
+    MAX_BITS,
+    MAX_MATRIX,
+    Node,
+    Unreadable,
+    add,
+    conjugated,
+    const,
+    fraction,
+    inverse,
+    mul,
+    num,
+    power,
+    to_int,
+)
 
 _END = Token("end", "", False)
 LIST, OVER, RELATION, SETS, SUM, UNARY, PRODUCT, TIGHT, POWER = 5, 8, 10, 15, 20, 28, 30, 35, 50
@@ -33,6 +47,7 @@ class Atoms:
     expression: Callable[[int], Node]
     exponent: Callable[[], Node]
     prefix: Callable[[], Node]
+    degrees_ahead: Callable[..., bool]
     sequence: Callable[[], list[Node]]
 
     def __init__(self, text: str) -> None:
@@ -42,6 +57,10 @@ class Atoms:
         self.signs = 0
         # inside the argument of a function written without brackets, as in \sin 2x
         self.bare_argument = False
+        # inside braces a colon is "such that", not a ratio
+        self.builder = False
+        # the word that joined the items of the last sequence
+        self.link = ","
 
     @property
     def token(self) -> Token:
@@ -64,18 +83,19 @@ class Atoms:
             raise Unreadable("a prime on what is no name")
         return Node("sym", (), f"{left.value}'")
 
+    def spelled_group(self) -> str:
+        """The tokens of a brace group as one name."""
+        self.take()
+        parts = []
+        while self.token.value != "}":
+            if self.token.kind == "end":
+                raise Unreadable("unbalanced braces")
+            parts.append(self.take().value)
+        self.take()
+        return "".join(parts)
+
     def subscript(self, left: Node) -> Node:
-        if self.token.value == "{":
-            self.take()
-            parts = []
-            while self.token.value != "}":
-                if self.token.kind == "end":
-                    raise Unreadable("unbalanced braces")
-                parts.append(self.take().value)
-            self.take()
-        else:
-            parts = [self.take().value]
-        name = "".join(parts)
+        name = self.spelled_group() if self.token.value == "{" else self.take().value
         if left.kind == "num":
             if not name.isdecimal() or left.value.denominator != 1 or left.value < 0:
                 raise Unreadable("a number with a subscript")
@@ -131,6 +151,8 @@ class Atoms:
             argument = self.expression(TIGHT - 1)
         self.bare_argument = outer
         args = argument.args if argument.kind == "tuple" else (argument,)
+        if name == "cis" and len(args) == 1:
+            return add(Node("fn", args, "cos"), mul(const("i"), Node("fn", args, "sin")))
         result = Node("fn", (*args, base) if base is not None else args, "log" if name == "lg" else name)
         if exponent is None:
             return result
@@ -139,11 +161,14 @@ class Atoms:
         return power(result, exponent)
 
     def bracket(self, opening: str) -> Node:
-        outer, self.bare_argument = self.bare_argument, False
-        items = self.sequence()
+        outer = self.bare_argument, self.builder
+        self.bare_argument, self.builder = False, opening == "{|"
+        items = [self.such_that()] if opening == "{|" and self.condition_ahead() else self.sequence()
         closing = self.expect(*_CLOSING[opening]).value
-        self.bare_argument = outer
+        self.bare_argument, self.builder = outer
         if opening == "{|":
+            if len(items) == 1 and items[0].kind == "such":
+                return items[0]
             return Node("set", tuple(items)) if items else const("empty")
         if not items:
             raise Unreadable("empty brackets")
@@ -159,6 +184,29 @@ class Atoms:
             return items[0]
         return Node("tuple" if opening == "(" else "list", tuple(items))
 
+    def condition_ahead(self) -> bool:
+        """Whether the braces that were just opened hold a set with a condition, {x | x > 3} or {x : x > 3}."""
+        depth = 0
+        for token in self.tokens[self.at :]:
+            depth += {"open": 1, "close": -1}.get(token.kind, 0)
+            if depth < 0 or (depth == 0 and token.value == ","):
+                return False
+            if depth == 0 and token.kind == "op" and token.value in (":", "|"):
+                # |x| is an absolute value
+                return token.value == ":" or self.tokens[self.at].value != "|"
+        return False
+
+    def such_that(self) -> Node:
+        """{x | conditions} as a node whose first child is the element, the rest its conditions."""
+        element = self.expression(LIST)
+        self.expect(":", "|")
+        conditions = self.sequence()
+        if element.kind == "rel" and element.value == ("in",):
+            conditions.insert(0, element)
+        if not conditions:
+            raise Unreadable("a set without its condition")
+        return Node("such", tuple(conditions), self.link)
+
     def structure(self, value: str) -> Node:
         if value == "frac":
             top = self.group()
@@ -170,7 +218,35 @@ class Atoms:
             return self.root()
         if value.startswith("begin "):
             return self.environment(value[6:])
+        if value == "overline" and self.token.value == "{":
+            return self.conjugate()
+        if value in ("sum", "prod"):
+            return self.series(value)
         raise Unreadable("a command out of its place")
+
+    def conjugate(self) -> Node:
+        """A line over a complex number conjugates it; over anything else it is part of a name."""
+        start = self.at
+        spelled = self.spelled_group()
+        group = self.tokens[start : self.at]
+        if not any(t == "i" and k == "const" for k, t, _ in group) or not any(t.kind == "num" for t in group):
+            return Node("sym", (), f"overline({spelled})")
+        self.at = start
+        return conjugated(self.prefix())
+
+    def series(self, kind: str) -> Node:
+        """A sum or product with its limits: args are the term, the running name, the first and the last index."""
+        low = high = None
+        for _ in range(2):
+            if self.token.value == "_" and low is None:
+                self.take()
+                low = self.group()
+            elif self.token.value == "^" and high is None:
+                self.take()
+                high = self.exponent()
+        if low is None or high is None or low.kind != "rel" or low.value != ("=",) or low.args[0].kind != "sym":
+            raise Unreadable("a sum without its limits")
+        return Node(kind, (self.expression(SUM), low.args[0], low.args[1], high))
 
     def root(self) -> Node:
         index = num(2)
@@ -185,7 +261,7 @@ class Atoms:
         while not self.token.value.startswith("end "):
             if self.token.kind == "end":
                 raise Unreadable("an environment left open")
-            if self.token.value in ("amp", "row", ","):
+            if self.token.value in ("amp", "row", ",") or (self.token.value == "|" and self.token.kind == "op"):
                 if self.take().value == "row":
                     rows.append([])
                 continue

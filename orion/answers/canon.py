@@ -11,7 +11,7 @@ from fractions import Fraction
 from math import comb, factorial, gcd
 
 from orion.answers.poly import IMAGINARY, MAX_EXPANSION, ONE, Algebra, Poly, Ratio, power_of_fraction
-from orion.answers.tree import MAX_BITS, Node, Unreadable
+from orion.answers.tree import MAX_BITS, Node, Unreadable, show
 
 
 def _factor(number: int) -> tuple[dict[int, int], bool]:
@@ -64,6 +64,8 @@ class Canon(Algebra):
             return self.product(self.ratio(args[0]), ({(("@pi", Fraction(1)),): Fraction(1, 180)}, ONE))
         if kind == "fn":
             return self.function(node.value, [self.ratio(a) for a in args])
+        if kind in ("sum", "prod"):
+            return self.opaque(show(node))
         raise Unreadable(f"no algebra for a {kind}")
 
     def constant(self, name: str) -> Ratio:
@@ -88,9 +90,10 @@ class Canon(Algebra):
             return self.opaque(f"{kind}({','.join(self.key(self.ratio(a)) for a in node.args)})")
         if any(v.denominator != 1 or v < 0 for v in known):
             raise Unreadable("a factorial of no natural number")
-        if known[0] > 5_000:
-            raise Unreadable("number too large")
         n = int(known[0])
+        chosen = min(int(known[1]), max(0, n - int(known[1]))) if kind == "binom" else n
+        if n > 5_000 and (kind == "fact" or chosen * n.bit_length() > MAX_BITS):
+            raise Unreadable("number too large")
         result = factorial(n) if kind == "fact" else comb(n, min(int(known[1]), n + 1))
         return ({(): Fraction(result)} if result else {}), ONE
 
@@ -202,6 +205,8 @@ class Canon(Algebra):
                 return ({(): result} if result else {}), ONE
         if name == "exp":
             return self.power(self.constant("e"), args[0], Node("const", (), "e"))
+        if name == "log10":
+            return self.function("log", [args[0], ({(): Fraction(10)}, ONE)])
         if name == "log" and len(args) == 2:
             return self.product(self.function("ln", args[:1]), self.quotient(*reversed(self.function("ln", args[1:]))))
         if name == "log":

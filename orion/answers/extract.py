@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from orion.answers.policies import Policy
-from orion.answers.stated import ended, last_value, stated_answer
+from orion.answers.stated import denied, ended, last_value, stated_answer
 
 # what is searched for words and values, counted from the end; boxes are found anywhere
 TAIL = 1 << 16
@@ -22,6 +22,7 @@ MAX_ANSWER = 20_000
 _THINK_ENDS = ("</think>", "</thinking>", "</thought>", "<End_of_Draft>", "<|end_of_thought|>", "<|message|>")
 _THINK_STARTS = ("<think>", "<thinking>", "<thought>", "<Begin_of_Draft>", "<|begin_of_thought|>")
 _STOPS = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<|return|>", "<end_of_turn>", "</s>")
+_DIGITS = re.compile(r"[-+\d.,{}\\!$\s]*")
 _BRACES = re.compile(r"\\.|[{}]", re.S)
 _BARE_BOX = re.compile(r"\s*(-?[\w.,/]+|\\[A-Za-z]+)")
 _BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
@@ -110,6 +111,13 @@ def _unclosed(response: str, box: _Box, finished: bool | None) -> Span:
     return _nothing("cut off inside the box")
 
 
+def _content(response: str, start: int, end: int) -> str:
+    """The answer between two offsets; of one that is too long only so much that this shows, but every digit of a number."""
+    if end - start <= MAX_ANSWER or _DIGITS.fullmatch(response, start, end):
+        return response[start:end]
+    return response[start : start + MAX_ANSWER + 1]
+
+
 def _boxed(response: str, low: int, high: int, finished: bool | None) -> Span | None:
     """The last box, or the list of boxes that it ends; None where there is no box at all."""
     command = _previous(response, low, high)
@@ -132,13 +140,12 @@ def _boxed(response: str, low: int, high: int, finished: bool | None) -> Span | 
         group.append(earlier)
         command = before
     group.reverse()
-    texts = [response[b.start : min(b.end, b.start + MAX_ANSWER + 1)].strip() for b in group]
+    texts = [_content(response, b.start, b.end).strip() for b in group]
     start, end = group[0].start, group[-1].end
     if not all(t.strip("$ \n") for t in texts):
         return _nothing("empty box")
     if len(texts) == 1:
-        text = response[start : min(end, start + MAX_ANSWER + 1)]
-        return Span(text, start, end, "box", "")
+        return Span(_content(response, start, end), start, end, "box", "")
     return Span(", ".join(texts), start, end, "boxes", "")
 
 
@@ -173,6 +180,8 @@ def extract(response: str, policy: Policy, finished: bool | None = None) -> Span
     value = last_value(text)
     if value is None:
         return _nothing("no value in the text")
+    if denied(text, value[0]):
+        return _nothing("the last value is negated")
     return Span(text[value[0] : value[1]], tail + value[0], tail + value[1], "last_value", "")
 
 

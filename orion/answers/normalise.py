@@ -27,12 +27,17 @@ _MAP = str.maketrans(
         "φ": r"\phi ", "ω": r"\omega ", "√": r"\sqrt ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "±": r"\pm ", "∓": r"\mp ",
         "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}",
         "°": r"^\circ ", "º": r"^\circ ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "∖": r"\setminus ",
-        "，": ",", "、": ",", "。": ".", "：": ":", "；": ";", "（": "(", "）": ")", "［": "[", "］": "]", "｛": "{", "｝": "}",
+        "∶": ":", "，": ",", "、": ",", "。": ".", "：": ":", "；": ";",
+        "（": "(", "）": ")", "［": "[", "］": "]",
+        "｛": "{", "｝": "}",
         "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "…": r"\ldots ", "⁄": "/", "∕": "/",
         "€": "", "¢": "", "£": "", "¥": "", "₹": "",
     }
 )  # fmt: skip
 _SPACED_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2009\u202f\u2007](?=\d{3}(?!\d))")
+_DOTS_ABOVE = re.compile(r"(\d*\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
+_BRACKETED = re.compile(r"(?<![\w.])(-?\d*\.\d*)\((\d+)\)(?=\W*$)")
+_GOES_ON = re.compile(r"(\d*\.)(\d{1,200})(\.{2,}|\\(?:ldots|cdots|dots)(?![A-Za-z]))")
 _DECIMAL = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d+)?(?:\.(\d*))?")
 
 
@@ -57,6 +62,35 @@ def unicode_to_latex(text: str) -> str:
     kept = (c for c in text if c in _KEPT_CONTROLS or unicodedata.category(c) not in _DROPPED)
     # digits of other scripts have a decimal value of their own
     return "".join(str(unicodedata.decimal(c)) if not c.isascii() and c.isdecimal() else c for c in kept)
+
+
+def _dotted(match: re.Match) -> str:
+    head, first, between, last = match.groups()
+    return rf"{head}\overline{{{first}{between or ''}{last or ''}}}"
+
+
+def _continued(match: re.Match) -> str:
+    """0.333... as a repeating decimal; digits that show no period stay as they are."""
+    head, digits, dots = match.groups()
+    for length in range(1, len(digits) // 2 + 1):
+        period = digits[-length:]
+        times = 3 if length == 1 else 2
+        if digits.endswith(period * times):
+            fixed = digits
+            while fixed.endswith(period):
+                fixed = fixed[:-length]
+            return rf"{head}{fixed}\overline{{{period}}}"
+    return f"{head}{digits}{dots}"
+
+
+def overlined(text: str) -> str:
+    """Repeating decimals in their other spellings, with dots above, in brackets or going on, with a line above."""
+    if "\\dot" in text:
+        text = _DOTS_ABOVE.sub(_dotted, text)
+    if "." in text and ("(" in text or ".." in text or "dots" in text):
+        text = _BRACKETED.sub(r"\1\\overline{\2}", text)
+        text = _GOES_ON.sub(_continued, text)
+    return text
 
 
 def decimal_literal(text: str) -> str | None:

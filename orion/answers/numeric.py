@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal, DecimalException
 from fractions import Fraction
-from math import comb, factorial
+from math import ceil, comb, factorial, floor
 
 from orion.answers.balls import Ball, Balls, Undefined
 from orion.answers.poly import power_of_fraction
@@ -23,6 +23,9 @@ _POINTS = (
     [Fraction(1374 + 677 * k, 1000 + k) for k in range(MAX_SYMBOLS)],
     [Fraction(391 + 83 * k * k, 977 + 7 * k) for k in range(MAX_SYMBOLS)],
     [Fraction(-(1213 + 359 * k), 800 + 11 * k) for k in range(MAX_SYMBOLS)],
+    # within the domain of the inverse functions
+    [Fraction(103 + 29 * k, 811 + 37 * k) for k in range(MAX_SYMBOLS)],
+    [Fraction(-(211 + 17 * k), 613 + 41 * k) for k in range(MAX_SYMBOLS)],
     [Fraction(p) for p in (3, 4, 7, 5, 9, 6, 11, 8, 13, 10, 15, 12)],
     [Fraction(p) for p in (6, 5, 8, 9, 4, 7, 10, 13, 11, 3, 2, 14)],
 )
@@ -97,6 +100,8 @@ class _Evaluation:
             return balls.mul(self.value(args[0]), balls.mul(balls.pi(), balls.exact(Fraction(1, 180))))
         if kind in ("fact", "binom"):
             return self.counting(kind, [self.rational(a) for a in args])
+        if kind == "fn" and node.value in ("floor", "ceil") and (exact := self.rational(args[0])) is not None:
+            return balls.exact(Fraction(floor(exact) if node.value == "floor" else ceil(exact)))
         if kind == "fn":
             return balls.function(node.value, [self.value(a) for a in args])
         raise Undefined

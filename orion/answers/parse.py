@@ -5,6 +5,7 @@ Inputs: a normalised string. Outputs: a `Node`; raises `Unreadable`. Depth, leng
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 from orion.answers.atoms import LIST, OVER, POWER, PRODUCT, RELATION, SETS, SUM, TIGHT, UNARY, Atoms, number
@@ -22,9 +23,14 @@ from orion.answers.tree import (
     num,
     power,
 )
+from orion.answers.units import SCALES
 
 MAX_SIGNS = 4
-_RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "approx"))
+_TURNS = re.compile(
+    r"\b(?:not?|non|except|excluding|but|least|most|more|less|than|greater|between|minus|negative|half|twice|under|over)\b",
+    re.I,
+)
+_RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv"))
 _SET_OPERATORS = {"cup": "union", "cap": "inter", "minus": "minus"}
 _STARTS = frozenset(("num", "sym", "const", "fn", "text"))
 
@@ -38,14 +44,18 @@ class _Parser(Atoms):
         """Items up to a closing bracket or the end, separated by commas or words."""
         items: list[Node] = []
         links = 0
+        self.link = ","
         while self.token.kind not in ("end", "close") and not self.token.value.startswith("end "):
-            if self.token.value in (",", "or", "row", "amp"):
-                self.take()
+            if self.token.value in (",", "or", "and", "row", "amp"):
+                word = self.take().value
+                self.link = word if word in ("or", "and") else self.link
                 links += 1
                 continue
             if links == 0 and items:
                 raise Unreadable("two answers without a separator")
+            link = self.link
             items.append(self.expression(LIST))
+            self.link = link
             links = 0
         return items
 
@@ -55,7 +65,7 @@ class _Parser(Atoms):
             raise Unreadable("unbalanced brackets")
         if not items:
             raise Unreadable("empty")
-        return items[0] if len(items) == 1 else Node("list", tuple(items))
+        return items[0] if len(items) == 1 else Node("list", tuple(items), None if self.link == "," else self.link)
 
     # expressions
 
@@ -87,28 +97,36 @@ class _Parser(Atoms):
             if value in ("+", "-") and floor < SUM:
                 self.take()
                 right = self.expression(SUM)
+                if value == "-" and right.kind == "set":
+                    return Node("minus", (left, right))
                 return add(left, right if value == "+" else neg(right))
             if value in ("pm", "mp") and floor < SUM:
                 self.take()
                 self.count_signs()
                 right = self.expression(SUM)
                 both = (add(left, right), add(left, neg(right)))
-                return Node("pm", both if value == "pm" else both[::-1])
+                return Node("pm", both, "+") if value == "pm" else Node("pm", both[::-1], "-")
             if value in ("*", "/") and floor < PRODUCT:
                 self.take()
+                if value == "/" and left.kind == "unit" and self.token.kind == "text":
+                    return self.with_unit(left, "/" + self.take().value)
                 right = self.expression(PRODUCT)
                 return mul(left, right if value == "*" else inverse(right))
-            if value == ":" and floor < SUM:
+            if value == ":" and floor < SUM and not self.builder:
                 self.take()
                 right = self.expression(SUM)
                 return Node("ratio", (*left.args, right) if left.kind == "ratio" else (left, right))
             if value in ("^", "!", "%", "'", "deg", "_") and floor < POWER + 10:
                 return self.postfix(left, floor)
-            if value == "over" and floor < OVER:
+            if value in ("over", "choose") and floor < OVER:
                 self.take()
-                return mul(left, inverse(self.expression(OVER)))
-            if value == "mod" and floor < OVER:
-                raise Unreadable("a congruence")
+                right = self.expression(OVER)
+                return mul(left, inverse(right)) if value == "over" else Node("binom", (left, right))
+            if value == "mod" and floor < RELATION - 1:
+                self.take()
+                return Node("mod", (left, self.expression(RELATION)))
+            if value == "/" and left.kind == "unit" and floor < PRODUCT:
+                return None
             if value == "dots":
                 raise Unreadable("a sequence with dots")
             return None
@@ -128,8 +146,10 @@ class _Parser(Atoms):
         )
 
     def with_unit(self, left: Node, word: str) -> Node:
+        if word in SCALES:
+            return mul(left, num(10 ** SCALES[word]))
         if left.kind == "unit":
-            return Node("unit", left.args, f"{left.value} {word}")
+            return Node("unit", left.args, f"{left.value}{'' if word[0] == '/' else ' '}{word}")
         if self.token.value == "^":
             self.take()
             word = f"{word}^{self.exponent().value}"
@@ -144,7 +164,8 @@ class _Parser(Atoms):
             if token.value == "frac" and token.kind == "cmd":
                 part = self.prefix()
                 top, bottom = part.args[0], part.args[-1].args[0] if part.kind == "mul" else part
-                if part.kind == "mul" and top.kind == "num" and bottom.kind == "num" and self.token.value != "^":
+                powered = self.token.value == "^" and not self.degrees_ahead()
+                if part.kind == "mul" and top.kind == "num" and bottom.kind == "num" and not powered:
                     return self.mixed(left, whole, top.value, bottom.value)
                 return mul(left, part)
             if token.kind == "num" and token.spaced:
@@ -197,7 +218,7 @@ class _Parser(Atoms):
         if self.token.value == "deg":
             self.take()
             return Node("deg", (left,))
-        if self.token.value == "{" and [t.value for t in self.tokens[self.at + 1 : self.at + 3]] == ["deg", "}"]:
+        if self.degrees_ahead(0):
             self.at += 3
             return Node("deg", (left,))
         if self.token.value == "'":
@@ -205,11 +226,25 @@ class _Parser(Atoms):
             return self.primed(left)
         return power(left, self.exponent())
 
+    def degrees_ahead(self, skip: int = 1) -> bool:
+        """Whether a degree sign stands `skip` tokens ahead, bare or in braces."""
+        ahead = [t.value for t in self.tokens[self.at + skip : self.at + skip + 3]]
+        return ahead == ["{", "deg", "}"] or (skip > 0 and ahead[:1] == ["deg"])
+
     def count_signs(self) -> None:
         """Each plus-minus doubles what stands before it: only a few are read."""
         self.signs += 1
         if self.signs > MAX_SIGNS:
             raise Unreadable("too many plus-minus signs")
+
+    def angle_brackets(self) -> Node:
+        """<1, 2, 3>: a vector between signs of inequality."""
+        items = [self.expression(RELATION)]
+        while self.token.value == ",":
+            self.take()
+            items.append(self.expression(RELATION))
+        self.expect(">")
+        return Node("tuple", tuple(items))
 
     # what an expression can begin with
 
@@ -225,20 +260,28 @@ class _Parser(Atoms):
         if kind == "fn":
             return self.function(value)
         if kind == "text":
-            # words in front of a value are its label, as in \text{Area: }5
-            return self.prefix() if self.starts_factor(self.token) else Node("text", (), value)
+            # words in front of a value are its label, as in \text{Area: }5, unless they change its meaning
+            if not self.starts_factor(self.token):
+                return Node("text", (), value)
+            if _TURNS.search(value):
+                raise Unreadable("words, not mathematics")
+            return self.prefix()
         if kind == "open":
             return self.bracket(value)
         if kind == "cmd":
             return self.structure(value)
         if value == "-":
             return neg(self.expression(UNARY))
-        if value == "+":
-            return self.expression(UNARY)
+        if value in ("+", "approx"):
+            return self.expression(UNARY if value == "+" else RELATION)
         if value in ("pm", "mp"):
             self.count_signs()
             right = self.expression(UNARY)
-            return Node("pm", (right, neg(right)) if value == "pm" else (neg(right), right))
+            return Node("pm", (right, neg(right)), "+") if value == "pm" else Node("pm", (neg(right), right), "-")
+        if value == "dots":
+            return Node("dots")
+        if value == "<":
+            return self.angle_brackets()
         if value == "|":
             outer, self.bare_argument = self.bare_argument, False
             inner = self.expression(LIST)

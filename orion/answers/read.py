@@ -9,14 +9,18 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from orion.answers.normalise import decimal_literal, unicode_to_latex
+from orion.answers.normalise import decimal_literal, overlined, unicode_to_latex
 from orion.answers.parse import parse
-from orion.answers.tree import Node, Unreadable, fraction, num
+from orion.answers.tree import MAX_DIGITS, Node, Unreadable, fraction, num
 
 MAX_LENGTH = 20_000
 
 _THIN = re.compile(r"\\[,!;:> ]|(?<!\\)\$|\\\$|[\s~]+|\\(?:left|right)(?![A-Za-z])")
-_THOUSANDS_MARK = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,)(?=\d{3}(?!\d))")
+_THOUSANDS_MARK = re.compile(r"(?<=\d)(?:\{(?:,|\\,|\\ )\}|\\,|')(?=\d{3}(?!\d))")
+_POINTED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3}){2,}")
+# 3.5 x 10^6 with the letter for the sign
+_LETTER_TIMES = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
+_COLON = re.compile(r"\{\s*:\s*\}|\\colon(?![A-Za-z])")
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
 # "1, 2" and "3 4" are no single number; "12 000" is
 _SPACED = re.compile(r"\d\s+\d|,\s+\d")
@@ -28,12 +32,34 @@ _CHOICE_VALUE = re.compile(
 )
 _TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*([ap])\.?\s*m\.?", re.I)
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
+_BASED = re.compile(
+    r"\(?(-?)([0-9A-Za-z]+?)(?:\.([0-9A-Za-z]+?))?\)?(?:_(?:base)?|\(?(?:in)?base-?)(\d{1,2}|[a-z]{3,})\)?"
+)
+_BASE_NAMES = {
+    name: base
+    for base, name in enumerate(
+        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 2
+    )
+} | {"sixteen": 16}
+_BARE = {ord(c): "" for c in " {}$\\~"}
 _STYLE = re.compile(
     r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|mbox|hbox|math(?:rm|bf|it|sf)|bf|it|rm|operatorname)(?![A-Za-z])"
 )
 _TEXT_ONLY = re.compile(r"\s*\\(?:text(?:bf|it|rm|normal)?|mbox|hbox|mathrm|mathbf)\s*\{([^{}]*)\}\s*")
 _NOISE = re.compile(r"[\s{}$\\~*_\"]+")
 _WORD = re.compile(r"[A-Za-z]{2,}")
+_ARTICLE = re.compile(r"^(?:an?|the)\s+(?=\w)")
+# "yes" and "red" are words, "xy" and "abc" are products
+_SHORT_WORD = re.compile(r"(?=[A-Za-z]*[aeiouyAEIOUY])[A-Za-z]{2,3}")
+_LABELLED = re.compile(
+    r"(?:^|(?<=[\s,;.}]))(?:\\text(?:bf|it|rm)?\s*\{)?\s*\(([a-e]|i{1,3}|iv|v|[1-5])\)\s*\}?[:\s]?", re.I
+)
+_PART_EDGES = re.compile(r"^(?:\\[ ,;]|\\quad|\s)+|(?:[\s,;$]|\\(?:quad|[ ,;])?)+$")
+_LABELS = (("a", "b", "c", "d", "e"), ("i", "ii", "iii", "iv", "v"), ("1", "2", "3", "4", "5"))
+_ALL_REALS = re.compile(
+    r"(?:x\s+(?:is|can be)\s+)?(?:all|any)\s+real(?:\s+(?:numbers?|values?))?(?:\s+of\s+[a-z]|\s+[a-z])?"
+    r"(?:[\s,]+(?:except|excluding|other than|but(?: not)?|not equal to)(?:\s+for)?\s+(.+))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +80,13 @@ class Answer:
 def text_key(text: str) -> str:
     """Case, styling, spacing and final punctuation removed: what two equal texts share."""
     text = _STYLE.sub(" ", text).replace("\\ ", " ").replace("\\,", " ").replace("\\!", "")
-    return _NOISE.sub(" ", text).strip().strip(".,;:!").strip().casefold()
+    text = _NOISE.sub(" ", text).strip().strip(".,;:!").strip().casefold()
+    return _ARTICLE.sub("", text)
+
+
+def is_word(text: str) -> bool:
+    """Whether a short text is a word rather than a product of names, as "yes" is."""
+    return _SHORT_WORD.fullmatch(_STYLE.sub("", text).strip(" {}$.*_\n")) is not None
 
 
 def _strip(text: str) -> str:
@@ -85,6 +117,55 @@ def _time(text: str) -> Node | None:
     if int(hour) > 12:
         return None
     return Node("time", (), f"{int(hour)}:{minute or '00'} {half.lower()}m")
+
+
+def _parts(text: str) -> Node | None:
+    """The answers to (a), (b), ... of a problem in several parts."""
+    marks = list(_LABELLED.finditer(text))
+    names = tuple(mark[1].lower() for mark in marks)
+    if (
+        len(marks) < 2
+        or names not in [labels[: len(names)] for labels in _LABELS]
+        or text[: marks[0].start()].strip(" {}\\$")
+    ):
+        return None
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    answers = [read(_PART_EDGES.sub("", text[mark.end() : end])) for mark, end in zip(marks, ends, strict=True)]
+    nodes = [answer.node for answer in answers]
+    return None if None in nodes else Node("parts", tuple(n for n in nodes if n is not None))
+
+
+def _all_reals(text: str) -> Node | None:
+    """ "all real numbers except 2" as the set that it names."""
+    match = _ALL_REALS.fullmatch(_STYLE.sub(" ", text).translate({ord(c): " " for c in "{}$~"}).strip().lower())
+    if match is None:
+        return None
+    reals = Node("const", (), "reals")
+    if match[1] is None:
+        return reals
+    node = read(match[1]).node
+    if node is None or node.kind == "text":
+        return None
+    # "except x = 2" names the value, "except 2 and 3" the values
+    items = [x.args[-1] if x.kind == "rel" else x for x in (node.args if node.kind in ("list", "set") else (node,))]
+    return Node("minus", (reals, Node("set", tuple(items))))
+
+
+def _based(text: str) -> Node | None:
+    """A numeral with its base, as in 1101_2, (4A)_{16}, 1101 in base two; a letter counts as a digit where the base allows it."""
+    match = _BASED.fullmatch(_STYLE.sub("", text).translate(_BARE))
+    if match is None:
+        return None
+    sign, whole, part, named = match.groups()
+    base = int(named) if named.isdecimal() else _BASE_NAMES.get(named, 0)
+    letters = [c for c in whole + (part or "") if c.isalpha()]
+    # x_{12} is a name with a subscript, and so is ab_{16}
+    if letters and (len(whole) < 2 or not (whole.isupper() or any(c.isdecimal() for c in whole))):
+        return None
+    if not 2 <= base <= 36 or any(int(c, 36) >= base for c in letters):
+        return None
+    digits = (whole.lstrip("0") or "0") + (f".{part.rstrip('0')}" if part and part.rstrip("0") else "")
+    return Node("based", (), f"{sign}{digits.upper()}_{base}")
 
 
 def _choice(text: str) -> Node | None:
@@ -130,13 +211,26 @@ def _is_text(text: str, problem: str) -> bool:
     return len(bare) <= 200 and bool(_WORD.search(bare)) and not re.search(r"[\\^=<>]", bare.replace("\\ ", " "))
 
 
+def _spelled(text: str) -> str:
+    """Typography off: thousands marks, negative spaces, braced colons, dots over repeating digits, x for times."""
+    text = _THOUSANDS_MARK.sub("", text.replace("\\!", ""))
+    if ":" in text or "\\colon" in text:
+        text = _COLON.sub(":", text)
+    if _POINTED_THOUSANDS.fullmatch(text.strip()):
+        text = text.replace(".", "")
+    if "x" in text or "X" in text:
+        text = _LETTER_TIMES.sub(r"\\times ", text)
+    return overlined(text)
+
+
 def _read(raw: str) -> Answer:
     if len(raw) > MAX_LENGTH:
-        plain = decimal_literal(raw.strip())
+        plain = decimal_literal(_strip(_THOUSANDS_MARK.sub("", raw)))
         if plain is None:
             return Answer(raw, "", None, "answer too long")
-        return Answer(raw, plain, None, "number too long", plain)
-    text = _strip(_THOUSANDS_MARK.sub("", unicode_to_latex(raw)))
+        node = num(fraction(plain)) if len(plain) < MAX_DIGITS else None
+        return Answer(raw, plain, node, "" if node else "number too long", plain)
+    text = _strip(_spelled(unicode_to_latex(raw)))
     plain = decimal_literal(_THIN.sub("", text))
     if plain is not None and (not _SPACED.search(text) or _SPACED_THOUSANDS.fullmatch(text)):
         second = None
@@ -151,7 +245,7 @@ def _read(raw: str) -> Answer:
     if not text:
         return Answer(raw, "", None, "empty")
     key = text_key(text)
-    special = _choice(text) or _time(text)
+    special = _choice(text) or _time(text) or _based(text) or _parts(text) or _all_reals(text)
     if special is not None:
         return Answer(raw, key, special)
     only = _TEXT_ONLY.fullmatch(text)

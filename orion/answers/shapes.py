@@ -1,39 +1,124 @@
-"""Rewriting of answers before they are compared: wrappers, plus-minus, inequalities as intervals, unit names.
+"""Rewriting of answers before they are compared: wrappers, plus-minus, determinants, finite sums.
 
 Inputs: trees. Outputs: trees. Nothing here decides equality. Not runnable.
 """
 
 from __future__ import annotations
 
-from orion.answers.tree import Node, mul, neg
+from fractions import Fraction
 
-FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
-_SPELLINGS = {
-    "hour": "h hr hrs hours", "minute": "min mins minutes", "second": "s sec secs seconds", "day": "days", "week": "weeks",
-    "month": "months", "year": "years", "cm": "centimeters", "m": "meter meters metre metres", "km": "kilometers",
-    "foot": "ft feet", "inch": "in inches", "mile": "miles", "yard": "yards", "g": "gram grams", "kg": "kilograms",
-    "pound": "lb lbs pounds", "cent": "cents", "dollar": "dollars usd", "unit": "units",
-}  # fmt: skip
-UNIT_NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+from orion.answers.tree import Node, add, mul, neg, num
+
+MAX_TERMS = 200
 
 
 def unwrapped(node: Node) -> Node:
     """Wrappers that carry no meaning of their own at the top of an answer."""
-    while node.kind in ("list", "union") and len(node.args) == 1:
-        node = node.args[0]
-    return node
+    while True:
+        if node.kind in ("list", "union") and len(node.args) == 1:
+            node = node.args[0]
+        elif node.kind == "list" and any(_is_range(a) for a in node.args) and not all(_is_range(a) for a in node.args):
+            node = Node("list", tuple(a for a in node.args if not _is_range(a)), node.value)
+        elif node.kind == "rel" and "equiv" in node.value:
+            node = Node("rel", node.args, tuple("=" if op == "equiv" else op for op in node.value))
+        elif node.kind == "mod" and node.args[0].kind == "rel":
+            node = Node("mod", (node.args[0].args[-1], node.args[1]))
+        else:
+            return node
+
+
+def _is_range(node: Node) -> bool:
+    """k in Z: the range of a parameter, which adds nothing to a family of answers."""
+    return node.kind == "rel" and node.value == ("in",) and node.args[1] == Node("const", (), "integers")
 
 
 def expanded(node: Node) -> Node:
-    if node.kind == "pm":
-        return Node("list", node.args)
-    if node.kind in ("list", "set") and any(a.kind == "pm" for a in node.args):
-        return Node(node.kind, tuple(x for a in node.args for x in (a.args if a.kind == "pm" else (a,))))
+    """An answer with plus-minus signs as the list of its readings, with scaled matrices and determinants worked out."""
+    node = worked_out(node)
+    if node.kind in ("list", "set"):
+        items = [reading for a in node.args for reading in readings(a)]
+        return Node(node.kind, tuple(items), node.value) if len(items) != len(node.args) else node
+    found = readings(node)
+    if len(found) == 1:
+        return node
+    return Node("list", tuple(found))
+
+
+def _signs(node: Node) -> list[str]:
+    own = [node.value] if node.kind == "pm" else []
+    # both children of a plus-minus hold the operands: the first is enough
+    below = node.args[:1] if node.kind == "pm" else node.args
+    return own + [sign for a in below for sign in _signs(a)]
+
+
+def readings(node: Node) -> list[Node]:
+    """The values of an expression with plus-minus signs: taken together where a minus-plus is among them."""
+    signs = _signs(node)
+    if not signs:
+        return [node]
+    if "-" in signs:
+        return [_chosen(node, (upper,) * len(signs)) for upper in (0, 1)]
+    choices = [tuple(bits >> i & 1 for i in range(len(signs))) for bits in range(1 << len(signs))]
+    return list(dict.fromkeys(_chosen(node, choice) for choice in choices))
+
+
+def _chosen(node: Node, choice: tuple[int, ...]) -> Node:
+    left = list(choice)
+
+    def walk(inner: Node) -> Node:
+        if inner.kind == "pm":
+            return walk(inner.args[left.pop(0)])
+        if not inner.args:
+            return inner
+        return Node(inner.kind, tuple(walk(a) for a in inner.args), inner.value)
+
+    return walk(node)
+
+
+def worked_out(node: Node) -> Node:
+    """Scaled matrices, small determinants, and sums and products with few terms, multiplied out."""
+    if not node.args or node.kind in ("num", "sym"):
+        return node
+    if node.kind in ("sum", "prod"):
+        return _series(node)
+    args = tuple(worked_out(a) for a in node.args)
+    if args != node.args:
+        node = Node(node.kind, args, node.value)
     if node.kind == "mul" and any(a.kind == "matrix" for a in node.args):
         return scaled_matrix(node)
-    if node.kind == "rel" and node.value == ("=",) and node.args[1].kind == "pm":
-        return Node("list", tuple(Node("rel", (node.args[0], x), ("=",)) for x in node.args[1].args))
+    if node.kind == "det" and node.value[0] == node.value[1] <= 4:
+        return _determinant(node.args, node.value[0])
+    if node.kind == "fn" and node.value == "det" and node.args[0].kind == "matrix":
+        return worked_out(Node("det", node.args[0].args, node.args[0].value))
     return node
+
+
+def _determinant(cells: tuple[Node, ...], size: int) -> Node:
+    if size == 1:
+        return cells[0]
+    terms = []
+    for column in range(size):
+        rest = tuple(cells[row * size + c] for row in range(1, size) for c in range(size) if c != column)
+        term = mul(cells[column], _determinant(rest, size - 1))
+        terms.append(neg(term) if column % 2 else term)
+    return add(*terms)
+
+
+def _series(node: Node) -> Node:
+    term, name, first, last = node.args
+    if first.kind != "num" or last.kind != "num" or first.value.denominator * last.value.denominator != 1:
+        return node
+    if not 0 < last.value - first.value + 1 <= MAX_TERMS:
+        return node
+    terms = [substituted(term, name, num(Fraction(k))) for k in range(int(first.value), int(last.value) + 1)]
+    return worked_out(add(*terms) if node.kind == "sum" else mul(*terms))
+
+
+def substituted(node: Node, name: Node, value: Node) -> Node:
+    """The tree with a name replaced."""
+    if node == name:
+        return value
+    return Node(node.kind, tuple(substituted(a, name, value) for a in node.args), node.value) if node.args else node
 
 
 def scaled_matrix(node: Node) -> Node:
@@ -44,6 +129,26 @@ def scaled_matrix(node: Node) -> Node:
     return Node("matrix", tuple(mul(scale, x) for x in matrices[0].args), matrices[0].value)
 
 
+def as_matrix(node: Node) -> Node:
+    """A list of equally long lists in square brackets as a matrix; anything else as it is."""
+    rows = node.args
+    if node.kind not in ("list", "interval") or not rows:
+        return node
+    if any(r.kind not in ("list", "interval") or (r.kind == "interval" and r.value != "[]") for r in rows):
+        return node
+    if len({len(r.args) for r in rows}) != 1:
+        return node
+    return Node("matrix", tuple(x for r in rows for x in r.args), (len(rows), len(rows[0].args)))
+
+
+def as_point(node: Node) -> Node:
+    """x = 1, y = 2 as (1, 2), in the order of the names; anything else as it is."""
+    if node.kind != "list" or any(x.kind != "rel" or x.value != ("=",) or x.args[0].kind != "sym" for x in node.args):
+        return node
+    values = {x.args[0].value: x.args[1] for x in node.args}
+    return Node("tuple", tuple(values[name] for name in sorted(values))) if len(values) == len(node.args) else node
+
+
 def is_symbol_set(node: Node) -> bool:
     return (
         node.kind == "const"
@@ -52,9 +157,18 @@ def is_symbol_set(node: Node) -> bool:
     )
 
 
-def unit_name(word: str) -> str:
-    word = word.lower().strip(" .")
-    return UNIT_NAMES.get(word, word)
+def with_decimal_logarithms(node: Node) -> Node:
+    """The tree with log of one argument read as the logarithm to the base ten."""
+    args = tuple(with_decimal_logarithms(a) for a in node.args)
+    name = "log10" if node.kind == "fn" and node.value == "log" and len(args) == 1 else node.value
+    return node if args == node.args and name == node.value else Node(node.kind, args, name)
+
+
+def without_units(node: Node) -> Node:
+    """An expression with the units inside it dropped."""
+    if node.kind == "unit":
+        return without_units(node.args[0])
+    return Node(node.kind, tuple(without_units(a) for a in node.args), node.value) if node.args else node
 
 
 def distinct(node: Node) -> tuple[Node, ...]:
@@ -76,39 +190,16 @@ def minus(left: Node, right: Node) -> Node:
     return Node("add", (left, neg(right)))
 
 
-def variable(node: Node) -> Node | None:
-    names = [a for a in node.args if a.kind == "sym"]
-    return names[0] if len(names) == 1 else None
+def renamed(node: Node, suffix: str) -> Node:
+    """The tree with every name lengthened by `suffix`."""
+    if node.kind == "sym":
+        return Node("sym", (), node.value + suffix)
+    return Node(node.kind, tuple(renamed(a, suffix) for a in node.args), node.value) if node.args else node
 
 
-def as_interval(node: Node) -> Node | None:
-    """The interval that a chain of inequalities in one variable describes, else None."""
-    ops, args = node.value, node.args
-    if ops == ("!=",) and args[0].kind == "sym":
-        return Node("minus", (Node("const", (), "reals"), Node("set", args[1:])))
-    if any(op not in FLIP or op in ("=", "!=") for op in ops):
-        return None
-    if ops[0][0] == ">":
-        ops, args = tuple(FLIP[op] for op in reversed(ops)), args[::-1]
-    if any(op[0] != "<" for op in ops):
-        return None
-    infinity = Node("const", (), "inf")
-    if len(args) == 3 and args[1].kind == "sym":
-        low, high = args[0], args[2]
-        brackets = ("[" if ops[0] == "<=" else "(") + ("]" if ops[1] == "<=" else ")")
-    elif len(args) == 2 and args[0].kind == "sym":
-        low, high, brackets = neg(infinity), args[1], "(" + ("]" if ops[0] == "<=" else ")")
-    elif len(args) == 2 and args[1].kind == "sym":
-        low, high, brackets = args[0], infinity, ("[" if ops[0] == "<=" else "(") + ")"
-    else:
-        return None
-    return Node("tuple", (low, high)) if brackets == "()" else Node("interval", (low, high), brackets)
-
-
-def as_union(node: Node) -> Node:
-    """Inequalities in one variable joined by "or" as the union of their intervals; anything else as it is."""
-    if node.kind != "list" or any(x.kind != "rel" for x in node.args) or len({variable(x) for x in node.args}) != 1:
-        return node
-    parts = [as_interval(x) for x in node.args]
-    known = [part for part in parts if part is not None]
-    return Node("union", tuple(known)) if len(known) == len(parts) else node
+def ordered_spelling(node: Node) -> str:
+    """A print in which the order of terms and factors does not matter."""
+    inner = [ordered_spelling(a) for a in node.args]
+    if node.kind in ("add", "mul"):
+        inner.sort()
+    return f"{node.kind}:{node.value}({','.join(inner)})"

@@ -37,9 +37,16 @@ _KNOWN_WORDS = words(
     " mod cup min max gcd lcm cbrt"
 )
 NUMBER = re.compile(
-    r"(?<![\w.])(?:(?<![)\]}])-\s?)?\$?\\?\$?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))"
-    r"(?:e[-+]?\d+)?(?:\s?/\s?\d+|\s\d+/\d+)?(?:\s?(?:\\?%|percent\b))?",
+    r"(?<![\w.])(?:(?<![)\]}])[-−–]\s?)?[$€£]?\\?\$?"
+    r"(?:\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]\.?m\b\.?)?|\d+(?::\d+)+"
+    r"|(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d)|\s?[¼-¾⅐-⅞]|(?:√|π))"
+    r"(?:(?<=√)\(?\d+\)?)?(?:π|√\d+|_\{?\d+\}?|[₀-₉]+|[⁰¹²³⁴-⁹]+|\^\{?-?\d+\}?)*"
+    r"(?:e[-+]?\d+|\s?(?:[x×*·]|\\times|\\cdot)\s?10(?:\^\{?-?\d+\}?|[⁰¹²³⁴-⁹⁻]+))?"
+    r"(?:\s?/\s?\d+|\s\d+/\d+)?(?:\s?(?:\\?%|percent\b))?)",
     re.I,
+)
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|cannot|nor)\b|n['’]t\b)(?:\s+(?:be|equal|to|just|simply)){0,3}[\s$(\\\[:*_]*$", re.I
 )
 _LEADING = re.compile(
     r"-?\s?\\?\$?\s?-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+(?![\d:]))?(?:\.\d+|(?<=\d))(?:e[-+]?\d+)?(?:\s?/\s?\d+|\s\d+/\d+)?(?:\s?(?:\\?%|percent\b))?",
@@ -185,6 +192,11 @@ def stated_answer(text: str, finished: bool | None) -> tuple[int, int, str] | No
             return None
         return found[0], found[1], "marker"
     return None
+
+
+def denied(text: str, start: int) -> bool:
+    """Whether the value at `start` is said not to be the answer."""
+    return _DENIED.search(text, max(0, start - 40), start) is not None
 
 
 def last_value(text: str) -> tuple[int, int] | None:

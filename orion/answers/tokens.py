@@ -9,6 +9,7 @@ import re
 from typing import NamedTuple
 
 from orion.answers.tree import MAX_TOKENS, Unreadable
+from orion.answers.units import SCALES, UNITS
 
 
 class Token(NamedTuple):
@@ -26,7 +27,7 @@ def words(text: str) -> frozenset[str]:
 
 FUNCTIONS = words(
     "sin cos tan cot sec csc arcsin arccos arctan asin acos atan sinh cosh tanh coth ln log lg exp sqrt cbrt abs"
-    " gcd lcm min max floor ceil sign sgn det arccot arcsec arccsc factorial binomial"
+    " gcd lcm min max floor ceil sign sgn det arccot arcsec arccsc factorial binomial cis"
 )
 _ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log10", "sgn": "sign"}
 GREEK = words(
@@ -37,10 +38,12 @@ _OPERATORS = {
     "cdot": "*", "times": "*", "ast": "*", "div": "/", "pm": "pm", "mp": "mp", "le": "<=", "leq": "<=", "leqslant": "<=",
     "ge": ">=", "geq": ">=", "geqslant": ">=", "ne": "!=", "neq": "!=", "lt": "<", "gt": ">", "in": "in", "cup": "cup",
     "bigcup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus", "mid": "|", "vert": "|", "lvert": "|", "rvert": "|",
-    "land": ",", "wedge": ",", "lor": "or", "vee": "or", "over": "over", "colon": ":", "approx": "approx", "to": "to",
-    "rightarrow": "to", "equiv": "approx", "sim": "approx", "bmod": "mod", "circ": "deg", "degree": "deg", "prime": "'",
+    "land": "and", "wedge": "and", "lor": "or", "vee": "or", "over": "over", "colon": ":", "approx": "approx", "to": "to",
+    "rightarrow": "to", "equiv": "equiv", "sim": "approx", "bmod": "mod", "mod": "mod", "pmod": "mod", "pod": "mod",
+    "circ": "deg", "degree": "deg", "prime": "'", "choose": "choose",
 }  # fmt: skip
 _CONSTANTS = {"pi": "pi", "infty": "inf", "emptyset": "empty", "varnothing": "empty", "e": "e", "i": "i"}
+_NUMBER_SETS = {"R": "reals", "Z": "integers", "N": "mathbbN", "Q": "mathbbQ", "C": "mathbbC"}
 _BRACKETS = {
     "{": ("open", "{|"), "}": ("close", "|}"), "lbrace": ("open", "{|"), "rbrace": ("close", "|}"), "langle": ("open", "("),
     "rangle": ("close", ")"), "lfloor": ("open", "floor"), "rfloor": ("close", "floor"), "lceil": ("open", "ceil"),
@@ -51,27 +54,26 @@ _TEXTS = words("text mbox textrm textit textbf textsf texttt mathrm mathbf mathi
 _SKIPPED = words(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr displaystyle textstyle limits nolimits bf rm it"
     " boldsymbol bm boxed fbox angle measuredangle triangle mathop mathstrut quad qquad thinspace enspace space"
-    " phantom nonumber , ; : ! > $"
+    " nonumber , ; : ! > $"
 ) | {" ", "\n", "\t"}
 _ACCENTS = words("vec hat bar overrightarrow tilde dot widehat mathcal mathfrak overleftrightarrow")
-_UNSUPPORTED = words("int iint sum prod lim oint limsup liminf partial nabla forall exists")
+_UNSUPPORTED = words("int iint lim oint limsup liminf partial nabla forall exists")
 _WORDS = {
-    "and": ("op", ","), "or": ("op", "or"), "pi": ("const", "pi"), "inf": ("const", "inf"), "infinity": ("const", "inf"),
+    "and": ("op", "and"), "or": ("op", "or"), "pi": ("const", "pi"), "inf": ("const", "inf"), "infinity": ("const", "inf"),
     "oo": ("const", "inf"), "percent": ("op", "%"), "degrees": ("op", "deg"), "degree": ("op", "deg"), "union": ("op", "cup"),
-    "mod": ("op", "mod"), "in": ("op", "in"),
+    "mod": ("op", "mod"), "in": ("op", "in"), "to": ("op", ":"),
 }  # fmt: skip
-UNITS = words(
-    "cm mm km m ft in inch inches feet foot yd yard yards mile miles meter meters metre metres centimeters"
-    " kilometers g kg mg lb lbs oz gram grams kilograms pound pounds ounces h hr hrs hour hours min mins minute"
-    " minutes sec secs second seconds day days week weeks month months year years dollar dollars cent cents usd mph"
-    " kph unit units square sq cubic people students apples liters litres liter ml gallon gallons cups cup"
-)
 _LEX = re.compile(
     r"(?P<space>[\s~]+)|(?P<num>\d+(?:\.\d*(?!\.))?|\.\d+)|(?P<cmd>\\(?:[A-Za-z]+|.))|(?P<word>[A-Za-z]+)"
-    r"|(?P<op>\*\*|<=|>=|!=|==|=<|->|[-+*/^_=<>!%',;:&|])|(?P<bracket>[(){}\[\]])|(?P<skip>[$\"`])|(?P<words>[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+)",
+    r"|(?P<op>\.{2,}|\*\*|<=|>=|!=|==|=<|->|[-+*/^_=<>!%',;:&|])|(?P<bracket>[(){}\[\]])|(?P<skip>[$\"`])|(?P<words>[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+)",
     re.S,
 )
 _EXPONENT = re.compile(r"[eE][-+]?\d+(?![A-Za-z\d.])")
+_ROW_SPACING = re.compile(r"(?:\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\])?")
+# the unit vectors i, j, k are written as plain, bold or accented letters
+_UNIT_VECTORS = {"i": "i", "j": "j", "k": "k", "imath": "i", "jmath": "j"}
+_PHANTOM = re.compile(r"\s*(?:\\[A-Za-z]+|\S)?")
+_ACCENTED = re.compile(r"\s*(\\[A-Za-z]+|[A-Za-z\d])")
 _MATHLIKE = re.compile(r"[\d\s.,+*/^=()-]+")
 
 
@@ -121,7 +123,10 @@ class _Lexer:
                 self.word(spelling)
             elif kind == "op":
                 self.put(
-                    "op", {"**": "^", "==": "=", "=<": "<=", ";": ",", "->": "to", "&": "amp"}.get(spelling, spelling)
+                    "op",
+                    {"**": "^", "==": "=", "=<": "<=", ";": ",", "->": "to", "&": "amp"}.get(
+                        spelling, "dots" if spelling[0] == "." else spelling
+                    ),
                 )
             elif kind == "words":
                 self.put("text", spelling)
@@ -146,16 +151,18 @@ class _Lexer:
             self.text_group(name)
         elif name in _SKIPPED:
             self.skip(name)
-        elif name in ("textcolor", "color"):
+        elif name in ("textcolor", "color", "hspace", "vspace"):
             self.group()
+        elif name in ("phantom", "hphantom", "vphantom"):
+            # invisible, with braces or without
+            self.at = _PHANTOM.match(self.text, self.at).end() if self.group() is None else self.at  # type: ignore[union-attr]
         elif name in _ACCENTS:
-            inner = self.group()
-            if inner is None:
-                return
-            self.put("sym", f"{name}({inner.strip()})")
+            self.accent(name)
+        elif name in ("sum", "prod"):
+            self.put("cmd", name)
         elif name == "mathbb":
             inner = (self.group() or "").strip()
-            self.put("const", {"R": "reals", "Z": "integers"}.get(inner, f"mathbb{inner}"))
+            self.put("const", _NUMBER_SETS.get(inner, f"mathbb{inner}"))
         elif name in ("overline", "dot", "underline"):
             self.put("cmd", "overline")
         elif name in ("begin", "end"):
@@ -166,6 +173,7 @@ class _Lexer:
         elif name in ("ldots", "cdots", "dots", "dotsc", "dotsb"):
             self.put("op", "dots")
         elif name in ("\\", "cr"):
+            self.at = _ROW_SPACING.match(self.text, self.at).end()  # type: ignore[union-attr]
             self.put("op", "row")
         elif name == "%":
             self.put("op", "%")
@@ -178,6 +186,19 @@ class _Lexer:
         else:
             raise Unreadable("unknown command")
 
+    def accent(self, name: str) -> None:
+        inner = self.group()
+        if inner is None:
+            at = _ACCENTED.match(self.text, self.at)
+            if at is None:
+                return
+            inner, self.at = at[1], at.end()
+        letter = _UNIT_VECTORS.get(inner.strip(" \\{}"))
+        if letter and name in ("hat", "widehat", "vec", "overrightarrow"):
+            self.put("const" if letter == "i" else "sym", letter)
+        else:
+            self.put("sym", f"{name}({inner.strip()})")
+
     def skip(self, name: str) -> None:
         if name in ("left", "right") and self.text.startswith(".", self.at):
             self.at += 1
@@ -189,14 +210,23 @@ class _Lexer:
             return
         word = content.strip().strip("$").strip()
         lower = word.lower()
+        linked = lower.strip(",; ")
         if not word:
             self.spaced = True
+        elif linked in ("and", "or") and linked != lower:
+            self.put("op", linked)
+        elif lower in UNITS and self.after_value() and not self.text.startswith(("(", "{"), self.at):
+            self.put("text", word)
         elif word in FUNCTIONS:
             self.put("fn", _ALIASES.get(word, word))
+        elif name == "mathbf" and word in _NUMBER_SETS:
+            self.put("const", _NUMBER_SETS[word])
         elif len(word) == 1 and (word.isalpha() and (name.startswith("math") or word not in "ghLsmNJWVAKC")):
             self.put("const" if word in "ei" else "sym", word)
         elif lower in _WORDS and lower != "in":
             self.put(*_WORDS[lower])
+        elif lower in ("if", "where", "for", "such that"):
+            self.put("op", "|")
         elif lower in (",", ";"):
             self.put("op", ",")
         elif _MATHLIKE.fullmatch(word):
@@ -205,17 +235,25 @@ class _Lexer:
         else:
             self.put("text", word)
 
+    def after_value(self) -> bool:
+        """Whether a unit may stand here."""
+        previous = self.out[-1] if self.out else None
+        return previous is not None and (previous.kind in ("num", "text") or previous.value in (")", "}"))
+
     def word(self, spelling: str) -> None:
         lower = spelling.lower()
         if spelling in FUNCTIONS:
             self.put("fn", _ALIASES.get(spelling, spelling))
             return
-        previous = self.out[-1] if self.out else None
-        after_value = previous is not None and (previous.kind in ("num", "text") or previous.value in (")", "}"))
-        if lower in UNITS and after_value and (len(lower) > 1 or self.spaced):
+        per = [token.value for token in self.out[-1:]] == ["/"] and [token.kind for token in self.out[-2:-1]] == [
+            "text"
+        ]
+        if lower in UNITS and (per or (self.after_value() and (len(lower) > 1 or self.spaced))):
             self.put("text", lower)
         elif lower in _WORDS and len(lower) > 1:
             self.put(*_WORDS[lower])
+        elif lower in SCALES and self.after_value():
+            self.put("text", lower)
         elif len(spelling) > 3:
             head = next((w for w in ("sqrt", "pi") if spelling.endswith(w)), None)
             if head is None or len(spelling) > len(head) + 2:

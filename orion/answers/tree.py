@@ -5,7 +5,9 @@ Inputs: built by `parse` and `read`. Outputs: `Node`, hashable and immutable. No
 Kinds and their fields (`value`, `args`):
   num (Fraction) · sym (name) · const (pi, e, i, inf, reals, integers, empty) · add, mul (args) · pow (base, exponent)
   fn (name, args) · fact (n) · binom (n, k) · deg (x) · pct (x) · pm (args = the two readings)
-  rel (operators, terms) · list, set, tuple (args) · interval ("[)" style brackets; low, high) · union, inter, minus (args)
+  sum, prod (term, name, first, last) · mod (value, modulus) · dots · such (conditions of a set; the word that joins them)
+  rel (operators, terms) · list (joining word: or, and, None), set, tuple (args)
+  parts (answers to (a), (b), ...) · interval ("[)" style brackets; low, high) · union, inter, minus (args)
   matrix (rows x columns; args row by row) · text (string) · choice (letter; the value behind it, if any)
   based ("digits_base") · ratio (args) · time (string) · unit (name; value)
 """
@@ -70,6 +72,13 @@ def neg(node: Node) -> Node:
     if node.kind == "based" and not node.value.startswith("-"):
         return Node("based", (), "-" + node.value)
     return mul(num(-1), node)
+
+
+def conjugated(node: Node) -> Node:
+    """The complex conjugate, for an expression whose names are real: i becomes -i."""
+    if node.kind == "const" and node.value == "i":
+        return neg(node)
+    return Node(node.kind, tuple(conjugated(a) for a in node.args), node.value) if node.args else node
 
 
 def power(base: Node, exponent: Node) -> Node:

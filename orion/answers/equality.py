@@ -1,0 +1,367 @@
+"""Do two trees denote the same answer: exact values, containers, relations, algebra, numbers and, last, sympy.
+
+Inputs: two trees and a policy. Outputs: True or False, or `Undecided`. Everything but sympy runs here and is bounded. Not
+runnable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+from orion.answers import guard
+from orion.answers.canon import difference, factor_between
+from orion.answers.matching import partners
+from orion.answers.numeric import agree
+from orion.answers.policies import Policy
+from orion.answers.relations import FLIP, as_interval, as_set, symbols, variable
+from orion.answers.sets import real_set
+from orion.answers.shapes import (
+    as_matrix,
+    as_point,
+    brackets,
+    distinct,
+    expanded,
+    is_symbol_set,
+    label,
+    minus,
+    ordered_spelling,
+    renamed,
+    unwrapped,
+    with_decimal_logarithms,
+    without_units,
+)
+from orion.answers.tree import Node, Unreadable, mul, neg, num
+from orion.answers.units import unit_name
+
+
+class Undecided(Exception):
+    """Neither equality nor difference could be shown; `verdict` is unparseable or timeout, the message the reason."""
+
+    def __init__(self, reason: str, verdict: str = "unparseable") -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+
+
+_METHODS = ("exact", "algebra", "numeric", "sympy")
+# where algebra gives up, numbers may still decide
+_CHEAP_LIMITS = frozenset(("too much algebra", "number too large"))
+_EXPRESSIONS = frozenset(
+    ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
+)
+_SETS = frozenset(("union", "inter", "minus"))
+
+
+class Judge:
+    """One comparison. Methods answer True or False, or raise Undecided; `method` keeps the dearest stage that was needed."""
+
+    def __init__(self, policy: Policy, timeout_s: float) -> None:
+        self.policy = policy
+        self.timeout_s = timeout_s
+        self.method = "exact"
+
+    # expressions
+
+    def expressions(self, a: Node, b: Node) -> bool:
+        if a == b:
+            return True
+        if a.kind == "num" and b.kind == "num":
+            return a.value == b.value
+        if self.equal_values(a, b):
+            return True
+        # log without a base is the natural one or, at school, the decimal one
+        decimal = with_decimal_logarithms(a), with_decimal_logarithms(b)
+        return decimal != (a, b) and self.equal_values(*decimal)
+
+    def equal_values(self, a: Node, b: Node) -> bool:
+        try:
+            decided = difference(a, b)
+        except Unreadable as error:
+            if ordered_spelling(a) == ordered_spelling(b):
+                return True
+            close = agree(a, b) if str(error) in _CHEAP_LIMITS else None
+            # a number that is too large here is too large for sympy as well
+            if close is None or (close and not self.policy.numeric):
+                raise Undecided(str(error)) from None
+            self.reached("numeric")
+            return close
+        if decided is None:
+            return self.dearer(a, b)
+        self.reached("algebra")
+        return decided
+
+    def dearer(self, a: Node, b: Node) -> bool:
+        """What algebra left open: certified numbers, then sympy in a worker."""
+        close = agree(a, b)
+        if close is False or (close and self.policy.numeric):
+            self.reached("numeric")
+            return close
+        self.reached("sympy")
+        try:
+            proven = guard.equal(a, b, self.timeout_s)
+        except guard.Lost as error:
+            raise Undecided(str(error), "timeout") from None
+        if proven is None:
+            raise Undecided("neither equal nor different for sympy")
+        return proven
+
+    def reached(self, method: str) -> None:
+        self.method = max(self.method, method, key=_METHODS.index)
+
+    # containers
+
+    def ordered(self, a: Sequence[Node], b: Sequence[Node], same: Callable[[Node, Node], bool]) -> bool:
+        if len(a) != len(b):
+            return False
+        doubt = None
+        for x, y in zip(a, b, strict=True):
+            try:
+                if not same(x, y):
+                    return False
+            except Undecided as error:
+                doubt = error
+        if doubt is not None:
+            raise doubt
+        return True
+
+    def unordered(self, a: Sequence[Node], b: Sequence[Node], same: Callable[[Node, Node], bool]) -> bool:
+        """Bipartite matching: every item of one side has a partner of its own on the other."""
+        if len(a) != len(b):
+            return False
+        if len(a) > 64:
+            raise Undecided("too many items")
+        doubt = None
+        edges: list[list[int]] = []
+        for x in a:
+            row = []
+            for j, y in enumerate(b):
+                try:
+                    if same(x, y):
+                        row.append(j)
+                except Undecided as error:
+                    doubt = error
+            edges.append(row)
+        matched = partners(edges)
+        if not matched and doubt is not None:
+            raise doubt
+        return matched
+
+    # any two trees
+
+    def same(self, a: Node, b: Node) -> bool:
+        """Whether answer `a` (of the response) denotes the same as gold `b`."""
+        if a == b:
+            return True
+        a, b = unwrapped(a), unwrapped(b)
+        for kind in ("text", "time", "choice", "based", "parts", "mod"):
+            if a.kind == kind or b.kind == kind:
+                return self.special(a, b, kind)
+        if "unit" in (a.kind, b.kind):
+            return self.units(a, b)
+        if a.kind == "pct" or b.kind == "pct":
+            return self.percent(a, b)
+        if a.kind == "deg" or b.kind == "deg":
+            return self.degrees(a, b)
+        a, b = expanded(a), expanded(b)
+        if a.kind == "rel" or b.kind == "rel":
+            return self.relations(a, b)
+        if a.kind in _EXPRESSIONS and b.kind in _EXPRESSIONS and not is_symbol_set(a) and not is_symbol_set(b):
+            if self.policy.ignore_units:
+                a, b = without_units(a), without_units(b)
+            return self.expressions(a, b)
+        return self.containers(a, b)
+
+    def special(self, a: Node, b: Node, kind: str) -> bool:
+        if a.kind != b.kind:
+            if kind == "choice" and a.kind == "choice" and a.args:
+                return self.same(a.args[0], b)
+            if b.kind == "choice" and a.kind in ("sym", "const"):
+                return a.value.upper() == b.value
+            if kind == "time" and {a.kind, b.kind} == {"time", "ratio"}:
+                clock, ratio = (a, b) if a.kind == "time" else (b, a)
+                return [int(x) for x in clock.value.split(" ")[0].split(":")] == [x.value for x in ratio.args]
+            if kind == "parts" and {a.kind, b.kind} <= {"parts", "list", "tuple"}:
+                return self.ordered(a.args, b.args, self.same)
+            if kind == "mod":
+                return self.same(a.args[0], b) if a.kind == "mod" else self.same(a, b.args[0])
+            if kind == "based" and self.policy.ignore_units:
+                digits, other = (a, b) if a.kind == "based" else (b, a)
+                return other.kind == "num" and digits.value.partition("_")[0] == str(other.value)
+            return False
+        if kind == "parts":
+            return self.ordered(a.args, b.args, self.same)
+        if kind == "mod":
+            return self.congruent(a, b)
+        return a.value == b.value
+
+    def congruent(self, a: Node, b: Node) -> bool:
+        values = [x.value for x in (*a.args, *b.args)]
+        if any(x.kind != "num" for x in (*a.args, *b.args)) or values[1] == 0:
+            return self.ordered(a.args, b.args, self.same)
+        return values[1] == values[3] and (values[0] - values[2]) % values[1] == 0
+
+    def units(self, a: Node, b: Node) -> bool:
+        if a.kind == b.kind:
+            same_unit = unit_name(a.value) == unit_name(b.value)
+            return same_unit and self.same(a.args[0], b.args[0])
+        if not self.policy.ignore_units:
+            return False
+        return self.same(a.args[0] if a.kind == "unit" else a, b.args[0] if b.kind == "unit" else b)
+
+    def percent(self, a: Node, b: Node) -> bool:
+        if a.kind == b.kind:
+            return self.same(a.args[0], b.args[0])
+        bare, other = (a.args[0], b) if a.kind == "pct" else (b.args[0], a)
+        if self.same(mul(bare, num(Fraction(1, 100))), other):
+            return True
+        return self.policy.percent_scale and self.same(bare, other)
+
+    def degrees(self, a: Node, b: Node) -> bool:
+        if a.kind == b.kind:
+            return self.same(a.args[0], b.args[0])
+        if not self.policy.ignore_units:
+            return self.expressions(a, b)
+        return self.same(a.args[0] if a.kind == "deg" else a, b.args[0] if b.kind == "deg" else b)
+
+    def containers(self, a: Node, b: Node) -> bool:
+        if any(x.kind == "such" for x in (a, b)) or any(_is_inequalities(x) for x in (a, b)):
+            return self.described(a, b)
+        kinds = {a.kind, b.kind}
+        if kinds == {"tuple", "list"}:
+            a, b = as_point(a), as_point(b)
+        if "matrix" in kinds:
+            a, b = as_matrix(a), as_matrix(b)
+        kinds = {a.kind, b.kind}
+        if kinds <= {"list", "set"}:
+            if any(x.kind == "dots" for x in (*a.args, *b.args)):
+                return self.ordered(a.args, b.args, self.same)
+            labelled = [all(x.kind == "rel" for x in side.args) for side in (a, b)]
+            if labelled[0] != labelled[1] and len({label(x) for x in (a, b)[labelled[1]].args}) > 1:
+                return self.ordered(a.args, b.args, self.same)
+            return self.unordered(distinct(a), distinct(b), self.same)
+        if kinds == {"tuple"}:
+            return self.ordered(a.args, b.args, self.same)
+        if kinds == {"interval"} or kinds == {"tuple", "interval"}:
+            return brackets(a) == brackets(b) and self.ordered(a.args, b.args, self.same)
+        if kinds == {"matrix"}:
+            return a.value == b.value and self.ordered(a.args, b.args, self.same)
+        if kinds & _SETS or {x.value for x in (a, b) if x.kind == "const"} & {"reals", "empty"}:
+            left, right = real_set(a), real_set(b)
+            if left is not None and right is not None:
+                return left == right
+        if kinds == {"union"} or kinds == {"inter"}:
+            return self.unordered(a.args, b.args, self.same)
+        if kinds == {"ratio"}:
+            return self.ratios(a, b)
+        empty = Node("const", (), "empty")
+        if b.kind == "set" and len(b.args) == 1 and a != empty:
+            return self.same(a, b.args[0])
+        # one value in several dresses ("15 39/40, or 639/40") is one answer; different values are a hedge
+        return a.kind in ("set", "list") and b != empty and all(self.same(x, b) for x in a.args)
+
+    def described(self, a: Node, b: Node) -> bool:
+        """Sets given by their inequalities, in words of logic or in braces."""
+        if a.kind == b.kind == "list" and self.unordered(a.args, b.args, self.same):
+            return True
+        for link in (None, "and"):
+            left = (as_set(a, link) or a) if a.kind in ("list", "such") else a
+            right = (as_set(b, link) or b) if b.kind in ("list", "such") else b
+            if any(x.kind == "such" or _is_inequalities(x) for x in (left, right)):
+                return a.kind == b.kind == "such" and self.unordered(a.args, b.args, self.same)
+            if self.same(left, right):
+                return True
+            # only a comma leaves open whether the items join or meet
+            if any(x.value in ("and", "or") for x in (a, b) if x.kind == "list"):
+                break
+        return False
+
+    def ratios(self, a: Node, b: Node) -> bool:
+        if len(a.args) != len(b.args):
+            return False
+        first, gold = a.args[0], b.args[0]
+        return all(self.expressions(mul(x, gold), mul(y, first)) for x, y in zip(a.args[1:], b.args[1:], strict=True))
+
+    def relations(self, a: Node, b: Node) -> bool:
+        if "approx" in (*(a.value if a.kind == "rel" else ()), *(b.value if b.kind == "rel" else ())):
+            return self.approximations(a, b)
+        if a.kind != "rel" or b.kind != "rel":
+            relation, other = (a, b) if a.kind == "rel" else (b, a)
+            if set(relation.value) == {"="}:
+                value = relation.args[-1]
+                return self.same(value, other) if relation is a else self.same(other, value)
+            if relation.value == ("in",):
+                return self.same(relation.args[1], other) if relation is a else self.same(other, relation.args[1])
+            interval = as_interval(relation)
+            if other.kind in ("such", "list") and _is_inequalities(other):
+                other = as_set(other) or other
+            if interval is None or other.kind == "rel":
+                return False
+            return self.same(interval, other) if relation is a else self.same(other, interval)
+        if len(a.args) == len(b.args):
+            if a.value == b.value and self.quietly(a.args, b.args):
+                return True
+            turned = tuple(FLIP.get(op, "") for op in reversed(a.value))
+            if turned == b.value and self.quietly(a.args[::-1], b.args):
+                return True
+        if ("in",) in (a.value, b.value) and a.value != b.value:
+            return self.same(*((x.args[1] if x.value == ("in",) else x) for x in (a, b)))
+        if len(a.args) == 2 and len(b.args) == 2 and self.scaled(a, b):
+            return True
+        left, right = as_interval(a), as_interval(b)
+        if left is not None and right is not None and variable(a) == variable(b):
+            return self.same(left, right)
+        if set(a.value) == {"="} and set(b.value) == {"="} and a.args[0] == b.args[0]:
+            return self.same(a.args[-1], b.args[-1])
+        return False
+
+    def approximations(self, a: Node, b: Node) -> bool:
+        """10 sqrt 3 = ~ 17.32 states an exact value and its decimals: each may be the one that was asked for."""
+        pairs = [(x, y) for x in _stated(a) for y in _stated(b)]
+        return any(self.same(x, y) for x, y in pairs)
+
+    def quietly(self, a: Sequence[Node], b: Sequence[Node]) -> bool:
+        try:
+            return self.ordered(a, b, self.same)
+        except Undecided:
+            return False
+
+    def scaled(self, a: Node, b: Node) -> bool:
+        """Two-sided relations: left minus right must agree up to a non-zero factor (a positive one for inequalities)."""
+        op, gold = a.value[0], b.value[0]
+        if any(x.kind not in _EXPRESSIONS for x in (*a.args, *b.args)) or "in" in (op, gold) or "approx" in (op, gold):
+            return op == gold and self.ordered(a.args, b.args, self.same)
+        left, right = minus(*a.args), minus(*b.args)
+        if FLIP[op] == gold and op != gold:
+            left, op = neg(left), gold
+        if op != gold:
+            return False
+        try:
+            factor = factor_between(left, right)
+        except Unreadable as error:
+            raise Undecided(str(error)) from None
+        self.reached("algebra")
+        if factor is None:
+            return op in ("=", "!=") and bool(symbols(left)) and self.proportional(left, right)
+        return factor > 0 or op in ("=", "!=")
+
+    def proportional(self, left: Node, right: Node) -> bool:
+        """Whether left / right is a constant that is not rational: L(x) R(y) = L(y) R(x) for all x and y."""
+        if symbols(left) != symbols(right):
+            return False
+        try:
+            return difference(mul(left, renamed(right, "~")), mul(renamed(left, "~"), right)) is True
+        except Unreadable:
+            return False
+
+
+def _stated(node: Node) -> list[Node]:
+    """The values that a relation with an "approximately" states: before the sign and behind it."""
+    if node.kind != "rel" or "approx" not in node.value:
+        return [node]
+    cut = node.value.index("approx")
+    exact = node.args[0] if cut == 0 else Node("rel", node.args[: cut + 1], node.value[:cut])
+    return [exact, node.args[-1]] if exact.kind != "sym" else [node.args[-1]]
+
+
+def _is_inequalities(node: Node) -> bool:
+    return node.kind == "list" and all(x.kind == "rel" and x.value != ("=",) for x in node.args)

@@ -1,0 +1,176 @@
+"""Inequalities in one real variable, their lists and set-builders, as the intervals and unions that they describe.
+
+Inputs: trees. Outputs: trees of intervals, unions and differences, None where a relation describes none. Not runnable.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from orion.answers.canon import Canon
+from orion.answers.poly import ONE
+from orion.answers.tree import Node, Unreadable, add, mul, neg, num
+
+FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
+_INFINITY = Node("const", (), "inf")
+_REALS = Node("const", (), "reals")
+
+
+def symbols(node: Node) -> set[str]:
+    """The names that occur in a tree."""
+    found, stack = set(), [node]
+    while stack:
+        top = stack.pop()
+        if top.kind == "sym":
+            found.add(top.value)
+        stack.extend(top.args)
+    return found
+
+
+def variable(node: Node) -> str | None:
+    """The one name that a relation or a list of relations speaks of, None where there are none or several."""
+    found = symbols(node)
+    return found.pop() if len(found) == 1 else None
+
+
+def _linear(node: Node) -> tuple[Fraction, Fraction] | None:
+    """(a, b) where the node is a*x + b with rational a and b and one name x."""
+    canon = Canon()
+    try:
+        top, bottom = canon.ratio(node)
+    except Unreadable:
+        return None
+    if bottom != ONE:
+        return None
+    slope = constant = Fraction(0)
+    for monomial, value in top.items():
+        if monomial == ():
+            constant = value
+        elif len(monomial) == 1 and monomial[0][0][0] == "s" and monomial[0][1] == 1:
+            slope += value
+        else:
+            return None
+    return slope, constant
+
+
+def _interval(low: Node, high: Node, brackets: str) -> Node:
+    return Node("tuple", (low, high)) if brackets == "()" else Node("interval", (low, high), brackets)
+
+
+def _half_line(op: str, end: Node) -> Node:
+    """The numbers that stand in relation `op` to `end`."""
+    if op == "=":
+        return Node("set", (end,))
+    if op == "!=":
+        return Node("minus", (_REALS, Node("set", (end,))))
+    if op[0] == "<":
+        return _interval(neg(_INFINITY), end, "(" + ("]" if op == "<=" else ")"))
+    return _interval(end, _INFINITY, ("[" if op == ">=" else "(") + ")")
+
+
+def _is_label(node: Node) -> bool:
+    """A name, or a function of a name such as f(x), which is what the interval is of."""
+    return node.kind == "sym" or (
+        node.kind == "mul" and len(node.args) == 2 and all(a.kind == "sym" for a in node.args)
+    )
+
+
+def _solved(op: str, left: Node, right: Node) -> Node | None:
+    """The solutions of `left op right` where one side is free of names and the other linear, an absolute value, or a label."""
+    if symbols(right) and not symbols(left):
+        left, right, op = right, left, FLIP[op]
+    if symbols(right):
+        both = _linear(left), _linear(right)
+        if both[0] is None or both[1] is None or len(symbols(left) | symbols(right)) != 1:
+            return None
+        return _divided(op, both[0][0] - both[1][0], num(both[1][1] - both[0][1]))
+    if left.kind == "fn" and left.value == "abs":
+        return _absolute(op, left.args[0], right)
+    if _is_label(left):
+        return _half_line(op, right)
+    line = _linear(left)
+    if line is None or len(symbols(left)) != 1:
+        return None
+    return _divided(op, line[0], add(right, num(-line[1])) if line[1] else right)
+
+
+def _divided(op: str, slope: Fraction, end: Node) -> Node | None:
+    if slope == 0:
+        return None
+    if end.kind == "num":
+        end = num(end.value / slope)
+    elif slope != 1:
+        end = mul(num(1 / slope), end)
+    return _half_line(op if slope > 0 else FLIP[op], end)
+
+
+def _absolute(op: str, inner: Node, bound: Node) -> Node | None:
+    if op[0] == "<":
+        return _chain((op, op), (neg(bound), inner, bound))
+    if op in ("=", "!="):
+        return None
+    outer = _solved(FLIP[op], inner, neg(bound)), _solved(op, inner, bound)
+    return Node("union", outer) if outer[0] is not None and outer[1] is not None else None  # type: ignore[arg-type]
+
+
+def _chain(ops: tuple[str, ...], args: tuple[Node, ...]) -> Node | None:
+    """a < x < b as one interval."""
+    if ops[0][0] == ">":
+        ops, args = tuple(FLIP[op] for op in reversed(ops)), args[::-1]
+    if any(op[0] != "<" for op in ops) or symbols(args[0]) or symbols(args[2]):
+        return None
+    return joined(_solved(FLIP[ops[0]], args[1], args[0]), _solved(ops[1], args[1], args[2]))
+
+
+def joined(left: Node | None, right: Node | None) -> Node | None:
+    """The intersection of two sets; two opposite half-lines become one interval whatever their ends are."""
+    if left is None or right is None:
+        return None
+    for a, b in ((left, right), (right, left)):
+        if (
+            all(x.kind in ("tuple", "interval") for x in (a, b))
+            and a.args[1] == _INFINITY
+            and b.args[0] == neg(_INFINITY)
+        ):
+            brackets = (a.value or "()")[0] + (b.value or "()")[1]
+            return _interval(a.args[0], b.args[1], brackets)
+    return Node("inter", (left, right))
+
+
+def as_interval(node: Node) -> Node | None:
+    """The set that one relation in one variable describes, None where it describes none."""
+    ops, args = node.value, node.args
+    if ops == ("in",):
+        return args[1]
+    if any(op not in FLIP for op in ops):
+        return None
+    if len(args) == 2 and ops[0] != "=":
+        return _solved(ops[0], *args)
+    if len(args) == 3 and "=" not in ops and "!=" not in ops:
+        return _chain(ops, args)
+    return None
+
+
+def as_set(node: Node, link: str | None = None) -> Node | None:
+    """The set that a relation, a list of relations or a set-builder in one variable describes.
+
+    A list is a union, or an intersection where its items are joined by "and" (or `link` says so).
+    """
+    if node.kind == "rel":
+        return as_interval(node)
+    if node.kind not in ("list", "such") or any(x.kind != "rel" for x in node.args):
+        return None
+    if len({variable(x) for x in node.args}) != 1:
+        return None
+    parts = [as_interval(x) if x.value != ("=",) else Node("set", x.args[1:]) for x in node.args]
+    known = [part for part in parts if part is not None and part != _REALS]
+    if len(known) < len([part for part in parts if part != _REALS]) or not parts:
+        return None
+    if not known:
+        return _REALS
+    if node.kind == "such" and node.value != "or" or (link or node.value) == "and":
+        whole: Node | None = known[0]
+        for part in known[1:]:
+            whole = joined(whole, part)
+        return whole
+    return known[0] if len(known) == 1 else Node("union", tuple(known))
