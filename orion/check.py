@@ -100,8 +100,8 @@ def checked(config: dict, problems: str, samples: str, row_groups: int, workers:
         yield from map(Checker(config, problems, samples).row_group, range(row_groups))
         return
     spawn = multiprocessing.get_context("spawn")
-    settings = {"mp_context": spawn, "initializer": _start, "initargs": (config, problems, samples)}
-    with ProcessPoolExecutor(min(workers, row_groups), **settings) as pool:
+    start = {"initializer": _start, "initargs": (config, problems, samples)}
+    with ProcessPoolExecutor(min(workers, row_groups), spawn, **start) as pool:  # type: ignore[call-overload]
         try:
             yield from pool.map(_row_group, range(row_groups))
         except BrokenProcessPool:

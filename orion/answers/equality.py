@@ -6,14 +6,10 @@ runnable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
-from orion.answers import guard
 from orion.answers.canon import difference, factor_between
-from orion.answers.matching import partners
-from orion.answers.numeric import agree
-from orion.answers.policies import Policy
 from orion.answers.relations import FLIP, as_interval, as_set, symbols, variable
 from orion.answers.sets import real_set
 from orion.answers.shapes import (
@@ -25,128 +21,22 @@ from orion.answers.shapes import (
     is_symbol_set,
     label,
     minus,
-    ordered_spelling,
     renamed,
     unwrapped,
-    with_decimal_logarithms,
     without_units,
 )
 from orion.answers.tree import Node, Unreadable, mul, neg, num
 from orion.answers.units import unit_name
+from orion.answers.values import Undecided, Values
 
-
-class Undecided(Exception):
-    """Neither equality nor difference could be shown; `verdict` is unparseable or timeout, the message the reason."""
-
-    def __init__(self, reason: str, verdict: str = "unparseable") -> None:
-        super().__init__(reason)
-        self.verdict = verdict
-
-
-_METHODS = ("exact", "algebra", "numeric", "sympy")
-# where algebra gives up, numbers may still decide
-_CHEAP_LIMITS = frozenset(("too much algebra", "number too large"))
 _EXPRESSIONS = frozenset(
     ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
 )
 _SETS = frozenset(("union", "inter", "minus"))
 
 
-class Judge:
-    """One comparison. Methods answer True or False, or raise Undecided; `method` keeps the dearest stage that was needed."""
-
-    def __init__(self, policy: Policy, timeout_s: float) -> None:
-        self.policy = policy
-        self.timeout_s = timeout_s
-        self.method = "exact"
-
-    # expressions
-
-    def expressions(self, a: Node, b: Node) -> bool:
-        if a == b:
-            return True
-        if a.kind == "num" and b.kind == "num":
-            return a.value == b.value
-        if self.equal_values(a, b):
-            return True
-        # log without a base is the natural one or, at school, the decimal one
-        decimal = with_decimal_logarithms(a), with_decimal_logarithms(b)
-        return decimal != (a, b) and self.equal_values(*decimal)
-
-    def equal_values(self, a: Node, b: Node) -> bool:
-        try:
-            decided = difference(a, b)
-        except Unreadable as error:
-            if ordered_spelling(a) == ordered_spelling(b):
-                return True
-            close = agree(a, b) if str(error) in _CHEAP_LIMITS else None
-            # a number that is too large here is too large for sympy as well
-            if close is None or (close and not self.policy.numeric):
-                raise Undecided(str(error)) from None
-            self.reached("numeric")
-            return close
-        if decided is None:
-            return self.dearer(a, b)
-        self.reached("algebra")
-        return decided
-
-    def dearer(self, a: Node, b: Node) -> bool:
-        """What algebra left open: certified numbers, then sympy in a worker."""
-        close = agree(a, b)
-        if close is False or (close and self.policy.numeric):
-            self.reached("numeric")
-            return close
-        self.reached("sympy")
-        try:
-            proven = guard.equal(a, b, self.timeout_s)
-        except guard.Lost as error:
-            raise Undecided(str(error), "timeout") from None
-        if proven is None:
-            raise Undecided("neither equal nor different for sympy")
-        return proven
-
-    def reached(self, method: str) -> None:
-        self.method = max(self.method, method, key=_METHODS.index)
-
-    # containers
-
-    def ordered(self, a: Sequence[Node], b: Sequence[Node], same: Callable[[Node, Node], bool]) -> bool:
-        if len(a) != len(b):
-            return False
-        doubt = None
-        for x, y in zip(a, b, strict=True):
-            try:
-                if not same(x, y):
-                    return False
-            except Undecided as error:
-                doubt = error
-        if doubt is not None:
-            raise doubt
-        return True
-
-    def unordered(self, a: Sequence[Node], b: Sequence[Node], same: Callable[[Node, Node], bool]) -> bool:
-        """Bipartite matching: every item of one side has a partner of its own on the other."""
-        if len(a) != len(b):
-            return False
-        if len(a) > 64:
-            raise Undecided("too many items")
-        doubt = None
-        edges: list[list[int]] = []
-        for x in a:
-            row = []
-            for j, y in enumerate(b):
-                try:
-                    if same(x, y):
-                        row.append(j)
-                except Undecided as error:
-                    doubt = error
-            edges.append(row)
-        matched = partners(edges)
-        if not matched and doubt is not None:
-            raise doubt
-        return matched
-
-    # any two trees
+class Judge(Values):
+    """One comparison of any two answers. Methods answer True or False, or raise Undecided."""
 
     def same(self, a: Node, b: Node) -> bool:
         """Whether answer `a` (of the response) denotes the same as gold `b`."""
@@ -288,6 +178,8 @@ class Judge:
             relation, other = (a, b) if a.kind == "rel" else (b, a)
             if set(relation.value) == {"="}:
                 value = relation.args[-1]
+                if value == num(0) and _is_equation(relation):
+                    return False
                 return self.same(value, other) if relation is a else self.same(other, value)
             if relation.value == ("in",):
                 return self.same(relation.args[1], other) if relation is a else self.same(other, relation.args[1])
@@ -352,6 +244,17 @@ class Judge:
             return difference(mul(left, renamed(right, "~")), mul(renamed(left, "~"), right)) is True
         except Unreadable:
             return False
+
+
+def _is_equation(relation: Node) -> bool:
+    """Whether "... = 0" is an equation to be solved rather than a value with its label, as a + b = 0 may be."""
+    left = relation.args[0]
+    if left.kind != "add" or not symbols(left):
+        return False
+    return any(
+        not (x.kind == "sym" or (x.kind == "mul" and x.args[0] == num(-1) and x.args[1].kind == "sym"))
+        for x in left.args
+    )
 
 
 def _stated(node: Node) -> list[Node]:

@@ -15,6 +15,8 @@ from orion.answers.stated import denied, ended, last_value, stated_answer
 # what is searched for words and values, counted from the end; boxes are found anywhere
 TAIL = 1 << 16
 MAX_BOXES = 64
+# signs of "less than" that are looked at, counted from the end
+MAX_TAGS = 20_000
 # a text that goes on for longer behind a stated answer, and then breaks off, has not committed itself to it
 MAX_AFTERTHOUGHT = 1_000
 MAX_ANSWER = 20_000
@@ -23,6 +25,8 @@ _THINK_ENDS = ("</think>", "</thinking>", "</thought>", "<End_of_Draft>", "<|end
 _THINK_STARTS = ("<think>", "<thinking>", "<thought>", "<Begin_of_Draft>", "<|begin_of_thought|>")
 _STOPS = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<|return|>", "<end_of_turn>", "</s>")
 _DIGITS = re.compile(r"[-+\d.,{}\\!$\s]*")
+_TAG = re.compile("|".join(map(re.escape, (*_THINK_ENDS, *_THINK_STARTS, *_STOPS))))
+_BLANK = re.compile(r"\s*")
 _BRACES = re.compile(r"\\.|[{}]", re.S)
 _BARE_BOX = re.compile(r"\s*(-?[\w.,/]+|\\[A-Za-z]+)")
 _BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
@@ -49,22 +53,27 @@ def _nothing(reason: str) -> Span:
 
 def region(response: str) -> tuple[int, int, bool]:
     """(start, end, thinking left open): the part of the response that may state an answer."""
-    low = 0
-    if "<" in response:
-        for mark in _THINK_ENDS:
-            at = response.rfind(mark)
-            if at >= 0:
-                low = max(low, at + len(mark))
-    high = len(response)
-    if "<" not in response:
-        return low, high, False
-    still_open = any(response.rfind(mark) >= low for mark in _THINK_STARTS)
-    for mark in _STOPS:
-        at = response.find(mark, low, high)
-        # a chat template may be echoed at the very start; a stop token ends only what has begun
-        if at >= 0 and response[low:at].strip():
-            high = at
-    return low, high, still_open
+    tags = _tags(response)
+    low = max((at + len(mark) for at, mark in tags if mark in _THINK_ENDS), default=0)
+    still_open = any(at >= low for at, mark in tags if mark in _THINK_STARTS)
+    # a chat template may be echoed at the very start; a stop token ends only what has begun
+    begun = _BLANK.match(response, low).end()  # type: ignore[union-attr]
+    stops = [at for at, mark in tags if mark in _STOPS and at > begun]
+    return low, min(stops, default=len(response)), still_open
+
+
+def _tags(response: str) -> list[tuple[int, str]]:
+    """(offset, mark) of the marks that stand in a response, the last ones first."""
+    found = []
+    at = response.rfind("<")
+    for _ in range(MAX_TAGS):
+        if at < 0:
+            break
+        tag = _TAG.match(response, at)
+        if tag:
+            found.append((at, tag.group()))
+        at = response.rfind("<", 0, at)
+    return found
 
 
 class _Box(NamedTuple):

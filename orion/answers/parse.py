@@ -30,7 +30,7 @@ _TURNS = re.compile(
     r"\b(?:not?|non|except|excluding|but|least|most|more|less|than|greater|between|minus|negative|half|twice|under|over)\b",
     re.I,
 )
-_RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv"))
+_RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv", "parallel", "perp"))
 _SET_OPERATORS = {"cup": "union", "cap": "inter", "minus": "minus"}
 _STARTS = frozenset(("num", "sym", "const", "fn", "text"))
 
@@ -148,11 +148,11 @@ class _Parser(Atoms):
     def with_unit(self, left: Node, word: str) -> Node:
         if word in SCALES:
             return mul(left, num(10 ** SCALES[word]))
-        if left.kind == "unit":
-            return Node("unit", left.args, f"{left.value}{'' if word[0] == '/' else ' '}{word}")
         if self.token.value == "^":
             self.take()
             word = f"{word}^{self.exponent().value}"
+        if left.kind == "unit":
+            return Node("unit", left.args, f"{left.value}{'' if word[0] == '/' else ' '}{word}")
         return Node("unit", (left,), word)
 
     def juxtaposed(self, left: Node) -> Node:
@@ -210,21 +210,29 @@ class _Parser(Atoms):
         if value == "%":
             return Node("pct", (left,))
         if value == "deg":
-            return Node("deg", (left,))
+            return self.degrees(left)
         if value == "'":
             return self.primed(left)
         if value == "_":
             return self.subscript(left)
         if self.token.value == "deg":
             self.take()
-            return Node("deg", (left,))
+            return self.degrees(left)
         if self.degrees_ahead(0):
             self.at += 3
-            return Node("deg", (left,))
+            return self.degrees(left)
         if self.token.value == "'":
             self.take()
             return self.primed(left)
         return power(left, self.exponent())
+
+    def degrees(self, left: Node) -> Node:
+        """An angle, or a temperature where the letter of its scale ends the value."""
+        scale = self.token.value
+        if scale in ("C", "F") and self.tokens[self.at + 1 : self.at + 2] in ([], [Token("op", ",", False)]):
+            self.take()
+            return Node("unit", (left,), f"degree {scale}")
+        return Node("deg", (left,))
 
     def degrees_ahead(self, skip: int = 1) -> bool:
         """Whether a degree sign stands `skip` tokens ahead, bare or in braces."""

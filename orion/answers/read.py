@@ -28,7 +28,8 @@ _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\s\d{3})+(?:\.\d+)?")
 _STYLED = r"(?:\\(?:text(?:bf|rm|it)?|math(?:rm|bf)|mbox)\s*\{\s*)?"
 _CHOICE = re.compile(rf"(?:option\s+|choice\s+)?{_STYLED}[(\[]?\s*([A-Za-z])\s*[)\]]?\s*[.:]?\s*\}}?", re.I)
 _CHOICE_VALUE = re.compile(
-    rf"{_STYLED}(?:\(([A-J])\)|([A-J])[).:])(?:\\ |\s)*\}}?(?:\\[ ,;]|\\q?quad|[\s:.~])*(\S.*)", re.S
+    rf"{_STYLED}(?:\(([A-J])\)|([A-J])[).:])(?:\\ |\s)*\}}?(?:\\[ ,;]|\\q?quad|[\s:.~])*(?![,;&]|and\b|or\b)(\S.*)",
+    re.S,
 )
 _TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*([ap])\.?\s*m\.?", re.I)
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
@@ -48,7 +49,7 @@ _STYLE = re.compile(
 _TEXT_ONLY = re.compile(r"\s*\\(?:text(?:bf|it|rm|normal)?|mbox|hbox|mathrm|mathbf)\s*\{([^{}]*)\}\s*")
 _NOISE = re.compile(r"[\s{}$\\~*_\"]+")
 _WORD = re.compile(r"[A-Za-z]{2,}")
-_ARTICLE = re.compile(r"^(?:an?|the)\s+(?=\w)")
+_ARTICLE = re.compile(r"^(?:an?|the)\s+(?!and\b|or\b)(?=\w)")
 # "yes" and "red" are words, "xy" and "abc" are products
 _SHORT_WORD = re.compile(r"(?=[A-Za-z]*[aeiouyAEIOUY])[A-Za-z]{2,3}")
 _LABELLED = re.compile(
@@ -194,9 +195,16 @@ def _mathematics(text: str) -> tuple[Node | None, Node | None, str]:
     if merged == text:
         return node, None, ""
     try:
-        return node, parse(text), ""
+        second = parse(text)
     except Unreadable:
         return node, None, ""
+    return node, None if _lists_inside(second) else second, ""
+
+
+def _lists_inside(node: Node) -> bool:
+    """Whether a list stands where only a value can, as in 1/5,525 read as 1/(5, 525)."""
+    inside = node.kind in ("add", "mul", "pow", "fn", "pct", "deg", "unit")
+    return any((inside and a.kind == "list") or _lists_inside(a) for a in node.args)
 
 
 def _is_text(text: str, problem: str) -> bool:

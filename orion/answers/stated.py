@@ -19,6 +19,7 @@ MAX_VALUE_TAIL = 4_000
 _MARKER = re.compile(
     r"####|<answer>|答案(?:[是为：:]|$)|\b(?:final\s+answer|answers?|(?:correct\s+)?(?:choice|option))\b", re.I
 )
+_MARKER_PARTS = ("nswer", "NSWER", "####", "hoice", "ption", "答案", "HOICE", "PTION")
 _CONNECTOR = re.compile(
     r"[\s*_#)`\]\"']*+(?:(?:is|are|was|equals|will be|would be|should be|must be|comes to|=|:|：)(?![a-z']))?"
     r"(?:\s*+(?:therefore|thus|then|hence|indeed|just|simply|exactly|:|\*\*|=|：)(?![a-z]))*+[\s*_`]*+"
@@ -67,6 +68,34 @@ def _final(matches: Iterator[re.Match]) -> re.Match | None:
     return last
 
 
+def _last_number(text: str, low: int) -> re.Match | None:
+    """The last number of `text[low:]`; a short piece of the end mostly suffices."""
+    for size in (160, 1_000):
+        start = len(text) - size
+        if start <= low:
+            break
+        found = _final(NUMBER.finditer(text, start))
+        # a number at the very start of the piece may be the rest of a longer one
+        if found is not None and found.start() > start + 60:
+            return found
+    return _final(NUMBER.finditer(text, low))
+
+
+def _markers(text: str) -> Iterator[re.Match]:
+    """The last markers of a text, the last one first; pieces are searched from the end."""
+    high, size, count = len(text), 1_000, 0
+    while high > 0 and count < MAX_MARKERS:
+        low = max(0, high - size)
+        # a piece begins between two lines, so that it cuts no marker
+        low = text.rfind("\n", max(0, low - 400), low) + 1 or low
+        # plain searches are many times faster than the pattern, and most pieces have no marker
+        if any(text.find(part, low, high) >= 0 for part in _MARKER_PARTS):
+            for match in reversed(list(_MARKER.finditer(text, low, high))[-MAX_MARKERS:]):
+                count += 1
+                yield match
+        high, size = low, size * 4
+
+
 def ended(text: str, finished: bool | None) -> bool:
     """Whether a text came to its end: by the word of the engine, else by its last character or a closing value."""
     if finished is not None:
@@ -78,7 +107,7 @@ def ended(text: str, finished: bool | None) -> bool:
         return not text.endswith(("...", ".."))
     # a text that stops on a value and its unit, as in "it's 1,000.99 m²"
     line = text[max(text.rfind("\n"), len(text) - 400) + 1 :]
-    value = _final(NUMBER.finditer(line))
+    value = _last_number(line, 0)
     if value is None or line.count("{") != line.count("}"):
         return False
     return len(line) - value.end() <= 12 and _UNIT_TAIL.fullmatch(line, value.end()) is not None
@@ -166,8 +195,7 @@ def _value_in(text: str, start: int, stop: int) -> tuple[int, int] | None:
 
 def stated_answer(text: str, finished: bool | None) -> tuple[int, int, str] | None:
     """(start, end, method) of the answer behind the last marker that has one, else None."""
-    markers = list(_MARKER.finditer(text))[-MAX_MARKERS:]
-    for marker in reversed(markers):
+    for marker in _markers(text):
         word = marker.group().lower()
         if _NEGATION.match(text, marker.end()):
             return None
@@ -203,7 +231,7 @@ def last_value(text: str) -> tuple[int, int] | None:
     """The last formula or number of a text."""
     base = max(0, len(text) - MAX_VALUE_TAIL)
     formulas = _environments(text, base)
-    number = _final(NUMBER.finditer(text, base))
+    number = _last_number(text, base)
     if formulas and (number is None or number.start() < formulas[-1][1]):
         first = len(formulas) - 1
         while first and _LINK.fullmatch(text, formulas[first - 1][1], formulas[first][0]):

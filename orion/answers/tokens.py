@@ -40,7 +40,7 @@ _OPERATORS = {
     "bigcup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus", "mid": "|", "vert": "|", "lvert": "|", "rvert": "|",
     "land": "and", "wedge": "and", "lor": "or", "vee": "or", "over": "over", "colon": ":", "approx": "approx", "to": "to",
     "rightarrow": "to", "equiv": "equiv", "sim": "approx", "bmod": "mod", "mod": "mod", "pmod": "mod", "pod": "mod",
-    "circ": "deg", "degree": "deg", "prime": "'", "choose": "choose",
+    "circ": "deg", "degree": "deg", "prime": "'", "choose": "choose", "parallel": "parallel", "perp": "perp",
 }  # fmt: skip
 _CONSTANTS = {"pi": "pi", "infty": "inf", "emptyset": "empty", "varnothing": "empty", "e": "e", "i": "i"}
 _NUMBER_SETS = {"R": "reals", "Z": "integers", "N": "mathbbN", "Q": "mathbbQ", "C": "mathbbC"}
@@ -221,7 +221,9 @@ class _Lexer:
             self.put("fn", _ALIASES.get(word, word))
         elif name == "mathbf" and word in _NUMBER_SETS:
             self.put("const", _NUMBER_SETS[word])
-        elif len(word) == 1 and (word.isalpha() and (name.startswith("math") or word not in "ghLsmNJWVAKC")):
+        elif len(word) == 1 and (
+            word.isalpha() and (name.startswith("math") or word not in "ghLsmNJWVAKC" or not self.after_value())
+        ):
             self.put("const" if word in "ei" else "sym", word)
         elif lower in _WORDS and lower != "in":
             self.put(*_WORDS[lower])
