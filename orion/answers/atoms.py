@@ -26,6 +26,7 @@ from orion.answers.tree import (
     to_int,
 )
 
+_INVERTIBLE = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"))
 _END = Token("end", "", False)
 LIST, OVER, RELATION, SETS, SUM, UNARY, PRODUCT, TIGHT, POWER = 5, 8, 10, 15, 20, 28, 30, 35, 50
 _CLOSING = {"(": (")", "]"), "[": ("]", ")"), "{|": ("|}",), "floor": ("floor",), "ceil": ("ceil",), "{": ("}",)}
@@ -86,13 +87,14 @@ class Atoms:
     def spelled_group(self) -> str:
         """The tokens of a brace group as one name."""
         self.take()
-        parts = []
-        while self.token.value != "}":
-            if self.token.kind == "end":
+        parts, depth = [], 1
+        while depth:
+            token = self.take()
+            if token.kind == "end":
                 raise Unreadable("unbalanced braces")
-            parts.append(self.take().value)
-        self.take()
-        return "".join(parts)
+            depth += {"open": 1, "close": -1}.get(token.kind, 0)
+            parts.append(token.value)
+        return "".join(parts[:-1])
 
     def subscript(self, left: Node) -> Node:
         name = self.spelled_group() if self.token.value == "{" else self.take().value
@@ -156,7 +158,7 @@ class Atoms:
         result = Node("fn", (*args, base) if base is not None else args, "log" if name == "lg" else name)
         if exponent is None:
             return result
-        if exponent == num(-1) and name in ("sin", "cos", "tan", "cot", "sec", "csc"):
+        if exponent == num(-1) and name in _INVERTIBLE:
             return Node("fn", args, f"arc{name}")
         return power(result, exponent)
 
@@ -268,6 +270,8 @@ class Atoms:
             rows[-1].append(self.expression(LIST))
         self.take()
         rows = [row for row in rows if row]
+        if name in ("cases", "dcases", "rcases") and any(len(row) == 2 for row in rows):
+            return Node("cases", tuple(Node("branch", tuple(row)) for row in rows))
         if not name.endswith("matrix") and name != "array":
             cells = tuple(cell for row in rows for cell in row)
             return Node("list", cells) if len(cells) != 1 else cells[0]

@@ -143,6 +143,15 @@ class Balls:
         inside = self.add(self.exact(Fraction(1)), self.neg(self.mul(a, a)))
         return self.arctan(self.mul(a, self.power(inside, Fraction(-1, 2))))
 
+    def inverse_hyperbolic(self, name: str, a: Ball) -> Ball:
+        """By their logarithms (DLMF 4.37)."""
+        one = self.exact(Fraction(1))
+        if name == "arctanh":
+            ratio = self.mul(self.add(one, a), self.inverse(self.add(one, self.neg(a))))
+            return self.mul(self.ln(ratio), self.exact(Fraction(1, 2)))
+        inside = self.add(self.mul(a, a), one if name == "arcsinh" else self.neg(one))
+        return self.ln(self.add(a, self.power(inside, Fraction(1, 2))))
+
     def function(self, name: str, args: list[Ball]) -> Ball:
         """A named function at balls; raises Undefined for one that is not known here."""
         a, one, half_pi = args[0], self.exact(Fraction(1)), self.mul(self.pi(), self.exact(Fraction(1, 2)))
@@ -167,6 +176,13 @@ class Balls:
         if name in ("ln", "log", "log10"):
             base = args[1] if len(args) == 2 else self.exact(Fraction(10)) if name == "log10" else None
             return self.mul(self.ln(a), self.inverse(self.ln(base))) if base is not None else self.ln(a)
+        if name in ("arcsinh", "arccosh", "arctanh"):
+            return self.inverse_hyperbolic(name, a)
+        if name in ("max", "min") and len(args) == 2:
+            gap = self.add(a, self.neg(args[1]))
+            if gap.mid.copy_abs() <= gap.rad:
+                raise Undefined
+            return a if (gap.mid > 0) == (name == "max") else args[1]
         if name == "exp":
             return self.exp(a)
         if name == "abs":

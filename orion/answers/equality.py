@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from orion.answers.canon import difference, factor_between
-from orion.answers.relations import FLIP, as_interval, as_set, symbols, variable
+from orion.answers.relations import FLIP, as_interval, as_set, is_label, symbols, variable
 from orion.answers.sets import real_set
 from orion.answers.shapes import (
     as_matrix,
@@ -43,7 +43,7 @@ class Judge(Values):
         if a == b:
             return True
         a, b = unwrapped(a), unwrapped(b)
-        for kind in ("text", "time", "choice", "based", "parts", "mod"):
+        for kind in ("text", "time", "choice", "based", "parts", "mod", "cases", "branch"):
             if a.kind == kind or b.kind == kind:
                 return self.special(a, b, kind)
         if "unit" in (a.kind, b.kind):
@@ -78,11 +78,21 @@ class Judge(Values):
                 digits, other = (a, b) if a.kind == "based" else (b, a)
                 return other.kind == "num" and digits.value.partition("_")[0] == str(other.value)
             return False
-        if kind == "parts":
+        if kind in ("parts", "branch"):
             return self.ordered(a.args, b.args, self.same)
+        if kind == "cases":
+            return self.branches(a, b)
         if kind == "mod":
             return self.congruent(a, b)
         return a.value == b.value
+
+    def branches(self, a: Node, b: Node) -> bool:
+        """Functions given by cases, in any order; "otherwise" may stand for the condition that is left."""
+        if self.unordered(a.args, b.args, self.same):
+            return True
+        if any(branch.args[-1].kind == "text" for branch in (*a.args, *b.args)):
+            raise Undecided("cases with conditions in words")
+        return False
 
     def congruent(self, a: Node, b: Node) -> bool:
         values = [x.value for x in (*a.args, *b.args)]
@@ -128,7 +138,7 @@ class Judge(Values):
             labelled = [all(x.kind == "rel" for x in side.args) for side in (a, b)]
             if labelled[0] != labelled[1] and len({label(x) for x in (a, b)[labelled[1]].args}) > 1:
                 return self.ordered(a.args, b.args, self.same)
-            return self.unordered(distinct(a), distinct(b), self.same)
+            return self.unordered(distinct(a), distinct(b), self.element)
         if kinds == {"tuple"}:
             return self.ordered(a.args, b.args, self.same)
         if kinds == {"interval"} or kinds == {"tuple", "interval"}:
@@ -148,6 +158,10 @@ class Judge(Values):
             return self.same(a, b.args[0])
         # one value in several dresses ("15 39/40, or 639/40") is one answer; different values are a hedge
         return a.kind in ("set", "list") and b != empty and all(self.same(x, b) for x in a.args)
+
+    def element(self, a: Node, b: Node) -> bool:
+        """Items of a set: {1} is not 1 there."""
+        return (a.kind == "set") == (b.kind == "set") and self.same(a, b)
 
     def described(self, a: Node, b: Node) -> bool:
         """Sets given by their inequalities, in words of logic or in braces."""
@@ -202,8 +216,10 @@ class Judge(Values):
         left, right = as_interval(a), as_interval(b)
         if left is not None and right is not None and variable(a) == variable(b):
             return self.same(left, right)
-        if set(a.value) == {"="} and set(b.value) == {"="} and a.args[0] == b.args[0]:
-            return self.same(a.args[-1], b.args[-1])
+        if set(a.value) == {"="} and set(b.value) == {"="}:
+            if is_label(a.args[0]) and a.args[0] == b.args[0]:
+                return self.same(a.args[-1], b.args[-1])
+            return len(a.args) == len(b.args) > 2 and self.ordered(_links(a), _links(b), self.same)
         return False
 
     def approximations(self, a: Node, b: Node) -> bool:
@@ -244,6 +260,11 @@ class Judge(Values):
             return difference(mul(left, renamed(right, "~")), mul(renamed(left, "~"), right)) is True
         except Unreadable:
             return False
+
+
+def _links(chain: Node) -> list[Node]:
+    """A = B = C as the equations A = B and B = C."""
+    return [Node("rel", pair, ("=",)) for pair in zip(chain.args, chain.args[1:], strict=False)]
 
 
 def _is_equation(relation: Node) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from orion.answers.inline import denied, ended, last_value, unsure
 from orion.answers.policies import Policy
-from orion.answers.stated import denied, ended, last_value, stated_answer
+from orion.answers.stated import stated_answer
 
 # what is searched for words and values, counted from the end; boxes are found anywhere
 TAIL = 1 << 16
@@ -120,6 +121,15 @@ def _unclosed(response: str, box: _Box, finished: bool | None) -> Span:
     return _nothing("cut off inside the box")
 
 
+def _row(response: str, low: int, command: int, box: _Box) -> bool:
+    """Whether another box with other content stands right before this one, with nothing between them."""
+    before = _previous(response, low, command)
+    earlier = _read_box(response, before, command) if before >= 0 else None
+    if earlier is None or not earlier.closed or response[earlier.stop : command].strip(" \t\n$"):
+        return False
+    return response[earlier.start : earlier.end].strip() != response[box.start : box.end].strip()
+
+
 def _content(response: str, start: int, end: int) -> str:
     """The answer between two offsets; of one that is too long only so much that this shows, but every digit of a number."""
     if end - start <= MAX_ANSWER or _DIGITS.fullmatch(response, start, end):
@@ -148,6 +158,8 @@ def _boxed(response: str, low: int, high: int, finished: bool | None) -> Span | 
             break
         group.append(earlier)
         command = before
+    if len(group) == 1 and _row(response, low, command, box):
+        return _nothing("a row of boxes")
     group.reverse()
     texts = [_content(response, b.start, b.end).strip() for b in group]
     start, end = group[0].start, group[-1].end
@@ -191,6 +203,8 @@ def extract(response: str, policy: Policy, finished: bool | None = None) -> Span
         return _nothing("no value in the text")
     if denied(text, value[0]):
         return _nothing("the last value is negated")
+    if unsure(text, value[0]):
+        return _nothing("the last value is hedged")
     return Span(text[value[0] : value[1]], tail + value[0], tail + value[1], "last_value", "")
 
 

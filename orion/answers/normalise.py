@@ -35,6 +35,9 @@ _MAP = str.maketrans(
     }
 )  # fmt: skip
 _SPACED_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2009\u202f\u2007](?=\d{3}(?!\d))")
+# digits with a combining line or dot above
+_LINED = re.compile("(?:\\d[\u0304\u0305\u0307])(?:\\d*[\u0304\u0305\u0307])*")
+_BAR = re.compile(r"(?<=[.\d])\\bar\s*(?=\{?\d)")
 _DOTS_ABOVE = re.compile(r"(\d*\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
 _BRACKETED = re.compile(r"(?<![\w.])(-?\d*\.\d*)\((\d+)\)(?=\W*$)")
 _GOES_ON = re.compile(r"(\d*\.)(\d{1,200})(\.{2,}|\\(?:ldots|cdots|dots)(?![A-Za-z]))")
@@ -44,6 +47,10 @@ _DECIMAL = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d+)?(?:\.(\d*))?")
 def _vulgar(match: re.Match) -> str:
     top, _, bottom = unicodedata.normalize("NFKC", match.group()).partition("⁄")
     return rf"\frac{{{top}}}{{{bottom}}}"
+
+
+def _line_above(match: re.Match) -> str:
+    return rf"\overline{{{''.join(c for c in match.group() if c.isdigit())}}}"
 
 
 def unicode_to_latex(text: str) -> str:
@@ -58,7 +65,7 @@ def unicode_to_latex(text: str) -> str:
     text = text.translate(_MAP)
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFKC", text).translate(_MAP)
+    text = unicodedata.normalize("NFKC", _LINED.sub(_line_above, text)).translate(_MAP)
     kept = (c for c in text if c in _KEPT_CONTROLS or unicodedata.category(c) not in _DROPPED)
     # digits of other scripts have a decimal value of their own
     return "".join(str(unicodedata.decimal(c)) if not c.isascii() and c.isdecimal() else c for c in kept)
@@ -85,6 +92,8 @@ def _continued(match: re.Match) -> str:
 
 def overlined(text: str) -> str:
     """Repeating decimals in their other spellings, with dots above, in brackets or going on, with a line above."""
+    if "\\bar" in text:
+        text = _BAR.sub(r"\\overline", text)
     if "\\dot" in text:
         text = _DOTS_ABOVE.sub(_dotted, text)
     if "." in text and ("(" in text or ".." in text or "dots" in text):

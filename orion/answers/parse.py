@@ -175,6 +175,10 @@ class _Parser(Atoms):
                     return self.mixed(left, whole, number(token.value).value, number(ahead[2].value).value)
         if token.kind == "num":
             raise Unreadable("two numbers without an operator")
+        if token.value == "frac" and token.kind == "cmd":
+            part = self.prefix()
+            unit = spelled_unit(part)
+            return Node("unit", (left,), unit) if unit else mul(left, part)
         return mul(left, self.expression(PRODUCT if not self.bare_argument else TIGHT))
 
     @staticmethod
@@ -221,6 +225,8 @@ class _Parser(Atoms):
         if self.degrees_ahead(0):
             self.at += 3
             return self.degrees(left)
+        if left.kind == "num" and self.small_o():
+            return self.degrees(left)
         if self.token.value == "'":
             self.take()
             return self.primed(left)
@@ -233,6 +239,14 @@ class _Parser(Atoms):
             self.take()
             return Node("unit", (left,), f"degree {scale}")
         return Node("deg", (left,))
+
+    def small_o(self) -> bool:
+        """Whether the exponent is the letter o, which some write for a degree sign; it is then taken."""
+        for spelling in (["{", "o", "}"], ["o"]):
+            if [t.value for t in self.tokens[self.at : self.at + len(spelling)]] == spelling:
+                self.at += len(spelling)
+                return True
+        return False
 
     def degrees_ahead(self, skip: int = 1) -> bool:
         """Whether a degree sign stands `skip` tokens ahead, bare or in braces."""
@@ -297,6 +311,18 @@ class _Parser(Atoms):
             self.expect("|")
             return Node("fn", (inner,), "abs")
         raise Unreadable("an operator without its operand" if kind != "end" else "the text stops in the middle")
+
+
+def spelled_unit(node: Node) -> str | None:
+    """The spelling of a fraction that is made of unit words only, as m/s^2; None where it is none."""
+    if node.kind == "text":
+        return str(node.value)
+    if node.kind == "pow" and node.args[0].kind == "text" and node.args[1].kind == "num":
+        return f"{node.args[0].value}^{node.args[1].value}"
+    if node.kind == "mul" and len(node.args) == 2 and node.args[1].kind == "pow" and node.args[1].args[1] == num(-1):
+        top, bottom = spelled_unit(node.args[0]), spelled_unit(node.args[1].args[0])
+        return f"{top}/{bottom}" if top and bottom else None
+    return None
 
 
 def parse(text: str) -> Node:

@@ -20,13 +20,22 @@ _THOUSANDS_MARK = re.compile(r"(?<=\d)(?:\{(?:,|\\,|\\ )\}|\\,|')(?=\d{3}(?!\d))
 _POINTED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3}){2,}")
 # 3.5 x 10^6 with the letter for the sign
 _LETTER_TIMES = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
+# control characters left by a program that read the backslash of a command as an escape
+_ESCAPES = {"\f": "\\f", "\b": "\\b", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\v": "\\v"}
+_ESCAPED = re.compile(
+    "\f(?=rac|loor)|\b(?=inom|oxed|ar|eta|egin|mod)|\t(?=ext|imes|frac|heta|an|au|o)|\r(?=ight|ceil|floor|angle)"
+    "|\a(?=lpha|pprox|rc|ngle)|\v(?=ec|arnothing)"
+)
+_CLASS = re.compile(r"\\math(?:bin|rel|ord|op|punct|open|close)(?![A-Za-z])\s*")
 _COLON = re.compile(r"\{\s*:\s*\}|\\colon(?![A-Za-z])")
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
 # "1, 2" and "3 4" are no single number; "12 000" is
 _SPACED = re.compile(r"\d\s+\d|,\s+\d")
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\s\d{3})+(?:\.\d+)?")
 _STYLED = r"(?:\\(?:text(?:bf|rm|it)?|math(?:rm|bf)|mbox)\s*\{\s*)?"
-_CHOICE = re.compile(rf"(?:option\s+|choice\s+)?{_STYLED}[(\[]?\s*([A-Za-z])\s*[)\]]?\s*[.:]?\s*\}}?", re.I)
+_CHOICE = re.compile(
+    rf"(?:option\s+|choice\s+)?{_STYLED}(?:option\s+|choice\s+)?[(\[]?\s*([A-Za-z])\s*[)\]]?\s*[.:]?\s*\}}?", re.I
+)
 _CHOICE_VALUE = re.compile(
     rf"{_STYLED}(?:\(([A-J])\)|([A-J])[).:])(?:\\ |\s)*\}}?(?:\\[ ,;]|\\q?quad|[\s:.~])*(?![,;&]|and\b|or\b)(\S.*)",
     re.S,
@@ -34,7 +43,7 @@ _CHOICE_VALUE = re.compile(
 _TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*([ap])\.?\s*m\.?", re.I)
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
 _BASED = re.compile(
-    r"\(?(-?)([0-9A-Za-z]+?)(?:\.([0-9A-Za-z]+?))?\)?(?:_(?:base)?|\(?(?:in)?base-?)(\d{1,2}|[a-z]{3,})\)?"
+    r"\(?(-?)([0-9A-Za-z]+?)(?:\.([0-9A-Za-z]+?))?\)?(?:_\(?(?:base)?|\(?(?:in)?base-?)(\d{1,2}|[a-z]{3,})\)?"
 )
 _BASE_NAMES = {
     name: base
@@ -154,7 +163,7 @@ def _all_reals(text: str) -> Node | None:
 
 def _based(text: str) -> Node | None:
     """A numeral with its base, as in 1101_2, (4A)_{16}, 1101 in base two; a letter counts as a digit where the base allows it."""
-    match = _BASED.fullmatch(_STYLE.sub("", text).translate(_BARE))
+    match = _BASED.fullmatch(_STYLE.sub("", text.replace("\\,", "")).translate(_BARE))
     if match is None:
         return None
     sign, whole, part, named = match.groups()
@@ -221,7 +230,11 @@ def _is_text(text: str, problem: str) -> bool:
 
 def _spelled(text: str) -> str:
     """Typography off: thousands marks, negative spaces, braced colons, dots over repeating digits, x for times."""
+    if not text.isprintable():
+        text = _ESCAPED.sub(lambda m: _ESCAPES[m.group()], text)
     text = _THOUSANDS_MARK.sub("", text.replace("\\!", ""))
+    if "\\math" in text:
+        text = _CLASS.sub("", text)
     if ":" in text or "\\colon" in text:
         text = _COLON.sub(":", text)
     if _POINTED_THOUSANDS.fullmatch(text.strip()):

@@ -68,7 +68,7 @@ def _half_line(op: str, end: Node) -> Node:
     return _interval(end, _INFINITY, ("[" if op == ">=" else "(") + ")")
 
 
-def _is_label(node: Node) -> bool:
+def is_label(node: Node) -> bool:
     """A name, or a function of a name such as f(x), which is what the interval is of."""
     return node.kind == "sym" or (
         node.kind == "mul" and len(node.args) == 2 and all(a.kind == "sym" for a in node.args)
@@ -86,7 +86,7 @@ def _solved(op: str, left: Node, right: Node) -> Node | None:
         return _divided(op, both[0][0] - both[1][0], num(both[1][1] - both[0][1]))
     if left.kind == "fn" and left.value == "abs":
         return _absolute(op, left.args[0], right)
-    if _is_label(left):
+    if is_label(left):
         return _half_line(op, right)
     line = _linear(left)
     if line is None or len(symbols(left)) != 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from orion.answers.tree import Node, add, mul, neg, num
+from orion.answers.vectors import combined
 
 MAX_TERMS = 200
 
@@ -33,7 +34,7 @@ def _is_range(node: Node) -> bool:
 
 
 def expanded(node: Node) -> Node:
-    """An answer with plus-minus signs as the list of its readings, with scaled matrices and determinants worked out."""
+    """An answer with plus-minus signs as the list of its readings, with vectors, determinants and short sums worked out."""
     node = worked_out(node)
     if node.kind in ("list", "set"):
         items = [reading for a in node.args for reading in readings(a)]
@@ -76,7 +77,7 @@ def _chosen(node: Node, choice: tuple[int, ...]) -> Node:
 
 
 def worked_out(node: Node) -> Node:
-    """Scaled matrices, small determinants, and sums and products with few terms, multiplied out."""
+    """Arithmetic of vectors, small determinants, and sums and products with few terms, multiplied out."""
     if not node.args or node.kind in ("num", "sym"):
         return node
     if node.kind in ("sum", "prod"):
@@ -84,8 +85,8 @@ def worked_out(node: Node) -> Node:
     args = tuple(worked_out(a) for a in node.args)
     if args != node.args:
         node = Node(node.kind, args, node.value)
-    if node.kind == "mul" and any(a.kind == "matrix" for a in node.args):
-        return scaled_matrix(node)
+    if node.kind in ("add", "mul", "pow"):
+        return combined(node)
     if node.kind == "det" and node.value[0] == node.value[1] <= 4:
         return _determinant(node.args, node.value[0])
     if node.kind == "fn" and node.value == "det" and node.args[0].kind == "matrix":
@@ -119,14 +120,6 @@ def substituted(node: Node, name: Node, value: Node) -> Node:
     if node == name:
         return value
     return Node(node.kind, tuple(substituted(a, name, value) for a in node.args), node.value) if node.args else node
-
-
-def scaled_matrix(node: Node) -> Node:
-    matrices = [a for a in node.args if a.kind == "matrix"]
-    if len(matrices) != 1:
-        return node
-    scale = mul(*(a for a in node.args if a.kind != "matrix"))
-    return Node("matrix", tuple(mul(scale, x) for x in matrices[0].args), matrices[0].value)
 
 
 def as_matrix(node: Node) -> Node:

@@ -28,8 +28,12 @@ def words(text: str) -> frozenset[str]:
 FUNCTIONS = words(
     "sin cos tan cot sec csc arcsin arccos arctan asin acos atan sinh cosh tanh coth ln log lg exp sqrt cbrt abs"
     " gcd lcm min max floor ceil sign sgn det arccot arcsec arccsc factorial binomial cis"
+    " arcsinh arccosh arctanh arsinh arcosh artanh asinh acosh atanh"
 )
-_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log10", "sgn": "sign"}
+_ALIASES = {
+    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
+    "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh", "lg": "log10", "sgn": "sign",
+}  # fmt: skip
 GREEK = words(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau"
     " upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar"
@@ -177,6 +181,9 @@ class _Lexer:
             self.put("op", "row")
         elif name == "%":
             self.put("op", "%")
+        elif name == "ang":
+            for token in _Lexer(f"{(self.group() or '').replace(';', ' ').strip()}\\circ").run():
+                self.put(token.kind, token.value)
         elif name == "|":
             self.put("op", "|")
         elif name in _UNSUPPORTED:
@@ -222,7 +229,8 @@ class _Lexer:
         elif name == "mathbf" and word in _NUMBER_SETS:
             self.put("const", _NUMBER_SETS[word])
         elif len(word) == 1 and (
-            word.isalpha() and (name.startswith("math") or word not in "ghLsmNJWVAKC" or not self.after_value())
+            word.isalpha()
+            and (name.startswith("math") or word not in "ghLsmNJWVAKC" or not (word in "ghsm" or self.after_value()))
         ):
             self.put("const" if word in "ei" else "sym", word)
         elif lower in _WORDS and lower != "in":
