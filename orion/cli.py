@@ -1,13 +1,14 @@
 """The console script ``orion``.
 
 ``orion config schema|check|show`` prints the JSON schema, validates YAML files, prints one job's keys.
+``orion answers check|lint|audit`` checks one answer, lints golds, compares two answer policies on a file.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
 
-from orion import config, stage
+from orion import cli_answers, config, stage
 from orion.config.stages import STAGES
 from orion.errors import InputError
 
@@ -36,5 +37,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     sub.add_argument("--stage", default="sample", help="show: the rule")
     sub.add_argument("--wildcard", action="append", default=[], metavar="NAME=VALUE", help="show: the rule's wildcards")
     sub.set_defaults(run=_config)
+    cli_answers.add(commands)
     args = parser.parse_args(argv)
     stage.run(lambda: args.run(args))

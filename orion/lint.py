@@ -8,13 +8,20 @@ import polars as pl
 
 from orion import provenance, stage, tables
 from orion.answers import parse_gold
+from orion.answers.policies import PolicyError
 from orion.errors import InputError
 
 
 def unparseable(problems: pl.DataFrame, policy: str) -> list[dict]:
-    """Rows (problem_id, answer, reason) whose gold answer the policy cannot parse."""
+    """Rows (problem_id, answer, reason) whose gold answer the policy cannot parse.
+
+    Raises InputError where the policy is unknown or its package is not installed.
+    """
     rows = problems.select("problem_id", "answer").iter_rows()
-    faults = ((problem_id, answer, parse_gold(answer, policy)) for problem_id, answer in rows)
+    try:
+        faults = [(problem_id, answer, parse_gold(answer, policy)) for problem_id, answer in rows]
+    except PolicyError as error:
+        raise InputError(f"policy: {error}") from None
     return [{"problem_id": i, "answer": a, "reason": fault} for i, a, fault in faults if fault]
 
 

@@ -3,9 +3,16 @@
     from orion.answers import check
     check(r"so \boxed{\frac{2}{4}}", "0.5").verdict    # 'correct'
 
-Rooms: `extract` (where the final answer stands), `normalise` and `tokens` and `parse` (text to a small tree), `read` (what kind
-of answer it is), `compare` (are two answers equal), `guard` (killable workers), `policies`, `verdict`. Model output is hostile:
-nothing here evaluates it, every stage is bounded, and sympy only ever runs inside a worker process.
+Rooms, each with its helpers:
+
+    extract     where the final answer stands: stated, inline
+    read        what kind of answer it is: normalise, tokens, parse (text to the small tree of `tree`), atoms, units
+    compare     are two answers equal: equality, values, relations, sets, shapes, vectors, matching; canon and poly (algebra),
+                numeric and balls (certified numbers)
+    guard       killable workers, which alone import sympy: worker
+    policies    what counts; replay (Math-Verify's rule); audit (two policies on the same rows); frame (the polars form)
+
+Model output is hostile: nothing here evaluates it, every stage is bounded, and sympy only ever runs inside a worker process.
 """
 
 from orion.answers.api import check, check_many, parse_gold
@@ -13,6 +20,16 @@ from orion.answers.frame import check_frame
 from orion.answers.policies import POLICIES, Policy
 from orion.answers.verdict import VERDICTS, Verdict
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-__all__ = ["POLICIES", "VERDICTS", "Policy", "Verdict", "__version__", "check", "check_frame", "check_many", "parse_gold"]
+__all__ = [
+    "POLICIES",
+    "VERDICTS",
+    "Policy",
+    "Verdict",
+    "__version__",
+    "check",
+    "check_frame",
+    "check_many",
+    "parse_gold",
+]

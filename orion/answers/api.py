@@ -6,17 +6,18 @@ Inputs: strings. Outputs: `Verdict` records. Never an exception for any string, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from orion.answers import replay
 from orion.answers.compare import Result, judge
 from orion.answers.extract import Span, extract, last_box
 from orion.answers.normalise import decimal_literal
 from orion.answers.policies import Policy, get_policy
 from orion.answers.read import Answer, read
 from orion.answers.tree import show
-from orion.answers.verdict import Verdict
+from orion.answers.verdict import NO_STRING, Verdict, clean
 
 # wall seconds that one comparison may take in a worker before the worker is killed
 DEFAULT_TIMEOUT_S = 2.5
@@ -39,10 +40,15 @@ def _gold_problem(answer: Answer, policy: Policy) -> str | None:
 
 
 def parse_gold(gold: str, policy: str | Policy = "math") -> str | None:
-    """None where the gold can be understood under the policy, else the reason why not."""
+    """None where the gold can be understood under the policy, else the reason why not.
+
+    Raises PolicyError, a ValueError, for an unknown policy or one whose package is not installed.
+    """
     rules = get_policy(policy)
     if not isinstance(gold, str):
         return "the gold is not a string"
+    if rules.math_verify is not None:
+        return replay.gold_problem(gold, rules, DEFAULT_TIMEOUT_S)
     return _gold_problem(read(_gold_text(gold)), rules)
 
 
@@ -64,7 +70,7 @@ class _Gold(NamedTuple):
 def _read_gold(gold: str, rules: Policy) -> _Gold:
     text = _gold_text(gold)
     answer = read(text)
-    return _Gold(answer, _gold_problem(answer, rules), _clean(_printed(answer)), text.strip())
+    return _Gold(answer, _gold_problem(answer, rules), clean(_printed(answer)), text.strip())
 
 
 def _decide(text: str, gold: _Gold, rules: Policy, timeout_s: float) -> tuple[Result, str | None]:
@@ -78,18 +84,21 @@ def _decide(text: str, gold: _Gold, rules: Policy, timeout_s: float) -> tuple[Re
     return judge(answer, gold.answer, rules, timeout_s), _printed(answer)
 
 
-def _clean(text: str | None) -> str | None:
-    """The text without lone surrogates, which no file and no pipe takes."""
-    if text is None or text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _verdict(span: Span, result: Result, normal: str | None, gold_normal: str | None) -> Verdict:
     reason = result.reason or span.reason
     return Verdict(
-        result.verdict, reason, result.method, _clean(span.text), span.start, span.end, _clean(normal), gold_normal
+        result.verdict, reason, result.method, clean(span.text), span.start, span.end, clean(normal), gold_normal
     )
+
+
+def _each(decide: Callable, pairs: Iterable[tuple[str, str]], workers: int | None) -> dict:
+    """pair → what `decide` makes of it; up to `workers` of them wait for worker processes at a time."""
+    pairs = list(pairs)
+    threads = workers if workers is not None else os.cpu_count() or 1
+    if threads > 1 and len(pairs) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            return dict(zip(pairs, pool.map(decide, pairs), strict=True))
+    return {pair: decide(pair) for pair in pairs}
 
 
 def check(
@@ -103,7 +112,8 @@ def check(
     """The verdict on one response.
 
     `finished`: whether the output ended by itself (its finish reason was "stop"); None where that is not known. `timeout_s`: wall
-    seconds for the part that runs in a worker. Raises ValueError for an unknown policy, and nothing else for any two strings.
+    seconds for the part that runs in a worker. Raises PolicyError, a ValueError, for an unknown policy or one whose package is
+    not installed, and nothing else for any two strings.
     """
     return check_many([response], [gold], policy, timeout_s=timeout_s, finished=[finished])[0]
 
@@ -120,7 +130,8 @@ def check_many(
     """One verdict per (response, gold), in order; equal (gold, extracted) pairs are decided once, each gold is read once.
 
     `workers`: how many comparisons may wait for a worker process at a time (None: one per core). Memory grows with the call: a
-    caller with millions of rows hands them over in slices. Raises ValueError where the lengths differ.
+    caller with millions of rows hands them over in slices. Under a policy that replays Math-Verify, equal (gold, response) pairs
+    are decided once and `finished` does not count. Raises ValueError where the lengths differ, and PolicyError as `check` does.
     """
     rules = get_policy(policy)
     responses, golds = list(responses), list(golds)
@@ -128,6 +139,10 @@ def check_many(
     if not len(responses) == len(golds) == len(ends):
         raise ValueError(
             f"{len(responses)} responses, {len(golds)} golds, {len(ends)} finish flags: one of each is needed"
+        )
+    if rules.math_verify is not None:
+        return replay.check_many(
+            responses, golds, rules, timeout_s, lambda decide, pairs: _each(decide, pairs, workers)
         )
     read_golds: dict[str, _Gold] = {}
     pairs: dict[tuple[str, str], None] = {}
@@ -146,16 +161,11 @@ def check_many(
     def decide(pair: tuple[str, str]) -> tuple[Result, str | None]:
         return _decide(pair[1], read_golds[pair[0]], rules, timeout_s)
 
-    threads = workers if workers is not None else os.cpu_count() or 1
-    if threads > 1 and len(pairs) > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            decided = dict(zip(pairs, pool.map(decide, pairs), strict=True))
-    else:
-        decided = {pair: decide(pair) for pair in pairs}
+    decided = _each(decide, pairs, workers)
     verdicts = []
     for found, gold in zip(spans, golds, strict=True):
         if found is None:
-            verdicts.append(Verdict("unparseable", "the response or the gold is not a string"))
+            verdicts.append(Verdict("unparseable", NO_STRING))
         elif found.text is None:
             verdicts.append(Verdict("no_answer", found.reason, "extract", gold_normal=read_golds[gold].printed))
         else:

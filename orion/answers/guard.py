@@ -1,8 +1,8 @@
 """Killable workers: the dear comparisons run in spawned processes with limits on memory and CPU and a deadline from outside.
 
-Inputs: two trees and a deadline. Outputs: True, False, None, or `Lost`. Usable from any thread, after a fork and
-without any signal handler; strings and JSON cross the pipe, never pickles. A lost worker loses one case. No worker
-starts before it is needed, and all end with this process. Not runnable.
+Inputs: the name of a task of `worker`, its question as JSON, a deadline. Outputs: the answer as JSON, or `Lost`. Usable from any
+thread, after a fork and without any signal handler; strings and JSON cross the pipe, never pickles. A lost worker loses one case.
+No worker starts before it is needed, each serves one task, and all end with this process. Not runnable.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from pathlib import Path
 
 from orion.answers.tree import Node
 
-# a worker that has not imported sympy by then counts as lost
+# a worker that has not imported what its task needs by then counts as lost
 START_S = 60.0
 MAX_WORKERS = 8
-MAX_REQUEST = 60_000
-_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from orion.answers.worker import main; main()"
+# JSON characters: of any question, and of two trees that sympy is to build
+MAX_REQUEST = 16_000_000
+MAX_TREES = 60_000
+_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from orion.answers.worker import main; main(sys.argv[2])"
 
 
 class Lost(Exception):
@@ -40,12 +42,13 @@ def to_json(node: Node) -> list:
 
 
 class Worker:
-    """One spawned process. Not to be shared between threads; the pool hands it to one at a time."""
+    """One spawned process for one task. Not to be shared between threads; the pool hands it to one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: str) -> None:
+        self.task = task
         root = str(Path(__file__).resolve().parents[2])
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _CODE, root],
+            [sys.executable, "-P", "-c", _CODE, root, task],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -53,6 +56,8 @@ class Worker:
         )
         assert self.process.stdin is not None and self.process.stdout is not None
         self.input, self.output = self.process.stdin, self.process.stdout
+        # a question longer than the pipe must not outwait the deadline
+        os.set_blocking(self.input.fileno(), False)
         self.buffer = b""
         self.ready = False
         self.owner = os.getpid()
@@ -67,6 +72,17 @@ class Worker:
             with contextlib.suppress(OSError):
                 pipe.close()
         self.process.wait()
+
+    def send(self, data: bytes, deadline: float) -> None:
+        descriptor = self.input.fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        rest = memoryview(data)
+        while rest:
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                raise Lost("no decision within the deadline")
+            rest = rest[os.write(descriptor, rest) :]
 
     def line(self, deadline: float) -> dict:
         descriptor = self.output.fileno()
@@ -86,18 +102,19 @@ class Worker:
     def ask(self, request: str, timeout_s: float) -> dict:
         try:
             if not self.ready:
-                self.line(time.monotonic() + START_S)
+                start = self.line(time.monotonic() + START_S)
+                if not start["ready"]:
+                    raise RuntimeError(f"the worker for {self.task} cannot start: {start['why']}")
                 self.ready = True
             deadline = time.monotonic() + timeout_s
-            self.input.write(request.encode() + b"\n")
-            self.input.flush()
+            self.send(request.encode() + b"\n", deadline)
             return self.line(deadline)
         except (OSError, ValueError) as error:
             raise Lost("the worker died") from error
 
 
 class Pool:
-    """Workers that are idle, and the right to start more up to MAX_WORKERS."""
+    """Workers that are idle, and the right to start more: MAX_WORKERS live at a time, of all tasks together."""
 
     def __init__(self) -> None:
         self.reset()
@@ -107,25 +124,42 @@ class Pool:
         self.lock = threading.Lock()
         self.slots = threading.BoundedSemaphore(MAX_WORKERS)
         self.idle: list[Worker] = []
+        self.busy = 0
 
-    def ask(self, request: str, timeout_s: float) -> dict:
+    def take(self, task: str) -> Worker:
+        """An idle worker of the task, or a new one; those of other tasks make room for it."""
+        spare = None
+        with self.lock:
+            worker = next((w for w in reversed(self.idle) if w.task == task), None)
+            if worker is not None:
+                self.idle.remove(worker)
+            elif self.idle and self.busy + len(self.idle) > MAX_WORKERS:
+                spare = self.idle.pop(0)
+        if spare is not None:
+            spare.kill()
+        if worker is not None and worker.process.poll() is not None:
+            worker.kill()
+            worker = None
+        return worker or Worker(task)
+
+    def ask(self, task: str, request: str, timeout_s: float) -> dict:
         """One question to one worker; raises Lost, and the worker is then gone."""
         with self.slots:
+            worker, answered = None, False
             with self.lock:
-                worker = self.idle.pop() if self.idle else None
-            if worker is not None and worker.process.poll() is not None:
-                worker.kill()
-                worker = None
-            if worker is None:
-                worker = Worker()
+                self.busy += 1
             try:
+                worker = self.take(task)
                 answer = worker.ask(request, timeout_s)
-            except BaseException:
-                worker.kill()
-                raise
-            with self.lock:
-                self.idle.append(worker)
-            return answer
+                answered = True
+                return answer
+            finally:
+                if worker is not None and not answered:
+                    worker.kill()
+                with self.lock:
+                    self.busy -= 1
+                    if worker is not None and answered:
+                        self.idle.append(worker)
 
     def close(self) -> None:
         """Kills the idle workers."""
@@ -140,9 +174,20 @@ os.register_at_fork(after_in_child=POOL.reset)
 atexit.register(POOL.close)
 
 
-def equal(left: Node, right: Node, timeout_s: float) -> bool | None:
-    """What sympy says about two expressions: True, False, or None where it does not know; raises Lost."""
-    request = json.dumps({"left": to_json(left), "right": to_json(right), "cpu_s": timeout_s})
+def ask(task: str, question: dict, timeout_s: float) -> dict:
+    """The answer of a worker to one question of a task.
+
+    Raises Lost where none came by the deadline, and RuntimeError where the task's packages cannot be imported.
+    """
+    request = json.dumps({**question, "cpu_s": timeout_s})
     if len(request) > MAX_REQUEST:
         raise Lost("too large for a worker")
-    return POOL.ask(request, timeout_s).get("equal")
+    return POOL.ask(task, request, timeout_s)
+
+
+def equal(left: Node, right: Node, timeout_s: float) -> bool | None:
+    """What sympy says about two expressions: True, False, or None where it does not know; raises Lost."""
+    trees = {"left": to_json(left), "right": to_json(right)}
+    if len(json.dumps(trees)) > MAX_TREES:
+        raise Lost("too large for a worker")
+    return ask("equal", trees, timeout_s).get("equal")

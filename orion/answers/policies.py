@@ -5,7 +5,17 @@ Inputs: a policy name. Outputs: a frozen `Policy`. Not runnable. A published num
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 from dataclasses import dataclass
+from functools import cache
+
+# what the policies of that name replay: 0.8 and 0.9 differ by 0.2 points on MATH-500
+MATH_VERIFY = "0.9.0"
+
+
+class PolicyError(ValueError):
+    """A policy that does not exist, or that needs a package which is not installed; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +27,7 @@ class Policy:
     printed_floats: a gold printed from a double (15 digits and more) matches every exact value that rounds to that double.
     numeric: two expressions that agree to 60 digits at several points count as equal where sympy cannot prove it.
     integers: the gold must be an integer of this closed range, and so must a right answer.
+    math_verify: where set, Math-Verify decides instead and no other field counts; what the gold is put between for it.
     """
 
     name: str
@@ -27,6 +38,7 @@ class Policy:
     printed_floats: bool = True
     numeric: bool = True
     integers: tuple[int, int] | None = None
+    math_verify: tuple[str, str] | None = None
 
 
 POLICIES = {
@@ -44,15 +56,38 @@ POLICIES = {
             printed_floats=False,
             numeric=False,
         ),
+        # in a box, a gold that Math-Verify cannot parse stays a text; between dollars, the common use, any number inside is
+        # taken for it: the gold 0.\overline{45} becomes 0
+        Policy("math-verify", math_verify=("\\boxed{", "}")),
+        Policy("math-verify-dollar", math_verify=("$", "$")),
     )
 }
 
 
-def get_policy(policy: str | Policy) -> Policy:
-    """The policy of that name; raises ValueError naming the known ones."""
-    if isinstance(policy, Policy):
-        return policy
+@cache
+def _need_math_verify() -> None:
+    """Raises PolicyError where Math-Verify, at the version that is replayed, is not installed; imports nothing."""
     try:
-        return POLICIES[policy]
-    except (KeyError, TypeError):
-        raise ValueError(f"unknown answer policy {policy!r}; known: {', '.join(sorted(POLICIES))}") from None
+        found = importlib.metadata.version("math-verify")
+    except importlib.metadata.PackageNotFoundError:
+        found = "nothing of it"
+    # without this runtime Math-Verify installs, and cannot be imported
+    if found == MATH_VERIFY and importlib.util.find_spec("antlr4") is None:
+        found = "no antlr4 runtime for it"
+    if found != MATH_VERIFY:
+        raise PolicyError(
+            f"the policies math-verify and math-verify-dollar need Math-Verify {MATH_VERIFY}, and {found} is installed; "
+            "install the extra orion[math-verify]: pip install -e '.[math-verify]' in the checkout"
+        )
+
+
+def get_policy(policy: str | Policy) -> Policy:
+    """The policy of that name; raises PolicyError, a ValueError, for an unknown one or one whose package is not installed."""
+    if not isinstance(policy, Policy):
+        try:
+            policy = POLICIES[policy]
+        except (KeyError, TypeError):
+            raise PolicyError(f"unknown answer policy {policy!r}; known: {', '.join(sorted(POLICIES))}") from None
+    if policy.math_verify is not None:
+        _need_math_verify()
+    return policy

@@ -13,6 +13,8 @@ from orion.answers.inline import ENVIRONMENT, LEADING, NUMBER, environments, fin
 
 MAX_MARKERS = 16
 MAX_SEGMENT = 2_000
+# characters before and behind its part that a marker may reach
+MARKER_REACH = 32
 _MARKER = re.compile(
     r"####|<answer>|答案(?:[是为：:]|$)|故选|答えは|答え(?=[：:])|(?:정답|답)(?:은|:|：)|\bответ\b|\b(?:la\s+)?réponse(?:\s+finale)?\b"
     r"|\b(?:la\s+)?respuesta(?:\s+final)?\b|\bantwort\b"
@@ -46,12 +48,24 @@ def _markers(text: str) -> Iterator[re.Match]:
         low = max(0, high - size)
         # a piece begins between two lines, so that it cuts no marker
         low = text.rfind("\n", max(0, low - 400), low) + 1 or low
-        # plain searches are many times faster than the pattern, and most pieces have no marker
-        if any(text.find(part, low, high) >= 0 for part in _MARKER_PARTS):
-            for match in reversed(list(_MARKER.finditer(text, low, high))[-MAX_MARKERS:]):
+        for place in sorted(_places(text, low, high), reverse=True):
+            near = _MARKER.finditer(text, max(low, place - MARKER_REACH), place + MARKER_REACH)
+            match = next((m for m in near if m.start() <= place < m.end()), None)
+            if match is not None:
                 count += 1
                 yield match
+                if count == MAX_MARKERS:
+                    break
         high, size = low, size * 4
+
+
+def _places(text: str, low: int, high: int) -> Iterator[int]:
+    """Where a marker may stand: plain searches for its parts are many times faster than the pattern."""
+    for part in _MARKER_PARTS:
+        at = text.find(part, low, high)
+        while at >= 0:
+            yield at
+            at = text.find(part, at + len(part), high)
 
 
 def _formula_at(text: str, start: int) -> tuple[int, int] | None:

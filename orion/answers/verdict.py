@@ -1,6 +1,6 @@
 """The result of a check: one of five verdicts, with the reason, the method and the span it rests on.
 
-Inputs: none. Outputs: the `Verdict` record shared by every room of the package. Not runnable.
+Inputs: none. Outputs: the `Verdict` record shared by every room of the package, and `clean` for its texts. Not runnable.
 """
 
 from __future__ import annotations
@@ -10,13 +10,24 @@ from dataclasses import asdict, dataclass
 VERDICTS = ("correct", "incorrect", "unparseable", "no_answer", "timeout")
 
 
+NO_STRING = "the response or the gold is not a string"
+
+
+def clean(text: str | None) -> str | None:
+    """The text without lone surrogates, which no file and no pipe takes."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What was decided about one response.
 
     `verdict` is one of `VERDICTS`; `incorrect` is only said when both sides were understood and differ. `reason` is a short
     fixed phrase, `method` names the stage that decided. `extracted` is `response[start:end]` (boxes that form one list are
-    joined by ", "). `normal` and `gold_normal` print both sides as they were understood.
+    joined by ", "); a replayed checker gives its own text and no offsets. `normal` and `gold_normal` print both sides as they
+    were understood.
     """
 
     verdict: str

@@ -20,6 +20,8 @@ STAGES = {
     "evaluate",
     "report",
 }
+# the command lines: they may call whatever there is
+COMMANDS = {"cli", "cli_answers"}
 HELPERS = {"config", "tables", "provenance", "prompts", "errors", "stage"}
 SOURCES = sorted((ROOT / "orion").rglob("*.py")) + sorted((ROOT / "kernels").rglob("*.py"))
 
@@ -54,19 +56,27 @@ def test_imports_go_one_way(path):
     if here in STAGES:
         assert not (ours & STAGES) - {here}, "a stage imports a stage"
         assert here == "report" or "config" not in ours, "a new configuration key would change this stage's digest"
-    elif here != "cli":
+    elif here not in COMMANDS:
         assert not ours & STAGES, "a helper imports a stage"
     if here == "answers":
         import sys
 
-        assert outside <= set(sys.stdlib_module_names) | {"sympy"}, (
-            "orion.answers imports sympy and the standard library only"
+        peers = {"sympy", "math_verify"} if path.name == "worker.py" else set()
+        assert outside <= set(sys.stdlib_module_names) | peers, (
+            "orion.answers imports the standard library only, and its worker process sympy and Math-Verify"
         )
         assert ours <= {"answers"}
     if here in HELPERS - {"stage"}:
         assert ours <= {"errors", "provenance", here}, (
             "config, tables, provenance and prompts import nothing else from orion"
         )
+
+
+def test_the_worker_imports_sympy_and_math_verify_where_they_are_used_only():
+    tree = ast.parse((ROOT / "orion" / "answers" / "worker.py").read_text(encoding="utf-8"))
+    top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name.split(".")[0] for node in top for alias in node.names} | {getattr(n, "module", "") for n in top}
+    assert not names & {"sympy", "math_verify"}
 
 
 def test_the_kernels_never_import_orion():

@@ -1,0 +1,273 @@
+"""Time `orion.answers.check` against Math-Verify: same cases, same process, same core, rounds in turn.
+
+Inputs: a seed, and the data folder beside the checkout where it is present. Outputs: a table on standard output. It refuses to
+report where a set's labels are missed more often than is known. Run: ``python bench/answers.py [--quick] [--sets gsm ...]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.metadata
+import json
+import logging
+import math
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from answer_sets import DATA, SIZES, WHAT, Case, load, synthetic  # noqa: E402
+
+from orion.answers import __version__, check, check_many, guard  # noqa: E402
+from orion.answers.tree import num  # noqa: E402
+
+BATCH = 1_000
+Check = Callable[[str, str], bool]
+
+
+def ours(response: str, gold: str) -> bool:
+    return check(response, gold).correct
+
+
+def peer() -> Check:
+    """Math-Verify with its defaults, the gold in a box as the policy `math-verify` has it."""
+    from math_verify import parse, verify
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    return lambda response, gold: verify(parse(f"\\boxed{{{gold}}}"), parse(response))
+
+
+def forget() -> None:
+    """No cache of this process knows anything of the cases of an earlier round."""
+    for name in [name for name in sys.modules if name.startswith(("orion.answers", "math_verify.parser"))]:
+        for value in vars(sys.modules[name]).values():
+            # what Math-Verify compiles once, its regular expressions, is warm-up and stays
+            if hasattr(value, "cache_clear") and getattr(value, "__name__", "") != "get_extraction_regexes":
+                value.cache_clear()
+    if "sympy" in sys.modules:
+        sys.modules["sympy.core.cache"].clear_cache()
+
+
+def fresh() -> None:
+    """Nothing is remembered, and a new worker is ready."""
+    forget()
+    guard.POOL.close()
+    guard.equal(num(1), num(1), guard.START_S)
+
+
+def timed(judge: Check, cases: list[Case]) -> list[float]:
+    """Seconds of every check, each case once."""
+    fresh()
+    gc.collect()
+    gc.disable()
+    times = []
+    for response, gold, _ in cases:
+        start = time.perf_counter()
+        judge(response, gold)
+        times.append(time.perf_counter() - start)
+    gc.enable()
+    return times
+
+
+def missed(judge: Check, cases: list[Case]) -> int:
+    """Verdicts that differ from the labels."""
+    return sum(right is not None and judge(response, gold) != right for response, gold, right in cases)
+
+
+def in_worker(cases: list[Case]) -> int:
+    """How many cases asked a worker process."""
+    asked, real = [], guard.ask
+
+    def counting(*arguments):
+        asked.append(1)
+        return real(*arguments)
+
+    guard.ask = counting
+    try:
+        count = 0
+        for response, gold, _ in cases:
+            asked.clear()
+            ours(response, gold)
+            count += bool(asked)
+        return count
+    finally:
+        guard.ask = real
+
+
+def batches(cases: list[Case]) -> None:
+    """`check_many` on all cases, a thousand at a time."""
+    for at in range(0, len(cases), BATCH):
+        part = cases[at : at + BATCH]
+        check_many([c.response for c in part], [c.gold for c in part])
+
+
+def batched(cases: list[Case]) -> float:
+    """Seconds of `batches`."""
+    fresh()
+    gc.collect()
+    start = time.perf_counter()
+    batches(cases)
+    return time.perf_counter() - start
+
+
+def spread(rounds: list[list[float]]) -> str:
+    """p50 / p99 / max in milliseconds over the cases, each case by the median of its rounds."""
+    times = sorted(statistics.median(case) for case in zip(*rounds, strict=True))
+    at = [times[len(times) // 2], times[min(len(times) - 1, math.ceil(0.99 * len(times)) - 1)], times[-1]]
+    return " / ".join(f"{1e3 * t:.3g}" for t in at)
+
+
+def row(name: str, cases: list[Case], theirs: Check, rounds: int) -> tuple[list[str], bool]:
+    """The cells of one set, and whether our verdicts may be timed at all."""
+    wrong, allowed = missed(ours, cases), SIZES[name][2]
+    length = sum(len(c.response) for c in cases) / len(cases)
+    head = [WHAT[name], f"{len(cases):,}", f"{length:,.0f}", f"{wrong} (≤ {allowed})"]
+    if wrong > allowed:
+        return [*head, "REFUSED", *[""] * 7], False
+    times: dict[Check, list[list[float]]] = {ours: [], theirs: []}
+    for _ in range(rounds):
+        for judge, measured in times.items():
+            measured.append(timed(judge, cases))
+    many = statistics.median(batched(cases) for _ in range(rounds))
+    rate = {judge: statistics.median(len(cases) / sum(r) for r in measured) for judge, measured in times.items()}
+    ratio = statistics.median(sum(b) / sum(a) for a, b in zip(times[ours], times[theirs], strict=True))
+    return [
+        *head,
+        str(missed(theirs, cases)),
+        f"{rate[ours]:,.0f}",
+        f"{rate[theirs]:,.0f}",
+        f"{ratio:.1f}×",
+        spread(times[ours]),
+        spread(times[theirs]),
+        f"{1 - in_worker(cases) / len(cases):.1%}",
+        f"{len(cases) / many:,.0f}",
+    ], True
+
+
+def resident(pid: int | str = "self") -> float:
+    """The peak resident memory of a process in MB; not getrusage, which a spawned process inherits from its parent."""
+    status = Path(f"/proc/{pid}/status").read_text().split("VmHWM:")
+    return int(status[1].split()[0]) / 1024
+
+
+def spin(count: int) -> None:
+    """What the hardware gives: a loop of plain Python that touches no memory to speak of."""
+    value = 1
+    for _ in range(count):
+        value = value * 1_103_515_245 + 12_345 & 0x7FFF_FFFF
+
+
+def child(kind: str, cases_file: str, share: tuple[int, int], amount: int, barrier, queue) -> None:
+    """One process of a comparison: gets ready, waits for the others, works, says when it began, ended, and its memory."""
+    if kind == "python":
+        barrier.wait()
+        start = time.monotonic()
+        spin(amount // share[1])
+        queue.put((start, time.monotonic(), 0.0, 0.0))
+        return
+    cases = [Case(*case) for case in json.loads(Path(cases_file).read_text())][share[0] :: share[1]]
+    judge = ours if kind == "orion" else peer()
+    missed(judge, list(synthetic(20, seed=1)))
+    fresh()
+    before = resident()
+    barrier.wait()
+    start = time.monotonic()
+    for _ in range(amount):
+        forget()
+        batches(cases) if kind == "orion" else missed(judge, cases)
+    end = time.monotonic()
+    workers = sum(resident(worker.process.pid) for worker in guard.POOL.idle) if kind == "orion" else 0.0
+    queue.put((start, end, before, resident() + workers))
+
+
+def run(kind: str, cases_file: str, processes: int, amount: int) -> tuple[float, float, float]:
+    """(seconds from the first start to the last end, MB before, peak MB) of so many spawned processes."""
+    spawn = multiprocessing.get_context("spawn")
+    barrier, queue = spawn.Barrier(processes), spawn.Queue()
+    arguments = [(kind, cases_file, (part, processes), amount, barrier, queue) for part in range(processes)]
+    children = [spawn.Process(target=child, args=one) for one in arguments]
+    for one in children:
+        one.start()
+    found = [queue.get(timeout=600) for _ in children]
+    for one in children:
+        one.join()
+    return max(f[1] for f in found) - min(f[0] for f in found), found[0][2], max(f[3] for f in found)
+
+
+def processes(cases_file: str, seconds: float, rounds: int) -> str:
+    """One process against two, for us and for a plain loop, in turn; a line of text."""
+    spins = int(seconds * 2e6 / run("python", cases_file, 1, 2_000_000)[0])
+    passes = max(1, round(seconds / run("orion", cases_file, 1, 1)[0]))
+    walls: dict[tuple[str, int], list[float]] = {}
+    for _ in range(rounds):
+        for kind, amount in (("orion", passes), ("python", spins)):
+            for count in (1, 2):
+                walls.setdefault((kind, count), []).append(run(kind, cases_file, count, amount)[0])
+    wall = {key: statistics.median(values) for key, values in walls.items()}
+    gain = {kind: wall[kind, 1] / wall[kind, 2] for kind in ("orion", "python")}
+    return (
+        f"Two processes, each with half of the rows: {wall['orion', 1]:.2f} s → {wall['orion', 2]:.2f} s, {gain['orion']:.2f}× "
+        f"(a loop of plain Python, the ceiling of this machine at that moment: {gain['python']:.2f}×)."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the real data files")
+    parser.add_argument("--sets", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, under a minute")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    try:
+        theirs = peer()
+    except ImportError as error:
+        sys.exit(f"error: Math-Verify is not installed ({error}): pip install -e '.[math-verify]'")
+    sets = load(args.sets, args.data, args.quick, args.seed)
+    absent = [name for name in args.sets if name not in sets]
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    for judge in (ours, theirs):
+        missed(judge, list(synthetic(50, seed=args.seed + 1)))
+    found = [row(name, cases, theirs, 2 if args.quick else 5) for name, cases in sets.items()]
+    os.sched_setaffinity(0, cores)
+    guard.POOL.close()
+    print(f"| set | n | characters | labels missed | {PEER} misses | orion/s | {PEER}/s | ratio ", end="")
+    print(f"| orion ms p50 / p99 / max | {PEER} ms p50 / p99 / max | without a worker | check_many/s |")
+    print("|---" * 12 + "|")
+    for cells, _ in found:
+        print(f"| {' | '.join(cells)} |")
+    print(f"\n{VERSIONS}. One core, every case once a round, caches emptied and a new worker before each round.")
+    if absent:
+        print(f"Left out, their files are absent: {', '.join(absent)}.")
+    if not all(fine for _, fine in found):
+        sys.exit("error: REFUSED: our verdicts miss more labels than are known; nothing of that set was timed")
+    with tempfile.TemporaryDirectory() as folder:
+        cases_file = str(Path(folder) / "cases.json")
+        Path(cases_file).write_text(json.dumps([case for cases in sets.values() for case in cases]))
+        for kind in ("orion", PEER):
+            _, before, peak = run(kind, cases_file, 1, 1)
+            print(
+                f"Peak resident memory over all sets, {kind}: {peak:.0f} MB, {before:.0f} MB of it cases and imports."
+            )
+        print(processes(cases_file, *((1.0, 2) if args.quick else (4.0, 3))))
+
+
+PEER = "Math-Verify"
+VERSIONS = ", ".join(
+    [
+        f"orion.answers {__version__}",
+        *(f"{name} {importlib.metadata.version(name)}" for name in ("math-verify", "latex2sympy2-extended", "sympy")),
+        f"Python {platform.python_version()}",
+    ]
+)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The rule of another checker, replayed: Math-Verify decides, inside a killable worker, and its answer becomes a `Verdict`.
+
+Inputs: responses, golds, a policy whose `math_verify` is set. Outputs: `Verdict` records, or why a gold cannot be parsed. The
+package is optional and only ever imported by `worker`; its own timeouts (5 seconds for each parse and for each comparison) work
+there, because the worker calls it on its main thread, and the deadline with SIGKILL stays outside it. Where that is shorter than
+they are, it decides. Not runnable.
+
+Math-Verify falls back on comparing texts where it cannot parse. Equal texts are `correct` as it says; else a side that stayed a
+text was not understood, and the verdict is `unparseable`, which is no credit either: its accuracy is replayed exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from orion.answers import guard
+from orion.answers.policies import Policy
+from orion.answers.verdict import NO_STRING, Verdict, clean
+
+METHOD = "math-verify"
+
+
+def _ask(response: str | None, gold: str, rules: Policy, timeout_s: float) -> dict:
+    assert rules.math_verify is not None
+    before, after = rules.math_verify
+    return guard.ask("math_verify", {"response": response, "gold": f"{before}{gold}{after}"}, timeout_s)
+
+
+def gold_problem(gold: str, rules: Policy, timeout_s: float) -> str | None:
+    """None where Math-Verify parses the gold, else why it does not."""
+    try:
+        answer = _ask(None, gold, rules, timeout_s)
+    except guard.Lost as error:
+        return str(error)
+    return answer.get("why") or answer["limit"] or _problem(answer["gold"]) or None
+
+
+def _problem(side: dict) -> str:
+    if not side["found"]:
+        return "nothing to parse"
+    return "" if side["form"] is not None else "not parsed, kept as a text"
+
+
+def _verdict(response: str, gold: str, rules: Policy, timeout_s: float) -> Verdict:
+    try:
+        answer = _ask(response, gold, rules, timeout_s)
+    except guard.Lost as error:
+        return Verdict("timeout", str(error), METHOD)
+    if "why" in answer:
+        return Verdict("unparseable", f"math-verify: {answer['why']}", METHOD)
+    ours, theirs = answer["response"], answer["gold"]
+    if answer["correct"]:
+        name, reason = "correct", ""
+    elif answer["limit"]:
+        name, reason = "timeout", answer["limit"]
+    elif not ours["found"]:
+        name, reason = "no_answer", _problem(ours)
+    elif _problem(theirs):
+        name, reason = "unparseable", f"gold: {_problem(theirs)}"
+    elif _problem(ours):
+        name, reason = "unparseable", _problem(ours)
+    else:
+        name, reason = "incorrect", ""
+    return Verdict(name, reason, METHOD, clean(ours["text"]), None, None, clean(ours["form"]), clean(theirs["form"]))
+
+
+def check_many(
+    responses: Sequence[str], golds: Sequence[str], rules: Policy, timeout_s: float, each: Callable[..., dict]
+) -> list[Verdict]:
+    """One verdict per (response, gold); `each` maps a function over the distinct pairs."""
+    pairs = [
+        (response, gold) if isinstance(response, str) and isinstance(gold, str) else None
+        for response, gold in zip(responses, golds, strict=True)
+    ]
+    distinct = dict.fromkeys(pair for pair in pairs if pair is not None)
+    decided = each(lambda pair: _verdict(pair[0], pair[1], rules, timeout_s), distinct)
+    return [Verdict("unparseable", NO_STRING) if pair is None else decided[pair] for pair in pairs]

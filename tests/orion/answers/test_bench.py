@@ -1,0 +1,45 @@
+"""The benchmark against Math-Verify: its cases are distinct and labelled rightly, and wrong verdicts are not timed."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from orion.answers import check, guard
+
+BENCH = Path(__file__).resolve().parents[3] / "bench"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    spec = importlib.util.spec_from_file_location("bench_answers", BENCH / "answers.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    guard.POOL.close()
+
+
+def test_synthetic_cases_are_distinct_repeatable_and_labelled(bench):
+    cases = list(bench.synthetic(300, seed=3))
+    assert cases == list(bench.synthetic(300, seed=3)) and len(set(cases)) == 300
+    assert cases[:50] == list(bench.synthetic(50, seed=3))
+    assert all(check(case.response, case.gold).correct is case.right for case in cases)
+    assert 400 < sum(len(case.response) for case in cases) / 300 < 600
+
+
+def test_a_set_is_timed_against_the_peer(bench):
+    cells, fine = bench.row("gsm", list(bench.synthetic(40, seed=0)), bench.peer(), rounds=2)
+    assert fine and cells[:5] == ["GSM-like, synthetic", "40", cells[2], "0 (≤ 0)", "0"]
+    assert len(cells) == 12 and cells[7].endswith("×") and cells[10] == "100.0%"
+
+
+def test_wrong_verdicts_are_refused_and_not_timed(bench, monkeypatch):
+    monkeypatch.setattr(bench, "timed", lambda *arguments: pytest.fail("timed"))
+    cases = [case._replace(right=not case.right) for case in bench.synthetic(5, seed=0)]
+    cells, fine = bench.row("gsm", cases, lambda response, gold: True, rounds=1)
+    assert not fine and cells[3:5] == ["5 (≤ 0)", "REFUSED"] and len(cells) == 12
+
+
+def test_absent_files_leave_their_sets_out(bench, tmp_path):
+    assert list(bench.load(["gsm", "math500", "traces"], tmp_path, True, 0)) == ["gsm"]
