@@ -27,6 +27,7 @@ from orion.answers.tree import (
 )
 
 _INVERTIBLE = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"))
+_ALIGNED = frozenset(("aligned", "align", "split", "gathered", "gather", "equation", "eqnarray", "multline"))
 _END = Token("end", "", False)
 LIST, OVER, RELATION, SETS, SUM, UNARY, PRODUCT, TIGHT, POWER = 5, 8, 10, 15, 20, 28, 30, 35, 50
 _CLOSING = {"(": (")", "]"), "[": ("]", ")"), "{|": ("|}",), "floor": ("floor",), "ceil": ("ceil",), "{": ("}",)}
@@ -258,7 +259,15 @@ class Atoms:
             self.expect("]")
         return power(self.group(), inverse(index) if index.kind != "num" or not index.value else num(1 / index.value))
 
+    def drop_alignment(self) -> None:
+        """Takes the alignment marks out of an environment in which they separate nothing."""
+        end = next((i for i in range(self.at, len(self.tokens)) if self.tokens[i].value.startswith("end ")), None)
+        kept = [t for t in self.tokens[self.at : end] if t.value != "amp"]
+        self.tokens[self.at : end] = kept
+
     def environment(self, name: str) -> Node:
+        if name.rstrip("*") in _ALIGNED:
+            self.drop_alignment()
         rows: list[list[Node]] = [[]]
         while not self.token.value.startswith("end "):
             if self.token.kind == "end":

@@ -192,6 +192,9 @@ def renamed(node: Node, suffix: str) -> Node:
 
 def ordered_spelling(node: Node) -> str:
     """A print in which the order of terms and factors does not matter."""
+    if node.kind == "num":
+        # decimal digits of a long number would take quadratic time, and Python refuses them
+        return f"{node.value.numerator:x}/{node.value.denominator:x}"
     inner = [ordered_spelling(a) for a in node.args]
     if node.kind in ("add", "mul"):
         inner.sort()
