@@ -30,7 +30,15 @@ _INVERTIBLE = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh
 _ALIGNED = frozenset(("aligned", "align", "split", "gathered", "gather", "equation", "eqnarray", "multline"))
 _END = Token("end", "", False)
 LIST, OVER, RELATION, SETS, SUM, UNARY, PRODUCT, TIGHT, POWER = 5, 8, 10, 15, 20, 28, 30, 35, 50
-_CLOSING = {"(": (")", "]"), "[": ("]", ")"), "{|": ("|}",), "floor": ("floor",), "ceil": ("ceil",), "{": ("}",)}
+_CLOSING = {
+    "(": (")", "]"),
+    "[": ("]", ")"),
+    "{|": ("|}",),
+    "floor": ("floor",),
+    "ceil": ("ceil",),
+    "{": ("}",),
+    "abs": ("abs",),
+}
 
 
 def number(literal: str) -> Node:
@@ -59,6 +67,8 @@ class Atoms:
         self.signs = 0
         # inside the argument of a function written without brackets, as in \sin 2x
         self.bare_argument = False
+        # inside |...| a bar closes
+        self.in_bars = False
         # inside braces a colon is "such that", not a ratio
         self.builder = False
         # the word that joined the items of the last sequence
@@ -164,18 +174,18 @@ class Atoms:
         return power(result, exponent)
 
     def bracket(self, opening: str) -> Node:
-        outer = self.bare_argument, self.builder
-        self.bare_argument, self.builder = False, opening == "{|"
+        outer = self.bare_argument, self.builder, self.in_bars
+        self.bare_argument, self.builder, self.in_bars = False, opening == "{|", False
         items = [self.such_that()] if opening == "{|" and self.condition_ahead() else self.sequence()
         closing = self.expect(*_CLOSING[opening]).value
-        self.bare_argument, self.builder = outer
+        self.bare_argument, self.builder, self.in_bars = outer
         if opening == "{|":
             if len(items) == 1 and items[0].kind == "such":
                 return items[0]
             return Node("set", tuple(items)) if items else const("empty")
         if not items:
             raise Unreadable("empty brackets")
-        if opening in ("floor", "ceil"):
+        if opening in ("floor", "ceil", "abs"):
             return Node("fn", tuple(items), opening)
         if opening == "{":
             return items[0] if len(items) == 1 else Node("list", tuple(items))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from orion.answers.canon import difference, factor_between
-from orion.answers.relations import FLIP, as_interval, as_set, is_label, symbols, variable
+from orion.answers.relations import FLIP, as_interval, as_set, is_label, punctured, symbols, variable
 from orion.answers.sets import real_set
 from orion.answers.shapes import (
     as_matrix,
@@ -126,6 +126,7 @@ class Judge(Values):
     def containers(self, a: Node, b: Node) -> bool:
         if any(x.kind == "such" for x in (a, b)) or any(_is_inequalities(x) for x in (a, b)):
             return self.described(a, b)
+        a, b = (punctured(x.args[1].args[0]) if _but_one(x) else x for x in (a, b))
         kinds = {a.kind, b.kind}
         if kinds == {"tuple", "list"}:
             a, b = as_point(a), as_point(b)
@@ -260,6 +261,11 @@ class Judge(Values):
             return difference(mul(left, renamed(right, "~")), mul(renamed(left, "~"), right)) is True
         except Unreadable:
             return False
+
+
+def _but_one(node: Node) -> bool:
+    reals = Node("const", (), "reals")
+    return node.kind == "minus" and node.args[0] == reals and node.args[1].kind == "set" and len(node.args[1].args) == 1
 
 
 def _links(chain: Node) -> list[Node]:

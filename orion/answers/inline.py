@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from orion.answers.tokens import words
+from orion.answers.tokens import FUNCTIONS, GREEK, words
 
 # where the last value is looked for, counted from the end
 MAX_VALUE_TAIL = 4_000
@@ -18,11 +18,9 @@ ENVIRONMENT = re.compile(
     r"\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)|\$\$([^$]{1,1500})\$\$|(?<![\\$])\$((?:[^$\\\n]|\\.){1,600})\$(?![\d$])",
     re.S,
 )
-_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}")
-_KNOWN_WORDS = words(
-    "and sin cos tan cot sec csc log exp sqrt pi inf infinity percent degrees arcsin arccos arctan sinh cosh tanh"
-    " mod cup min max gcd lcm cbrt"
-)
+_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}(?![A-Za-z^_])")
+_KNOWN_WORDS = words("and pi inf infinity percent degrees mod cup") | FUNCTIONS | GREEK
+_VOWEL = re.compile(r"[aeiouAEIOU]")
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 _SCRIPTS = r"(?:_\{?\d+\}?|[₀-₉]+|[⁰¹²³⁴-⁹]+|\^\{?-?\d+\}?)"
 _SIGN = r"[$€£]?\\?\$?"
@@ -95,7 +93,7 @@ def ended(text: str, finished: bool | None) -> bool:
 
 def prose_words(text: str) -> list[str]:
     """The words of a text that are no part of mathematics."""
-    return [w for w in _PROSE.findall(text) if w.lower() not in _KNOWN_WORDS]
+    return [w for w in _PROSE.findall(text) if w.lower() not in _KNOWN_WORDS and _VOWEL.search(w)]
 
 
 def is_prose(content: str) -> bool:

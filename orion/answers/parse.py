@@ -129,6 +129,8 @@ class _Parser(Atoms):
                 return None
             if value == "dots":
                 raise Unreadable("a sequence with dots")
+            if value == "|" and floor < PRODUCT and not self.in_bars and not self.builder:
+                return mul(left, self.expression(PRODUCT))
             return None
         binding = TIGHT if self.bare_argument else PRODUCT
         if floor >= binding or not self.starts_factor(token):
@@ -305,9 +307,10 @@ class _Parser(Atoms):
         if value == "<":
             return self.angle_brackets()
         if value == "|":
-            outer, self.bare_argument = self.bare_argument, False
+            outer = self.bare_argument, self.in_bars
+            self.bare_argument, self.in_bars = False, True
             inner = self.expression(LIST)
-            self.bare_argument = outer
+            self.bare_argument, self.in_bars = outer
             self.expect("|")
             return Node("fn", (inner,), "abs")
         raise Unreadable("an operator without its operand" if kind != "end" else "the text stops in the middle")

@@ -27,6 +27,7 @@ _ESCAPED = re.compile(
     "|\a(?=lpha|pprox|rc|ngle)|\v(?=ec|arnothing)"
 )
 _CLASS = re.compile(r"\\math(?:bin|rel|ord|op|punct|open|close)(?![A-Za-z])\s*")
+_DISPLAY = re.compile(r"\\(?:display|text|script)style(?![A-Za-z])\s*")
 _COLON = re.compile(r"\{\s*:\s*\}|\\colon(?![A-Za-z])")
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
 # "1, 2" and "3 4" are no single number; "12 000" is
@@ -233,6 +234,8 @@ def _spelled(text: str) -> str:
     if not text.isprintable():
         text = _ESCAPED.sub(lambda m: _ESCAPES[m.group()], text)
     text = _THOUSANDS_MARK.sub("", text.replace("\\!", ""))
+    if "style" in text:
+        text = _DISPLAY.sub("", text)
     if "\\math" in text:
         text = _CLASS.sub("", text)
     if ":" in text or "\\colon" in text:

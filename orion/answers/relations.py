@@ -62,10 +62,15 @@ def _half_line(op: str, end: Node) -> Node:
     if op == "=":
         return Node("set", (end,))
     if op == "!=":
-        return Node("minus", (_REALS, Node("set", (end,))))
+        return punctured(end)
     if op[0] == "<":
         return _interval(neg(_INFINITY), end, "(" + ("]" if op == "<=" else ")"))
     return _interval(end, _INFINITY, ("[" if op == ">=" else "(") + ")")
+
+
+def punctured(point: Node) -> Node:
+    """All reals but one, as the union of two intervals."""
+    return Node("union", (_interval(neg(_INFINITY), point, "()"), _interval(point, _INFINITY, "()")))
 
 
 def is_label(node: Node) -> bool:

@@ -41,7 +41,7 @@ GREEK = words(
 _OPERATORS = {
     "cdot": "*", "times": "*", "ast": "*", "div": "/", "pm": "pm", "mp": "mp", "le": "<=", "leq": "<=", "leqslant": "<=",
     "ge": ">=", "geq": ">=", "geqslant": ">=", "ne": "!=", "neq": "!=", "lt": "<", "gt": ">", "in": "in", "cup": "cup",
-    "bigcup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus", "mid": "|", "vert": "|", "lvert": "|", "rvert": "|",
+    "bigcup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus", "mid": "|", "vert": "|",
     "land": "and", "wedge": "and", "lor": "or", "vee": "or", "over": "over", "colon": ":", "approx": "approx", "to": "to",
     "rightarrow": "to", "equiv": "equiv", "sim": "approx", "bmod": "mod", "mod": "mod", "pmod": "mod", "pod": "mod",
     "circ": "deg", "degree": "deg", "prime": "'", "choose": "choose", "parallel": "parallel", "perp": "perp",
@@ -52,6 +52,7 @@ _BRACKETS = {
     "{": ("open", "{|"), "}": ("close", "|}"), "lbrace": ("open", "{|"), "rbrace": ("close", "|}"), "langle": ("open", "("),
     "rangle": ("close", ")"), "lfloor": ("open", "floor"), "rfloor": ("close", "floor"), "lceil": ("open", "ceil"),
     "rceil": ("close", "ceil"), "lbrack": ("open", "["), "rbrack": ("close", "]"),
+    "lvert": ("open", "abs"), "rvert": ("close", "abs"),
 }  # fmt: skip
 _FRACTIONS = words("frac dfrac tfrac cfrac nicefrac sfrac")
 _TEXTS = words("text mbox textrm textit textbf textsf texttt mathrm mathbf mathit mathsf operatorname textnormal hbox")
@@ -72,10 +73,15 @@ _LEX = re.compile(
     r"|(?P<op>\.{2,}|\*\*|<=|>=|!=|==|=<|->|[-+*/^_=<>!%',;:&|])|(?P<bracket>[(){}\[\]])|(?P<skip>[$\"`])|(?P<words>[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+)",
     re.S,
 )
+# letters of a product without signs
+MAX_PRODUCT = 6
 _EXPONENT = re.compile(r"[eE][-+]?\d+(?![A-Za-z\d.])")
 _ROW_SPACING = re.compile(r"(?:\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\])?")
 # the unit vectors i, j, k are written as plain, bold or accented letters
 _UNIT_VECTORS = {"i": "i", "j": "j", "k": "k", "imath": "i", "jmath": "j"}
+_BAR = re.compile(r"\s*(?:\||\\vert(?![A-Za-z]))")
+# Greek letters written out in plain text; shorter names and "pi" are read elsewhere
+_PLAIN_GREEK = GREEK - {"mu", "nu", "xi", "ell", "hbar", "Xi", "Pi"}
 _PHANTOM = re.compile(r"\s*(?:\\[A-Za-z]+|\S)?")
 _ACCENTED = re.compile(r"\s*(\\[A-Za-z]+|[A-Za-z\d])")
 _MATHLIKE = re.compile(r"[\d\s.,+*/^=()-]+")
@@ -209,6 +215,10 @@ class _Lexer:
     def skip(self, name: str) -> None:
         if name in ("left", "right") and self.text.startswith(".", self.at):
             self.at += 1
+        if name in ("left", "right") and (bar := _BAR.match(self.text, self.at)):
+            self.at = bar.end()
+            self.put("open" if name == "left" else "close", "abs")
+            return
         self.spaced = self.spaced or not name.isalpha() or "quad" in name
 
     def text_group(self, name: str) -> None:
@@ -262,8 +272,13 @@ class _Lexer:
             self.put("text", lower)
         elif lower in _WORDS and len(lower) > 1:
             self.put(*_WORDS[lower])
+        elif spelling in _PLAIN_GREEK:
+            self.put("sym", spelling)
         elif lower in SCALES and self.after_value():
             self.put("text", lower)
+        elif len(spelling) <= MAX_PRODUCT and self.touches():
+            # letters that touch other mathematics are a product, as in x^2yzab
+            self.letters(spelling)
         elif len(spelling) > 3:
             head = next((w for w in ("sqrt", "pi") if spelling.endswith(w)), None)
             if head is None or len(spelling) > len(head) + 2:
@@ -272,12 +287,20 @@ class _Lexer:
                 self.put("sym", letter)
             self.put("fn" if head == "sqrt" else "const", head)
         elif spelling.endswith("pi"):
-            for letter in spelling[:-2]:
-                self.put("sym", letter)
+            self.letters(spelling[:-2])
             self.put("const", "pi")
         else:
-            for letter in spelling:
-                self.put("const" if letter in "ei" else "sym", letter)
+            self.letters(spelling)
+
+    def touches(self) -> bool:
+        """Whether the word that was just read stands right behind a value, or right before an exponent or index."""
+        behind = bool(self.out) and not self.spaced and self.out[-1].kind in ("num", "sym", "const", "close")
+        return behind or self.text[self.at : self.at + 1] in ("^", "_")
+
+    def letters(self, spelling: str) -> None:
+        """A product of names of one letter."""
+        for letter in spelling:
+            self.put("const" if letter in "ei" else "sym", letter)
 
 
 def tokenize(text: str) -> list[Token]:
