@@ -166,7 +166,8 @@ def _boxed(response: str, low: int, high: int, finished: bool | None) -> Span | 
     if not all(t.strip("$ \n") for t in texts):
         return _nothing("empty box")
     if len(texts) == 1:
-        return Span(_content(response, start, end), start, end, "box", "")
+        text = _content(response, start, end)
+        return Span(text, start, start + len(text), "box", "")
     return Span(", ".join(texts), start, end, "boxes", "")
 
 

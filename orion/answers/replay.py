@@ -60,7 +60,7 @@ def _verdict(response: str, gold: str, rules: Policy, timeout_s: float) -> Verdi
     elif _problem(ours):
         name, reason = "unparseable", _problem(ours)
     else:
-        name, reason = "incorrect", ""
+        name, reason = "incorrect", "the answers differ"
     return Verdict(name, reason, METHOD, clean(ours["text"]), None, None, clean(ours["form"]), clean(theirs["form"]))
 
 

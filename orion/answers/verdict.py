@@ -26,8 +26,8 @@ class Verdict:
 
     `verdict` is one of `VERDICTS`; `incorrect` is only said when both sides were understood and differ. `reason` is a short
     fixed phrase, `method` names the stage that decided. `extracted` is `response[start:end]` (boxes that form one list are
-    joined by ", "); a replayed checker gives its own text and no offsets. `normal` and `gold_normal` print both sides as they
-    were understood.
+    joined by ", "; of a text too long to be an answer it is the beginning); a replayed checker gives its own text and no
+    offsets. `normal` and `gold_normal` print both sides as they were understood.
     """
 
     verdict: str
