@@ -34,7 +34,7 @@ def unknown_installation(monkeypatch):
 
 CASES = [
     (r"so \boxed{\frac24}", "0.5", "correct", ""),
-    ("so it is 6", "5", "incorrect", ""),
+    ("so it is 6", "5", "incorrect", "the answers differ"),
     ("I do not know", "5", "no_answer", "nothing to parse"),
     ("", "5", "no_answer", "nothing to parse"),
     (r"\boxed{5}", "", "unparseable", "gold: nothing to parse"),
