@@ -6,6 +6,7 @@ Inputs: two `Answer`s and a policy. Outputs: a `Result`. Not runnable.
 from __future__ import annotations
 
 import re
+import time
 from typing import NamedTuple
 
 from orion.answers.canon import Canon
@@ -77,11 +78,12 @@ def judge(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> Res
 def _compare(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> Result:
     """All readings of both sides: one equal pair is enough, all must differ for `incorrect`."""
     doubt: Undecided | None = None
+    deadline = time.monotonic() + timeout_s
     for left in filter(None, (answer.node, answer.second)):
         for right in filter(None, (gold.node, gold.second)):
             if (left is answer.second) != (right.kind == "list") and left is answer.second:
                 continue
-            run = Judge(policy, timeout_s)
+            run = Judge(policy, deadline)
             try:
                 if run.same(left, right):
                     return Result("correct", "", run.method)

@@ -6,6 +6,7 @@ sympy runs here and is bounded. Not runnable.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from orion.answers import guard
@@ -33,10 +34,17 @@ _CHEAP_LIMITS = frozenset(("too much algebra", "number too large"))
 class Values:
     """One comparison. Methods answer True or False, or raise Undecided; `method` keeps the dearest stage that was needed."""
 
-    def __init__(self, policy: Policy, timeout_s: float) -> None:
+    def __init__(self, policy: Policy, deadline: float) -> None:
         self.policy = policy
-        self.timeout_s = timeout_s
+        self.deadline = deadline
         self.method = "exact"
+
+    def left(self) -> float:
+        """Seconds until the deadline of the whole check (on `time.monotonic`), which may ask many questions."""
+        seconds = self.deadline - time.monotonic()
+        if seconds <= 0:
+            raise Undecided("no decision within the deadline", "timeout")
+        return seconds
 
     # expressions
 
@@ -54,6 +62,7 @@ class Values:
         return decimal != (a, b) and self.equal_values(*decimal)
 
     def equal_values(self, a: Node, b: Node) -> bool:
+        self.left()
         try:
             decided = difference(a, b)
         except Unreadable as error:
@@ -78,7 +87,7 @@ class Values:
             return close
         self.reached("sympy")
         try:
-            proven = guard.equal(a, b, self.timeout_s)
+            proven = guard.equal(a, b, self.left())
         except guard.Lost as error:
             raise Undecided(str(error), "timeout") from None
         if proven is None:
