@@ -10,8 +10,11 @@ from __future__ import annotations
 from fractions import Fraction
 from math import comb, factorial, gcd
 
+from orion.answers.angles import cosine, half_turns, sine
 from orion.answers.poly import IMAGINARY, MAX_EXPANSION, ONE, Algebra, Poly, Ratio, power_of_fraction
 from orion.answers.tree import MAX_BITS, Node, Unreadable, show
+
+_I_PI = ((IMAGINARY, Fraction(1)), ("@pi", Fraction(1)))
 
 
 def _factor(number: int) -> tuple[dict[int, int], bool]:
@@ -60,7 +63,6 @@ class Canon(Algebra):
         if kind == "pct":
             return self.product(self.ratio(args[0]), ({(): Fraction(1, 100)}, ONE))
         if kind == "deg":
-            self.constants.add("@pi")
             return self.product(self.ratio(args[0]), ({(("@pi", Fraction(1)),): Fraction(1, 180)}, ONE))
         if kind == "fn":
             return self.function(node.value, [self.ratio(a) for a in args])
@@ -72,7 +74,6 @@ class Canon(Algebra):
         if name == "i":
             return self.atom(IMAGINARY)
         if name in ("pi", "e"):
-            self.constants.add(f"@{name}")
             return self.atom(f"@{name}")
         raise Unreadable(f"no algebra for {name}")
 
@@ -177,6 +178,13 @@ class Canon(Algebra):
     def symbolic_power(self, base: Ratio, exponent: Ratio) -> Ratio:
         """base ** (a + b) as base**a * base**b, each term an atom raised to the term's whole or rational factor."""
         name = self.key(base)
+        if name == "1*@e^1" and exponent[1] == ONE and len(exponent[0]) == 1:
+            ((monomial, factor),) = exponent[0].items()
+            real, imaginary = cosine(factor), sine(factor)
+            if monomial == _I_PI and real is not None and imaginary is not None:
+                # Euler's formula
+                turned = self.times(imaginary, {((IMAGINARY, Fraction(1)),): Fraction(1)})
+                return self.plus(real, turned), ONE
         number = self.rational(base)
         positive = (number is not None and number > 0) or name == "1*@e^1"
         if exponent[1] != ONE or not positive:
@@ -203,6 +211,10 @@ class Canon(Algebra):
             result = self.known_value(name, known)
             if result is not None:
                 return ({(): result} if result else {}), ONE
+        if name in ("sin", "cos", "tan") and (turns := half_turns(args[0])) is not None:
+            top, bottom = (cosine if name == "cos" else sine)(turns), cosine(turns) if name == "tan" else ONE
+            if top is not None and bottom is not None:
+                return self.quotient(top, bottom)
         if name == "exp":
             return self.power(self.constant("e"), args[0], Node("const", (), "e"))
         if name == "log10":
@@ -262,7 +274,8 @@ def difference(left: Node, right: Node) -> bool | None:
     a, b = canon.ratio(left), canon.ratio(right)
     if a == b or not canon.plus(canon.times(a[0], b[1]), {m: -v for m, v in canon.times(b[0], a[1]).items()}):
         return True
-    return False if canon.exact and len(canon.constants) < 2 else None
+    present = {atom for poly in (*a, *b) for monomial in poly for atom, _ in monomial}
+    return False if canon.exact and not {"@pi", "@e"} <= present else None
 
 
 def factor_between(left: Node, right: Node) -> Fraction | None:

@@ -18,7 +18,7 @@ ENVIRONMENT = re.compile(
     r"\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)|\$\$([^$]{1,1500})\$\$|(?<![\\$])\$((?:[^$\\\n]|\\.){1,600})\$(?![\d$])",
     re.S,
 )
-_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}(?![A-Za-z^_])")
+_PROSE = re.compile(r"(?<![\\A-Za-z{\d])[A-Za-z]{3,}(?![A-Za-z^_·⋅×])")
 _KNOWN_WORDS = words("and pi inf infinity percent degrees mod cup") | FUNCTIONS | GREEK
 _VOWEL = re.compile(r"[aeiouAEIOU]")
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"

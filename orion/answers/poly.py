@@ -41,7 +41,6 @@ class Algebra:
     def __init__(self) -> None:
         self.work = 0
         self.exact = True
-        self.constants: set[str] = set()
         self.compounds: dict[str, Poly] = {}
 
     # polynomials

@@ -37,6 +37,7 @@ _STYLED = r"(?:\\(?:text(?:bf|rm|it)?|math(?:rm|bf)|mbox)\s*\{\s*)?"
 _CHOICE = re.compile(
     rf"(?:option\s+|choice\s+)?{_STYLED}(?:option\s+|choice\s+)?[(\[]?\s*([A-Za-z])\s*[)\]]?\s*[.:]?\s*\}}?", re.I
 )
+_CHOICE_DRESS = re.compile(r"[().:\[\]]|option|choice", re.I)
 _CHOICE_VALUE = re.compile(
     rf"{_STYLED}(?:\(([A-J])\)|([A-J])[).:])(?:\\ |\s)*\}}?(?:\\[ ,;]|\\q?quad|[\s:.~])*(?![,;&]|and\b|or\b)(\S.*)",
     re.S,
@@ -183,7 +184,8 @@ def _choice(text: str) -> Node | None:
     match = _CHOICE.fullmatch(text)
     if match and (match[1].upper() <= "J" or text[0] in "(["):
         # a bare small letter is more likely a name than a choice
-        return Node("choice", (), match[1].upper()) if match[1].isupper() or len(text) > 1 else None
+        dressed = match[1].isupper() or _CHOICE_DRESS.search(text) is not None
+        return Node("choice", (), match[1].upper()) if dressed else None
     match = _CHOICE_VALUE.fullmatch(text)
     if match is None:
         return None

@@ -32,7 +32,7 @@ _CONNECTOR = re.compile(
 )
 _NEGATION = re.compile(r"\s*(?:is|are|was|would|should|can)?\s*(?:not\b|n['’]t\b|never\b|cannot\b|no longer\b)", re.I)
 _SENTENCE_END = re.compile(
-    r"[.?。](?=[\s*)\"'\]<]|$)|!(?!\s*[-+*/·×=^)\\\\\d!,&}])|[?。]|\n"
+    r"[.?。](?=[\s*)\"'\]<]|$)|!(?!\s*[-+*/·⋅∙×÷−=^)\\\\\d!,&}])|[?。]|\n"
     r"|</answer>|<\||\bI hope it is\b|\(?\b(?:because|since|which)\b"
     r"|,?\s*(?:\b(?:i\.e\.|and not|but not|not|but|rather than|instead of|that is|namely)(?![\w-])|\((?=\w*\s*(?:not|i\.e)))"
 )

@@ -75,6 +75,9 @@ _LEX = re.compile(
 )
 # letters of a product without signs
 MAX_PRODUCT = 6
+_MATHEMATICS = re.compile(r"[*^/+_=]|\\(?:[dt]?frac|sqrt|cdot|times)")
+# words that lost their backslash, or have one too many
+_COMMANDS = words("frac boxed text left right cdot sqrt mathrm")
 _EXPONENT = re.compile(r"[eE][-+]?\d+(?![A-Za-z\d.])")
 _ROW_SPACING = re.compile(r"(?:\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\])?")
 # the unit vectors i, j, k are written as plain, bold or accented letters
@@ -276,7 +279,7 @@ class _Lexer:
             self.put("sym", spelling)
         elif lower in SCALES and self.after_value():
             self.put("text", lower)
-        elif len(spelling) <= MAX_PRODUCT and self.touches():
+        elif len(spelling) <= MAX_PRODUCT and (self.touches() or self.names(spelling)):
             # letters that touch other mathematics are a product, as in x^2yzab
             self.letters(spelling)
         elif len(spelling) > 3:
@@ -296,6 +299,11 @@ class _Lexer:
         """Whether the word that was just read stands right behind a value, or right before an exponent or index."""
         behind = bool(self.out) and not self.spaced and self.out[-1].kind in ("num", "sym", "const", "close")
         return behind or self.text[self.at : self.at + 1] in ("^", "_")
+
+    def names(self, spelling: str) -> bool:
+        """Whether a word is rather a product of names: no letter twice, and mathematics around it."""
+        distinct = len(set(spelling)) == len(spelling) <= 5 and spelling not in _COMMANDS
+        return distinct and not self.after_value() and _MATHEMATICS.search(self.text) is not None
 
     def letters(self, spelling: str) -> None:
         """A product of names of one letter."""
