@@ -42,6 +42,7 @@ class Judge(Values):
         """Whether answer `a` (of the response) denotes the same as gold `b`."""
         if a == b:
             return True
+        self.left()
         a, b = unwrapped(a), unwrapped(b)
         for kind in ("text", "time", "choice", "based", "parts", "mod", "cases", "branch"):
             if a.kind == kind or b.kind == kind:

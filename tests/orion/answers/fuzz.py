@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
-from hypothesis.errors import HypothesisWarning
+from hypothesis.errors import Flaky, HypothesisWarning
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[2])]
@@ -101,7 +101,8 @@ class Session(Promises):
             self.example(case)
 
         self.hunting = ""
-        with contextlib.suppress(Broken, Enough):
+        # a fault of time need not show itself again: it is saved all the same
+        with contextlib.suppress(Broken, Enough, Flaky):
             run()
         for kind in list(self.best):
             self.save(*self.best.pop(kind))
