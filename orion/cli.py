@@ -2,13 +2,14 @@
 
 ``orion config schema|check|show`` prints the JSON schema, validates YAML files, prints one job's keys.
 ``orion answers check|lint|audit`` checks one answer, lints golds, compares two answer policies on a file.
+``orion cells stat|verify|gc`` tells what the cell store holds, checks it, clears it.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
 
-from orion import cli_answers, config, stage
+from orion import cli_answers, cli_cells, config, stage
 from orion.config.stages import STAGES
 from orion.errors import InputError
 
@@ -38,5 +39,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     sub.add_argument("--wildcard", action="append", default=[], metavar="NAME=VALUE", help="show: the rule's wildcards")
     sub.set_defaults(run=_config)
     cli_answers.add(commands)
+    cli_cells.add(commands)
     args = parser.parse_args(argv)
     stage.run(lambda: args.run(args))

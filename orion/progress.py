@@ -9,14 +9,14 @@ import time
 
 
 class Progress:
-    """Counts units of work; `done` of `total` with the rate and the seconds left.
+    """Counts units of work; `done` of `total` with the rate, tokens a second where there are tokens, and the time left.
 
     `total`: units to do; `unit`: the plural that names them ("cells"); `every_s`: seconds between two lines in a log.
     """
 
     def __init__(self, total: int, unit: str, *, every_s: float = 10.0):
         self.total, self.unit, self.every_s = total, unit, every_s
-        self.done = 0
+        self.done = self.tokens = 0
         self.start = self.last = time.monotonic()
         self.bar = None
         if total and sys.stderr.isatty():
@@ -29,20 +29,32 @@ class Progress:
         """Seconds since the start."""
         return max(time.monotonic() - self.start, 1e-9)
 
-    def add(self, count: int, note: str = "") -> None:
-        """`count` more units are done; `note` stands behind the figures."""
+    def add(self, count: int, note: str = "", *, tokens: int = 0) -> None:
+        """`count` more units are done, with so many tokens; `note` stands behind the figures."""
         self.done += count
+        self.tokens += tokens
         if self.bar is not None:
-            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.set_postfix_str(self._notes(note), refresh=False)
             self.bar.update(count)
         elif time.monotonic() - self.last >= self.every_s:
             self.last = time.monotonic()
-            left = math.ceil(self.seconds / max(self.done, 1) * (self.total - self.done))
-            rate = f"{self.done / self.seconds:,.0f} a second"
-            parts = [f"{self.unit}: {self.done:,} of {self.total:,}", rate, note, f"{left} s left"]
+            done = f"{self.unit}: {self.done:,} of {self.total:,}"
+            rate = self.done / self.seconds
+            speed = f"{rate:,.0f} a second" if rate >= 10 else f"{rate:.2g} a second"
+            parts = [done, speed, self._notes(note), f"{self._left()} left"]
             print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Ends the bar; a log gets no further line."""
         if self.bar is not None:
             self.bar.close()
+
+    def _notes(self, note: str) -> str:
+        rate = f"{self.tokens / self.seconds:,.0f} tokens/s" if self.tokens else ""
+        return ", ".join(filter(None, (rate, note)))
+
+    def _left(self) -> str:
+        seconds = math.ceil(self.seconds / max(self.done, 1) * (self.total - self.done))
+        if seconds < 600:
+            return f"{seconds} s"
+        return f"{seconds // 60:,} min" if seconds < 36_000 else f"{seconds / 3600:,.1f} h"

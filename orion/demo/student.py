@@ -11,11 +11,10 @@ number of cores, so that the result depends on the processor's arithmetic only.
 
 import argparse
 import json
+import math
 import os
 import shutil
-import sys
 import tempfile
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,11 +22,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from tqdm import tqdm
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from orion.demo.curriculum import Counts, Piece, curriculum
 from orion.demo.tokenizer import build_tokenizer
+from orion.progress import Progress
+from orion.stage import log
 
 SHARDS = 2
 DEFAULTS = {
@@ -201,7 +201,8 @@ def train(model, batches: list, settings: dict, shard: int, log_every_s: float, 
     low = settings["precision"] == "bfloat16" or (settings["precision"] == "auto" and native_bfloat16())
     optimizers, owners = make_optimizers(model, settings["lr"], shard)
     parameters = list(model.parameters())
-    progress = Progress(steps, log_every_s) if shard == 0 else None
+    progress = Progress(steps, "steps", every_s=log_every_s) if shard == 0 else None
+    loss = math.nan
     for step, (ids, weights) in enumerate(batches[:steps]):
         if os.getppid() != parent:
             raise SystemExit("the parent process is gone")
@@ -224,7 +225,10 @@ def train(model, batches: list, settings: dict, shard: int, log_every_s: float, 
         share_weights(owners)
         model.zero_grad()
         if progress:
-            progress.update(step + 1, loss, ids.numel() * SHARDS)
+            progress.add(1, f"loss {loss:.3f}", tokens=ids.numel() * SHARDS)
+    if progress:
+        progress.close()
+        log(f"{steps} steps in {progress.seconds:.0f} s, loss of the last {loss:.3f}")
 
 
 def share_gradients(parameters: list[torch.Tensor], loss: torch.Tensor, weight: torch.Tensor) -> float:
@@ -272,30 +276,6 @@ def native_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware; elsewhere autocast is slower than float32."""
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
-
-
-class Progress:
-    """A bar on a terminal, otherwise a plain line every few seconds, on stderr."""
-
-    def __init__(self, steps: int, every_s: float):
-        self.steps, self.every_s = steps, every_s
-        self.begin = self.last = time.monotonic()
-        self.tokens = 0
-        self.bar = tqdm(total=steps, unit="step") if sys.stderr.isatty() else None
-
-    def update(self, step: int, loss: float, tokens: int) -> None:
-        """`step` steps are done, the last with this loss and so many padded tokens."""
-        self.tokens += tokens
-        now = time.monotonic()
-        if self.bar is not None:
-            self.bar.update()
-            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        elif now - self.last > self.every_s or step == self.steps:
-            self.last = now
-            rate = self.tokens / (now - self.begin)
-            left = (now - self.begin) / step * (self.steps - step)
-            line = f"step {step}/{self.steps}  loss {loss:.3f}  {rate:,.0f} tokens/s  {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,69 +1,15 @@
-"""The cell store: what is paid for once is kept, whatever happens to the process."""
-
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
+"""The cell store: what is paid for once is kept and found again."""
 
 import polars as pl
 import pytest
 
 from orion import cells, tables
+from orion.cells import parts
 from orion.engines import Completion
+from orion.errors import InputError
+from orion.progress import Progress
 
-MODEL = {"digest": "ab" * 32, "context_length": 512}
-GENERATION = {
-    "k": 2,
-    "temperature": 0.8,
-    "top_p": 1.0,
-    "repetition_penalty": 1.0,
-    "max_tokens": 64,
-    "seed": 0,
-    "engine": "transformers",
-}
-
-
-class Fake:
-    """An engine whose answers follow from the seed; it remembers what it was asked."""
-
-    def __init__(self, finish=lambda request: "stop"):
-        self.finish = finish
-        self.asked: list[str] = []
-        self.opened = 0
-
-    def open(self, kind, model_doc, sampling, **speed) -> "Fake":
-        self.opened += 1
-        self.max_tokens = sampling.max_tokens
-        return self
-
-    def generate(self, requests) -> Iterator[Completion]:
-        for request in sorted(requests, key=lambda r: r.seed):
-            self.asked.append(request.key)
-            reason = self.finish(request)
-            text = f"{request.prompt} {request.seed}" if reason in ("stop", "length") else ""
-            yield Completion(request.key, text, reason, len(request.prompt), 7 if text else 0)
-
-
-def wanted(problems: int, k: int, prompt: str = "solve {}") -> pl.DataFrame:
-    rows = [(f"p{i:03}", j, "solve", prompt.format(i)) for i in range(problems) for j in range(k)]
-    schema = {"problem_id": pl.String, "sample_id": pl.Int64, "prompt_id": pl.String, "prompt": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def run(
-    requests: pl.DataFrame, root: Path, engine: Fake | None = None, model=MODEL, **changes
-) -> tuple[pl.DataFrame, int]:
-    """The completed table and the number of cells generated for it."""
-    engine = engine or Fake()
-    generation = {**GENERATION, **{k: v for k, v in changes.items() if k in GENERATION}}
-    speed = {k: v for k, v in changes.items() if k not in GENERATION}
-    frame = cells.complete(
-        requests, model_doc=model, generation=generation, root=root, open_engine=engine.open, **speed
-    )
-    return frame, len(engine.asked)
+from .fake_cells import MODEL, Fake, cell, keys, run, wanted
 
 
 def test_a_key_is_what_decides_a_completion_and_nothing_else():
@@ -163,60 +109,6 @@ def test_flushes_by_number_and_by_time(tmp_path):
     assert len(cells.CellStore(tmp_path / "time", MODEL["digest"]).parts()) == 25
 
 
-class Breaking(Fake):
-    def generate(self, requests):
-        for n, completion in enumerate(super().generate(requests)):
-            if n == 6:
-                raise KeyboardInterrupt
-            yield completion
-
-
-def test_what_was_generated_before_an_exception_is_kept(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        run(wanted(10, 1), tmp_path, Breaking(), flush_every=100)
-    assert run(wanted(10, 1), tmp_path)[1] == 4
-
-
-def test_an_engine_that_answers_something_else_is_found_out(tmp_path):
-    class Silent(Fake):
-        def generate(self, requests):
-            yield from list(super().generate(requests))[1:]
-
-    class Chatty(Fake):
-        def generate(self, requests):
-            first = next(super().generate(requests))
-            yield from (first, first)
-
-    with pytest.raises(RuntimeError, match="left 1 of 5 requests without an answer"):
-        run(wanted(5, 1), tmp_path, Silent())
-    assert run(wanted(5, 1), tmp_path)[1] == 1
-    with pytest.raises(RuntimeError, match="not asked or is answered already"):
-        run(wanted(2, 1, "again {}"), tmp_path, Chatty())
-
-
-@pytest.mark.parametrize("damage", ["truncated", "empty", "overwritten", "footer"])
-def test_a_damaged_part_is_set_aside_and_only_its_cells_generated_again(tmp_path, capsys, damage):
-    frame, _ = run(wanted(20, 1), tmp_path, flush_every=5)
-    store = cells.CellStore(tmp_path, MODEL["digest"])
-    victim = store.parts()[1]
-    content = victim.read_bytes()
-    half = len(content) // 2
-    broken = {
-        "truncated": content[:half],
-        "empty": b"",
-        "overwritten": content[:4] + b"\0" * half + content[4 + half :],
-        "footer": content[:-8],
-    }
-    victim.write_bytes(broken[damage])
-    capsys.readouterr()
-    again, n = run(wanted(20, 1), tmp_path)
-    assert n == 5 and again.equals(frame)
-    message = capsys.readouterr().err
-    assert f"{victim} is damaged" in message and "set aside as" in message and "generated again" in message
-    assert victim.with_name(victim.name + ".damaged").exists()
-    assert run(wanted(20, 1), tmp_path)[1] == 0
-
-
 def test_two_answers_to_one_cell_resolve_alike_whoever_wrote_first(tmp_path):
     one, two = (Completion("c" * 64, text, "stop", 1, 1) for text in ("one", "two"))
     found = []
@@ -228,96 +120,128 @@ def test_two_answers_to_one_cell_resolve_alike_whoever_wrote_first(tmp_path):
     assert found[0].equals(found[1]) and found[0]["response"].to_list() == ["one"]
 
 
-def test_a_part_that_is_being_written_is_not_read(tmp_path):
+AWKWARD = ["", 'a"b\\\n\té\u2028😀', "\x00\x1f\x7f", "</s>{}[]:,", "ü" * 3000, '\\"', "a"]
+
+
+def test_keys_of_a_table_are_those_of_single_cells():
+    rows = [(f"p{i}", j, "solve", prompt) for i, prompt in enumerate(AWKWARD) for j in range(3)]
+    # the last problem asks the first one's prompt again
+    rows += [("z", 0, "solve", AWKWARD[0])]
+    table = pl.DataFrame(rows, schema=wanted(1, 1).schema, orient="row")
+    sampling = {"temperature": 0.8, "top_p": 1.0, "max_tokens": 64, "repetition_penalty": 1.0, "seed": 0, "new": None}
+    found = cells.keyed(table.sample(fraction=1, shuffle=True, seed=1), model_digest="m", sampling=sampling, engine="e")
+    expected = [
+        cells.cell_key("m", prompt, sampling, "e", 3 if name == "z" else sample) for name, sample, _, prompt in rows
+    ]
+    assert found["cell"].to_list() == expected and len(set(expected)) == len(expected)
+
+
+def test_keys_are_what_they_were():
+    # changed keys would mean that everything ever generated is generated again
+    table = pl.DataFrame([("p", i, "solve", AWKWARD[1]) for i in (0, 1)], schema=wanted(1, 1).schema, orient="row")
+    sampling = {"temperature": 0.8, "top_p": 1.0, "max_tokens": 64, "repetition_penalty": 1.0, "seed": 0}
+    found = cells.keyed(table, model_digest="ab" * 32, sampling=sampling, engine="transformers-1")["cell"]
+    assert found.to_list() == [
+        "cf3bf926077a9975167bf90486e29ea6174ccd3535f68c6b2fc0efdd7200cdf2",
+        "6459b3fc22063e9c4a1dec82efc294b16a894a5c3f4b963646314e63247b3d4e",
+    ]
+
+
+def test_held_says_which_keys_are_stored_in_the_order_asked(tmp_path):
     store = cells.CellStore(tmp_path, MODEL["digest"])
-    part = store.append([Completion("c" * 64, "text", "stop", 1, 1)])
-    assert store.append([Completion("d" * 64, "", "error", 1, 0)]) is None
-    (store.folder / f".{part.name}.123.partial").write_bytes(b"PAR1")
-    assert store.parts() == [part]
-    assert store.lookup(pl.DataFrame({"cell": ["c" * 64]})).height == 1
+    assert store.held(keys([1, 2])).to_list() == [None, None]
+    for start in (0, 10, 5):
+        store.append([Completion(f"{n:064x}", "text", "stop", n, 1) for n in range(start, start + 10)])
+    asked = [30, 7, 0, 19, 20, 3]
+    assert store.held(keys(asked)).to_list() == [None, 7, 0, 19, None, 3]
+    assert store.held(keys([])).to_list() == []
 
 
-CHILD = """
-import sys, time
-import polars as pl
-from orion import cells
-from orion.engines import Completion
-
-class Slow:
-    def generate(self, requests):
-        for n, request in enumerate(requests):
-            time.sleep(0.002)
-            print(n + 1, flush=True)
-            yield Completion(request.key, f"{request.prompt} {request.seed}", "stop", len(request.prompt), 7)
-
-cells.complete(pl.read_parquet(sys.argv[1]), model_doc=MODEL, generation=GENERATION, root=sys.argv[2], flush_every=10,
-               open_engine=lambda *args, **speed: Slow())
-"""
-
-
-def child(code: str, *args) -> subprocess.Popen:
-    head = f"MODEL = {MODEL!r}\nGENERATION = {GENERATION!r}\n"
-    environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
-    command = [sys.executable, "-c", head + code, *map(str, args)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, **pipes, text=True, env=environment)
-
-
-@pytest.mark.parametrize("moment", [1, 34, 150])
-def test_sigkill_loses_at_most_the_unflushed_cells(tmp_path, moment):
-    request_table = wanted(200, 1)
-    request_table.write_parquet(tmp_path / "requests.parquet")
-    process = child(CHILD, tmp_path / "requests.parquet", tmp_path / "cells")
-    generated = 0
-    for line in process.stdout:
-        generated = int(line)
-        if generated == moment:
-            # some way into the next cell or flush
-            time.sleep(0.001)
-            process.send_signal(signal.SIGKILL)
-            break
-    generated = max([generated, *map(int, process.stdout.read().split())])
-    assert process.wait() == -signal.SIGKILL
-    frame, n = run(request_table, tmp_path / "cells")
-    stored = 200 - n
-    assert stored % 10 == 0 and generated - 10 <= stored <= generated < 200
-    assert frame.equals(run(request_table, tmp_path / "fresh")[0])
-
-
-WRITER = """
-import sys
-from orion import cells
-from orion.engines import Completion
-
-store = cells.CellStore(sys.argv[1], MODEL["digest"])
-print("ready", flush=True)
-sys.stdin.read(1)
-for part in range(int(sys.argv[2]), int(sys.argv[2]) + 20):
-    store.append([Completion(f"{n:064x}", f"answer {n}", "stop", 1, 1) for n in range(part * 10, part * 10 + 10)])
-"""
-
-
-def test_processes_append_at_once(tmp_path):
-    # the ranges overlap by half: both pay for the parts 10..19
-    writers = [child(WRITER, tmp_path, start) for start in (0, 10)]
-    assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 2
-    for writer in writers:
-        writer.stdin.close()
-    assert [writer.wait() for writer in writers] == [0, 0]
+def test_a_lookup_reads_the_texts_of_row_groups_with_a_wanted_key_only(tmp_path, monkeypatch):
     store = cells.CellStore(tmp_path, MODEL["digest"])
-    found = store.lookup(pl.DataFrame({"cell": [f"{n:064x}" for n in range(400)]})).sort("cell")
-    assert found["response"].to_list() == [f"answer {n}" for n in range(300)]
-    assert len(store.parts()) == 30
-    assert not list(store.folder.glob(".*"))
+    frames = [cells.store.as_frame(cell(n) for n in range(start, start + 10)) for start in range(0, 100, 10)]
+    paths = [parts.write(store.folder, frames[:7]), parts.write(store.folder, frames[7:])]
+    read = []
+    groups = parts.groups
+
+    def counted(path, wanted):
+        read.extend((paths.index(path), group, len(places)) for group, places in wanted)
+        return groups(path, wanted)
+
+    monkeypatch.setattr(parts, "groups", counted)
+    found = store.lookup(keys([*range(38, 42), 99, 200]))
+    assert sorted(read) == [(0, 3, 2), (0, 4, 2), (1, 2, 1)]
+    assert found.sort("cell")["response"].to_list() == [f"answer {n}" for n in (38, 39, 40, 41, 99)]
 
 
-def test_progress_is_lines_in_a_log_and_one_line_at_the_end(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cells._Progress, "EVERY", 0.0)
+def test_parts_of_the_first_format_are_read(tmp_path):
+    store = cells.CellStore(tmp_path, MODEL["digest"])
+    store.folder.mkdir()
+    rows = cells.store.as_frame(cell(n) for n in range(5))
+    for number, compression in enumerate(("zstd", "snappy")):
+        path = store.folder / f"part-{number:032x}.parquet"
+        rows[number::2].write_parquet(path, compression=compression, statistics=False, row_group_size=2)
+    store.append([cell(7)])
+    assert store.lookup(keys(range(10))).sort("cell")["response"].to_list() == [f"answer {n}" for n in (*range(5), 7)]
+
+
+@pytest.mark.parametrize("shards", [1, 2, 5])
+def test_shards_generate_disjoint_parts_of_what_the_whole_then_finds(tmp_path, shards):
+    table = wanted(20, 3)
+    engines = [Fake() for _ in range(shards)]
+    counts = [
+        run(table, tmp_path, engine, call=cells.complete_shard, shard=(i, shards))[0]
+        for i, engine in enumerate(engines)
+    ]
+    asked = [key for engine in engines for key in engine.asked]
+    assert len(asked) == len(set(asked)) == sum(counts) == 60 and (shards > 2 or min(counts) > 0)
+    assert all(count % 3 == 0 for count in counts), "the samples of a prompt are in one shard"
+    whole, n = run(table, tmp_path)
+    assert n == 0 and whole.equals(run(table, tmp_path / "fresh")[0])
+
+
+def test_another_number_of_shards_recomputes_nothing_and_the_whole_does_what_is_left(tmp_path):
+    table = wanted(30, 2)
+    first = run(table, tmp_path, call=cells.complete_shard, shard=(1, 3))[1]
+    assert run(table, tmp_path, call=cells.complete_shard, shard=(1, 3)) == (0, 0)
+    counts = [run(table, tmp_path, call=cells.complete_shard, shard=(i, 4))[0] for i in (0, 1, 3)]
+    left = run(table, tmp_path)[1]
+    assert first + sum(counts) + left == 60 and left > 0
+    # a longer table: rows that were there keep their shard and their cells
+    assert run(wanted(31, 4), tmp_path, call=cells.complete_shard, shard=(0, 1))[0] == 64
+
+
+def test_a_shard_leaves_failures_to_the_next_run_and_minds_the_context(tmp_path):
+    failing = Fake(lambda request: "error" if request.prompt == "solve 1" else "stop")
+    assert run(wanted(4, 1), tmp_path, failing, call=cells.complete_shard, shard=(0, 1)) == (3, 5)
+    assert run(wanted(4, 1), tmp_path, call=cells.complete_shard, shard=(0, 1)) == (1, 1)
+    short = {**MODEL, "context_length": 70}
+    assert run(wanted(4, 1), tmp_path, model=short, call=cells.complete_shard, shard=(0, 1))[0] == 4
+    assert run(pl.DataFrame([]), tmp_path, call=cells.complete_shard, shard=(1, 2)) == (0, 0)
+
+
+def test_shards_are_written_as_i_of_n():
+    assert cells.parse_shard("0/1") == (0, 1) and cells.parse_shard(" 3/12 ") == (3, 12)
+    for text in ("4/4", "0/0", "1", "a/b", "-1/4", "1/4/2", "", "1.0/4"):
+        with pytest.raises(InputError, match="give i/n with 0 <= i < n"):
+            cells.parse_shard(text)
+
+
+def test_progress_says_what_is_resumed_then_lines_then_the_sums(tmp_path, capsys, monkeypatch):
     run(wanted(2, 1), tmp_path)
     capsys.readouterr()
-    run(wanted(4, 1), tmp_path, Fake(lambda request: "length" if request.prompt == "solve 3" else "stop"))
+    init = Progress.__init__
+    monkeypatch.setattr(Progress, "__init__", lambda self, total, unit: init(self, total, unit, every_s=0.0))
+    reasons = {"solve 2": "length", "solve 3": "prompt_too_long", "solve 4": "error"}
+    run(wanted(6, 1), tmp_path, Fake(lambda request: reasons.get(request.prompt, "stop")))
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
-    assert lines[0].startswith("cells: 1 of 2 new, 7 tokens, ") and lines[0].endswith("s left")
-    assert lines[2].startswith("cells: 2 reused, 2 new, 14 tokens in ")
-    assert lines[2].endswith("new cells not ended by the model: length 1")
+    assert lines[0] == "cells: 2 of 6 are stored, 4 to generate"
+    steps = [line for line in lines if line.startswith("cells: ") and line.endswith(" left")]
+    assert len(steps) == 4 and steps[-1].startswith("cells: 4 of 4, ") and " tokens/s, 0 s left" in steps[-1]
+    assert "cells: failed requests, asked once more: 1" in lines
+    sums = next(line for line in lines if "reused" in line)
+    assert sums.startswith("cells: 2 reused, 4 new, 28 prompt and 14 completion tokens in ")
+    assert sums.endswith("new cells not ended by the model: error 1, length 1, prompt_too_long 1")
+    assert lines[-1].startswith("cells: failed twice: 1 (p004/0); their rows say `error`")
+    run(wanted(2, 1), tmp_path)
+    assert capsys.readouterr().err.splitlines() == ["cells: 2 of 2 are stored, 0 to generate", "cells: 2 reused, 0 new"]

@@ -21,7 +21,7 @@ STAGES = {
     "report",
 }
 # the command lines: they may call whatever there is
-COMMANDS = {"cli", "cli_answers"}
+COMMANDS = {"cli", "cli_answers", "cli_cells"}
 HELPERS = {"config", "tables", "provenance", "prompts", "errors", "stage"}
 SOURCES = sorted((ROOT / "orion").rglob("*.py")) + sorted((ROOT / "kernels").rglob("*.py"))
 

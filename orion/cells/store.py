@@ -1,0 +1,124 @@
+"""The store of one model's completions: which keys it holds, their rows, new rows.
+
+Input: a root folder, a model's digest, tables with a column ``cell``. Output: tables with the columns ``CELL`` or a part of
+them. Looking up reads the key column of all parts and then, of the row groups that hold a wanted key, the rest. Several
+processes may use one root at once; a cell that two of them paid for is the same under the same key, or the smaller text wins.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from orion.cells import compaction, parts
+from orion.cells.parts import CELL, PAID
+from orion.engines import Completion
+
+# how long parts may go on vanishing between the listing and the reading
+PATIENCE_S = 60.0
+
+Result = TypeVar("Result")
+
+
+def as_frame(completions: Iterable[Completion]) -> pl.DataFrame:
+    """Completions as rows with the columns ``CELL``."""
+    found = list(completions)
+    columns = {
+        "cell": [c.key for c in found],
+        "response": [c.response for c in found],
+        "finish_reason": [c.finish_reason for c in found],
+        "prompt_tokens": [c.prompt_tokens for c in found],
+        "completion_tokens": [c.completion_tokens for c in found],
+    }
+    return pl.DataFrame(columns, schema=CELL)
+
+
+class CellStore:
+    """The stored completions of one model under a root folder."""
+
+    def __init__(self, root: str | Path, model_digest: str):
+        self.folder = Path(root) / model_digest[:16]
+
+    def parts(self) -> list[Path]:
+        """The part files, sorted by name."""
+        return parts.listed(self.folder)
+
+    def held(self, keys: pl.DataFrame) -> pl.Series:
+        """The prompt tokens of the stored cells among the keys in column ``cell``, null for a missing one; no text is read.
+
+        Keys are compared by 64 of their 256 bits: among 5 million stored and as many wanted, one call in a million takes a
+        missing cell for a stored one. `lookup` compares whole keys.
+        """
+        found = self._looking(lambda paths: _matches(paths, keys)).select("hash", "prompt_tokens").unique("hash")
+        wanted = keys.select(hash=pl.col("cell").hash())
+        return wanted.join(found, on="hash", how="left", maintain_order="left")["prompt_tokens"]
+
+    def lookup(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """The stored rows (schema ``CELL``, one a cell) of the keys in column ``cell``.
+
+        A damaged part is renamed to ``*.damaged`` with a message on standard error; its cells count as missing.
+        """
+        found = self._looking(lambda paths: pl.concat([pl.DataFrame(schema=CELL), *_rows(paths, keys)]))
+        return resolved(found.join(keys.select("cell"), on="cell", how="semi"))
+
+    def append(self, completions: Iterable[Completion]) -> Path | None:
+        """Publish completions as one new part and return its path; None if none of them was paid for."""
+        return self.write(as_frame(completions))
+
+    def write(self, rows: pl.DataFrame) -> Path | None:
+        """`append` of rows with the columns ``CELL``."""
+        paid = rows.filter(pl.col("finish_reason").is_in(PAID))
+        return parts.write(self.folder, [paid]) if paid.height else None
+
+    def probe(self) -> None:
+        """Raises OSError if the folder cannot be made or written."""
+        parts.probe(self.folder)
+
+    def _looking(self, look: Callable[[list[Path]], Result]) -> Result:
+        """What ``look`` finds in the parts. It looks again where a part has gone or was damaged and is set aside."""
+        compaction.compact(self.folder)
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            paths = self.parts()
+            try:
+                return look(paths)
+            except parts.UNREADABLE:
+                if not parts.set_aside(paths) or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+
+
+def resolved(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row a cell: the first by content, so that it matters neither which process was first nor how parts are named."""
+    if not rows["cell"].is_duplicated().any():
+        return rows
+    return rows.sort(list(CELL)).unique("cell", keep="first", maintain_order=True)
+
+
+def _matches(paths: list[Path], keys: pl.DataFrame) -> pl.DataFrame:
+    """The stored rows whose key has the hash of a wanted one: hash, prompt_tokens, row (counted over all parts)."""
+    if not paths or not keys.height:
+        return pl.DataFrame(schema={"hash": pl.UInt64, "prompt_tokens": pl.Int64, "row": pl.UInt32})
+    stored = pl.scan_parquet(paths, schema=CELL, row_index_name="row").select(
+        "prompt_tokens", "row", hash=pl.col("cell").hash()
+    )
+    # numbers are joined in half the time and memory of strings
+    wanted = keys.lazy().select(hash=pl.col("cell").hash())
+    return stored.join(wanted, on="hash", how="semi").collect(engine="streaming")
+
+
+def _rows(paths: list[Path], keys: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The rows that `_matches` finds, whole, from the row groups that hold them; the others are not read."""
+    rows = np.sort(_matches(paths, keys)["row"].to_numpy()).astype(np.int64)
+    start = 0
+    for path in paths if len(rows) else []:
+        sizes = parts.sizes(path)
+        bounds = start + np.cumsum([0, *sizes])
+        edges = np.searchsorted(rows, bounds)
+        wanted = [(i, pa.array(rows[edges[i] : edges[i + 1]] - bounds[i])) for i in range(len(sizes))]
+        start = int(bounds[-1])
+        yield from parts.groups(path, [(i, places) for i, places in wanted if len(places)])
