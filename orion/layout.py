@@ -21,6 +21,11 @@ def dataset(root: str | Path, dataset: str, file: str) -> Path:
     return Path(root) / dataset / file
 
 
+def traced(root: str | Path, dataset: str, *, sampled: bool) -> Path:
+    """The problems with their teacher's traces: a file of its own where the teacher was sampled."""
+    return Path(root) / dataset / ("traced.parquet" if sampled else "problems.parquet")
+
+
 def student(root: str | Path, dataset: str, model: str, file: str) -> Path:
     """samples.parquet, verdicts.parquet: shared by all arms."""
     return Path(root) / dataset / model / file

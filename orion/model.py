@@ -1,21 +1,19 @@
-"""Resolve a student: a checkpoint folder or hub revision → model.json with its digests, template and sizes.
+"""Resolve a student: a checkpoint folder, a hub revision or a served model → model.json with its digests and sizes.
 
 Run: ``python -m orion.model --config JSON --name NAME --output O [--checkpoint DIR]`` (the folder of a model made here).
 """
 
-from orion import checkpoints, provenance, stage, tables
+from orion import checkpoints, provenance, served, stage, tables
 
 
-def main(argv: list[str] | None = None) -> None:
-    made = stage.parser(__doc__, "name", "output")
-    made.add_argument("--checkpoint", metavar="DIR", help="folder of a checkpoint that the workflow made itself")
-    args = made.parse_args(argv)
-    config = args.config
-    source = {"kind": "path", "path": args.checkpoint} if args.checkpoint else config["source"]
-    folder = checkpoints.resolve(source)
+def described(name: str, config: dict, checkpoint: str | None) -> dict:
+    """The model.json document of an entry of ``models``; ``checkpoint``: the folder of a model made here."""
+    source = {"kind": "path", "path": checkpoint} if checkpoint else config["source"]
+    if source["kind"] == served.KIND:
+        return served.describe(name, source, server=config["server"], context_length=config["context_length"])
     document = checkpoints.describe(
-        folder,
-        name=args.name,
+        checkpoints.resolve(source),
+        name=name,
         chat_template_file=config.get("chat_template"),
         context_length=config.get("context_length"),
         dtype=config["dtype"],
@@ -23,7 +21,18 @@ def main(argv: list[str] | None = None) -> None:
         repo=source.get("repo"),
         revision=source.get("revision"),
     )
-    stage.log(f"{args.name}: {document['parameters']:,} parameters, context {document['context_length']}")
+    # where it is served decides no completion, so it is outside the digest
+    return {**document, "server": config["server"]} if config.get("server") else document
+
+
+def main(argv: list[str] | None = None) -> None:
+    made = stage.parser(__doc__, "name", "output")
+    made.add_argument("--checkpoint", metavar="DIR", help="folder of a checkpoint that the workflow made itself")
+    args = made.parse_args(argv)
+    config = args.config
+    document = described(args.name, config, args.checkpoint)
+    size = f"{document['parameters']:,} parameters" if document["parameters"] else "served"
+    stage.log(f"{args.name}: {size}, context {document['context_length']}")
     tables.write_json(document, args.output, provenance.record("orion.model", config, {}))
 
 

@@ -7,7 +7,7 @@ Run: ``python -m orion.reflect --config JSON --problems P --errors E --model M -
 
 import polars as pl
 
-from orion import cells, checkpoints, prompts, provenance, stage, tables
+from orion import checkpoints, generating, prompts, provenance, stage, tables
 from orion.errors import InputError
 
 REWRITE = "rewrite"
@@ -65,7 +65,7 @@ def requests(
 
 def main(argv: list[str] | None = None) -> None:
     parser = stage.parser(__doc__, "problems", "trace-verdicts", "errors", "model", "cells", "output")
-    parser.add_argument("--batch-size", type=int, default=64, help="sequences generated together; changes speed only")
+    generating.add_options(parser)
     args = parser.parse_args(argv)
     problems = tables.with_correct_traces(
         tables.read(args.problems, tables.PROBLEMS, ["problem_id", "problem", "teacher_trace"]),
@@ -98,9 +98,9 @@ def main(argv: list[str] | None = None) -> None:
         k=config["generation"]["k"],
         thinking=config.get("enable_thinking"),
     )
-    done = cells.complete(
-        rows, model_doc=model, generation=config["generation"], root=args.cells, batch_size=args.batch_size
-    )
+    done = generating.complete(rows, args, argv, module="orion.reflect", model_doc=model)
+    if done is None:
+        return
     inputs = {
         "problems": args.problems,
         "trace_verdicts": args.trace_verdicts,

@@ -1,13 +1,13 @@
 """Sample k answers a problem from a model: problems + model → samples.
 
-Completions that the cell store already holds are not generated again. Used for the training problems and, in the rules of
-``evaluate``, for the benchmarks.
-Run: ``python -m orion.sample --config JSON --problems P --model M --cells DIR --output O [--batch-size N]``.
+Completions that the cell store already holds are not generated again. Used for the training problems, the student's and a
+teacher's, and, in the rules of ``evaluate``, for the benchmarks.
+Run: ``python -m orion.sample --config JSON --problems P --model M --cells DIR --output O [--batch-size N] [--shards N]``.
 """
 
 import polars as pl
 
-from orion import cells, checkpoints, prompts, provenance, stage, tables
+from orion import checkpoints, generating, prompts, provenance, stage, tables
 
 
 def requests(
@@ -24,7 +24,7 @@ def requests(
 
 def main(argv: list[str] | None = None) -> None:
     parser = stage.parser(__doc__, "problems", "model", "cells", "output")
-    parser.add_argument("--batch-size", type=int, default=64, help="sequences generated together; changes speed only")
+    generating.add_options(parser)
     args = parser.parse_args(argv)
     problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "problem"])
     model = tables.read_json(args.model)
@@ -36,9 +36,9 @@ def main(argv: list[str] | None = None) -> None:
         k=generation["k"],
         enable_thinking=args.config.get("enable_thinking"),
     )
-    samples = cells.complete(
-        wanted, model_doc=model, generation=generation, root=args.cells, batch_size=args.batch_size
-    )
+    samples = generating.complete(wanted, args, argv, module="orion.sample", model_doc=model)
+    if samples is None:
+        return
     record = provenance.record("orion.sample", args.config, {"problems": args.problems, "model": args.model})
     tables.write(samples, args.output, tables.SAMPLES, record, rows=problems.height * generation["k"])
 

@@ -1,8 +1,9 @@
 """Fine-tune a checkpoint on packed sequences: packed + model → a checkpoint folder, model.json, train_log.jsonl.
 
 ``transformers.Trainer`` with the loss and the attention of ``orion_kernels``: loss on completion tokens only, no attention
-across documents, no [tokens, vocabulary] logits. Full fine-tuning, or LoRA through peft (merged before saving). A killed
-run resumes from the last checkpoint in the work folder, which is outside the outputs and named by the run's content.
+across documents, no [tokens, vocabulary] logits. Full fine-tuning, or LoRA through peft, merged before saving unless
+``lora.merge`` is false: the folder then holds the adapter alone and model.json names its base too. A killed run resumes from
+the last checkpoint in the work folder, which is outside the outputs and named by the run's content.
 Run: ``python -m orion.train --config JSON --name NAME --packed P --model M --work DIR --output-dir O --output-model J
 --log L [--micro-batch N]``.
 """
@@ -21,7 +22,7 @@ from orion_kernels.transformers_integration import causal_lm_loss, register_atte
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
-from orion import checkpoints, provenance, stage, tables
+from orion import adapters, checkpoints, provenance, stage, tables
 from orion.errors import InputError
 
 SAVE_EVERY_STEPS = 100
@@ -123,6 +124,10 @@ def training_arguments(config: dict, work: str, micro_batch: int, sequences: int
 
 def prepare(model_document: dict, config: dict):
     """The model to train: float32 weights, packed attention, LoRA adapters where asked for."""
+    if "adapter" in model_document:
+        raise InputError(
+            f"{model_document['model']} is an adapter on its base; train the base, or set train.lora.merge"
+        )
     model = checkpoints.load_model(model_document).float()
     model.set_attn_implementation(register_attention())
     model.config.use_cache = False
@@ -143,20 +148,41 @@ def prepare(model_document: dict, config: dict):
     return model
 
 
-def publish(trainer: Trainer, tokenizer, model_document: dict, output_dir: Path) -> None:
-    """Write the trained checkpoint beside ``output_dir`` and rename it into place."""
+def keeps_adapter(config: dict) -> bool:
+    """Whether what is trained is saved as an adapter beside its base."""
+    return config["method"] == "lora" and not config["lora"].get("merge", True)
+
+
+def publish(trainer: Trainer, tokenizer, model_document: dict, output_dir: Path, *, adapter: bool) -> None:
+    """Write the trained checkpoint, or the adapter alone, beside ``output_dir`` and rename it into place."""
     model: Any = trainer.model
-    if hasattr(model, "merge_and_unload"):
+    if hasattr(model, "merge_and_unload") and not adapter:
         model = model.merge_and_unload()
     model.to(getattr(torch, model_document["dtype"]))
-    model.config.use_cache = True
-    model.set_attn_implementation("sdpa")
     partial = output_dir.with_name(f".{output_dir.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
+    if adapter:
+        adapters.save(model, partial)
+    else:
+        model.config.use_cache = True
+        model.set_attn_implementation("sdpa")
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
     shutil.rmtree(output_dir, ignore_errors=True)
     os.replace(partial, output_dir)
+
+
+def described(folder: str, name: str, base: dict, config: dict) -> dict:
+    """The model.json document of what was published."""
+    if keeps_adapter(config):
+        return adapters.describe(folder, base, name=name)
+    return checkpoints.describe(
+        folder,
+        name=name,
+        dtype=base["dtype"],
+        trust_remote_code=base["trust_remote_code"],
+        context_length=base["context_length"],
+    )
 
 
 def newest_checkpoint(work: Path) -> str | None:
@@ -204,16 +230,9 @@ def main(argv: list[str] | None = None) -> None:
         stage.log(f"resuming from {resumed}")
     trainer.train(resume_from_checkpoint=resumed)
     tokenizer = checkpoints.load_tokenizer(document)
-    publish(trainer, tokenizer, document, Path(args.output_dir))
+    publish(trainer, tokenizer, document, Path(args.output_dir), adapter=keeps_adapter(config))
     write_log(trainer.state.log_history, args.log)
-    described = checkpoints.describe(
-        args.output_dir,
-        name=args.name,
-        dtype=document["dtype"],
-        trust_remote_code=document["trust_remote_code"],
-        context_length=document["context_length"],
-    )
-    tables.write_json(described, args.output_model, record)
+    tables.write_json(described(args.output_dir, args.name, document, config), args.output_model, record)
     shutil.rmtree(work, ignore_errors=True)
 
 

@@ -11,12 +11,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
+VLLM = Path(os.environ.get("ORION_VLLM_PYTHON", ROOT / ".venv-vllm" / "bin" / "python"))
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("data") and not DATA.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no folder {DATA.parent.name}/{DATA.name} beside the checkout"))
+        if item.get_closest_marker("vllm") and not VLLM.is_file():
+            item.add_marker(
+                pytest.mark.skip(reason="no vLLM environment; make setup-vllm-cpu (or setup-vllm) builds it")
+            )
         if item.get_closest_marker("gpu") and not _cuda():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
@@ -31,6 +36,12 @@ def _cuda() -> bool:
 def root() -> Path:
     """The top folder of the checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def vllm_python() -> Path:
+    """The Python of the environment that has vLLM (marker ``vllm``)."""
+    return VLLM
 
 
 @pytest.fixture(scope="session")

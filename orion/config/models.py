@@ -7,16 +7,22 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from orion.config.sources import (
+    Block,
+    Count,
+    Dataset,
+    Fraction,
+    Model,
+    Positive,
+    ProblemSet,
+)
 from orion.errors import InputError
 
 WILDCARD = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 RESERVED_DATASETS = {"benchmarks", "cells", "models", "report", "work"}
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 FilterName = Literal[
     "no_refined_part",
     "wrong_answer",
@@ -31,102 +37,6 @@ FilterName = Literal[
 FallbackPolicy = Literal["teacher", "rewrite", "own_correct", "drop"]
 
 
-class Block(BaseModel):
-    """A configuration block: unknown keys and values of another type are errors."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class DemoProblems(Block):
-    kind: Literal["demo"]
-    level: Literal["train", "test", "hard", "easy"] = Field(
-        description="level of the procedural problem family, see orion/demo/problems.py"
-    )
-    n: Count = Field(description="number of problems")
-    seed: int = Field(description="seed of the generator")
-
-
-class FileSource(Block):
-    kind: Literal["jsonl", "parquet"]
-    path: str = Field(description="a .jsonl, .jsonl.zst or .parquet file, relative to the working directory")
-
-
-class HubDataset(Block):
-    kind: Literal["huggingface"]
-    repo: str = Field(description="dataset id on the hub")
-    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move")
-    split: str = "train"
-    name: str | None = Field(None, description="configuration name of the dataset")
-
-
-ProblemSource = Annotated[DemoProblems | FileSource | HubDataset, Field(discriminator="kind")]
-
-
-class Fields(Block):
-    """Which column of the source holds what; a null column is absent."""
-
-    problem_id: str | None = Field("id", description="unique name of a problem; null numbers the rows")
-    problem: str = "problem"
-    answer: str = "answer"
-    solution: str | None = Field(None, description="reference solution, for the arm sft_answer")
-    teacher_trace: str | None = Field(None, description="the teacher's long chain of thought")
-
-
-class Traces(Block):
-    """Teacher traces kept in another file than the problems."""
-
-    source: Annotated[FileSource | HubDataset, Field(discriminator="kind")]
-    join_on: Literal["problem_id", "problem"] = "problem"
-    key: str = Field("problem", description="column of the traces' file that is joined on")
-    teacher_trace: str = Field("response", description="column that holds the trace")
-    keep: dict[str, str | int | bool] = Field(default_factory=dict, description="keep rows whose columns equal these")
-
-
-class ProblemSet(Block):
-    source: ProblemSource
-    fields: Fields = Fields()
-    keep: dict[str, str | int | bool] = Field(default_factory=dict, description="keep rows whose columns equal these")
-    limit: Count | None = Field(None, description="use the first rows only")
-    policy: Literal["strict", "math", "gsm8k", "aime"] = Field("math", description="answer policy of orion.answers")
-    max_rejected: Fraction = Field(0.05, description="stop if a larger part of the rows is unusable")
-
-
-class Dataset(ProblemSet):
-    traces: Traces | None = None
-    decontaminate_ngram: Count | None = Field(
-        13,
-        description="drop problems that share this many consecutive words with a benchmark problem; null: equal texts only",
-    )
-
-
-class DemoStudent(Block):
-    kind: Literal["demo"]
-    seed: int = Field(1, description="seed of the initial weights and of the pre-training data")
-    plain: Count | None = Field(None, description="plain pre-training examples; null: the recipe's number")
-    reflections: Count | None = Field(None, description="reflection examples; null: the recipe's number")
-    drills: Count | None = Field(None, description="comparison drills; null: the recipe's number")
-
-
-class HubModel(Block):
-    kind: Literal["huggingface"]
-    repo: str
-    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move")
-
-
-class LocalModel(Block):
-    kind: Literal["path"]
-    path: str = Field(description="a checkpoint folder (safetensors, tokenizer), relative to the working directory")
-
-
-class Model(Block):
-    source: Annotated[DemoStudent | HubModel | LocalModel, Field(discriminator="kind")]
-    chat_template: str | None = Field(None, description="a jinja file that replaces or supplies the chat template")
-    enable_thinking: bool | None = Field(None, description="passed to chat templates that have a thinking switch")
-    context_length: Count | None = Field(None, description="tokens; null: what the checkpoint says")
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    trust_remote_code: bool = False
-
-
 class Generation(Block):
     """Sampling parameters; together with the model and the prompt they name a completion."""
 
@@ -136,7 +46,7 @@ class Generation(Block):
     repetition_penalty: Positive = 1.0
     max_tokens: Count = Field(description="new tokens a completion")
     seed: int = 0
-    engine: Literal["transformers"] = Field("transformers", description="which engine generates")
+    engine: Literal["transformers", "vllm", "openai"] = Field("transformers", description="which engine generates")
 
 
 class Check(Block):
@@ -177,6 +87,7 @@ class Lora(Block):
     alpha: Count = 16
     dropout: Fraction = 0.05
     target_modules: str | list[str] = "all-linear"
+    merge: bool = Field(True, description="into the weights before saving; false keeps the adapter beside its base")
 
 
 class Train(Block):
@@ -248,6 +159,7 @@ class Config(Block):
     models: dict[str, Model]
     arms: dict[str, Arm]
     sample: Generation
+    teacher: Generation | None = Field(None, description="how the teacher is sampled, for datasets that name one")
     check: Check = Check()
     expose: Expose = Expose()
     reflect: Reflect
@@ -297,6 +209,62 @@ class Config(Block):
                 except ValidationError as error:
                     raise ValueError(f"arms.{name}.{stage}: {_explain(error)}") from None
         return self
+
+    @model_validator(mode="after")
+    def _teachers(self) -> "Config":
+        for name, dataset in self.datasets.items():
+            teacher = dataset.teacher
+            if teacher is None:
+                continue
+            where = f"datasets.{name}.teacher"
+            if teacher not in self.models:
+                raise ValueError(f"{where}: {teacher} is not defined under models")
+            if dataset.traces is not None or dataset.fields.teacher_trace is not None:
+                raise ValueError(f"{where}: the dataset has traces already (traces or fields.teacher_trace); drop one")
+            if teacher in self.runs.models:
+                raise ValueError(
+                    f"{where}: {teacher} is a student too (runs.models); define the teacher under another name"
+                )
+            if self.teacher is None:
+                raise ValueError(f"{where}: the block teacher (k, temperature, max_tokens, engine) is missing")
+            self._can_ask(teacher, "teacher", self.teacher)
+        return self
+
+    @model_validator(mode="after")
+    def _engines_fit(self) -> "Config":
+        for name in self.runs.models:
+            self._engine_fits(name, self.models[name])
+        return self
+
+    def _engine_fits(self, name: str, model: Model) -> None:
+        """A model that is only served is neither trained nor sampled otherwise, and a server has untrained models only."""
+        trained = [arm for arm in self.runs.arms if self.arms[arm].trained_on != "nothing"]
+        served_only = model.source.kind == "server"
+        if served_only and trained:
+            raise ValueError(
+                f"models.{name}.source: a model of the kind server cannot be trained, and runs.arms names {trained[0]}; "
+                "give it arms trained on nothing, in a run of its own, or a checkpoint as its source"
+            )
+        asking = {"sample": self.sample, "evaluate": self.evaluate}
+        for arm in trained:
+            if self.arms[arm].trained_on == "reflection":
+                asking[f"arms.{arm}: reflect"] = self.of_arm("reflect", arm)  # type: ignore[assignment]
+        for stage, block in asking.items():
+            self._can_ask(name, stage, block)
+        if self.evaluate.engine == "openai" and trained:
+            raise ValueError(
+                f"evaluate.engine: openai would ask the server of models.{name}, which has the untrained model, in the "
+                f"place of arm {trained[0]}; set transformers or vllm"
+            )
+
+    def _can_ask(self, name: str, stage: str, block: Generation) -> None:
+        model = self.models[name]
+        if model.source.kind == "server" and block.engine != "openai":
+            raise ValueError(
+                f"{stage}.engine: {block.engine} cannot sample models.{name}, which is only served; set openai"
+            )
+        if block.engine == "openai" and model.server is None:
+            raise ValueError(f"models.{name}.server: required, since {stage}.engine is openai")
 
     def of_arm(self, stage: str, arm: str) -> Block:
         """A stage's block with the arm's own deltas merged in."""

@@ -8,17 +8,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from orion.config.models import (
-    Block,
-    Config,
-    FileSource,
-    Generation,
-    LocalModel,
-    Model,
-    ProblemSet,
-    Reflect,
-    Select,
-)
+from orion.config.models import Config, Generation, Reflect, Select
+from orion.config.sources import Block, FileSource, LocalModel, Model, ProblemSet
 from orion.provenance import canonical_json
 
 CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
@@ -50,7 +41,8 @@ def _generation(config: Config, block: Generation, model: str) -> dict:
 
 
 def _dataset(config: Config, dataset: str) -> dict:
-    return _dump(config.datasets[dataset])
+    # who teaches does not change the problems
+    return {key: value for key, value in _dump(config.datasets[dataset]).items() if key != "teacher"}
 
 
 def _benchmark(config: Config, benchmark: str) -> dict:
@@ -71,7 +63,13 @@ def _model(config: Config, model: str) -> dict:
 
 
 def _sample(config: Config, dataset: str, model: str) -> dict:
-    return _generation(config, config.sample, model)
+    taught = config.datasets[dataset].teacher == model
+    block = config.teacher if taught and config.teacher is not None else config.sample
+    return _generation(config, block, model)
+
+
+def _trace(config: Config, dataset: str) -> dict:
+    return {"teacher": config.datasets[dataset].teacher}
 
 
 def _check(config: Config, dataset: str, model: str) -> dict:
@@ -135,8 +133,10 @@ def _evaluate(config: Config, dataset: str, model: str, arm: str, seed: str, ben
 def _report(config: Config) -> dict:
     # all that the page checks and shows; what is defined but not run is left out
     whole = _dump(config)
-    for block in ("datasets", "benchmarks", "models"):
-        whole[block] = {name: value for name, value in whole[block].items() if name in whole["runs"][block]}
+    used = {block: set(whole["runs"][block]) for block in ("datasets", "benchmarks", "models")}
+    used["models"] |= {config.datasets[name].teacher for name in used["datasets"]}
+    for block, names in used.items():
+        whole[block] = {name: value for name, value in whole[block].items() if name in names}
     # as a text, because canonical JSON drops nulls and here a null must not come back as its default
     return {"whole": json.dumps(whole, sort_keys=True, separators=(",", ":"))}
 
@@ -149,6 +149,7 @@ STAGES: dict[str, Callable[..., dict]] = {
     "model": _model,
     "sample": _sample,
     "check": _check,
+    "trace": _trace,
     "check_traces": _check_traces,
     "expose": _expose,
     "reflect": _reflect,

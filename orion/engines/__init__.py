@@ -11,7 +11,7 @@ from typing import Protocol
 from orion.errors import InputError
 
 # part of every cell's key: raised when an engine's answer to the same request and seed changes
-REVISIONS = {"transformers": 1}
+REVISIONS = {"transformers": 1, "vllm": 1, "openai": 1}
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,18 @@ class Engine(Protocol):
 
 
 def open_engine(kind: str, model_doc: dict, sampling: Sampling, **speed) -> Engine:
-    """The engine of a kind, loaded with a model.json document; ``speed`` (batch_size, device) cannot change an answer."""
+    """The engine of a kind, loaded with a model.json document; ``speed`` (batch_size and the engine's own options, see its
+    class) cannot change an answer."""
     if kind == "transformers":
         from orion.engines.transformers import TransformersEngine
 
         return TransformersEngine(model_doc, sampling, **speed)
+    if kind == "vllm":
+        from orion.engines.vllm import VllmEngine
+
+        return VllmEngine(model_doc, sampling, **speed)
+    if kind == "openai":
+        from orion.engines.openai import OpenAIEngine
+
+        return OpenAIEngine(model_doc, sampling, **speed)
     raise InputError(f"engine: {kind} is unknown; one of {', '.join(sorted(REVISIONS))}")

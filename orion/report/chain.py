@@ -55,10 +55,33 @@ def artifacts(config: Config, root: str | Path) -> Iterator[Artifact]:
         for path in (problems, problems.with_name("rejected.parquet")):
             yield Artifact(path, "dataset", wild, {**held_out, **_files(config.datasets[dataset])})
         yield Artifact(problems.with_name("lint.json"), "lint", wild, {"problems": problems})
+        traced = _traced(config, root, dataset)
+        teacher = config.datasets[dataset].teacher
+        if teacher is not None:
+            yield from _teacher(root, dataset, teacher)
         traces = problems.with_name("trace_verdicts.parquet")
-        yield Artifact(traces, "check_traces", wild, {"problems": problems, "samples": problems})
+        yield Artifact(traces, "check_traces", wild, {"problems": traced, "samples": traced})
         for model in runs.models:
             yield from _student(config, root, dataset, model)
+
+
+def _traced(config: Config, root: str | Path, dataset: str) -> Path:
+    return layout.traced(root, dataset, sampled=config.datasets[dataset].teacher is not None)
+
+
+def _teacher(root: str | Path, dataset: str, teacher: str) -> Iterator[Artifact]:
+    """The teacher answers like any model; its own correct samples are the traces."""
+    wild = {"dataset": dataset, "model": teacher}
+    problems = layout.dataset(root, dataset, "problems.parquet")
+    samples, verdicts = (layout.student(root, dataset, teacher, f"{name}.parquet") for name in ("samples", "verdicts"))
+    document = layout.model(root, teacher)
+    yield Artifact(document, "model", {"model": teacher}, {})
+    yield Artifact(samples, "sample", wild, {"problems": problems, "model": document})
+    yield Artifact(verdicts, "check", wild, {"problems": problems, "samples": samples})
+    traced = layout.traced(root, dataset, sampled=True)
+    yield Artifact(
+        traced, "trace", {"dataset": dataset}, {"problems": problems, "samples": samples, "verdicts": verdicts}
+    )
 
 
 def _files(block) -> dict[str, Path]:
@@ -74,7 +97,7 @@ def _student(config: Config, root: str | Path, dataset: str, model: str) -> Iter
     yield Artifact(samples, "sample", wild, {"problems": problems, "model": document})
     yield Artifact(verdicts, "check", wild, {"problems": problems, "samples": samples})
     parents = {
-        "problems": problems,
+        "problems": _traced(config, root, dataset),
         "trace_verdicts": layout.dataset(root, dataset, "trace_verdicts.parquet"),
         "samples": samples,
         "verdicts": verdicts,
@@ -99,7 +122,8 @@ def _reflections(root, wild: dict, parents: dict, document: Path) -> Iterator[Ar
     yield Artifact(errors, "expose", wild, {name: parents[name] for name in ("samples", "verdicts")})
     shown = {"problems": parents["problems"], "trace_verdicts": parents["trace_verdicts"], "errors": errors}
     yield Artifact(reflections, "reflect", wild, {**shown, "model": document})
-    yield Artifact(verdicts, "check_reflections", wild, {"problems": parents["problems"], "samples": reflections})
+    problems = layout.dataset(root, wild["dataset"], "problems.parquet")
+    yield Artifact(verdicts, "check_reflections", wild, {"problems": problems, "samples": reflections})
 
 
 def _training(config: Config, root, wild: dict, parents: dict, document: Path) -> Iterator[Artifact]:

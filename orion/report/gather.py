@@ -68,7 +68,9 @@ def street(config: Config, root: str | Path, dataset: str, model: str) -> Street
     return Street(
         dataset,
         model,
-        tables.read(layout.dataset(root, dataset, "problems.parquet"), tables.PROBLEMS),
+        tables.read(
+            layout.traced(root, dataset, sampled=config.datasets[dataset].teacher is not None), tables.PROBLEMS
+        ),
         trace_verdicts.filter(pl.col("verdict") == "correct").height,
         samples,
         {name: _arm(config, root, dataset, model, name) for name in config.runs.arms},

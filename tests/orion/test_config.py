@@ -112,6 +112,73 @@ def test_bad_configuration_names_the_key(raw, path, value, message):
         config.validate(raw)
 
 
+SERVER = {"base_url": "http://localhost:8000/v1", "api_key_env": "KEY"}
+SERVED = {
+    "source": {"kind": "server", "model": "org/teacher"},
+    "context_length": 4096,
+    "server": SERVER,
+}
+
+
+def served(raw, engines=("openai", "openai"), arms=("base",), model=SERVED):
+    """The embedded default with a model of another kind in its grid."""
+    other = copy.deepcopy(raw)
+    other["models"]["other"] = copy.deepcopy(model)
+    other["runs"] |= {"models": ["other"], "arms": list(arms)}
+    for stage, engine in zip(("sample", "evaluate"), engines, strict=True):
+        other[stage]["engine"] = engine
+    return other
+
+
+def test_a_served_model_runs_with_untrained_arms(raw):
+    validated = config.validate(served(raw))
+    keys = config.stage_config(validated, "model", model="other")
+    assert keys["source"] == {"kind": "server", "model": "org/teacher", "revision": None}
+    assert keys["server"] == {**SERVER, "served_model": None}
+    # a server beside a checkpoint is no fault, and a checkpoint may be sampled from it
+    checkpoint = {"source": {"kind": "path", "path": "x"}, "server": SERVER}
+    config.validate(served(raw, ("openai", "vllm"), ("base", "orion"), checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"arms": ("base", "sft_teacher")},
+            r"models\.other\.source: .*cannot be trained, and runs\.arms names sft_teacher",
+        ),
+        ({"engines": ("vllm", "openai")}, r"sample\.engine: vllm cannot sample models\.other"),
+        ({"engines": ("openai", "transformers")}, r"evaluate\.engine: transformers cannot sample models\.other"),
+        ({"model": {**SERVED, "server": None}}, r"models\.other.*server: required"),
+        ({"model": {**SERVED, "context_length": None}}, r"models\.other.*context_length: required"),
+        ({"model": {**SERVED, "chat_template": "a.jinja"}}, r"models\.other.*chat_template: the server decides this"),
+        ({"model": {**SERVED, "server": {"base_url": "localhost"}}}, r"models\.other\.server\.base_url"),
+        ({"model": {**SERVED, "server": {**SERVER, "api_key_env": "sk-1234"}}}, r"models\.other\.server\.api_key_env"),
+        (
+            {"model": {"source": {"kind": "path", "path": "x"}}},
+            r"models\.other\.server: required, since sample\.engine is openai",
+        ),
+        (
+            {"model": {"source": {"kind": "path", "path": "x"}, "server": SERVER}, "arms": ("base", "sft_teacher")},
+            r"evaluate\.engine: openai would ask the server of models\.other, which has the untrained model",
+        ),
+    ],
+)
+def test_engines_that_do_not_fit_name_the_key(raw, changes, message):
+    with pytest.raises(InputError, match=message) as error:
+        config.validate(served(raw, **changes))
+    assert "sk-1234" not in str(error.value)
+
+
+def test_an_arms_own_engine_is_looked_at(raw):
+    other = served(raw, ("transformers", "transformers"), ("base", "orion"), {"source": {"kind": "path", "path": "x"}})
+    other["arms"]["orion"]["reflect"] = {"engine": "openai"}
+    with pytest.raises(
+        InputError, match=r"models\.other\.server: required, since arms\.orion: reflect\.engine is openai"
+    ):
+        config.validate(other)
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "own.yaml", "paper.yaml"])
 def test_the_shipped_files_are_valid(root, name):
     # later files are merged over the embedded default, as snakemake does
@@ -138,7 +205,7 @@ def test_every_key_is_explained(root):
 def test_the_generators_levels_are_the_configurations():
     from typing import get_args
 
-    from orion.config.models import DemoProblems
+    from orion.config.sources import DemoProblems
     from orion.demo.problems import LEVELS
 
     assert set(get_args(DemoProblems.model_fields["level"].annotation)) == set(LEVELS)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from orion import checkpoints, pack, tables, train
+from orion import adapters, checkpoints, pack, tables, train
 from orion.demo.tokenizer import build_tokenizer
 from orion.errors import InputError
 
@@ -150,6 +150,45 @@ def test_lora_trains_and_is_merged(street, tmp_path):
     assert not torch.equal(weights(model), weights(base))
     # embeddings and norms are frozen under LoRA
     assert torch.equal(model.model.embed_tokens.weight, base.model.embed_tokens.weight)
+
+
+def test_an_adapter_is_kept_beside_its_base(street, tmp_path):
+    """The same run with ``merge: false``: the adapter alone on disk, and the merged model's logits from it."""
+    lora = {**CONFIG["lora"], "merge": False}
+    _, merged = run(street, tmp_path / "merged", method="lora")
+    for out in (tmp_path / "kept", tmp_path / "again"):
+        train.main(arguments(street, out, {**CONFIG, "method": "lora", "lora": lora}))
+    folder = tmp_path / "kept" / "model"
+    assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert str(tmp_path) not in (folder / "adapter_config.json").read_text()
+    assert str(street) not in (folder / "adapter_config.json").read_text()
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / "model" / path.name).read_bytes()
+
+    base, document = tables.read_json(street / "model.json"), tables.read_json(tmp_path / "kept" / "model.json")
+    assert document["path"] == base["path"] and document["adapter"]["rank"] == 4 and "server" not in document
+    assert document["parameters"] > base["parameters"] and document["chat_template"] == base["chat_template"]
+    assert document["digest"] not in (base["digest"], tables.read_json(tmp_path / "merged" / "model.json")["digest"])
+    other = {**base, "digest": "0" * 64, "server": {"base_url": "http://localhost/v1"}}
+    elsewhere = adapters.describe(folder, other, name="t")
+    assert elsewhere["digest"] != document["digest"] and "server" not in elsewhere
+
+    ids = torch.tensor([checkpoints.load_tokenizer(document)("Sam has 12 pens")["input_ids"]])
+    loaded = checkpoints.load_model(document, "cpu")
+    assert type(loaded) is type(merged) and any("lora_" in name for name, _ in loaded.named_parameters())
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(ids).logits, merged(ids).logits, rtol=1e-3, atol=1e-4)
+    assert {p.dtype for p in checkpoints.load_model({**document, "dtype": "bfloat16"}, "cpu").parameters()} == {
+        torch.bfloat16
+    }
+    with pytest.raises(InputError, match="is an adapter on its base"):
+        train.prepare(document, CONFIG)
+    weights_file = folder / "adapter_model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match="not the file that model.json describes; train again"):
+        checkpoints.load_model(document, "cpu")
+    with pytest.raises(InputError, match="no adapter_config.json"):
+        adapters.describe(street, base, name="t")
 
 
 def test_the_micro_batch_must_divide_the_batch(street, tmp_path):

@@ -93,6 +93,31 @@ def test_snakemakes_own_report_holds_the_page(folder):
     assert "index.html" in (folder.path / "run.html").read_text()
 
 
+def test_a_teacher_that_is_sampled(folder):
+    """Runs late: it changes the configuration. The student's own checkpoint plays the teacher under another name."""
+    path = folder.path / "config/config.yaml"
+    before = path.read_text()
+    config = yaml.safe_load(before)
+    taught = {**config["datasets"]["chains"], "teacher": "big"}
+    taught["fields"] = {**taught["fields"], "teacher_trace": None}
+    config["datasets"]["taught"] = taught
+    config["models"]["big"] = {"source": {"kind": "path", "path": "results/models/tiny/checkpoint"}, "dtype": "float32"}
+    config["teacher"] = {"k": 6, "temperature": 0.9, "max_tokens": 96}
+    config["runs"].update(datasets=["taught"], arms=["base", "sft_teacher"], seeds=[1])
+    config["comparisons"] = [{"arm": "sft_teacher", "against": "base"}]
+    path.write_text(yaml.safe_dump(config))
+    folder.snakemake()
+    results = folder.path / "results/taught"
+    traced = tables.read(results / "traced.parquet", tables.PROBLEMS)
+    verdicts = tables.read(results / "trace_verdicts.parquet", tables.VERDICT_ROWS)
+    assert traced["teacher_trace"].count() == verdicts.height > 0
+    assert set(verdicts["verdict"]) == {"correct"}
+    trained = tables.read(results / "tiny/sft_teacher/train.parquet", tables.TRAIN)
+    assert set(trained["problem_id"]) == set(verdicts["problem_id"])
+    assert "sft_teacher" in (folder.path / "results/report/index.html").read_text()
+    path.write_text(before)
+
+
 def test_raising_k_generates_only_the_new_cells(folder):
     """Runs last: it changes the configuration."""
     path = folder.path / "config/config.yaml"

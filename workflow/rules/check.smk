@@ -1,4 +1,7 @@
-"""Verdicts: of the student's samples, and of the teacher's traces (a trace whose answer is wrong teaches nobody)."""
+"""Verdicts: of the student's samples, and of the teacher's traces (a trace whose answer is wrong teaches nobody).
+
+`--set-threads check=8` spreads the row groups of a large table over so many processes.
+"""
 
 
 rule check:
@@ -27,7 +30,7 @@ rule check:
 
 rule check_traces:
     input:
-        problems="results/{dataset}/problems.parquet",
+        problems=traced,
     output:
         "results/{dataset}/trace_verdicts.parquet",
     log:

@@ -11,6 +11,9 @@ DEMO_MODELS = [
 REFLECTING = [
     name for name, arm in CONFIG.arms.items() if arm.trained_on == "reflection"
 ]
+TAUGHT = [
+    name for name, dataset in CONFIG.datasets.items() if dataset.teacher is not None
+]
 TRAINED = [name for name, arm in CONFIG.arms.items() if arm.trained_on != "nothing"]
 
 
@@ -43,6 +46,24 @@ def if_reflecting(name):
         return [f"{folder}/{name}"] if wildcards.arm in REFLECTING else []
 
     return found
+
+
+def traced(wildcards):
+    """The problems with their teacher's traces: a file of its own where the teacher was sampled."""
+    name = "traced" if wildcards.dataset in TAUGHT else "problems"
+    return f"results/{wildcards.dataset}/{name}.parquet"
+
+
+def of_teacher(name):
+    """A file of the dataset's teacher, which is just another model."""
+    return lambda wildcards: (
+        f"results/{wildcards.dataset}/{CONFIG.datasets[wildcards.dataset].teacher}/{name}"
+    )
+
+
+def environment(*engines):
+    """The conda definition where text is generated; vLLM brings its own."""
+    return f"../../envs/{'vllm' if 'vllm' in engines else 'base'}.yaml"
 
 
 def dataset_files(wildcards):

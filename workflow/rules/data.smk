@@ -4,7 +4,9 @@ The lint runs twice: as a gate of the rules that make problems, so that nothing 
 and as a rule of its own, so that lint.json follows every edit of the checker without making the problems look new. An
 order-only edge from lint.json to sample would not do: LOG.md, 2026-11-23.
 
-One row of problems.parquet is a problem: problem_id, problem, answer, solution?, teacher_trace?, meta.
+One row of problems.parquet is a problem: problem_id, problem, answer, solution?, teacher_trace?, meta. A dataset that names a
+teacher has no traces in its file: the teacher answers like any other model, and traced.parquet is the problems with its own
+correct answers as traces.
 """
 
 
@@ -92,3 +94,27 @@ rule lint_dataset:
         code=source_digest("orion.lint"),
     shell:
         "python -m orion.lint --config {params.config:q} --problems {input.problems} --output {output} 2> {log}"
+
+
+rule trace:
+    input:
+        problems="results/{dataset}/problems.parquet",
+        samples=of_teacher("samples.parquet"),
+        verdicts=of_teacher("verdicts.parquet"),
+    output:
+        "results/{dataset}/traced.parquet",
+    log:
+        "logs/{dataset}/traced.log",
+    benchmark:
+        "logs/{dataset}/traced.usage.tsv"
+    wildcard_constraints:
+        dataset=one_of(TAUGHT),
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=keys("trace"),
+        code=source_digest("orion.trace"),
+    shell:
+        "python -m orion.trace --config {params.config:q} --problems {input.problems} --samples {input.samples}"
+        " --verdicts {input.verdicts} --output {output} 2> {log}"

@@ -26,7 +26,7 @@ rule expose:
 
 rule reflect:
     input:
-        problems="results/{dataset}/problems.parquet",
+        problems=traced,
         trace_verdicts="results/{dataset}/trace_verdicts.parquet",
         errors="results/{dataset}/{model}/{arm}/errors.parquet",
         model="results/models/{model}/model.json",
@@ -39,18 +39,26 @@ rule reflect:
     wildcard_constraints:
         arm=one_of(REFLECTING),
     conda:
-        "../../envs/base.yaml"
+        environment(*(CONFIG.of_arm("reflect", arm).engine for arm in REFLECTING))
     resources:
         batch_size=128,
+        # where the work goes; none of these can change an answer
+        shards=1,
+        tensor_parallel_size=1,
+        gpu_memory_utilization="0.9",
+        token_budget=0,
+        python="python",
         runtime="8h",
         mem_mb=4000,
     params:
         config=keys("reflect"),
         code=source_digest("orion.reflect"),
     shell:
-        "python -m orion.reflect --config {params.config:q} --problems {input.problems}"
+        "{resources.python} -m orion.reflect --config {params.config:q} --problems {input.problems}"
         " --trace-verdicts {input.trace_verdicts} --errors {input.errors} --model {input.model}"
-        " --cells results/cells --batch-size {resources.batch_size} --output {output} 2> {log}"
+        " --cells results/cells --batch-size {resources.batch_size} --shards {resources.shards}"
+        " --tensor-parallel-size {resources.tensor_parallel_size} --token-budget {resources.token_budget}"
+        " --gpu-memory-utilization {resources.gpu_memory_utilization} --output {output} 2> {log}"
 
 
 rule check_reflections:

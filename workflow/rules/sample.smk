@@ -12,14 +12,22 @@ rule sample:
     benchmark:
         "logs/{dataset}/{model}/samples.usage.tsv"
     conda:
-        "../../envs/base.yaml"
+        environment(CONFIG.sample.engine, getattr(CONFIG.teacher, "engine", None))
     resources:
         batch_size=256,
+        # where the work goes; none of these can change an answer
+        shards=1,
+        tensor_parallel_size=1,
+        gpu_memory_utilization="0.9",
+        token_budget=0,
+        python="python",
         runtime="8h",
         mem_mb=4000,
     params:
         config=keys("sample"),
         code=source_digest("orion.sample"),
     shell:
-        "python -m orion.sample --config {params.config:q} --problems {input.problems} --model {input.model}"
-        " --cells results/cells --batch-size {resources.batch_size} --output {output} 2> {log}"
+        "{resources.python} -m orion.sample --config {params.config:q} --problems {input.problems} --model {input.model}"
+        " --cells results/cells --batch-size {resources.batch_size} --shards {resources.shards}"
+        " --tensor-parallel-size {resources.tensor_parallel_size} --token-budget {resources.token_budget}"
+        " --gpu-memory-utilization {resources.gpu_memory_utilization} --output {output} 2> {log}"

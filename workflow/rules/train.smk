@@ -3,7 +3,7 @@
 
 rule select:
     input:
-        problems="results/{dataset}/problems.parquet",
+        problems=traced,
         trace_verdicts="results/{dataset}/trace_verdicts.parquet",
         samples="results/{dataset}/{model}/samples.parquet",
         verdicts="results/{dataset}/{model}/verdicts.parquet",

@@ -1,16 +1,29 @@
 """An edit of what decides a completion must be a decision: the same cells still, or a new revision."""
 
+import pytest
+
 from orion import engines
 from orion.provenance import _strip, digest_text
 
-# revision of the transformers engine → digest of the sources that decide what it answers
-PINNED = {1: "97d1db13161c122cca2c9f510cb3557957262e6b2b0620d06c9eb64ece670eec"}
+# engine → the sources that decide what it asks and answers; what only sends again (client.py) is not among them
+SOURCES = {
+    "transformers": ["draw.py", "transformers.py"],
+    "vllm": ["tokens.py", "vllm.py"],
+    "openai": ["openai.py", "tokens.py", "wire.py"],
+}
+# engine and revision → digest of those sources
+PINNED = {
+    ("transformers", 1): "97d1db13161c122cca2c9f510cb3557957262e6b2b0620d06c9eb64ece670eec",
+    ("vllm", 1): "402d49812f1640fcc08037acce46d0d90d363597d9ed1a94c77675ed61eb9d43",
+    ("openai", 1): "c7d9082aca7a3fd9ddad06b00158f0088c8e49c250aa8d47c00394254186ef87",
+}
 
 
-def test_the_engine_is_the_one_its_revision_names(root):
-    sources = [root / "orion/engines" / name for name in ("draw.py", "transformers.py")]
+@pytest.mark.parametrize("kind", sorted(engines.REVISIONS))
+def test_the_engine_is_the_one_its_revision_names(root, kind):
+    sources = [root / "orion/engines" / name for name in SOURCES[kind]]
     found = digest_text("".join(_strip(path.read_text()) for path in sources))
-    assert found == PINNED[engines.REVISIONS["transformers"]], (
-        "the engine's code changed: if it may answer otherwise, raise engines.REVISIONS (stored cells are then generated "
-        "again); if it cannot, pin this digest"
+    assert found == PINNED[kind, engines.REVISIONS[kind]], (
+        f"the code of the engine {kind} changed: if it may answer otherwise, raise engines.REVISIONS (stored cells are then "
+        "generated again); if it cannot, pin this digest"
     )

@@ -154,7 +154,7 @@ def test_no_requests_no_answers(model_doc):
 def test_an_empty_prompt_and_an_unknown_engine_are_refused(model_doc):
     with pytest.raises(InputError, match="no token"):
         run(model_doc, SAMPLING, [Request("a", "", 1)])
-    with pytest.raises(InputError, match="engine: vlm is unknown; one of transformers"):
+    with pytest.raises(InputError, match="engine: vlm is unknown; one of openai, transformers, vllm"):
         open_engine("vlm", model_doc, SAMPLING)
 
 

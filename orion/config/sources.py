@@ -1,0 +1,151 @@
+"""Where problems and models come from: the blocks of ``datasets``, ``benchmarks`` and ``models`` in config.yaml.
+
+Input: mappings from YAML. Output: validated blocks, which ``orion.config.models`` puts together; unknown keys are errors.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Block(BaseModel):
+    """A configuration block: unknown keys and values of another type are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DemoProblems(Block):
+    kind: Literal["demo"]
+    level: Literal["train", "test", "hard", "easy"] = Field(
+        description="level of the procedural problem family, see orion/demo/problems.py"
+    )
+    n: Count = Field(description="number of problems")
+    seed: int = Field(description="seed of the generator")
+
+
+class FileSource(Block):
+    kind: Literal["jsonl", "parquet"]
+    path: str = Field(description="a .jsonl, .jsonl.zst or .parquet file, relative to the working directory")
+
+
+class HubDataset(Block):
+    kind: Literal["huggingface"]
+    repo: str = Field(description="dataset id on the hub")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move")
+    split: str = "train"
+    name: str | None = Field(None, description="configuration name of the dataset")
+
+
+ProblemSource = Annotated[DemoProblems | FileSource | HubDataset, Field(discriminator="kind")]
+
+
+class Fields(Block):
+    """Which column of the source holds what; a null column is absent."""
+
+    problem_id: str | None = Field("id", description="unique name of a problem; null numbers the rows")
+    problem: str = "problem"
+    answer: str = "answer"
+    solution: str | None = Field(None, description="reference solution, for the arm sft_answer")
+    teacher_trace: str | None = Field(None, description="the teacher's long chain of thought")
+
+
+class Traces(Block):
+    """Teacher traces kept in another file than the problems."""
+
+    source: Annotated[FileSource | HubDataset, Field(discriminator="kind")]
+    join_on: Literal["problem_id", "problem"] = "problem"
+    key: str = Field("problem", description="column of the traces' file that is joined on")
+    teacher_trace: str = Field("response", description="column that holds the trace")
+    keep: dict[str, str | int | bool] = Field(default_factory=dict, description="keep rows whose columns equal these")
+
+
+class ProblemSet(Block):
+    source: ProblemSource
+    fields: Fields = Fields()
+    keep: dict[str, str | int | bool] = Field(default_factory=dict, description="keep rows whose columns equal these")
+    limit: Count | None = Field(None, description="use the first rows only")
+    policy: Literal["strict", "math", "gsm8k", "aime", "math-verify", "math-verify-dollar"] = Field(
+        "math", description="answer policy of orion.answers"
+    )
+    max_rejected: Fraction = Field(0.05, description="stop if a larger part of the rows is unusable")
+
+
+class Dataset(ProblemSet):
+    traces: Traces | None = None
+    teacher: str | None = Field(
+        None, description="model whose own correct samples become the traces, where no file has them"
+    )
+    decontaminate_ngram: Count | None = Field(
+        13,
+        description="drop problems that share this many consecutive words with a benchmark problem; null: equal texts only",
+    )
+
+
+class DemoStudent(Block):
+    kind: Literal["demo"]
+    seed: int = Field(1, description="seed of the initial weights and of the pre-training data")
+    plain: Count | None = Field(None, description="plain pre-training examples; null: the recipe's number")
+    reflections: Count | None = Field(None, description="reflection examples; null: the recipe's number")
+    drills: Count | None = Field(None, description="comparison drills; null: the recipe's number")
+
+
+class HubModel(Block):
+    kind: Literal["huggingface"]
+    repo: str
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move")
+
+
+class LocalModel(Block):
+    kind: Literal["path"]
+    path: str = Field(description="a checkpoint folder (safetensors, tokenizer), relative to the working directory")
+
+
+class ServedModel(Block):
+    kind: Literal["server"]
+    model: str = Field(min_length=1, description="the name that the server knows the model by")
+    revision: str | None = Field(
+        None, description="any text that names the model's state; a new one generates everything again"
+    )
+
+
+class Server(Block):
+    """An OpenAI-compatible server. Where it stands and which key it wants change no completion's name."""
+
+    base_url: str = Field(
+        pattern=r"^(https?://[^\s@]+|\$.+)$",
+        description="http(s)://host:port/v1; $NAME is taken from the environment, so that a server may move",
+    )
+    api_key_env: str | None = Field(
+        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="the environment variable that holds the API key"
+    )
+    served_model: str | None = Field(
+        None, description="the name the server knows the model by, where it is not the source's"
+    )
+
+
+class Model(Block):
+    source: Annotated[DemoStudent | HubModel | LocalModel | ServedModel, Field(discriminator="kind")]
+    chat_template: str | None = Field(None, description="a jinja file that replaces or supplies the chat template")
+    enable_thinking: bool | None = Field(None, description="passed to chat templates that have a thinking switch")
+    context_length: Count | None = Field(
+        None, description="tokens; null: what the checkpoint says; required of the kind server"
+    )
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    trust_remote_code: bool = False
+    server: Server | None = Field(None, description="the server that the engine openai asks")
+
+    @model_validator(mode="after")
+    def _served_only(self) -> "Model":
+        if self.source.kind != "server":
+            return self
+        absent = [key for key in ("server", "context_length") if getattr(self, key) is None]
+        if absent:
+            raise ValueError(f"{' and '.join(absent)}: required of a model whose source is of the kind server")
+        idle = sorted({"chat_template", "dtype", "trust_remote_code"} & self.model_fields_set)
+        if idle:
+            raise ValueError(f"{', '.join(idle)}: the server decides this for a model of the kind server; remove it")
+        return self

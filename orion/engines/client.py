@@ -1,0 +1,208 @@
+"""Ask an HTTP server patiently: one POST at a time until it is answered, given up, or the run cannot go on.
+
+Input: JSON bodies. Output: answers read by ``orion.engines.wire``. Failures that may pass are tried again with exponential
+backoff and full jitter (Brooker, "Exponential backoff and jitter", 2015), never sooner than a server's Retry-After says.
+"""
+
+import asyncio
+import email.utils
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from orion import stage
+from orion.engines import wire
+from orion.errors import InputError
+
+AGAIN = {408, 409, 425, 429}
+FATAL = {
+    401: "the key is refused",
+    402: "the account cannot pay",
+    403: "the key has no access",
+    404: "there is no such address or model",
+    405: "this is no such server",
+}
+# seconds: the longest wait by ourselves, and the longest that a server's Retry-After is believed
+LONGEST_WAIT, LONGEST_AGREED = 60.0, 900.0
+# a server that is away is looked for at least this often
+LOOK_EVERY = 10.0
+# this many failures before any success are no accident
+HOPELESS = 8
+LOG_EVERY = 10.0
+
+
+class GivenUp(Exception):
+    """One request is not answered; the message says why."""
+
+
+class Overflow(Exception):
+    """One prompt does not fit into the server's context."""
+
+
+class BudgetSpent(Exception):
+    """The token budget is used up: nothing more may be asked."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """``tries`` a request; ``timeout_s`` a try; waits grow from ``backoff_s``. A server that cannot be connected to is waited
+    for ``start_s`` before its first answer and ``outage_s`` after, which costs no tries."""
+
+    tries: int = 8
+    timeout_s: float = 1800.0
+    backoff_s: float = 1.0
+    outage_s: float = 600.0
+    start_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class _Failure:
+    reason: str
+    away: bool = False
+    at_least: float = 0.0
+
+
+class Client:
+    """Counts tokens and failures over all requests. ``place`` names the configuration's block in messages."""
+
+    def __init__(
+        self, url: str, key: str | None, *, place: str, patience: Patience, connections: int, budget: int | None
+    ):
+        self.url, self.key, self.place, self.patience, self.budget = url, key, place, patience, budget
+        self.tokens = 0
+        self.failures: Counter[str] = Counter()
+        self.retries = 0
+        self._answered = False
+        self._last_contact = self._last_log = -float("inf")
+        self._http = httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx2.Timeout(None, connect=10.0),
+            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    @property
+    def exhausted(self) -> bool:
+        return self.budget is not None and self.tokens >= self.budget
+
+    async def ask(self, path: str, body: dict[str, Any]) -> wire.Answer:
+        """The answer to one body; raises GivenUp, Overflow, BudgetSpent, and InputError where no request can succeed."""
+        tried = waits = 0
+        away_since: float | None = None
+        while True:
+            if self.exhausted:
+                raise BudgetSpent
+            outcome = await self._try(path, body)
+            if isinstance(outcome, wire.Answer):
+                return outcome
+            if outcome.away:
+                away_since = away_since or time.monotonic()
+                self._judge_outage(away_since, outcome.reason)
+            else:
+                away_since, tried = None, tried + 1
+                if tried >= self.patience.tries:
+                    self._give_up(f"{outcome.reason}, {tried} times")
+            self._log_retry(outcome.reason)
+            longest = LOOK_EVERY if outcome.away else LONGEST_WAIT
+            wait = random.uniform(0, min(longest, self.patience.backoff_s * 2 ** min(waits, 16)))
+            await asyncio.sleep(wait + outcome.at_least)
+            waits += 1
+
+    async def _try(self, path: str, body: dict[str, Any]) -> wire.Answer | _Failure:
+        try:
+            async with asyncio.timeout(self.patience.timeout_s):
+                status, headers, content = await self._post(path, body)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            return _Failure(f"cannot connect ({wire.plain(str(error)) or type(error).__name__})", away=True)
+        except TimeoutError:
+            return _Failure(f"no answer within {self.patience.timeout_s:g} s")
+        except httpx2.RequestError as error:
+            return _Failure(f"the connection broke ({type(error).__name__} {wire.plain(str(error))})")
+        except wire.Garbage as error:
+            return _Failure(str(error))
+        self._last_contact = time.monotonic()
+        if status == 200:
+            return self._read(content)
+        return self._refused(status, headers, content)
+
+    async def _post(self, path: str, body: dict[str, Any]) -> tuple[int, Any, bytes]:
+        content = bytearray()
+        async with self._http.stream("POST", self.url + path, json=body) as response:
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > wire.MAX_BYTES:
+                    raise wire.Garbage(f"the answer is longer than {wire.MAX_BYTES >> 20} MiB")
+        # a server that repeats the key must not bring it into a log or a table
+        whole = bytes(content).replace(self.key.encode(), b"***") if self.key else bytes(content)
+        return response.status_code, response.headers, whole
+
+    def _read(self, content: bytes) -> wire.Answer | _Failure:
+        try:
+            answer = wire.read(content)
+        except wire.Garbage as error:
+            return _Failure(f"not an answer: {error}")
+        self.tokens += answer.prompt_tokens + answer.completion_tokens
+        self._answered = True
+        return answer
+
+    def _refused(self, status: int, headers: Any, content: bytes) -> _Failure:
+        if wire.is_overflow(status, content):
+            self._answered = True
+            raise Overflow
+        reason = f"HTTP {status}: {wire.complaint(content)}"
+        broke = status == 429 and b"insufficient_quota" in content
+        # after a success a 403 is about this prompt, not about the key
+        if broke or 300 <= status < 400 or (status in FATAL and not (status == 403 and self._answered)):
+            cause = FATAL.get(402 if broke else status, "it moved: give its final address")
+            raise InputError(
+                f"{self.place}: {self.url} answers {reason} ({cause}); see base_url, api_key_env, served_model"
+            )
+        if status not in AGAIN and status < 500:
+            self._give_up(reason)
+        return _Failure(reason, at_least=retry_after(headers.get("retry-after")))
+
+    def _give_up(self, reason: str) -> None:
+        self.failures[reason] += 1
+        if self.failures[reason] == 1:
+            stage.log(f"openai: a request is given up: {reason}")
+        if not self._answered and self.failures.total() >= HOPELESS:
+            raise InputError(f"{self.place}: {self.url} answered none of {HOPELESS} requests; the last: {reason}")
+        raise GivenUp(reason)
+
+    def _judge_outage(self, since: float, reason: str) -> None:
+        limit = self.patience.outage_s if self._answered else self.patience.start_s
+        # no prompt keeps a connection from being made: while others get through, so will this one
+        if time.monotonic() - max(since, self._last_contact) <= limit:
+            return
+        raise InputError(
+            f"{self.place}.base_url: {self.url} was not there for {limit:g} s: {reason}; start the server or correct the "
+            "address, then run again (what it answered is kept)"
+        )
+
+    def _log_retry(self, reason: str) -> None:
+        self.retries += 1
+        now = time.monotonic()
+        if now - self._last_log >= LOG_EVERY:
+            self._last_log = now
+            stage.log(f"openai: {reason}; trying again ({self.retries} failures so far)")
+
+
+def retry_after(value: str | None) -> float:
+    """Seconds from a Retry-After header, a number or a date; 0 where it is absent or nonsense."""
+    if value is None:
+        return 0.0
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    # a comparison with nan is false
+    return min(seconds, LONGEST_AGREED) if seconds > 0 else 0.0

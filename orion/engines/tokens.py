@@ -1,0 +1,32 @@
+"""Prompts as token ids, for the engines that send ids.
+
+Input: a tokenizer and requests. Output: requests with their ids, equal prompts encoded once.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from orion.engines import Request, Sampling
+from orion.errors import InputError
+
+
+def encoded(tokenizer: Any, requests: Iterable[Request]) -> Iterator[tuple[Request, list[int]]]:
+    """Each request with its prompt's ids, in the order given; without a tokenizer the ids are empty.
+
+    Rendered text already holds the special tokens that its template wants, so none is added. Raises InputError for a prompt
+    without any token.
+    """
+    requests = list(requests)
+    texts = list({request.prompt: None for request in requests})
+    if tokenizer is None or not texts:
+        yield from ((request, []) for request in requests)
+        return
+    ids = dict(zip(texts, tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True))
+    if [] in ids.values():
+        raise InputError("a prompt has no token: the chat template renders nothing for it")
+    yield from ((request, ids[request.prompt]) for request in requests)
+
+
+def room(model_doc: dict, sampling: Sampling) -> int:
+    """How many tokens a prompt may have, so that ``max_tokens`` more fit into the context."""
+    return model_doc["context_length"] - sampling.max_tokens

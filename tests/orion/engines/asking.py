@@ -1,0 +1,42 @@
+"""What the tests of the engine openai share: a served model, requests for it, and a run of them."""
+
+from orion import checkpoints, served
+from orion.engines import Request, Sampling, open_engine
+from orion.engines.client import Patience
+
+from .server import answer
+
+SAMPLING = Sampling(temperature=0.8, top_p=0.9, max_tokens=24, repetition_penalty=1.0)
+QUICK = Patience(tries=4, timeout_s=5.0, backoff_s=0.02, outage_s=5.0, start_s=0.5)
+
+
+def document(server, **block) -> dict:
+    """A model that is only served."""
+    place = {"base_url": server.url, "api_key_env": None, **block}
+    return served.describe("teacher", {"model": "org/teacher"}, server=place, context_length=4096)
+
+
+def requests(n: int = 12, doc: dict | None = None) -> list[Request]:
+    tokenizer = served.ServedTokenizer(doc or {"model": "teacher"})
+    asked = [[{"role": "user", "content": f"w{i // 3}"}] for i in range(n)]
+    return [Request(f"r{i}", checkpoints.render(tokenizer, turn), 1000 + i) for i, turn in enumerate(asked)]
+
+
+def run(doc: dict, wanted: list[Request] | None = None, sampling=SAMPLING, patience=QUICK, **speed) -> dict:
+    engine = open_engine("openai", doc, sampling, patience=patience, **speed)
+    wanted = requests() if wanted is None else wanted
+    answers = list(engine.generate(wanted))
+    assert len({a.key for a in answers}) == len(answers) == len(wanted)
+    return {a.key: a for a in answers}
+
+
+def first(failure):
+    """A script whose first attempt at every question fails."""
+    return lambda body, attempt: failure if attempt == 0 else answer(body)
+
+
+def spoilt(**changes):
+    """A sane answer with some of its parts replaced."""
+    sane = answer({"prompt": 1})
+    choice = {**sane["choices"][0], **changes.pop("choice", {})}
+    return {**sane, "choices": [choice], **changes}

@@ -1,0 +1,195 @@
+"""The engine for servers when things go wrong: failures that pass, garbage, refusals, outages, and the key in all of them."""
+
+import json
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from orion.engines import client, open_engine, wire
+from orion.engines.client import retry_after
+from orion.errors import InputError
+
+from .asking import QUICK, SAMPLING, document, first, requests, run, spoilt
+from .server import HANG, RESET, answer, slowly
+
+KEY = "sk-secret-0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [(429, {}, b"slow down"), (500, {}, b"oops"), (503, {"Retry-After": "nonsense"}, b""), RESET, HANG],
+    ids=["429", "500", "503", "reset", "timeout"],
+)
+def test_what_may_pass_is_tried_again(server, failure, capsys):
+    server.script = first(failure)
+    found = run(document(server), patience=replace(QUICK, timeout_s=0.3))
+    assert {a.finish_reason for a in found.values()} == {"stop"}
+    assert set(server.attempts.values()) == {2}
+    assert "12 tries repeated, 0 requests given up" in capsys.readouterr().err
+
+
+def test_retry_after_is_kept(server):
+    server.script = first((429, {"Retry-After": "0.5"}, b""))
+    start = time.monotonic()
+    run(document(server), requests(3))
+    assert time.monotonic() - start >= 0.5
+    assert retry_after("2") == 2 and retry_after("1e9") == client.LONGEST_AGREED
+    assert [retry_after(value) for value in (None, "-1", "nan", "tomorrow", "Thu, 01 Jan 1970 00:00:00 GMT")] == [0] * 5
+    assert 0 < retry_after("Fri, 01 Jan 2100 00:00:00 GMT") <= client.LONGEST_AGREED
+
+
+GARBAGE = {
+    "html": b"<html><body>Bad gateway</body></html>",
+    "cut": json.dumps(answer({})).encode()[:-20],
+    "empty": b"",
+    "bytes": b"\xff\xfe\x00",
+    "list": [1, 2],
+    "nested": b"[" * 100_000,
+    "no choices": {"usage": {}},
+    "empty choices": spoilt(choices=[]),
+    "choices of text": spoilt(choices=["stop"]),
+    "no reason": spoilt(choice={"finish_reason": None}),
+    "another reason": spoilt(choice={"finish_reason": ["stop"]}),
+    "text is a number": spoilt(choice={"text": 5}),
+    "content is a list": spoilt(choice={"message": {"content": ["a"], "reasoning": "b"}}),
+    "ids of text": spoilt(choice={"token_ids": ["1"]}),
+    "negative ids": spoilt(choice={"token_ids": [1, -1]}),
+    "no usage": spoilt(usage=None),
+    "negative usage": spoilt(usage={"prompt_tokens": 1, "completion_tokens": -1}),
+    "true usage": spoilt(usage={"prompt_tokens": True, "completion_tokens": 1}),
+    "huge usage": spoilt(usage={"prompt_tokens": 10**30, "completion_tokens": 1}),
+    "fraction": spoilt(usage={"prompt_tokens": 1.5, "completion_tokens": 1}),
+}
+
+
+@pytest.mark.parametrize("failure", GARBAGE.values(), ids=GARBAGE.keys())
+def test_garbage_is_tried_again(server, failure):
+    server.script = first(failure)
+    assert {a.finish_reason for a in run(document(server), requests(3)).values()} == {"stop"}
+    assert set(server.attempts.values()) == {2}
+
+
+def test_a_body_without_end_is_garbage(server, monkeypatch):
+    monkeypatch.setattr(wire, "MAX_BYTES", 10_000)
+    server.script = first(b" " * 10_001)
+    assert {a.finish_reason for a in run(document(server), requests(3)).values()} == {"stop"}
+
+
+def test_what_never_passes_is_an_error_row_with_a_reason(server, capsys):
+    def script(body, attempt):
+        if body["seed"] % 3 == 0:
+            return b"<html>no\x1b[31m</html>"
+        return (422, {}, {"error": {"message": "bad parameter"}}) if body["seed"] % 3 == 1 else answer(body)
+
+    server.script = script
+    # the good ones first, so that the server has answered before it fails
+    found = run(document(server), sorted(requests(18), key=lambda r: r.seed % 3 != 2), batch_size=2)
+    for request in requests(18):
+        got = found[request.key]
+        expected = "stop" if request.seed % 3 == 2 else "error"
+        assert (got.finish_reason, bool(got.response)) == (expected, expected == "stop")
+    log = capsys.readouterr().err
+    assert "not an answer: not JSON: <html>no [31m</html>, 4 times" in log and "HTTP 422: bad parameter" in log
+    assert "12 requests given up" in log and "\x1b" not in log
+    # a refusal is not repeated
+    assert all(server.attempts[q] == 1 for q in server.attempts if json.loads(q)["seed"] % 3 == 1)
+
+
+def test_a_server_that_refuses_every_request_ends_the_run(server):
+    server.script = lambda body, attempt: (400, {}, {"error": {"message": "unknown field seed"}})
+    with pytest.raises(InputError, match=r"answered none of 8 requests; the last: HTTP 400: unknown field seed"):
+        run(document(server), requests(30), batch_size=4)
+
+
+def test_the_key_is_sent_and_never_shown(server, monkeypatch, capsys):
+    monkeypatch.setenv("TEACHER_KEY", KEY + "\n")
+    server.script = lambda body, attempt: (
+        (500, {}, {"error": {"message": f"Incorrect key {KEY}"}}) if attempt == 0 else answer(body, f"the key is {KEY}")
+    )
+    doc = document(server, api_key_env="TEACHER_KEY")
+    found = run(doc)
+    assert {header["Authorization"] for header in server.headers} == {f"Bearer {KEY}"}
+    server.script = lambda body, attempt: (401, {}, {"error": {"message": "x" * 190 + KEY}})
+    with pytest.raises(InputError) as refused:
+        run(doc)
+    server.script = lambda body, attempt: f"<html>{KEY}</html>".encode()
+    with pytest.raises(InputError) as garbage:
+        run(doc)
+    shown = "".join([*capsys.readouterr(), str(refused.value), str(garbage.value), repr(found), json.dumps(doc)])
+    assert KEY[:12] not in shown and "***" in shown
+    monkeypatch.setenv("TEACHER_KEY", KEY + "\u00e9")
+    with pytest.raises(InputError, match="TEACHER_KEY holds characters that no key has") as odd:
+        run(doc)
+    assert KEY not in str(odd.value)
+    monkeypatch.delenv("TEACHER_KEY")
+    with pytest.raises(InputError, match="api_key_env: the environment has no TEACHER_KEY"):
+        run(doc)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ((401, {}, b"no"), "HTTP 401: no .the key is refused.; see base_url, api_key_env"),
+        ((403, {}, b"no"), "the key has no access"),
+        (
+            (404, {}, {"error": {"message": "The model `x` does not exist."}}),
+            "does not exist.*no such address or model",
+        ),
+        ((307, {"Location": "http://127.0.0.1:9/"}, b""), "it moved: give its final address"),
+        ((429, {}, {"error": {"message": "Pay", "code": "insufficient_quota"}}), "the account cannot pay"),
+    ],
+    ids=["401", "403", "404", "307", "quota"],
+)
+def test_what_no_request_can_survive_ends_the_run_at_once(server, reply, message):
+    server.script = lambda body, attempt: reply
+    with pytest.raises(InputError, match=message) as error:
+        run(document(server), requests(50), batch_size=3)
+    assert server.url in str(error.value) and "models.teacher.server" in str(error.value)
+    assert len(server.bodies) <= 3
+
+
+def test_a_403_after_a_success_is_about_one_prompt(server):
+    server.script = lambda body, attempt: (403, {}, b"blocked") if body["seed"] == 1005 else answer(body)
+    found = run(document(server), batch_size=1)
+    assert [key for key, a in found.items() if a.finish_reason == "error"] == ["r5"]
+
+
+def test_a_server_that_is_not_there(server):
+    server.kill()
+    start = time.monotonic()
+    with pytest.raises(InputError, match="models.teacher.server.base_url: .*was not there for 0.5 s") as error:
+        run(document(server))
+    assert server.url in str(error.value) and 0.5 <= time.monotonic() - start < 5
+
+
+def test_a_server_that_starts_late(server):
+    server.kill()
+    threading.Timer(0.4, server.start).start()
+    assert {a.finish_reason for a in run(document(server), patience=replace(QUICK, start_s=10)).values()} == {"stop"}
+
+
+def test_a_server_killed_and_started_again_loses_nothing(server):
+    server.script = slowly(0.02)
+    engine = open_engine("openai", document(server), SAMPLING, batch_size=4, patience=QUICK)
+    wanted = requests(60)
+    found = []
+    for completion in engine.generate(wanted):
+        found.append(completion)
+        if len(found) == 10:
+            server.kill()
+            threading.Timer(0.6, server.start).start()
+    assert {a.finish_reason for a in found} == {"stop"} and len(found) == 60
+    assert {a.key: a for a in found} == run(document(server), wanted)
+
+
+def test_a_server_that_goes_for_good_ends_the_run(server):
+    engine = open_engine("openai", document(server), SAMPLING, batch_size=2, patience=replace(QUICK, outage_s=0.4))
+    found = []
+    with pytest.raises(InputError, match=r"was not there for 0.4 s.*what it answered is kept"):
+        for completion in engine.generate(requests(60)):
+            found.append(completion)
+            if len(found) == 10:
+                server.kill()
+    assert len(found) >= 10 and {a.finish_reason for a in found} == {"stop"}

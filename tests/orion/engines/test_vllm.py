@@ -1,0 +1,278 @@
+"""The engines vllm and openai against a real vLLM, which runs in an environment and processes of its own."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from orion import checkpoints, served
+from orion.engines import Completion, Request, Sampling, open_engine
+from orion.engines.client import Patience
+from orion.errors import InputError
+
+SAMPLING = Sampling(temperature=0.8, top_p=0.9, max_tokens=24, repetition_penalty=1.0)
+GREEDY = replace(SAMPLING, temperature=0.0, top_p=1.0)
+# two float32 implementations of one model: logits closer than this may swap, others may not
+NEAR_TIE = 1e-3
+ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+
+def requests(n_prompts: int = 8, k: int = 3) -> list[Request]:
+    rng = random.Random(0)
+    prompts = [" ".join(f"w{rng.randrange(100)}" for _ in range(rng.randint(1, 30))) for _ in range(n_prompts)]
+    return [Request(f"{i}-{j}", prompt, 2**62 + 1000 * i + j) for i, prompt in enumerate(prompts) for j in range(k)]
+
+
+def environment(root: Path) -> dict[str, str]:
+    return {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(root)}
+
+
+def job(doc: dict, wanted: list[Request], sampling: Sampling = SAMPLING, close_after: int = 0, **speed) -> dict:
+    rows = [dataclasses.astuple(request) for request in wanted]
+    made = {"doc": doc, "sampling": dataclasses.asdict(sampling), "speed": speed, "requests": rows}
+    return {**made, "close_after": close_after}
+
+
+def jobs(llama_doc: dict, adapter_doc: dict) -> dict[str, dict]:
+    wanted = requests()
+    room = llama_doc["context_length"] - SAMPLING.max_tokens
+    edge = [Request("long", "w1 " * (room + 1), 1), Request("fits", "w1 " * room, 1), Request("short", "w2", 1)]
+    twice = replace(GREEDY, repetition_penalty=1.5)
+    return {
+        "greedy": job(llama_doc, wanted, GREEDY, batch_size=16),
+        "penalty": job(llama_doc, wanted, twice, batch_size=16),
+        "sampled": job(llama_doc, wanted, batch_size=16),
+        "shuffled": job(llama_doc, random.Random(1).sample(wanted, len(wanted)), batch_size=3),
+        "closed": job(llama_doc, wanted, close_after=5, batch_size=8),
+        "edge": job(llama_doc, edge, batch_size=4),
+        "adapter": job(adapter_doc, wanted, GREEDY, batch_size=16),
+        "replicas": job(llama_doc, wanted, data_parallel_size=2),
+        "share": job(llama_doc, wanted, gpu_memory_utilization=1.5),
+        # more blocks than there is memory for: see vllm_jobs.py
+        "memory": {**job(llama_doc, wanted, batch_size=16), "environment": {"VLLM_CPU_KVCACHE_SPACE": "9000"}},
+        "invariant": job(llama_doc, wanted, batch_invariant=True),
+        "empty prompt": job(llama_doc, [Request("a", "", 1)]),
+    }
+
+
+@pytest.fixture(scope="module")
+def done(vllm_python, root, llama_doc, adapter_doc, tmp_path_factory) -> dict:
+    """All jobs in one process, since vLLM takes ten seconds to import."""
+    output = tmp_path_factory.mktemp("vllm") / "answers.json"
+    wanted = jobs(llama_doc, adapter_doc)
+    command = [str(vllm_python), str(Path(__file__).with_name("vllm_jobs.py")), str(output)]
+    ran = subprocess.run(
+        command,
+        input=json.dumps(list(wanted.values())),
+        env=environment(root),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert "INFO" not in ran.stdout, "vLLM's log belongs on standard error"
+    found = dict(zip(wanted, json.loads(output.read_text()), strict=True))
+    return {
+        name: rows if isinstance(rows, str) else [Completion(**row) for row in rows] for name, rows in found.items()
+    }
+
+
+def by_key(rows: list[Completion]) -> dict[str, Completion]:
+    assert len({row.key for row in rows}) == len(rows)
+    return {row.key: row for row in rows}
+
+
+def check_agreement(doc: dict, sampling: Sampling, found: dict[str, Completion]) -> None:
+    """Greedy answers are those of the engine transformers, up to the first near tie of two logits."""
+    model, tokenizer = checkpoints.load_model(doc, "cpu"), checkpoints.load_tokenizer(doc)
+    engine = open_engine("transformers", doc, sampling, device="cpu")
+    same = 0
+    for expected in engine.generate(requests()):
+        got = found[expected.key]
+        if got == expected:
+            same += 1
+            continue
+        prompt = {request.key: request.prompt for request in requests()}[expected.key]
+        ours, theirs = (tokenizer.encode(row.response, add_special_tokens=False) for row in (expected, got))
+        at = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
+        ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False) + ours[:at]])
+        with torch.no_grad():
+            logits = model(ids).logits[0, -1]
+        assert abs(float(logits[ours[at]] - logits[theirs[at]])) < NEAR_TIE, (expected, got)
+    assert same > len(found) / 2
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.parametrize("penalty", [1.0, 1.5])
+def test_greedy_answers_are_those_of_the_engine_transformers(done, llama_doc, penalty):
+    found = by_key(done["greedy" if penalty == 1 else "penalty"])
+    check_agreement(llama_doc, replace(GREEDY, repetition_penalty=penalty), found)
+    assert {row.finish_reason for row in found.values()} <= {"stop", "length"}
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_an_adapter_is_served_unmerged(done, llama_doc, adapter_doc):
+    found = by_key(done["adapter"])
+    check_agreement(adapter_doc, GREEDY, found)
+    assert found != by_key(done["greedy"])
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_seeded_answers_depend_on_neither_batch_nor_order(done):
+    alone = by_key(done["sampled"])
+    assert by_key(done["shuffled"]) == alone
+    assert len({row.response for row in alone.values()}) > len(alone) * 0.9
+    # closed early, then asked again
+    taken, again = done["closed"][:5], done["closed"][5:]
+    assert by_key(again) == alone and all(alone[row.key] == row for row in taken)
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_reasons_and_counts(done, llama_doc):
+    tokenizer = checkpoints.load_tokenizer(llama_doc)
+    rows = [*done["sampled"], *done["greedy"]]
+    assert {row.finish_reason for row in rows} == {"stop", "length"}
+    prompts = {request.key: request.prompt for request in requests()}
+    for row in rows:
+        assert row.prompt_tokens == len(tokenizer.encode(prompts[row.key], add_special_tokens=False))
+        # the end token is counted and not shown; other special tokens are not shown either
+        shown = len(tokenizer.encode(row.response, add_special_tokens=False))
+        assert shown < row.completion_tokens or row.finish_reason == "length"
+        assert row.completion_tokens == SAMPLING.max_tokens or row.finish_reason == "stop"
+        assert "<" not in row.response
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_a_prompt_beyond_the_context_is_an_answer(done, llama_doc):
+    found = by_key(done["edge"])
+    room = llama_doc["context_length"] - SAMPLING.max_tokens
+    assert found["long"] == Completion("long", "", "prompt_too_long", room + 1, 0)
+    assert found["fits"].completion_tokens > 0 and found["short"].completion_tokens > 0
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_what_cannot_be_is_refused_with_a_cure(done):
+    assert "data_parallel_size = 2" in done["replicas"] and "--shards" in done["replicas"]
+    assert "--gpu-memory-utilization 1.5" in done["share"]
+    assert "does not start" in done["memory"] and "lower --batch-size (now 16)" in done["memory"]
+    assert "no such mode on CPUs" in done["invariant"]
+    assert "a prompt has no token" in done["empty prompt"]
+
+
+def test_an_environment_without_vllm_is_told_which_one_has_it(llama_doc, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(InputError, match=r"no vLLM; make setup-vllm builds \.venv-vllm from envs/vllm\.lock"):
+        open_engine("vllm", llama_doc, SAMPLING)
+
+
+def messages(doc: dict, content: str) -> str:
+    """The prompt of one user's turn, with a thinking switch that this template ignores."""
+    tokenizer = checkpoints.load_tokenizer(doc)
+    return checkpoints.render(tokenizer, [{"role": "user", "content": content}], enable_thinking=False)
+
+
+class VllmServer:
+    """``vllm.entrypoints.openai.api_server`` on a free port of 127.0.0.1; ``kill`` is SIGKILL to all of its processes."""
+
+    def __init__(self, python: Path, root: Path, doc: dict, log: Path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.log = log
+        self.command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", doc["path"]]
+        self.command += ["--served-model-name", "student", "--host", "127.0.0.1", "--port", str(self.port)]
+        self.command += ["--dtype", "float32", "--enforce-eager", "--max-model-len", str(doc["context_length"])]
+        self.command += ["--max-num-seqs", "16", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "65536"]
+        self.environment = environment(root)
+        self.start()
+
+    def start(self) -> None:
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def wait(self, seconds: float = 150.0) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2)
+                return
+            time.sleep(0.5)
+        raise AssertionError(self.log.read_text()[-3000:])
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def vllm_server(vllm_python, root, llama_doc, tmp_path_factory):
+    made = VllmServer(vllm_python, root, llama_doc, tmp_path_factory.mktemp("server") / "log")
+    try:
+        made.wait()
+        yield made
+    finally:
+        made.kill()
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(done, vllm_server, llama_doc, capsys):
+    place = {"base_url": f"http://127.0.0.1:{vllm_server.port}/v1", "served_model": "student"}
+    doc = {**llama_doc, "server": place}
+    patience = Patience(backoff_s=0.2, outage_s=200.0)
+    greedy = open_engine("openai", doc, GREEDY, batch_size=8, patience=patience)
+    assert by_key(list(greedy.generate(requests()))) == by_key(done["greedy"])
+    with pytest.raises(InputError, match="HTTP 404.*`nobody`"):
+        nobody = {**doc, "server": {**place, "served_model": "nobody"}}
+        list(open_engine("openai", nobody, GREEDY, patience=patience).generate(requests(1, 1)))
+
+    # the same model without its checkpoint: messages, the server's template, the server's word on what is too long
+    chat_doc = served.describe("llama", {"model": "student"}, server=place, context_length=llama_doc["context_length"])
+    chat = open_engine("openai", chat_doc, GREEDY, patience=patience)
+    turns = {"fits": "w1 w2", "long": "w1 " * 90}
+    said = by_key(list(chat.generate([Request(key, messages(chat_doc, text), 1) for key, text in turns.items()])))
+    prompt = "<user> w1 w2 <assistant>"
+    assert said["long"].finish_reason == "prompt_too_long" and said["fits"].prompt_tokens == len(prompt.split())
+    same = next(iter(greedy.generate([Request("fits", prompt, 1)])))
+    assert said["fits"].response.split() == same.response.split() and said["fits"].completion_tokens > 0
+
+    wanted = requests(60, 4)
+    sampled = open_engine("openai", doc, SAMPLING, batch_size=4, patience=patience)
+    found: list[Completion] = []
+    for completion in sampled.generate(wanted):
+        found.append(completion)
+        if len(found) == 20:
+            vllm_server.kill()
+            vllm_server.start()
+    assert "trying again" in capsys.readouterr().err
+    assert len(found) == len(wanted) and {row.finish_reason for row in found} == {"stop", "length"}
+    # another concurrency, another order, a server that never was killed
+    again = open_engine("openai", doc, SAMPLING, batch_size=16, patience=patience)
+    assert by_key(list(again.generate(wanted[::-1]))) == by_key(found)
