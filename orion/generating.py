@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=_positive, help="sequences or requests under way at a time")
     parser.add_argument("--tensor-parallel-size", type=_positive, default=1, help="vllm: GPUs that share one model")
     parser.add_argument("--gpu-memory-utilization", type=float, default=0.9, help="vllm: part of a GPU's memory to use")
-    parser.add_argument("--batch-invariant", action="store_true", help="vllm: VLLM_BATCH_INVARIANT, see its engine")
+    parser.add_argument("--batch-invariant", type=int, choices=(0, 1), default=0, help="vllm: see envs/README.md")
     parser.add_argument("--token-budget", type=int, default=0, help="openai: tokens a run may cost; 0: no limit")
     parser.add_argument("--shards", type=_positive, default=1, help="processes, each with its share of the GPUs")
     parser.add_argument("--shard", type=cells.parse_shard, metavar="I/N", help="generate this share only; no output")
@@ -63,7 +63,12 @@ def complete(
 
 def speed(engine: str, args: argparse.Namespace) -> dict:
     """The options of the command line that the engine has."""
-    given = {**vars(args), "token_budget": args.token_budget // args.shards or None}
+    shares = args.shard[1] if args.shard else 1
+    given = {
+        **vars(args),
+        "token_budget": max(1, args.token_budget // shares) if args.token_budget else None,
+        "batch_invariant": bool(args.batch_invariant),
+    }
     return {name: given[name] for name in SPEED.get(engine, ()) if given[name] is not None}
 
 

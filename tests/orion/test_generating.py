@@ -101,12 +101,13 @@ def parsed(*options):
 
 
 def test_an_engine_gets_the_options_it_has():
-    args = parsed("--batch-size", "8", "--token-budget", "900", "--shards", "3", "--tensor-parallel-size", "2")
+    args = parsed("--batch-size", "8", "--token-budget", "900", "--shard", "1/3", "--tensor-parallel-size", "2")
     assert generating.speed("transformers", args) == {"batch_size": 8}
     assert generating.speed("openai", args) == {"batch_size": 8, "token_budget": 300}
     vllm = {"batch_size": 8, "tensor_parallel_size": 2, "gpu_memory_utilization": 0.9, "batch_invariant": False}
     assert generating.speed("vllm", args) == vllm
     assert generating.speed("openai", parsed()) == {}
+    assert generating.speed("openai", parsed("--token-budget", "900", "--shards", "3")) == {"token_budget": 900}
 
 
 def test_gpus_are_dealt_out_whole(monkeypatch):

@@ -46,6 +46,7 @@ rule reflect:
         shards=1,
         tensor_parallel_size=1,
         gpu_memory_utilization="0.9",
+        batch_invariant=0,
         token_budget=0,
         python="python",
         runtime="8h",
@@ -58,7 +59,8 @@ rule reflect:
         " --trace-verdicts {input.trace_verdicts} --errors {input.errors} --model {input.model}"
         " --cells results/cells --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size} --token-budget {resources.token_budget}"
-        " --gpu-memory-utilization {resources.gpu_memory_utilization} --output {output} 2> {log}"
+        " --gpu-memory-utilization {resources.gpu_memory_utilization}"
+        " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"
 
 
 rule check_reflections:

@@ -19,6 +19,7 @@ rule sample:
         shards=1,
         tensor_parallel_size=1,
         gpu_memory_utilization="0.9",
+        batch_invariant=0,
         token_budget=0,
         python="python",
         runtime="8h",
@@ -30,4 +31,5 @@ rule sample:
         "{resources.python} -m orion.sample --config {params.config:q} --problems {input.problems} --model {input.model}"
         " --cells results/cells --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size} --token-budget {resources.token_budget}"
-        " --gpu-memory-utilization {resources.gpu_memory_utilization} --output {output} 2> {log}"
+        " --gpu-memory-utilization {resources.gpu_memory_utilization}"
+        " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"
