@@ -157,6 +157,8 @@ def main() -> None:
         anti_join(*args.child)
         return
     count, run_cells = args.cells or (QUICK if args.quick else CELLS), RUN // 10 if args.quick else RUN
+    if args.folder and not Path(args.folder).is_dir():
+        parser.error(f"--folder {args.folder}: no such folder")
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         met = report(Path(folder), count, run_cells)
     if not (met or args.quick):
