@@ -216,9 +216,10 @@ class Atoms:
         conditions = self.sequence()
         if element.kind == "rel" and element.value == ("in",):
             conditions.insert(0, element)
+            element = element.args[0]
         if not conditions:
             raise Unreadable("a set without its condition")
-        return Node("such", tuple(conditions), self.link)
+        return Node("such", (element, *conditions), self.link)
 
     def structure(self, value: str) -> Node:
         if value == "frac":

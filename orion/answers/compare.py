@@ -89,6 +89,8 @@ def _compare(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> 
                     return Result("correct", "", run.method)
             except Undecided as error:
                 doubt = error
+            except Unreadable as error:
+                doubt = Undecided(str(error))
             except RecursionError:
                 doubt = Undecided("nested too deeply")
     if doubt is not None:

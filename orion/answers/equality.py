@@ -32,6 +32,7 @@ from orion.answers.values import Undecided, Values
 _EXPRESSIONS = frozenset(
     ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
 )
+_SYMMETRIC = frozenset(("parallel", "perp", "sim"))
 _SETS = frozenset(("union", "inter", "minus"))
 
 
@@ -173,7 +174,8 @@ class Judge(Values):
             left = (as_set(a, link) or a) if a.kind in ("list", "such") else a
             right = (as_set(b, link) or b) if b.kind in ("list", "such") else b
             if any(x.kind == "such" or _is_inequalities(x) for x in (left, right)):
-                return a.kind == b.kind == "such" and self.unordered(a.args, b.args, self.same)
+                elements = a.kind == b.kind == "such" and self.same(a.args[0], b.args[0])
+                return elements and self.unordered(a.args[1:], b.args[1:], self.same)
             if self.same(left, right):
                 return True
             # only a comma leaves open whether the items join or meet
@@ -185,6 +187,8 @@ class Judge(Values):
         if len(a.args) != len(b.args):
             return False
         first, gold = a.args[0], b.args[0]
+        if num(0) in (first, gold):
+            return self.ordered(a.args, b.args, self.expressions)
         return all(self.expressions(mul(x, gold), mul(y, first)) for x, y in zip(a.args[1:], b.args[1:], strict=True))
 
     def relations(self, a: Node, b: Node) -> bool:
@@ -226,8 +230,10 @@ class Judge(Values):
 
     def approximations(self, a: Node, b: Node) -> bool:
         """10 sqrt 3 = ~ 17.32 states an exact value and its decimals: each may be the one that was asked for."""
-        pairs = [(x, y) for x in _stated(a) for y in _stated(b)]
-        return any(self.same(x, y) for x, y in pairs)
+        left, right = _stated(a), _stated(b)
+        if not left or not right:
+            return a.kind == b.kind and a.value == b.value and self.ordered(a.args, b.args, self.same)
+        return any(self.same(x, y) for x in left for y in right)
 
     def quietly(self, a: Sequence[Node], b: Sequence[Node]) -> bool:
         try:
@@ -238,7 +244,12 @@ class Judge(Values):
     def scaled(self, a: Node, b: Node) -> bool:
         """Two-sided relations: left minus right must agree up to a non-zero factor (a positive one for inequalities)."""
         op, gold = a.value[0], b.value[0]
-        if any(x.kind not in _EXPRESSIONS for x in (*a.args, *b.args)) or "in" in (op, gold) or "approx" in (op, gold):
+        if op not in FLIP or gold not in FLIP:
+            if op != gold:
+                return False
+            turned = op in _SYMMETRIC and self.quietly(a.args[::-1], b.args)
+            return turned or self.ordered(a.args, b.args, self.same)
+        if any(x.kind not in _EXPRESSIONS for x in (*a.args, *b.args)):
             return op == gold and self.ordered(a.args, b.args, self.same)
         left, right = minus(*a.args), minus(*b.args)
         if FLIP[op] == gold and op != gold:
@@ -286,12 +297,10 @@ def _is_equation(relation: Node) -> bool:
 
 
 def _stated(node: Node) -> list[Node]:
-    """The values that a relation with an "approximately" states: before the sign and behind it."""
+    """The values that a relation with an "approximately" states, on either side of the sign; its label is none."""
     if node.kind != "rel" or "approx" not in node.value:
         return [node]
-    cut = node.value.index("approx")
-    exact = node.args[0] if cut == 0 else Node("rel", node.args[: cut + 1], node.value[:cut])
-    return [exact, node.args[-1]] if exact.kind != "sym" else [node.args[-1]]
+    return [term for term in node.args if not symbols(term)]
 
 
 def _is_inequalities(node: Node) -> bool:

@@ -18,6 +18,8 @@ DIGITS = 90
 AGREE = Decimal(10) ** -60
 MAX_NODES = 400
 MAX_SYMBOLS = 12
+# sample points at which two functions must agree; fewer may be a coincidence
+MIN_POINTS = 4
 # small rationals without a common pattern; then negatives, then whole numbers for expressions such as (-1)^n
 _POINTS = (
     [Fraction(1374 + 677 * k, 1000 + k) for k in range(MAX_SYMBOLS)],
@@ -26,6 +28,14 @@ _POINTS = (
     # within the domain of the inverse functions
     [Fraction(103 + 29 * k, 811 + 37 * k) for k in range(MAX_SYMBOLS)],
     [Fraction(-(211 + 17 * k), 613 + 41 * k) for k in range(MAX_SYMBOLS)],
+    [Fraction(89 + 13 * k, 977 + 31 * k) for k in range(MAX_SYMBOLS)],
+    # signs that differ from name to name, both ways
+    [Fraction((-1) ** k * (1021 + 331 * k), 607 + 19 * k) for k in range(MAX_SYMBOLS)],
+    [Fraction(-((-1) ** k) * (1553 + 211 * k), 409 + 23 * k) for k in range(MAX_SYMBOLS)],
+    [Fraction(23011 + 1709 * k, 113 + 7 * k) for k in range(MAX_SYMBOLS)],
+    [Fraction(p) for p in (5, 2, 9, 4, 8, 7, 12, 3, 11, 6, 14, 13)],
+    [Fraction(p) for p in (9, 6, 4, 8, 11, 5, 7, 12, 10, 3, 13, 2)],
+    [Fraction(p) for p in (12, 7, 5, 10, 3, 9, 6, 4, 8, 2, 11, 13)],
     [Fraction(p) for p in (3, 4, 7, 5, 9, 6, 11, 8, 13, 10, 15, 12)],
     [Fraction(p) for p in (6, 5, 8, 9, 4, 7, 10, 13, 11, 3, 2, 14)],
 )
@@ -145,4 +155,4 @@ def agree(left: Node, right: Node) -> bool | None:
             return False
         if gap.rad <= run.balls.ctx.multiply(size, AGREE) or (size <= AGREE and gap.rad <= AGREE):
             agreed += 1
-    return True if agreed >= min(2, 1 + len(names)) else None
+    return True if agreed >= (MIN_POINTS if names else 1) else None

@@ -30,7 +30,7 @@ _TURNS = re.compile(
     r"\b(?:not?|non|except|excluding|but|least|most|more|less|than|greater|between|minus|negative|half|twice|under|over)\b",
     re.I,
 )
-_RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv", "parallel", "perp"))
+_RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv", "parallel", "perp", "sim"))
 _SET_OPERATORS = {"cup": "union", "cap": "inter", "minus": "minus"}
 _STARTS = frozenset(("num", "sym", "const", "fn", "text"))
 

@@ -1,7 +1,7 @@
 """Sums of monomials with exact coefficients, and quotients of them, under a budget of work.
 
 Inputs: dictionaries from monomial to Fraction. Outputs: the same. A monomial is a sorted tuple of (atom, exponent);
-atoms are names: "s..." a symbol, "#p" the prime p (exponent below 1), "@pi", "@e", "@i", anything else opaque. Not
+atoms are names: "s..." a symbol, "#p" the prime p (exponent below 1), "@pi", "@e", "@i"; anything else ("~...") is opaque. Not
 runnable.
 """
 
@@ -159,4 +159,4 @@ class Algebra:
 
     def opaque(self, name: str) -> Ratio:
         self.exact = False
-        return self.atom(name)
+        return self.atom(f"~{name}")

@@ -37,6 +37,7 @@ _STYLED = r"(?:\\(?:text(?:bf|rm|it)?|math(?:rm|bf)|mbox)\s*\{\s*)?"
 _CHOICE = re.compile(
     rf"(?:option\s+|choice\s+)?{_STYLED}(?:option\s+|choice\s+)?[(\[]?\s*([A-Za-z])\s*[)\]]?\s*[.:]?\s*\}}?", re.I
 )
+_OTHER_CHOICE = re.compile(r"\([A-J]\)|(?<![A-Za-z\\])[A-J][).:]|\bor\b|\bwrong\b|\bnot\b")
 _CHOICE_DRESS = re.compile(r"[().:\[\]]|option|choice", re.I)
 _CHOICE_VALUE = re.compile(
     rf"{_STYLED}(?:\(([A-J])\)|([A-J])[).:])(?:\\ |\s)*\}}?(?:\\[ ,;]|\\q?quad|[\s:.~])*(?![,;&]|and\b|or\b)(\S.*)",
@@ -111,7 +112,8 @@ def _strip(text: str) -> str:
                 inner = text[len(left) : -len(right)]
                 if left not in inner:
                     text = inner
-        text = text.rstrip(" \n\t.;,:") if not text.endswith("\\,") else text[:-2]
+        if not text.endswith(".."):
+            text = text.rstrip(" \n\t.;,:") if not text.endswith("\\,") else text[:-2]
         # the backslash of a thin space that ended with the punctuation
         if text.endswith("\\") and not text.endswith("\\\\"):
             text = text[:-1]
@@ -182,12 +184,12 @@ def _based(text: str) -> Node | None:
 
 def _choice(text: str) -> Node | None:
     match = _CHOICE.fullmatch(text)
-    if match and (match[1].upper() <= "J" or text[0] in "(["):
+    if match and (match[1].upper() <= "J" or (match[1].isupper() and text[0] in "([")):
         # a bare small letter is more likely a name than a choice
         dressed = match[1].isupper() or _CHOICE_DRESS.search(text) is not None
         return Node("choice", (), match[1].upper()) if dressed else None
     match = _CHOICE_VALUE.fullmatch(text)
-    if match is None:
+    if match is None or _OTHER_CHOICE.search(match[3]):
         return None
     value = read(match[3]).node
     return Node("choice", (value,) if value is not None else (), match[1] or match[2])

@@ -163,11 +163,14 @@ def as_set(node: Node, link: str | None = None) -> Node | None:
     """
     if node.kind == "rel":
         return as_interval(node)
-    if node.kind not in ("list", "such") or any(x.kind != "rel" for x in node.args):
+    args = node.args[1:] if node.kind == "such" else node.args
+    if node.kind not in ("list", "such") or any(x.kind != "rel" for x in args):
         return None
-    if len({variable(x) for x in node.args}) != 1:
+    if len({variable(x) for x in args}) != 1:
         return None
-    parts = [as_interval(x) if x.value != ("=",) else Node("set", x.args[1:]) for x in node.args]
+    if node.kind == "such" and (node.args[0].kind != "sym" or variable(args[0]) != node.args[0].value):
+        return None
+    parts = [as_interval(x) if x.value != ("=",) else Node("set", x.args[1:]) for x in args]
     known = [part for part in parts if part is not None and part != _REALS]
     if len(known) < len([part for part in parts if part != _REALS]) or not parts:
         return None

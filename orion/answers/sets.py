@@ -63,6 +63,8 @@ def _pieces(node: Node) -> Pieces:
         return ()
     if kind in ("interval", "tuple") and len(args) == 2:
         left, right = node.value if kind == "interval" else "()"
+        if _end(args[0], left == "(") >= _end(args[1], right == "]"):
+            raise Unreadable("an interval without numbers")
         return _merge([(_end(args[0], left == "("), _end(args[1], right == "]"))])
     if kind == "set":
         return _merge([(_end(a, False), _end(a, True)) for a in args])

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from orion.answers.tree import Node, add, mul, neg, num
-from orion.answers.vectors import combined
+from orion.answers.tree import Node, Unreadable, add, mul, neg, num
+from orion.answers.vectors import bounded, combined
 
 MAX_TERMS = 200
+MAX_SIGNS = 4
 
 
 def unwrapped(node: Node) -> Node:
@@ -35,7 +36,7 @@ def _is_range(node: Node) -> bool:
 
 def expanded(node: Node) -> Node:
     """An answer with plus-minus signs as the list of its readings, with vectors, determinants and short sums worked out."""
-    node = worked_out(node)
+    node = worked_out(bounded(node))
     if node.kind in ("list", "set"):
         items = [reading for a in node.args for reading in readings(a)]
         return Node(node.kind, tuple(items), node.value) if len(items) != len(node.args) else node
@@ -54,9 +55,11 @@ def _signs(node: Node) -> list[str]:
 
 def readings(node: Node) -> list[Node]:
     """The values of an expression with plus-minus signs: taken together where a minus-plus is among them."""
-    signs = _signs(node)
+    signs = _signs(bounded(node))
     if not signs:
         return [node]
+    if len(signs) > MAX_SIGNS:
+        raise Unreadable("too many plus-minus signs")
     if "-" in signs:
         return [_chosen(node, (upper,) * len(signs)) for upper in (0, 1)]
     choices = [tuple(bits >> i & 1 for i in range(len(signs))) for bits in range(1 << len(signs))]
@@ -111,8 +114,9 @@ def _series(node: Node) -> Node:
         return node
     if not 0 < last.value - first.value + 1 <= MAX_TERMS:
         return node
+    bounded(term)
     terms = [substituted(term, name, num(Fraction(k))) for k in range(int(first.value), int(last.value) + 1)]
-    return worked_out(add(*terms) if node.kind == "sum" else mul(*terms))
+    return worked_out(bounded(add(*terms) if node.kind == "sum" else mul(*terms)))
 
 
 def substituted(node: Node, name: Node, value: Node) -> Node:

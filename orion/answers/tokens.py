@@ -43,7 +43,7 @@ _OPERATORS = {
     "ge": ">=", "geq": ">=", "geqslant": ">=", "ne": "!=", "neq": "!=", "lt": "<", "gt": ">", "in": "in", "cup": "cup",
     "bigcup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus", "mid": "|", "vert": "|",
     "land": "and", "wedge": "and", "lor": "or", "vee": "or", "over": "over", "colon": ":", "approx": "approx", "to": "to",
-    "rightarrow": "to", "equiv": "equiv", "sim": "approx", "bmod": "mod", "mod": "mod", "pmod": "mod", "pod": "mod",
+    "rightarrow": "to", "equiv": "equiv", "sim": "sim", "bmod": "mod", "mod": "mod", "pmod": "mod", "pod": "mod",
     "circ": "deg", "degree": "deg", "prime": "'", "choose": "choose", "parallel": "parallel", "perp": "perp",
 }  # fmt: skip
 _CONSTANTS = {"pi": "pi", "infty": "inf", "emptyset": "empty", "varnothing": "empty", "e": "e", "i": "i"}

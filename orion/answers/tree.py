@@ -5,7 +5,7 @@ Inputs: built by `parse` and `read`. Outputs: `Node`, hashable and immutable. No
 Kinds and their fields (`value`, `args`):
   num (Fraction) · sym (name) · const (pi, e, i, inf, reals, integers, empty) · add, mul (args) · pow (base, exponent)
   fn (name, args) · fact (n) · binom (n, k) · deg (x) · pct (x) · pm (args = the two readings)
-  sum, prod (term, name, first, last) · mod (value, modulus) · dots · such (conditions of a set; the word that joins them)
+  sum, prod (term, name, first, last) · mod (value, modulus) · dots · such (element and conditions of a set)
   rel (operators, terms) · list (joining word: or, and, None), set, tuple (args)
   parts (answers to (a), (b), ...) · interval ("[)" style brackets; low, high) · union, inter, minus (args)
   matrix (rows x columns; args row by row) · text (string) · choice (letter; the value behind it, if any)
@@ -69,6 +69,8 @@ def neg(node: Node) -> Node:
     """The negative of a node; a number keeps being a number."""
     if node.kind == "num":
         return num(-node.value)
+    if node.kind in ("pct", "deg", "unit"):
+        return Node(node.kind, (neg(node.args[0]),), node.value)
     if node.kind == "based" and not node.value.startswith("-"):
         return Node("based", (), "-" + node.value)
     return mul(num(-1), node)

@@ -5,9 +5,33 @@ Inputs: trees. Outputs: trees; what has no value (shapes that do not fit) stays 
 
 from __future__ import annotations
 
-from orion.answers.tree import Node, add, mul
+from orion.answers.canon import Canon
+from orion.answers.tree import Node, Unreadable, add, mul, num
 
 MAX_POWER = 16
+MAX_NODES = 4_000
+
+
+def bounded(node: Node) -> Node:
+    """The node itself; raises Unreadable where its tree, shared parts counted as often as they stand in it, is too large."""
+    count, stack = 0, [node]
+    while stack:
+        count += 1
+        if count > MAX_NODES:
+            raise Unreadable("too much algebra")
+        stack.extend(stack.pop().args)
+    return node
+
+
+def _cell(node: Node) -> Node:
+    """An entry of a product, as one number where it is rational."""
+    bounded(node)
+    canon = Canon()
+    try:
+        value = canon.rational(canon.ratio(node))
+    except Unreadable:
+        return node
+    return node if value is None else num(value)
 
 
 def _is_vector(node: Node) -> bool:
@@ -25,11 +49,11 @@ def _times(left: Node, right: Node) -> Node | None:
         return None
     rows, inner, columns = left.value[0], left.value[1], right.value[1]
     cells = (
-        add(*(mul(left.args[r * inner + k], right.args[k * columns + c]) for k in range(inner)))
+        _cell(add(*(mul(left.args[r * inner + k], right.args[k * columns + c]) for k in range(inner))))
         for r in range(rows)
         for c in range(columns)
     )
-    return Node("matrix", tuple(cells), (rows, columns))
+    return bounded(Node("matrix", tuple(cells), (rows, columns)))
 
 
 def combined(node: Node) -> Node:
