@@ -32,6 +32,8 @@ from orion.answers.values import Undecided, Values
 _EXPRESSIONS = frozenset(
     ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
 )
+# |x| = 3 is an equation, |z| = 3 and |AB| = 3 state a size
+_UNKNOWNS = frozenset(Node("sym", (), name) for name in "xytn")
 _SYMMETRIC = frozenset(("parallel", "perp", "sim"))
 _SETS = frozenset(("union", "inter", "minus"))
 
@@ -197,8 +199,8 @@ class Judge(Values):
         if a.kind != "rel" or b.kind != "rel":
             relation, other = (a, b) if a.kind == "rel" else (b, a)
             if set(relation.value) == {"="}:
-                value = relation.args[-1]
-                if value == num(0) and _is_equation(relation):
+                value = _labelled_value(relation)
+                if value is None:
                     return False
                 return self.same(value, other) if relation is a else self.same(other, value)
             if relation.value == ("in",):
@@ -285,15 +287,43 @@ def _links(chain: Node) -> list[Node]:
     return [Node("rel", pair, ("=",)) for pair in zip(chain.args, chain.args[1:], strict=False)]
 
 
-def _is_equation(relation: Node) -> bool:
-    """Whether "... = 0" is an equation to be solved rather than a value with its label, as a + b = 0 may be."""
-    left = relation.args[0]
-    if left.kind != "add" or not symbols(left):
-        return False
-    return any(
-        not (x.kind == "sym" or (x.kind == "mul" and x.args[0] == num(-1) and x.args[1].kind == "sym"))
-        for x in left.args
-    )
+def _labelled_value(relation: Node) -> Node | None:
+    """What "label = value" says about its label, None where the relation is an equation between other things.
+
+    A label is a name, a product of names (AB, P(A)), a function of names (f(2), sin x, |z|), a sum of names (m + n) or their
+    quotient; "2 + 3 = 5" states a value too, and 2x = 5 the value of x.
+    """
+    terms = relation.args
+    if _is_name(terms[0]):
+        return terms[-1]
+    if _is_name(terms[-1]):
+        return terms[0] if len(terms) == 2 else None
+    if not any(symbols(term) for term in terms):
+        return terms[-1]
+    solved = as_interval(Node("rel", terms, ("!=",))) if len(terms) == 2 else None
+    return solved.args[0].args[1] if solved is not None and solved.kind == "union" else None
+
+
+def _is_name(node: Node) -> bool:
+    if node.kind == "sym":
+        return True
+    if node.kind == "pow" and node.args[1] == num(-1):
+        return _is_name(node.args[0])
+    if node.kind == "mul":
+        first, *rest = node.args
+        # f(2) and AB are names, 2x is none; x y^2 is an expression
+        return first.kind == "sym" and all(x.kind in ("sym", "num", "tuple") or _is_name(x) for x in rest)
+    if node.kind == "add":
+        return all(
+            _is_name(x) or (x.kind == "mul" and x.args[0] == num(-1) and _is_name(x.args[-1])) for x in node.args
+        )
+    if node.kind == "tuple":
+        names = [x.value for x in node.args if x.kind == "sym"]
+        return len(names) == len(node.args) and names == sorted(names)
+    if node.kind == "fn":
+        trigonometric = node.value in ("sin", "cos", "tan", "cot", "sec", "csc")
+        return (trigonometric or (node.value == "abs" and node.args[0] not in _UNKNOWNS)) and _is_name(node.args[0])
+    return False
 
 
 def _stated(node: Node) -> list[Node]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from orion.answers.inline import denied, ended, last_value, unsure
+from orion.answers.inline import denied, ended, last_value, part_of_more, unsure
 from orion.answers.policies import Policy
 from orion.answers.stated import stated_answer
 
@@ -27,6 +27,9 @@ _THINK_STARTS = ("<think>", "<thinking>", "<thought>", "<Begin_of_Draft>", "<|be
 _STOPS = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<|return|>", "<end_of_turn>", "</s>")
 _DIGITS = re.compile(r"[-+\d.,{}\\!$\s]*")
 _TAG = re.compile("|".join(map(re.escape, (*_THINK_ENDS, *_THINK_STARTS, *_STOPS))))
+# what may stand between the boxes of a row: space, delimiters, emphasis
+_BETWEEN_ROW = re.compile(r"\\(?:q?quad|[,;:! ()\[\]])|[\s$&*/|]")
+_DENIED_BEHIND = re.compile(r"[\s$]*(?:\\[)\]])?\s*(?:is|was)\s+(?:not|wrong|incorrect)\b")
 _BLANK = re.compile(r"\s*")
 _BRACES = re.compile(r"\\.|[{}]", re.S)
 _BARE_BOX = re.compile(r"\s*(-?[\w.,/]+|\\[A-Za-z]+)")
@@ -35,7 +38,7 @@ _BETWEEN = re.compile(
     r"(?:[\s$&{}]|[,;]|\\[()\[\]]|\\q?quad|\\text|\\left|\\right|\(\w\)|\b(?:and|or|for|part|the|other|is|are)\b|\b\w{1,4}\s*=)*+"
 )
 _JOINS = re.compile(r"[,;&]|\band\b|\bor\b")
-_NEGATED = re.compile(r"(?:\bnot|n't)(?:\s+(?:be|equal(?: to)?))?[\s$(\\\[]*$")
+_NEGATED = re.compile(r"(?:\b(?:not|cannot|never)|n't)(?:\s+(?:be|equal(?: to)?))?[\s$(\\\[]*$")
 
 
 class Span(NamedTuple):
@@ -111,6 +114,8 @@ def _previous(text: str, low: int, high: int) -> int:
 
 def _unclosed(response: str, box: _Box, finished: bool | None) -> Span:
     """A box whose closing brace is missing: its content counts only where something shows that it is complete."""
+    if finished is False:
+        return _nothing("cut off inside the box")
     content = response[box.start : min(box.end, box.start + MAX_ANSWER)]
     cut = _BOX_CUT.search(content)
     if cut and content[: cut.start()].strip():
@@ -125,7 +130,7 @@ def _row(response: str, low: int, command: int, box: _Box) -> bool:
     """Whether another box with other content stands right before this one, with nothing between them."""
     before = _previous(response, low, command)
     earlier = _read_box(response, before, command) if before >= 0 else None
-    if earlier is None or not earlier.closed or response[earlier.stop : command].strip(" \t\n$"):
+    if earlier is None or not earlier.closed or _BETWEEN_ROW.sub("", response[earlier.stop : command]):
         return False
     return response[earlier.start : earlier.end].strip() != response[box.start : box.end].strip()
 
@@ -146,6 +151,8 @@ def _boxed(response: str, low: int, high: int, finished: bool | None) -> Span | 
     if not box.closed:
         return _unclosed(response, box, finished)
     if _NEGATED.search(response[max(low, command - 24) : command]):
+        return _nothing("the box is negated")
+    if _DENIED_BEHIND.match(response, box.stop):
         return _nothing("the box is negated")
     group = [box]
     while len(group) < MAX_BOXES:
@@ -178,7 +185,7 @@ def extract(response: str, policy: Policy, finished: bool | None = None) -> Span
     cut-off output only a closed box, or a stated answer with text behind it, counts.
     """
     low, high, still_open = region(response)
-    if still_open and not ended(response[max(low, high - TAIL) : high], finished):
+    if still_open and finished is not True:
         return _nothing("the thinking was never closed")
     found = _boxed(response, low, high, finished)
     if found is not None:
@@ -192,6 +199,8 @@ def extract(response: str, policy: Policy, finished: bool | None = None) -> Span
     stated = stated_answer(text, finished)
     if stated is not None:
         start, end, method = stated
+        if start < 0:
+            return _nothing("the answer is denied")
         if len(text) - end > MAX_AFTERTHOUGHT and not ended(text, finished):
             return _nothing("cut off long after an answer was named")
         return Span(text[start:end], tail + start, tail + end, method, "")
@@ -206,6 +215,8 @@ def extract(response: str, policy: Policy, finished: bool | None = None) -> Span
         return _nothing("the last value is negated")
     if unsure(text, value[0]):
         return _nothing("the last value is hedged")
+    if text[value[0] - 1 : value[0]] not in ("$", "(", "[", "\\") and part_of_more(text, *value):
+        return _nothing("the last value is part of a formula")
     return Span(text[value[0] : value[1]], tail + value[0], tail + value[1], "last_value", "")
 
 

@@ -26,8 +26,10 @@ from orion.answers.tree import (
 from orion.answers.units import SCALES
 
 MAX_SIGNS = 4
+_AREA = re.compile(r"\b(?:square|sq|cubic)\b\.?", re.I)
 _TURNS = re.compile(
-    r"\b(?:not?|non|except|excluding|but|least|most|more|less|than|greater|between|minus|negative|half|twice|under|over)\b",
+    r"[<>]|\b(?:not?|non|except|excluding|but|least|most|more|less|fewer|than|greater|between|minus|negative|half|twice|double|under"
+    r"|over|below|above|up|neither|maybe|perhaps|wrong|rejected|invalid|undefined|roots?|reciprocal|multiples?|squared?|cubed?|times)\b",
     re.I,
 )
 _RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv", "parallel", "perp", "sim"))
@@ -148,8 +150,12 @@ class _Parser(Atoms):
         )
 
     def with_unit(self, left: Node, word: str) -> Node:
-        if word in SCALES:
-            return mul(left, num(10 ** SCALES[word]))
+        head, _, rest = word.strip().partition(" ")
+        if head.lower() in SCALES:
+            scaled = mul(left, num(10 ** SCALES[head.lower()]))
+            return self.with_unit(scaled, rest) if rest.strip() else scaled
+        if _TURNS.search(_AREA.sub("", word)):
+            raise Unreadable("words, not mathematics")
         if self.token.value == "^":
             self.take()
             word = f"{word}^{self.exponent().value}"

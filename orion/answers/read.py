@@ -99,7 +99,10 @@ def text_key(text: str) -> str:
 
 def is_word(text: str) -> bool:
     """Whether a short text is a word rather than a product of names, as "yes" is."""
-    return _SHORT_WORD.fullmatch(_STYLE.sub("", text).strip(" {}$.*_\n")) is not None
+    word = _STYLE.sub("", text).strip(" {}$.*_\n")
+    return _SHORT_WORD.fullmatch(word) is not None and (
+        word.islower() or word.istitle() or (word.isupper() and len(word) > 2)
+    )
 
 
 def _strip(text: str) -> str:

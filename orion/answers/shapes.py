@@ -12,6 +12,7 @@ from orion.answers.vectors import bounded, combined
 
 MAX_TERMS = 200
 MAX_SIGNS = 4
+MAX_COST = 4_000
 
 
 def unwrapped(node: Node) -> Node:
@@ -114,9 +115,17 @@ def _series(node: Node) -> Node:
         return node
     if not 0 < last.value - first.value + 1 <= MAX_TERMS:
         return node
-    bounded(term)
+    if _cost(node) > MAX_COST:
+        raise Unreadable("too much algebra")
     terms = [substituted(term, name, num(Fraction(k))) for k in range(int(first.value), int(last.value) + 1)]
     return worked_out(bounded(add(*terms) if node.kind == "sum" else mul(*terms)))
+
+
+def _cost(node: Node) -> int:
+    """How many nodes a tree has once its sums and products are written out."""
+    if node.kind in ("sum", "prod") and node.args[2].kind == node.args[3].kind == "num":
+        return max(1, int(node.args[3].value - node.args[2].value) + 1) * _cost(node.args[0])
+    return 1 + sum(_cost(a) for a in node.args)
 
 
 def substituted(node: Node, name: Node, value: Node) -> Node:

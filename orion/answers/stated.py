@@ -37,6 +37,21 @@ _SENTENCE_END = re.compile(
     r"|,?\s*(?:\b(?:i\.e\.|and not|but not|not|but|rather than|instead of|that is|namely)(?![\w-])|\((?=\w*\s*(?:not|i\.e)))"
 )
 _LETTER = re.compile(r"\(?([A-J])\)?(?=$|[\s.,:)*])")
+# what makes more of a number than a value with its unit: an operator, a letter, another number, a scale, a comparison
+_GOES_ON = re.compile(
+    r"[A-Za-z(\[](?!\))|\s*(?:[-+*/^<>×·÷±–−~≤≥]|,\s*(?:or\b|\d)|(?:or|and|to|times|out|million|billion|trillion|thousand|hundred"
+    r"|dozen|plus|minus|divided|choose|pi|more|less|than)\b)|[^.\n]*\b(?:or|and)\s+\$?\d"
+)
+_QUALIFIED = re.compile(
+    r"\b(?:less|more|fewer|greater|least|most|negative|minus|twice|half|double|square|cube|root|power|times|except|not|step"
+    r"|places?|out of|multiple|reciprocal)\b",
+    re.I,
+)
+_ENVIRONMENT_MARK = re.compile(r"[$\\]")
+# "I don't think the answer is", "it is not true that the answer is"
+_DOUBTED = re.compile(r"(?:\b(?:not|never|doubt)\b|n['’]t\b)[^.,;:!?\n]{0,25}$", re.I)
+# behind an answer, what shows that a text that was cut off went on after it
+_PASSED = re.compile(r"[.!?。]\s|\n|[$}]|\\[)\]]|</")
 _HEDGE = re.compile(r"\b(?:either|or|maybe|perhaps|possibly|cannot|unknown)\b", re.I)
 _CLOSING_QUOTE = re.compile(r'(?:[^"\\\n]|\\.)*"')
 _JOINED = re.compile(r"\s*(?:,\s*and\b|,|and\b|or\b)\s*(?=[$\\])")
@@ -101,11 +116,12 @@ def _value_in(text: str, start: int, stop: int) -> tuple[int, int] | None:
     prose = prose_words(segment)
     if not prose:
         return start, stop
+    sides = segment.rsplit("=", 1)
+    if len(sides) == 2 and sides[1].strip() and not _ENVIRONMENT_MARK.search(segment):
+        return _value_in(text, stop - len(sides[1]), stop)
     number = LEADING.match(segment)
     if number and number.end() and any(c.isdigit() for c in number.group()):
-        rest = segment[number.end() :].lstrip()
-        hedged = re.match(r"(?:or|and)\b|[,/]\s*(?:or\b|\d)", rest)
-        return (start, stop) if hedged else (start, start + number.end())
+        return (start, stop) if _GOES_ON.match(segment, number.end()) else (start, start + number.end())
     if _HEDGE.search(segment):
         return start, stop
     verb = final_match(re.finditer(r"\b(?:is|are|equals|be)\b|=", segment))
@@ -115,6 +131,8 @@ def _value_in(text: str, start: int, stop: int) -> tuple[int, int] | None:
     if formulas:
         return formulas[-1][2], formulas[-1][3]
     last = final_match(NUMBER.finditer(segment))
+    if last is not None and _QUALIFIED.search(segment, 0, last.start()):
+        return start, stop
     if last is not None:
         return trimmed(text, start + last.start(), start + last.end())
     return (start, stop) if len(segment.split()) <= 4 else None
@@ -130,11 +148,13 @@ def _quoted(text: str, at: int) -> tuple[int, int] | None:
 
 
 def stated_answer(text: str, finished: bool | None) -> tuple[int, int, str] | None:
-    """(start, end, method) of the answer behind the last marker that has one, else None."""
+    """(start, end, method) of the answer behind the last marker that has one, else None; (-1, -1, ...) where it is denied."""
     for marker in _markers(text):
         word = marker.group().lower()
         if _NEGATION.match(text, marker.end()):
             return None
+        if _DOUBTED.search(text, max(0, marker.start() - 45), marker.start()):
+            return -1, -1, "denied"
         link = _CONNECTOR.match(text, marker.end())
         # every part of the pattern is optional, so that it always matches
         assert link is not None
@@ -152,7 +172,7 @@ def stated_answer(text: str, finished: bool | None) -> tuple[int, int, str] | No
             found = _value_in(text, at, stop)
         if found is None or found[0] == found[1]:
             continue
-        if finished is False and not text[found[1] :].strip():
+        if finished is False and not _PASSED.search(text, found[1]):
             return None
         return found[0], found[1], "marker"
     return None

@@ -75,6 +75,9 @@ _LEX = re.compile(
 )
 # letters of a product without signs
 MAX_PRODUCT = 6
+_UNIT_END = re.compile(r"(?:\^\{?\d\}?)?(?:\s*/\s*[a-z]+(?:\^\{?\d\}?)?)?\s*$")
+# a function that lost its space: sinx, lnx
+_GLUED = re.compile(r"(arcsin|arccos|arctan|sin|cos|tan|sec|csc|cot|ln|log)([a-z])")
 _MATHEMATICS = re.compile(r"[*^/+_=]|\\(?:[dt]?frac|sqrt|cdot|times)")
 # words that lost their backslash, or have one too many
 _COMMANDS = words("frac boxed text left right cdot sqrt mathrm")
@@ -265,16 +268,19 @@ class _Lexer:
 
     def word(self, spelling: str) -> None:
         lower = spelling.lower()
-        if spelling in FUNCTIONS:
+        if spelling in FUNCTIONS and not (lower in UNITS and self.unit_ahead(lower)):
             self.put("fn", _ALIASES.get(spelling, spelling))
             return
-        per = [token.value for token in self.out[-1:]] == ["/"] and [token.kind for token in self.out[-2:-1]] == [
-            "text"
-        ]
-        if lower in UNITS and (per or (self.after_value() and (len(lower) > 1 or self.spaced))):
+        if self.unit_ahead(lower):
             self.put("text", lower)
         elif lower in _WORDS and len(lower) > 1:
             self.put(*_WORDS[lower])
+        elif glued := _GLUED.fullmatch(spelling):
+            self.put("fn", glued[1])
+            self.letters(glued[2])
+        elif self.spaced and self.out and self.out[-1].kind in ("num", "text") and len(spelling) > 3:
+            # any other word behind a number is what is counted: 12 oranges
+            self.put("text", lower)
         elif spelling in _PLAIN_GREEK:
             self.put("sym", spelling)
         elif lower in SCALES and self.after_value():
@@ -294,6 +300,18 @@ class _Lexer:
             self.put("const", "pi")
         else:
             self.letters(spelling)
+
+    def unit_ahead(self, word: str) -> bool:
+        """Whether a plain word is a unit: of one letter only where it ends a lone number, as in 5 m or 9.8 m/s^2."""
+        if word not in UNITS:
+            return False
+        kinds = [token.kind for token in self.out]
+        if [token.value for token in self.out[-1:]] == ["/"] and kinds[-2:-1] == ["text"]:
+            return True
+        if len(word) > 1:
+            return self.after_value() and not self.text.startswith(("(", "{"), self.at)
+        lone = all(token.kind in ("num", "open", "close", "const") or token.value in "-*^" for token in self.out)
+        return bool(self.out) and self.spaced and lone and _UNIT_END.match(self.text, self.at) is not None
 
     def touches(self) -> bool:
         """Whether the word that was just read stands right behind a value, or right before an exponent or index."""

@@ -122,6 +122,8 @@ class Promises:
                 raise Broken(f"late ({verdict.method}, {verdict.reason})", f"{wall:.2f} s and {again:.2f} s; {case}")
         if verdict.verdict not in VERDICTS:
             raise Broken("unknown verdict", case)
+        if verdict.reason.startswith("internal error"):
+            raise Broken(verdict.reason, case)
         if not verdict.correct and not verdict.reason:
             raise Broken(f"no reason ({verdict.method})", case)
         try:
