@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of a stage that generates; all of them change speed, place or cost only."""
     parser.add_argument("--batch-size", type=_positive, help="sequences or requests under way at a time")
     parser.add_argument("--tensor-parallel-size", type=_positive, default=1, help="vllm: GPUs that share one model")
-    parser.add_argument("--gpu-memory-utilization", type=float, default=0.9, help="vllm: part of a GPU's memory to use")
+    parser.add_argument("--gpu-memory-percent", type=_positive, default=90, help="vllm: part of a GPU's memory to use")
     parser.add_argument("--batch-invariant", type=int, choices=(0, 1), default=0, help="vllm: see envs/README.md")
     parser.add_argument("--token-budget", type=int, default=0, help="openai: tokens a run may cost; 0: no limit")
     parser.add_argument("--shards", type=_positive, default=1, help="processes, each with its share of the GPUs")
@@ -68,6 +68,7 @@ def speed(engine: str, args: argparse.Namespace) -> dict:
         **vars(args),
         "token_budget": max(1, args.token_budget // shares) if args.token_budget else None,
         "batch_invariant": bool(args.batch_invariant),
+        "gpu_memory_utilization": args.gpu_memory_percent / 100,
     }
     return {name: given[name] for name in SPEED.get(engine, ()) if given[name] is not None}
 
@@ -85,6 +86,9 @@ def _run_shards(module: str, argv: Sequence[str], n: int) -> None:
     finally:
         for process in running:
             process.terminate()
+        # they store what they have, and the GPUs are free when this process ends
+        for process in running:
+            process.wait()
     failed = [str(i) for i, code in enumerate(codes) if code]
     if failed:
         raise InputError(
@@ -104,6 +108,10 @@ def _dies_with_parent() -> Callable[[], None] | None:
 def visible_devices(n: int) -> list[str]:
     """CUDA_VISIBLE_DEVICES of each of n processes; empty where there are fewer than n GPUs, which the processes then share."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = named.split(",") if named else [str(i) for i in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+    devices = (
+        list(filter(None, named.split(",")))
+        if named is not None
+        else [str(i) for i in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
+    )
     each = len(devices) // n
     return [",".join(devices[i * each : (i + 1) * each]) for i in range(n)] if each else []

@@ -53,7 +53,7 @@ class VllmEngine:
             )
         if not 0 < gpu_memory_utilization <= 1:
             raise InputError(
-                f"--gpu-memory-utilization {gpu_memory_utilization}: a part of a GPU's memory, above 0, at most 1"
+                f"--gpu-memory-percent {100 * gpu_memory_utilization:g}: a part of a GPU's memory, above 0, at most 100"
             )
         self.sampling = sampling
         self.room = room(model_doc, sampling)
@@ -207,7 +207,7 @@ def _out_of_memory(arguments: dict[str, Any], said: str) -> str:
     return (
         f"engine vllm: it does not start ({said[:300]}). If memory is what it lacks (its own lines above say so): lower "
         f"--batch-size (now {arguments['max_num_seqs']}) or the model's context_length (now {arguments['max_model_len']}), "
-        f"or raise --tensor-parallel-size (now {arguments['tensor_parallel_size']}); lower --gpu-memory-utilization (now "
-        f"{arguments['gpu_memory_utilization']}) where another process holds a part of the GPU, raise it where the cache "
+        f"or raise --tensor-parallel-size (now {arguments['tensor_parallel_size']}); lower --gpu-memory-percent (now "
+        f"{100 * arguments['gpu_memory_utilization']:g}) where another process holds a part of the GPU, raise it where the cache "
         "has too little room"
     )

@@ -115,6 +115,8 @@ def test_gpus_are_dealt_out_whole(monkeypatch):
     assert generating.visible_devices(2) == ["4,5", "6,7"]
     assert generating.visible_devices(5) == ["4", "5", "6", "7", "2"]
     assert generating.visible_devices(6) == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert generating.visible_devices(2) == []
 
 
 @pytest.mark.parametrize("options", [("--shards", "0"), ("--batch-size", "-2")])

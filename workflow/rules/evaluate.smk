@@ -15,10 +15,11 @@ rule evaluate_sample:
         environment(CONFIG.evaluate.engine)
     resources:
         batch_size=256,
-        # where the work goes; none of these can change an answer
+        # where the work goes; on GPUs the last bits may depend on it, so that it is no reason to generate anew
         shards=1,
         tensor_parallel_size=1,
-        gpu_memory_utilization="0.9",
+        # an integer: Snakemake rounds other numbers of a profile
+        gpu_memory_percent=90,
         batch_invariant=0,
         token_budget=0,
         python="python",
@@ -31,7 +32,7 @@ rule evaluate_sample:
         "{resources.python} -m orion.sample --config {params.config:q} --problems {input.problems} --model {input.model}"
         " --cells results/cells --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size} --token-budget {resources.token_budget}"
-        " --gpu-memory-utilization {resources.gpu_memory_utilization}"
+        " --gpu-memory-percent {resources.gpu_memory_percent}"
         " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"
 
 

@@ -42,10 +42,11 @@ rule reflect:
         environment(*(CONFIG.of_arm("reflect", arm).engine for arm in REFLECTING))
     resources:
         batch_size=128,
-        # where the work goes; none of these can change an answer
+        # where the work goes; on GPUs the last bits may depend on it, so that it is no reason to generate anew
         shards=1,
         tensor_parallel_size=1,
-        gpu_memory_utilization="0.9",
+        # an integer: Snakemake rounds other numbers of a profile
+        gpu_memory_percent=90,
         batch_invariant=0,
         token_budget=0,
         python="python",
@@ -59,7 +60,7 @@ rule reflect:
         " --trace-verdicts {input.trace_verdicts} --errors {input.errors} --model {input.model}"
         " --cells results/cells --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size} --token-budget {resources.token_budget}"
-        " --gpu-memory-utilization {resources.gpu_memory_utilization}"
+        " --gpu-memory-percent {resources.gpu_memory_percent}"
         " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"
 
 

@@ -14,7 +14,7 @@ SOURCES = {
 # engine and revision → digest of those sources
 PINNED = {
     ("transformers", 1): "97d1db13161c122cca2c9f510cb3557957262e6b2b0620d06c9eb64ece670eec",
-    ("vllm", 1): "402d49812f1640fcc08037acce46d0d90d363597d9ed1a94c77675ed61eb9d43",
+    ("vllm", 1): "4c8bfdae0964f8b201609a77dc91f6972b1569ed9709da619870dcde73b133b8",
     ("openai", 1): "c7d9082aca7a3fd9ddad06b00158f0088c8e49c250aa8d47c00394254186ef87",
 }
 

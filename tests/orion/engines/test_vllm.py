@@ -177,7 +177,7 @@ def test_a_prompt_beyond_the_context_is_an_answer(done, llama_doc):
 @pytest.mark.slow
 def test_what_cannot_be_is_refused_with_a_cure(done):
     assert "data_parallel_size = 2" in done["replicas"] and "--shards" in done["replicas"]
-    assert "--gpu-memory-utilization 1.5" in done["share"]
+    assert "--gpu-memory-percent 150" in done["share"]
     assert "does not start" in done["memory"] and "lower --batch-size (now 16)" in done["memory"]
     assert "no such mode on CPUs" in done["invariant"]
     assert "a prompt has no token" in done["empty prompt"]
