@@ -185,7 +185,7 @@ def extract(response: str, policy: Policy, finished: bool | None = None) -> Span
     cut-off output only a closed box, or a stated answer with text behind it, counts.
     """
     low, high, still_open = region(response)
-    if still_open and finished is not True:
+    if still_open and not ended(response[max(low, high - TAIL) : high], finished):
         return _nothing("the thinking was never closed")
     found = _boxed(response, low, high, finished)
     if found is not None:

@@ -49,7 +49,10 @@ _QUALIFIED = re.compile(
 )
 _ENVIRONMENT_MARK = re.compile(r"[$\\]")
 # "I don't think the answer is", "it is not true that the answer is"
-_DOUBTED = re.compile(r"(?:\b(?:not|never|doubt)\b|n['’]t\b)[^.,;:!?\n]{0,25}$", re.I)
+_DOUBTED = re.compile(
+    r"(?:\bdoubt|(?:\b(?:not|never)|n['’]t)\s+(?:think|believe|true|certain|sure|clear|the case))\b[^.,;:!?\n]{0,25}$",
+    re.I,
+)
 # behind an answer, what shows that a text that was cut off went on after it
 _PASSED = re.compile(r"[.!?。]\s|\n|[$}]|\\[)\]]|</")
 _HEDGE = re.compile(r"\b(?:either|or|maybe|perhaps|possibly|cannot|unknown)\b", re.I)
@@ -153,7 +156,7 @@ def stated_answer(text: str, finished: bool | None) -> tuple[int, int, str] | No
         word = marker.group().lower()
         if _NEGATION.match(text, marker.end()):
             return None
-        if _DOUBTED.search(text, max(0, marker.start() - 45), marker.start()):
+        if word[0] not in "#<" and _DOUBTED.search(text, max(0, marker.start() - 60), marker.start()):
             return -1, -1, "denied"
         link = _CONNECTOR.match(text, marker.end())
         # every part of the pattern is optional, so that it always matches

@@ -107,7 +107,6 @@ TEXTS = [
     ("The answer is 3.", "3", False, False),
     ("The answer is 1,", "1", False, False),
     ("\\boxed{12\n", "12", False, False),
-    ("<think>I think \\boxed{5} maybe. Wait, let me check.", "5", False, None),
 ]
 MATRIX = "\\begin{pmatrix}1&1\\\\1&0\\end{pmatrix}"
 
