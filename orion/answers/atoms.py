@@ -204,15 +204,15 @@ class Atoms:
             depth += {"open": 1, "close": -1}.get(token.kind, 0)
             if depth < 0 or (depth == 0 and token.value == ","):
                 return False
-            if depth == 0 and token.kind == "op" and token.value in (":", "|"):
+            if depth == 0 and token.kind == "op" and token.value in (":", "|", "cond"):
                 # |x| is an absolute value
-                return token.value == ":" or self.tokens[self.at].value != "|"
+                return token.value != "|" or self.tokens[self.at].value != "|"
         return False
 
     def such_that(self) -> Node:
         """{x | conditions} as a node whose first child is the element, the rest its conditions."""
         element = self.expression(LIST)
-        self.expect(":", "|")
+        self.expect(":", "|", "cond")
         conditions = self.sequence()
         if element.kind == "rel" and element.value == ("in",):
             conditions.insert(0, element)
@@ -283,7 +283,9 @@ class Atoms:
         while not self.token.value.startswith("end "):
             if self.token.kind == "end":
                 raise Unreadable("an environment left open")
-            if self.token.value in ("amp", "row", ",") or (self.token.value == "|" and self.token.kind == "op"):
+            if self.token.value in ("amp", "row", ",") or (
+                self.token.value in ("|", "cond") and self.token.kind == "op"
+            ):
                 if self.take().value == "row":
                     rows.append([])
                 continue

@@ -59,13 +59,19 @@ def judge(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> Res
         equal = answer.key == gold.key or _same_items(answer.key, gold.key)
         if not equal and len(gold.key.split()) > 3 and (answer.node is None or answer.node.kind != "text"):
             return Result("unparseable", "a sentence was asked for", "text")
+        if not equal and answer.node is None:
+            return Result("unparseable", answer.problem, "parse")
         return Result("correct" if equal else "incorrect", "" if equal else "the texts differ", "text")
     if answer.node is not None and answer.node.kind == "text" and _same_items(answer.key, gold.key):
         return Result("correct", "", "text")
-    if answer.node is not None and answer.key == gold.key and (answer.node.kind == "text" or is_word(answer.raw)):
+    if (
+        answer.node is not None
+        and answer.key == gold.key
+        and (answer.node.kind == "text" or (is_word(answer.raw) and is_word(gold.raw)))
+    ):
         return Result("correct", "", "text")
     if answer.node is None:
-        if answer.key and answer.key == gold.key:
+        if answer.key and answer.key == gold.key and gold.node is None:
             return Result("correct", "", "text")
         return Result("unparseable", answer.problem, "parse")
     if gold.node is None:
@@ -85,7 +91,9 @@ def _compare(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> 
                 continue
             run = Judge(policy, deadline)
             try:
-                if run.same(left, right):
+                # the list reading of "2,345" is in its own order: 345, 2 is another list
+                listed = right is gold.second and right.kind == left.kind == "list"
+                if run.ordered(left.args, right.args, run.same) if listed else run.same(left, right):
                     return Result("correct", "", run.method)
             except Undecided as error:
                 doubt = error

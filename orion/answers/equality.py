@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from orion.answers.canon import difference, factor_between
-from orion.answers.relations import FLIP, as_interval, as_set, is_label, punctured, symbols, variable
+from orion.answers.canon import factor_between
+from orion.answers.relations import FLIP, as_interval, described_set, is_label, punctured, symbols, variable
 from orion.answers.sets import real_set
 from orion.answers.shapes import (
     as_matrix,
+    as_name,
     as_point,
+    bare_unit,
     brackets,
     distinct,
     expanded,
@@ -22,6 +24,7 @@ from orion.answers.shapes import (
     label,
     minus,
     renamed,
+    unit_names,
     unwrapped,
     without_units,
 )
@@ -47,6 +50,12 @@ class Judge(Values):
             return True
         self.left()
         a, b = unwrapped(a), unwrapped(b)
+        if (
+            "text" in (a.kind, b.kind)
+            and a.kind != b.kind
+            and any(c.isdigit() for x in (a, b) if x.kind == "text" for c in x.value)
+        ):
+            raise Undecided("words around a value")
         for kind in ("text", "time", "choice", "based", "parts", "mod", "cases", "branch"):
             if a.kind == kind or b.kind == kind:
                 return self.special(a, b, kind)
@@ -61,7 +70,10 @@ class Judge(Values):
             return self.relations(a, b)
         if a.kind in _EXPRESSIONS and b.kind in _EXPRESSIONS and not is_symbol_set(a) and not is_symbol_set(b):
             if self.policy.ignore_units:
+                if max(len(unit_names(a)), len(unit_names(b))) > 1:
+                    raise Undecided("several units in one value")
                 a, b = without_units(a), without_units(b)
+                a, b = bare_unit(a, b), bare_unit(b, a)
             return self.expressions(a, b)
         return self.containers(a, b)
 
@@ -72,8 +84,7 @@ class Judge(Values):
             if b.kind == "choice" and a.kind in ("sym", "const"):
                 return a.value.upper() == b.value
             if kind == "time" and {a.kind, b.kind} == {"time", "ratio"}:
-                clock, ratio = (a, b) if a.kind == "time" else (b, a)
-                return [int(x) for x in clock.value.split(" ")[0].split(":")] == [x.value for x in ratio.args]
+                return self.ratios(_as_ratio(a), _as_ratio(b))
             if kind == "parts" and {a.kind, b.kind} <= {"parts", "list", "tuple"}:
                 return self.ordered(a.args, b.args, self.same)
             if kind == "mod":
@@ -88,6 +99,8 @@ class Judge(Values):
             return self.branches(a, b)
         if kind == "mod":
             return self.congruent(a, b)
+        if kind == "time":
+            return _clock(a) == _clock(b)
         return a.value == b.value
 
     def branches(self, a: Node, b: Node) -> bool:
@@ -110,6 +123,11 @@ class Judge(Values):
             return same_unit and self.same(a.args[0], b.args[0])
         if not self.policy.ignore_units:
             return False
+        unit, other = (a, b) if a.kind == "unit" else (b, a)
+        named = as_name(unit)
+        if named is not None and symbols(named) & symbols(other):
+            # 4 s^2 beside 4s^2: a unit here and a name there
+            return self.same(named, other)
         return self.same(a.args[0] if a.kind == "unit" else a, b.args[0] if b.kind == "unit" else b)
 
     def percent(self, a: Node, b: Node) -> bool:
@@ -143,7 +161,7 @@ class Judge(Values):
             labelled = [all(x.kind == "rel" for x in side.args) for side in (a, b)]
             if labelled[0] != labelled[1] and len({label(x) for x in (a, b)[labelled[1]].args}) > 1:
                 return self.ordered(a.args, b.args, self.same)
-            return self.unordered(distinct(a), distinct(b), self.element)
+            return self.unordered(self.items(a), self.items(b), self.element)
         if kinds == {"tuple"}:
             return self.ordered(a.args, b.args, self.same)
         if kinds == {"interval"} or kinds == {"tuple", "interval"}:
@@ -162,7 +180,16 @@ class Judge(Values):
         if b.kind == "set" and len(b.args) == 1 and a != empty:
             return self.same(a, b.args[0])
         # one value in several dresses ("15 39/40, or 639/40") is one answer; different values are a hedge
-        return a.kind in ("set", "list") and b != empty and all(self.same(x, b) for x in a.args)
+        alike = all(self.same(x, a.args[0]) for x in a.args[1:])
+        return a.kind in ("set", "list") and b != empty and alike and all(self.same(x, b) for x in a.args)
+
+    def items(self, node: Node) -> tuple[Node, ...]:
+        """The items of a list or set; of a set, equal ones in different spellings once."""
+        found: list[Node] = []
+        for x in distinct(node):
+            if node.kind != "set" or len(found) > 16 or not any(self.element(x, y) for y in found):
+                found.append(x)
+        return tuple(found)
 
     def element(self, a: Node, b: Node) -> bool:
         """Items of a set: {1} is not 1 there."""
@@ -172,18 +199,11 @@ class Judge(Values):
         """Sets given by their inequalities, in words of logic or in braces."""
         if a.kind == b.kind == "list" and self.unordered(a.args, b.args, self.same):
             return True
-        for link in (None, "and"):
-            left = (as_set(a, link) or a) if a.kind in ("list", "such") else a
-            right = (as_set(b, link) or b) if b.kind in ("list", "such") else b
-            if any(x.kind == "such" or _is_inequalities(x) for x in (left, right)):
-                elements = a.kind == b.kind == "such" and self.same(a.args[0], b.args[0])
-                return elements and self.unordered(a.args[1:], b.args[1:], self.same)
-            if self.same(left, right):
-                return True
-            # only a comma leaves open whether the items join or meet
-            if any(x.value in ("and", "or") for x in (a, b) if x.kind == "list"):
-                break
-        return False
+        left, right = (described_set(x) or x for x in (a, b))
+        if any(x.kind == "such" or _is_inequalities(x) for x in (left, right)):
+            elements = a.kind == b.kind == "such" and self.same(a.args[0], b.args[0])
+            return elements and self.unordered(a.args[1:], b.args[1:], self.same)
+        return self.same(left, right)
 
     def ratios(self, a: Node, b: Node) -> bool:
         if len(a.args) != len(b.args):
@@ -207,7 +227,7 @@ class Judge(Values):
                 return self.same(relation.args[1], other) if relation is a else self.same(other, relation.args[1])
             interval = as_interval(relation)
             if other.kind in ("such", "list") and _is_inequalities(other):
-                other = as_set(other) or other
+                other = described_set(other) or other
             if interval is None or other.kind == "rel":
                 return False
             return self.same(interval, other) if relation is a else self.same(other, interval)
@@ -271,15 +291,31 @@ class Judge(Values):
         """Whether left / right is a constant that is not rational: L(x) R(y) = L(y) R(x) for all x and y."""
         if symbols(left) != symbols(right):
             return False
-        try:
-            return difference(mul(left, renamed(right, "~")), mul(renamed(left, "~"), right)) is True
-        except Unreadable:
-            return False
+        return self.equal_values(mul(left, renamed(right, "~")), mul(renamed(left, "~"), right))
 
 
 def _but_one(node: Node) -> bool:
     reals = Node("const", (), "reals")
     return node.kind == "minus" and node.args[0] == reals and node.args[1].kind == "set" and len(node.args[1].args) == 1
+
+
+def _words_with_digits(a: Node, b: Node) -> bool:
+    """Whether one side is words around a number and the other mathematics: that was not understood."""
+    texts = [x for x in (a, b) if x.kind == "text"]
+    return len(texts) == 1 and any(c.isdigit() for c in texts[0].value)
+
+
+def _clock(time: Node) -> tuple:
+    """(hours, minutes, ..., am or pm) of a time."""
+    numbers, _, half = time.value.partition(" ")
+    return (*map(int, numbers.split(":")), half)
+
+
+def _as_ratio(node: Node) -> Node:
+    """3:05 as a ratio; a ratio as it is."""
+    if node.kind != "time":
+        return node
+    return Node("ratio", tuple(num(int(x)) for x in node.value.split(" ")[0].split(":")))
 
 
 def _links(chain: Node) -> list[Node]:

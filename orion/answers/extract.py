@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from orion.answers.inline import denied, ended, last_value, part_of_more, unsure
+from orion.answers.context import denied, doubted, part_of_more, unsure
+from orion.answers.inline import ended, last_value
 from orion.answers.policies import Policy
 from orion.answers.stated import stated_answer
 
@@ -32,7 +33,7 @@ _BETWEEN_ROW = re.compile(r"\\(?:q?quad|[,;:! ()\[\]])|[\s$&*/|]")
 _DENIED_BEHIND = re.compile(r"[\s$]*(?:\\[)\]])?\s*(?:is|was)\s+(?:not|wrong|incorrect)\b")
 _BLANK = re.compile(r"\s*")
 _BRACES = re.compile(r"\\.|[{}]", re.S)
-_BARE_BOX = re.compile(r"\s*(-?[\w.,/]+|\\[A-Za-z]+)")
+_BARE_BOX = re.compile(r"\s*(\\[dt]?frac\s*(?:\d\s*\d|\{[^{}]*\}\s*\{[^{}]*\})|-?[\w.,/]+|\\[A-Za-z]+)")
 _BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
 _BETWEEN = re.compile(
     r"(?:[\s$&{}]|[,;]|\\[()\[\]]|\\q?quad|\\text|\\left|\\right|\(\w\)|\b(?:and|or|for|part|the|other|is|are)\b|\b\w{1,4}\s*=)*+"
@@ -62,7 +63,8 @@ def region(response: str) -> tuple[int, int, bool]:
     still_open = any(at >= low for at, mark in tags if mark in _THINK_STARTS)
     # a chat template may be echoed at the very start; a stop token ends only what has begun
     begun = _BLANK.match(response, low).end()  # type: ignore[union-attr]
-    stops = [at for at, mark in tags if mark in _STOPS and at > begun]
+    # <s>...</s> strikes a text out and ends nothing
+    stops = [at for at, mark in tags if mark in _STOPS and at > begun and not (mark == "</s>" and "<s>" in response)]
     return low, min(stops, default=len(response)), still_open
 
 
@@ -150,7 +152,7 @@ def _boxed(response: str, low: int, high: int, finished: bool | None) -> Span | 
     box = _read_box(response, command, high)
     if not box.closed:
         return _unclosed(response, box, finished)
-    if _NEGATED.search(response[max(low, command - 24) : command]):
+    if _NEGATED.search(response[max(low, command - 24) : command]) or doubted(response, command):
         return _nothing("the box is negated")
     if _DENIED_BEHIND.match(response, box.stop):
         return _nothing("the box is negated")
@@ -215,7 +217,7 @@ def extract(response: str, policy: Policy, finished: bool | None = None) -> Span
         return _nothing("the last value is negated")
     if unsure(text, value[0]):
         return _nothing("the last value is hedged")
-    if text[value[0] - 1 : value[0]] not in ("$", "(", "[", "\\") and part_of_more(text, *value):
+    if text[value[0] - 1 : value[0]] not in ("$", "[") and part_of_more(text, *value):
         return _nothing("the last value is part of a formula")
     return Span(text[value[0] : value[1]], tail + value[0], tail + value[1], "last_value", "")
 

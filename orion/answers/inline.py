@@ -10,7 +10,6 @@ import unicodedata
 from collections.abc import Iterator
 
 from orion.answers.tokens import FUNCTIONS, GREEK, words
-from orion.answers.units import UNITS
 
 # where the last value is looked for, counted from the end
 MAX_VALUE_TAIL = 4_000
@@ -33,27 +32,12 @@ _VALUE = (
     r"(?:e[-+]?\d+|\s?(?:[x×*·]|\\times|\\cdot)\s?10(?:\^\{?-?\d+\}?|[⁰¹²³⁴-⁹⁻]+))?"
     r"(?:\s?/\s?\d+|\s\d+/\d+)?(?:\s?(?:\\?%|percent\b))?|[¼-¾⅐-⅞])"
 )
-NUMBER = re.compile(rf"(?<![\w.])(?:(?<![)\]}}])[-−–]\s?)?{_SIGN}{_VALUE}", re.I)
+# a sign touches its number; a dash with space behind it is a bullet or an operator
+NUMBER = re.compile(rf"(?<![\w.])(?:(?<![)\]}}])[-−–](?=[$€£]?\\?\$?[\d.√π]))?{_SIGN}{_VALUE}", re.I)
 LEADING = re.compile(rf"[-−–]?\s?{_SIGN}\s?-?{_VALUE}", re.I)
-_DENIED = re.compile(
-    r"(?:\b(?:not|never|cannot|nor)\b|n['’]t\b)(?:\s+(?:be|equal|to|just|simply)){0,3}[\s$(\\\[:*_]*$", re.I
-)
-_UNSURE = re.compile(
-    r"\b(?:could|might|may)\s+(?:also\s+|well\s+)?be\b"
-    r"|\b(?:perhaps|possibly|maybe|depends|unsure)\b|\bnot (?:sure|certain)\b",
-    re.I,
-)
-_WORD_BEHIND = re.compile(r"[A-Za-z]+")
-_OPERATOR_BEHIND = re.compile(
-    r"\s*(?!\*\*)[+*/^×÷·<>≤≥=]|\s+(?:million|billion|trillion|thousand|choose|pi)\b|\s+(?:is|are|was)(?:\s+not|n['’]t)\b"
-)
-_COMPARED = re.compile(
-    r"\b(?:less than|more than|fewer than|greater than|at least|at most|negative|minus|twice)\s+$", re.I
-)
-_CHOICE_OF_TWO = re.compile(r"\d\s+or\s+[$-]?\d|\beither\b", re.I)
-_SENTENCE_START = re.compile(r"[.!?。]\s|\n")
 # "the solution set is (-oo, 2] U [5, oo)": mathematics without a word in it behind the verb of the last sentence
 _CLOSING = re.compile(r"\b(?:is|are|equals)\s+([^\s\w][^\n]*?|[^\n]*?[∪∩∞≤≥√±∅][^\n]*?)[.。]?\s*$")
+_ROW = re.compile(r"\b(?:are|be)\s+((?:-?\d[\d.]*,\s+)*-?\d[\d.]*,?\s+(?:and\s+)?)$")
 # emoji and what shapes them
 _ORNAMENTS = ("So", "Sk", "Mn", "Cf")
 _UNIT_TAIL = re.compile(r"\s*[\w%°^/]*")
@@ -133,38 +117,6 @@ def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def denied(text: str, start: int) -> bool:
-    """Whether the value at `start` is said not to be the answer."""
-    return _DENIED.search(text, max(0, start - 40), start) is not None
-
-
-def part_of_more(text: str, start: int, end: int) -> bool:
-    """Whether the last number of a text stands inside a formula or a comparison, as in "x < 5." or "3x^2."."""
-    # bold stars are no operators
-    before = text[max(0, start - 8) : start].rstrip().removesuffix("**").rstrip()[-1:]
-    if before in "+*/^×÷·<>≤≥√" and before or text[start - 1 : start].isalpha():
-        return True
-    after = _WORD_BEHIND.match(text, end)
-    glued = (
-        after is not None and after[0].lower() not in UNITS and after[0].lower() not in ("st", "nd", "rd", "th", "s")
-    )
-    return (
-        glued
-        or _OPERATOR_BEHIND.match(text, end) is not None
-        or _COMPARED.search(text, max(0, start - 24), start) is not None
-    )
-
-
-def unsure(text: str, start: int) -> bool:
-    """Whether the sentence around the value at `start` leaves the answer open."""
-    low = max(0, start - 300)
-    breaks = [match.end() for match in _SENTENCE_START.finditer(text, low, start)]
-    low = breaks[-1] if breaks else low
-    end = _SENTENCE_START.search(text, start)
-    high = end.start() if end else len(text)
-    return any(pattern.search(text, low, high) for pattern in (_UNSURE, _CHOICE_OF_TWO))
-
-
 def last_value(text: str) -> tuple[int, int] | None:
     """The last formula or number of a text."""
     base = max(0, len(text) - MAX_VALUE_TAIL)
@@ -182,4 +134,5 @@ def last_value(text: str) -> tuple[int, int] | None:
         return trimmed(text, formulas[-1][2], formulas[-1][3])
     if number is None:
         return None
-    return trimmed(text, number.start(), number.end())
+    row = _ROW.search(text, max(base, number.start() - 80), number.start())
+    return trimmed(text, row.start(1) if row else number.start(), number.end())

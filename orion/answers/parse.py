@@ -29,7 +29,7 @@ MAX_SIGNS = 4
 _AREA = re.compile(r"\b(?:square|sq|cubic)\b\.?", re.I)
 _TURNS = re.compile(
     r"[<>]|\b(?:not?|non|except|excluding|but|least|most|more|less|fewer|than|greater|between|minus|negative|half|twice|double|under"
-    r"|over|below|above|up|neither|maybe|perhaps|wrong|rejected|invalid|undefined|roots?|reciprocal|multiples?|squared?|cubed?|times)\b",
+    r"|over|below|above|up|neither|maybe|perhaps|wrong|rejected|invalid|undefined|roots?|reciprocal|opposite|log|thirds?|quarters?|from|divisible|converges|diverges|multiples?|squared?|cubed?|times)\b",
     re.I,
 )
 _RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv", "parallel", "perp", "sim"))
@@ -47,7 +47,7 @@ class _Parser(Atoms):
         items: list[Node] = []
         links = 0
         self.link = ","
-        while self.token.kind not in ("end", "close") and not self.token.value.startswith("end "):
+        while self.token.kind not in ("end", "close") and not self.token.value.startswith(("end ", "cond")):
             if self.token.value in (",", "or", "and", "row", "amp"):
                 word = self.take().value
                 self.link = word if word in ("or", "and") else self.link
@@ -63,7 +63,8 @@ class _Parser(Atoms):
 
     def whole(self) -> Node:
         items = self.sequence()
-        if self.token.kind != "end":
+        # "x^2 where x > 0": the condition does not change the answer
+        if self.token.kind != "end" and not (items and self.token.value == "cond"):
             raise Unreadable("unbalanced brackets")
         if not items:
             raise Unreadable("empty")
@@ -124,6 +125,12 @@ class _Parser(Atoms):
                 self.take()
                 right = self.expression(OVER)
                 return mul(left, inverse(right)) if value == "over" else Node("binom", (left, right))
+            if value == "bmod" and floor < PRODUCT:
+                self.take()
+                right = self.expression(PRODUCT)
+                if any(x.kind != "num" or x.value.denominator != 1 for x in (left, right)) or right == num(0):
+                    raise Unreadable("a remainder of what is no whole number")
+                return num(left.value % right.value)
             if value == "mod" and floor < RELATION - 1:
                 self.take()
                 return Node("mod", (left, self.expression(RELATION)))
@@ -183,6 +190,10 @@ class _Parser(Atoms):
                     return self.mixed(left, whole, number(token.value).value, number(ahead[2].value).value)
         if token.kind == "num":
             raise Unreadable("two numbers without an operator")
+        if token.value == "U" and left.kind in ("interval", "tuple", "union"):
+            self.take()
+            right = self.expression(SETS)
+            return Node("union", (*left.args, right) if left.kind == "union" else (left, right))
         if token.value == "frac" and token.kind == "cmd":
             part = self.prefix()
             unit = spelled_unit(part)
@@ -218,6 +229,8 @@ class _Parser(Atoms):
             return None
         self.take()
         if value == "!":
+            if left.kind == "fact" and self.tokens[self.at - 2].value == "!":
+                raise Unreadable("a double factorial")
             return Node("fact", (left,))
         if value == "%":
             return Node("pct", (left,))

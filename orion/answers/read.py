@@ -27,6 +27,8 @@ _ESCAPED = re.compile(
     "|\a(?=lpha|pprox|rc|ngle)|\v(?=ec|arnothing)"
 )
 _CLASS = re.compile(r"\\math(?:bin|rel|ord|op|punct|open|close)(?![A-Za-z])\s*")
+# the backslash of a command, doubled by a program that printed it
+_ESCAPED_TWICE = re.compile(r"\\\\(?=[A-Za-z]{2,})")
 _DISPLAY = re.compile(r"\\(?:display|text|script)style(?![A-Za-z])\s*")
 _COLON = re.compile(r"\{\s*:\s*\}|\\colon(?![A-Za-z])")
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
@@ -70,7 +72,7 @@ _LABELLED = re.compile(
 _PART_EDGES = re.compile(r"^(?:\\[ ,;]|\\quad|\s)+|(?:[\s,;$]|\\(?:quad|[ ,;])?)+$")
 _LABELS = (("a", "b", "c", "d", "e"), ("i", "ii", "iii", "iv", "v"), ("1", "2", "3", "4", "5"))
 _ALL_REALS = re.compile(
-    r"(?:x\s+(?:is|can be)\s+)?(?:all|any)\s+real(?:\s+(?:numbers?|values?))?(?:\s+of\s+[a-z]|\s+[a-z])?"
+    r"(?:x\s+(?:is|can be)\s+)?(?:all|any)\s+reals?(?:\s+(?:numbers?|values?))?(?:\s+of\s+[a-z]|\s+[a-z])?"
     r"(?:[\s,]+(?:except|excluding|other than|but(?: not)?|not equal to)(?:\s+for)?\s+(.+))?"
 )
 
@@ -100,9 +102,8 @@ def text_key(text: str) -> str:
 def is_word(text: str) -> bool:
     """Whether a short text is a word rather than a product of names, as "yes" is."""
     word = _STYLE.sub("", text).strip(" {}$.*_\n")
-    return _SHORT_WORD.fullmatch(word) is not None and (
-        word.islower() or word.istitle() or (word.isupper() and len(word) > 2)
-    )
+    cased = word.islower() or word.istitle() or word.isupper()
+    return word.lower() in ("yes", "no") or (len(word) == 3 and cased and _SHORT_WORD.fullmatch(word) is not None)
 
 
 def _strip(text: str) -> str:
@@ -241,6 +242,8 @@ def _spelled(text: str) -> str:
     if not text.isprintable():
         text = _ESCAPED.sub(lambda m: _ESCAPES[m.group()], text)
     text = _THOUSANDS_MARK.sub("", text.replace("\\!", ""))
+    if "\\\\" in text and "\\begin" not in text:
+        text = _ESCAPED_TWICE.sub(r"\\", text)
     if "style" in text:
         text = _DISPLAY.sub("", text)
     if "\\math" in text:

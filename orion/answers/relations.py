@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from orion.answers.canon import Canon
 from orion.answers.poly import ONE
+from orion.answers.sets import real_set
 from orion.answers.tree import Node, Unreadable, add, mul, neg, num
 
 FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
@@ -154,6 +155,17 @@ def as_interval(node: Node) -> Node | None:
     if len(args) == 3 and "=" not in ops and "!=" not in ops:
         return _chain(ops, args)
     return None
+
+
+def described_set(node: Node) -> Node | None:
+    """The set that inequalities or a set-builder describe; a comma means "and" where the items meet, else "or"."""
+    if node.kind not in ("list", "such") or node.kind == "list" and node.value is not None:
+        return as_set(node)
+    if node.kind == "list" and not any(x.value == ("=",) for x in node.args):
+        meet = as_set(node, "and")
+        if meet is not None and meet.kind in ("tuple", "interval") and real_set(meet):
+            return meet
+    return as_set(node)
 
 
 def as_set(node: Node, link: str | None = None) -> Node | None:

@@ -5,11 +5,15 @@ Inputs: trees. Outputs: trees. Nothing here decides equality. Not runnable.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
-from orion.answers.tree import Node, Unreadable, add, mul, neg, num
+from orion.answers.tree import Node, Unreadable, add, mul, neg, num, power
+from orion.answers.units import unit_name
 from orion.answers.vectors import bounded, combined
 
+_LETTER_UNIT = re.compile(r"([A-Za-z])(?:\^(\d))?")
+_UNIT_LETTERS = frozenset("msghlLNJVW") | {"Omega"}
 MAX_TERMS = 200
 MAX_SIGNS = 4
 MAX_COST = 4_000
@@ -175,6 +179,29 @@ def without_units(node: Node) -> Node:
     if node.kind == "unit":
         return without_units(node.args[0])
     return Node(node.kind, tuple(without_units(a) for a in node.args), node.value) if node.args else node
+
+
+def unit_names(node: Node) -> set[str]:
+    """The units that occur in an expression, each by one name."""
+    own = {unit_name(node.value)} if node.kind == "unit" else set()
+    return own.union(*(unit_names(a) for a in node.args))
+
+
+def as_name(unit: Node) -> Node | None:
+    """5 m^2 read as five times the square of m, None where the unit is no single letter."""
+    match = _LETTER_UNIT.fullmatch(unit.value)
+    if match is None:
+        return None
+    letter = Node("sym", (), match[1])
+    return mul(unit.args[0], power(letter, num(int(match[2]))) if match[2] else letter)
+
+
+def bare_unit(node: Node, other: Node) -> Node:
+    """12m beside a number: the letters of units at its end dropped."""
+    if other.kind != "num" or node.kind != "mul" or node.args[0].kind != "num":
+        return node
+    letters = [x.args[0] if x.kind == "pow" else x for x in node.args[1:]]
+    return node.args[0] if all(x.kind == "sym" and x.value in _UNIT_LETTERS for x in letters) else node
 
 
 def distinct(node: Node) -> tuple[Node, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from orion.answers.context import doubted, part_of_more
 from orion.answers.inline import ENVIRONMENT, LEADING, NUMBER, environments, final_match, is_prose, prose_words, trimmed
 
 MAX_MARKERS = 16
@@ -37,25 +38,10 @@ _SENTENCE_END = re.compile(
     r"|,?\s*(?:\b(?:i\.e\.|and not|but not|not|but|rather than|instead of|that is|namely)(?![\w-])|\((?=\w*\s*(?:not|i\.e)))"
 )
 _LETTER = re.compile(r"\(?([A-J])\)?(?=$|[\s.,:)*])")
-# what makes more of a number than a value with its unit: an operator, a letter, another number, a scale, a comparison
-_GOES_ON = re.compile(
-    r"[A-Za-z(\[](?!\))|\s*(?:[-+*/^<>×·÷±–−~≤≥]|,\s*(?:or\b|\d)|(?:or|and|to|times|out|million|billion|trillion|thousand|hundred"
-    r"|dozen|plus|minus|divided|choose|pi|more|less|than)\b)|[^.\n]*\b(?:or|and)\s+\$?\d"
-)
-_QUALIFIED = re.compile(
-    r"\b(?:less|more|fewer|greater|least|most|negative|minus|twice|half|double|square|cube|root|power|times|except|not|step"
-    r"|places?|out of|multiple|reciprocal)\b",
-    re.I,
-)
-_ENVIRONMENT_MARK = re.compile(r"[$\\]")
-# "I don't think the answer is", "it is not true that the answer is"
-_DOUBTED = re.compile(
-    r"(?:\bdoubt|(?:\b(?:not|never)|n['’]t)\s+(?:think|believe|true|certain|sure|clear|the case))\b[^.,;:!?\n]{0,25}$",
-    re.I,
-)
 # behind an answer, what shows that a text that was cut off went on after it
 _PASSED = re.compile(r"[.!?。]\s|\n|[$}]|\\[)\]]|</")
 _HEDGE = re.compile(r"\b(?:either|or|maybe|perhaps|possibly|cannot|unknown)\b", re.I)
+_QUESTIONED = re.compile(r"[\s$*)]*\?")
 _CLOSING_QUOTE = re.compile(r'(?:[^"\\\n]|\\.)*"')
 _JOINED = re.compile(r"\s*(?:,\s*and\b|,|and\b|or\b)\s*(?=[$\\])")
 
@@ -103,7 +89,10 @@ def _formula_at(text: str, start: int) -> tuple[int, int] | None:
         if match is None:
             break
         joined, stop = True, match.end()
-    return (start, stop) if joined else (low, high)
+    if joined:
+        return start, stop
+    # "$3$ or 5", "$5$ + $3$", "$3$ million": a formula that goes on is left to the rules for sentences
+    return None if part_of_more(text, start, stop) else (low, high)
 
 
 def _value_in(text: str, start: int, stop: int) -> tuple[int, int] | None:
@@ -113,6 +102,9 @@ def _value_in(text: str, start: int, stop: int) -> tuple[int, int] | None:
     # a code fence or an opening brace behind a marker is the start of a block, not a value
     if not any(c.isalnum() or c in "\\∅∞" for c in segment) or segment == "json":
         return None
+    formula = ENVIRONMENT.match(text, start)
+    if formula is not None and part_of_more(text, *formula.span()):
+        return start, stop
     letter = _LETTER.match(segment)
     if letter and (letter.end() == len(segment) or letter.group().startswith("(") or segment[letter.end()] in ".:)"):
         return start, stop
@@ -120,11 +112,12 @@ def _value_in(text: str, start: int, stop: int) -> tuple[int, int] | None:
     if not prose:
         return start, stop
     sides = segment.rsplit("=", 1)
-    if len(sides) == 2 and sides[1].strip() and not _ENVIRONMENT_MARK.search(segment):
+    if len(sides) == 2 and sides[1].strip() and "$" not in sides[0] and "\\" not in segment:
         return _value_in(text, stop - len(sides[1]), stop)
     number = LEADING.match(segment)
     if number and number.end() and any(c.isdigit() for c in number.group()):
-        return (start, stop) if _GOES_ON.match(segment, number.end()) else (start, start + number.end())
+        end = start + number.end()
+        return (start, stop) if part_of_more(text, start, end) else (start, end)
     if _HEDGE.search(segment):
         return start, stop
     verb = final_match(re.finditer(r"\b(?:is|are|equals|be)\b|=", segment))
@@ -134,7 +127,7 @@ def _value_in(text: str, start: int, stop: int) -> tuple[int, int] | None:
     if formulas:
         return formulas[-1][2], formulas[-1][3]
     last = final_match(NUMBER.finditer(segment))
-    if last is not None and _QUALIFIED.search(segment, 0, last.start()):
+    if last is not None and part_of_more(text, start + last.start(), start + last.end()):
         return start, stop
     if last is not None:
         return trimmed(text, start + last.start(), start + last.end())
@@ -156,7 +149,7 @@ def stated_answer(text: str, finished: bool | None) -> tuple[int, int, str] | No
         word = marker.group().lower()
         if _NEGATION.match(text, marker.end()):
             return None
-        if word[0] not in "#<" and _DOUBTED.search(text, max(0, marker.start() - 60), marker.start()):
+        if word[0] not in "#<" and doubted(text, marker.start()):
             return -1, -1, "denied"
         link = _CONNECTOR.match(text, marker.end())
         # every part of the pattern is optional, so that it always matches
@@ -175,6 +168,8 @@ def stated_answer(text: str, finished: bool | None) -> tuple[int, int, str] | No
             found = _value_in(text, at, stop)
         if found is None or found[0] == found[1]:
             continue
+        if _QUESTIONED.match(text, found[1]):
+            return -1, -1, "questioned"
         if finished is False and not _PASSED.search(text, found[1]):
             return None
         return found[0], found[1], "marker"

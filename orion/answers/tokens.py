@@ -43,7 +43,7 @@ _OPERATORS = {
     "ge": ">=", "geq": ">=", "geqslant": ">=", "ne": "!=", "neq": "!=", "lt": "<", "gt": ">", "in": "in", "cup": "cup",
     "bigcup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus", "mid": "|", "vert": "|",
     "land": "and", "wedge": "and", "lor": "or", "vee": "or", "over": "over", "colon": ":", "approx": "approx", "to": "to",
-    "rightarrow": "to", "equiv": "equiv", "sim": "sim", "bmod": "mod", "mod": "mod", "pmod": "mod", "pod": "mod",
+    "rightarrow": "to", "equiv": "equiv", "sim": "sim", "bmod": "bmod", "mod": "mod", "pmod": "mod", "pod": "mod",
     "circ": "deg", "degree": "deg", "prime": "'", "choose": "choose", "parallel": "parallel", "perp": "perp",
 }  # fmt: skip
 _CONSTANTS = {"pi": "pi", "infty": "inf", "emptyset": "empty", "varnothing": "empty", "e": "e", "i": "i"}
@@ -197,7 +197,7 @@ class _Lexer:
             for token in _Lexer(f"{(self.group() or '').replace(';', ' ').strip()}\\circ").run():
                 self.put(token.kind, token.value)
         elif name == "|":
-            self.put("op", "|")
+            self.put("op", "cond")
         elif name in _UNSUPPORTED:
             raise Unreadable(f"\\{name} is not supported")
         elif name == "&":
@@ -234,7 +234,7 @@ class _Lexer:
         word = content.strip().strip("$").strip()
         lower = word.lower()
         linked = lower.strip(",; ")
-        if not word:
+        if not word.strip(".:"):
             self.spaced = True
         elif linked in ("and", "or") and linked != lower:
             self.put("op", linked)
@@ -252,7 +252,7 @@ class _Lexer:
         elif lower in _WORDS and lower != "in":
             self.put(*_WORDS[lower])
         elif lower in ("if", "where", "for", "such that"):
-            self.put("op", "|")
+            self.put("op", "cond")
         elif lower in (",", ";"):
             self.put("op", ",")
         elif _MATHLIKE.fullmatch(word):
@@ -278,7 +278,7 @@ class _Lexer:
         elif glued := _GLUED.fullmatch(spelling):
             self.put("fn", glued[1])
             self.letters(glued[2])
-        elif self.spaced and self.out and self.out[-1].kind in ("num", "text") and len(spelling) > 3:
+        elif self.spaced and self.out and self.counted(spelling):
             # any other word behind a number is what is counted: 12 oranges
             self.put("text", lower)
         elif spelling in _PLAIN_GREEK:
@@ -312,6 +312,11 @@ class _Lexer:
             return self.after_value() and not self.text.startswith(("(", "{"), self.at)
         lone = all(token.kind in ("num", "open", "close", "const") or token.value in "-*^" for token in self.out)
         return bool(self.out) and self.spaced and lone and _UNIT_END.match(self.text, self.at) is not None
+
+    def counted(self, spelling: str) -> bool:
+        """Whether a word behind a number, or behind a unit, says what is counted."""
+        kind = self.out[-1].kind
+        return kind == "text" and len(spelling) > 1 or kind == "num" and len(spelling) > 3
 
     def touches(self) -> bool:
         """Whether the word that was just read stands right behind a value, or right before an exponent or index."""

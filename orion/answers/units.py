@@ -14,6 +14,8 @@ _SPELLINGS = {
     "mg": "milligram milligrams", "g": "gram grams", "kg": "kilogram kilograms", "pound": "lb lbs pounds", "ounce": "oz ounces",
     "ml": "milliliter milliliters", "liter": "l liters litre litres", "gallon": "gal gallons", "cup": "cups",
     "cent": "cents", "dollar": "dollars usd", "euro": "euros eur", "unit": "units", "mile/hour": "mph", "km/hour": "kph kmh",
+    "hertz": "hz", "joule": "j joules", "newton": "n newtons", "watt": "w watts kw kwh", "volt": "v volts",
+    "ohm": "ohms", "mole": "mol moles",
     "square": "sq", "cubic": "cu", "people": "persons", "student": "students", "apple": "apples",
 }  # fmt: skip
 NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in (name, *spellings.split())}
