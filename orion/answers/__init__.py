@@ -5,12 +5,13 @@
 
 Rooms, each with its helpers:
 
-    extract     where the final answer stands: stated, inline
+    api         check, check_many, parse_gold; verdict (the record they return), frame (the polars form)
+    extract     where the final answer stands: stated (behind a marker), inline (in running text), context (what stands around it)
     read        what kind of answer it is: normalise, tokens, parse (text to the small tree of `tree`), atoms, units
-    compare     are two answers equal: equality, values, relations, sets, shapes, vectors, matching; canon and poly (algebra),
-                numeric and balls (certified numbers)
+    compare     are two answers equal: equality, values, relations, sets, shapes, vectors, matching; canon, poly and angles
+                (algebra), numeric and balls (certified numbers)
     guard       killable workers, which alone import sympy: worker
-    policies    what counts; replay (Math-Verify's rule); audit (two policies on the same rows); frame (the polars form)
+    policies    what counts; replay (Math-Verify's rule); audit (two policies on the same rows)
 
 Model output is hostile: nothing here evaluates it, every stage is bounded, and sympy only ever runs inside a worker process.
 """

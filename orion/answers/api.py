@@ -19,7 +19,7 @@ from orion.answers.read import Answer, read
 from orion.answers.tree import show
 from orion.answers.verdict import NO_STRING, Verdict, clean
 
-# wall seconds that one comparison may take in a worker before the worker is killed
+# wall seconds that one check may take; the first start of a worker process (guard.START_S) comes on top
 DEFAULT_TIMEOUT_S = 2.5
 
 
@@ -117,7 +117,7 @@ def check(
     """The verdict on one response.
 
     `finished`: whether the output ended by itself (its finish reason was "stop"); None where that is not known. `timeout_s`: wall
-    seconds for the part that runs in a worker. Raises PolicyError, a ValueError, for an unknown policy or one whose package is
+    seconds for all comparisons of the check together; starting a worker process is not in them. Raises PolicyError, a ValueError, for an unknown policy or one whose package is
     not installed, and nothing else for any two strings.
     """
     return check_many([response], [gold], policy, timeout_s=timeout_s, finished=[finished])[0]

@@ -184,7 +184,7 @@ def extract(response: str, policy: Policy, finished: bool | None = None) -> Span
     """The final answer of a response.
 
     `finished` says whether the output ended by itself (True), was cut off (False), or that this is not known (None). Of a
-    cut-off output only a closed box, or a stated answer with text behind it, counts.
+    cut-off output only a closed box counts, or a stated answer behind which a sentence, a line or a formula ended.
     """
     low, high, still_open = region(response)
     if still_open and not ended(response[max(low, high - TAIL) : high], finished):

@@ -1,7 +1,7 @@
 """Certified numeric comparison: two expressions at rational points, in balls. A certified difference is a proof.
 
-Inputs: two expression trees. Outputs: True (they agree to AGREE digits wherever both are real), False (proven different), None.
-Not runnable.
+Inputs: two expression trees. Outputs: True (they agree to AGREE digits at MIN_POINTS points or more where both are real, and
+differ at none), False (proven different), None. Not runnable.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class _Evaluation:
 
 
 def agree(left: Node, right: Node) -> bool | None:
-    """Whether two expressions agree at every sample point (True), provably differ at one (False), or neither (None)."""
+    """Whether two expressions agree at enough sample points (True), provably differ at one (False), or neither (None)."""
     names: dict[str, None] = {}
     try:
         _symbols(left, names)

@@ -8,7 +8,7 @@ Kinds and their fields (`value`, `args`):
   sum, prod (term, name, first, last) · mod (value, modulus) · dots · such (element and conditions of a set)
   rel (operators, terms) · list (joining word: or, and, None), set, tuple (args)
   parts (answers to (a), (b), ...) · interval ("[)" style brackets; low, high) · union, inter, minus (args)
-  matrix (rows x columns; args row by row) · text (string) · choice (letter; the value behind it, if any)
+  matrix, det (rows x columns; args row by row) · cases (branches) · branch (value, condition) · text (string) · choice (letter; the value behind it, if any)
   based ("digits_base") · ratio (args) · time (string) · unit (name; value)
 """
 
