@@ -116,9 +116,9 @@ def check(
 ) -> Verdict:
     """The verdict on one response.
 
-    `finished`: whether the output ended by itself (its finish reason was "stop"); None where that is not known. `timeout_s`: wall
-    seconds for all comparisons of the check together; starting a worker process is not in them. Raises PolicyError, a ValueError, for an unknown policy or one whose package is
-    not installed, and nothing else for any two strings.
+    `finished`: whether the output ended by itself (its finish reason was "stop"); None where that is not known. `timeout_s`:
+    wall seconds for all comparisons of the check together; starting a worker process is not in them. Raises PolicyError, a
+    ValueError, for an unknown policy or one whose package is not installed, and nothing else for any two strings.
     """
     return check_many([response], [gold], policy, timeout_s=timeout_s, finished=[finished])[0]
 

@@ -23,7 +23,8 @@ class Policy:
     """What is extracted and how it is compared.
 
     markers: an answer stated in words counts where there is no box. last_value: so does the last value of a text that ended.
-    percent_scale: "28%" matches 28 too, and not 0.28 alone. ignore_units: units, currency and degree signs on one side only are dropped.
+    percent_scale: "28%" matches 28 too, and not 0.28 alone. ignore_units: units, currency and degree signs on one side only
+    are dropped.
     printed_floats: a gold printed from a double (15 digits and more) matches every exact value that rounds to that double.
     numeric: two expressions that agree to 60 digits at several points count as equal where sympy cannot prove it.
     integers: the gold must be an integer of this closed range, and so must a right answer.
