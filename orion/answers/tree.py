@@ -3,12 +3,12 @@
 Inputs: built by `parse` and `read`. Outputs: `Node`, hashable and immutable. Not runnable.
 
 Kinds and their fields (`value`, `args`):
-  num (Fraction) · sym (name) · const (pi, e, i, inf, reals, integers, empty) · add, mul (args) · pow (base, exponent) fn
-  (name, args) · fact (n) · binom (n, k) · deg (x) · pct (x) · pm (args = the two readings) sum, prod (term, name, first,
-  last) · mod (value, modulus) · dots · such (element and conditions of a set) rel (operators, terms) · list (joining word:
-  or, and, None), set, tuple (args) parts (answers to (a), (b), ...) · interval ("[)" style brackets; low, high) · union,
-  inter, minus (args) matrix, det (rows x columns; args row by row) · cases (branches) · branch (value, condition) · text
-  (string) · choice (letter; the value behind it, if any) based ("digits_base") · ratio (args) · time (string) · unit (name;
+  num (Fraction) · sym (name) · const (pi, e, i, inf, reals, integers, empty) · add, mul (args) · pow (base, exponent) · fn
+  (name, args) · fact (n) · binom (n, k) · deg (x) · pct (x) · pm (args = the two readings) · sum, prod (term, name, first,
+  last) · mod (value, modulus) · dots · such (element and conditions of a set) · rel (operators, terms) · list (joining word:
+  or, and, None), set, tuple (args) · parts (answers to (a), (b), ...) · interval ("[)" style brackets; low, high) · union,
+  inter, minus (args) · matrix, det (rows x columns; args row by row) · cases (branches) · branch (value, condition) · text
+  (string) · choice (letter; the value behind it, if any) · based ("digits_base") · ratio (args) · time (string) · unit (name;
   value)
 """
 
