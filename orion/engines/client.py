@@ -18,7 +18,9 @@ from orion import stage
 from orion.engines import wire
 from orion.errors import InputError
 
-AGAIN = {408, 409, 425, 429}
+AGAIN = {408, 409, 425}
+# the server, or what stands before it, answers nobody for now: an outage, however many are asked meanwhile
+AWAY = {429, 502, 503, 504}
 FATAL = {
     401: "the key is refused",
     402: "the account cannot pay",
@@ -40,7 +42,7 @@ class GivenUp(Exception):
 
 
 class Overflow(Exception):
-    """One prompt does not fit into the server's context."""
+    """One prompt does not fit into the server's context; the message is what the server says."""
 
 
 class BudgetSpent(Exception):
@@ -49,8 +51,12 @@ class BudgetSpent(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """``tries`` a request; ``timeout_s`` a try; waits grow from ``backoff_s``. A server that cannot be connected to is waited
-    for ``start_s`` before its first answer and ``outage_s`` after, which costs no tries."""
+    """``tries`` a request; ``timeout_s`` a try; waits grow from ``backoff_s``.
+
+    A server that cannot be connected to, or says that it is busy or away (HTTP 429, 502, 503, 504), is waited for, which costs
+    no tries: ``outage_s`` since its last answer, but only ``start_s`` for a connection before its first. A 502, 503 or 504 does
+    cost a try where others were answered meanwhile: then it is about this request.
+    """
 
     tries: int = 8
     timeout_s: float = 1800.0
@@ -63,11 +69,17 @@ class Patience:
 class _Failure:
     reason: str
     away: bool = False
+    connected: bool = True
+    gateway: bool = False
     at_least: float = 0.0
 
 
 class Client:
-    """Counts tokens and failures over all requests. ``place`` names the configuration's block in messages."""
+    """Counts tokens and failures over all requests. ``place`` names the configuration's block in messages.
+
+    Connections belong to an event loop and live from ``open`` to ``close``; what is counted and known of the server outlives
+    them, since the cell store asks once more for what failed.
+    """
 
     def __init__(
         self, url: str, key: str | None, *, place: str, patience: Patience, connections: int, budget: int | None
@@ -75,13 +87,17 @@ class Client:
         self.url, self.key, self.place, self.patience, self.budget = url, key, place, patience, budget
         self.tokens = 0
         self.failures: Counter[str] = Counter()
-        self.retries = 0
+        self.retries = self.successes = 0
         self._answered = False
-        self._last_contact = self._last_log = -float("inf")
+        self._last_answer = self._last_log = -float("inf")
+        self._connections = connections
+        self._http: httpx2.AsyncClient
+
+    def open(self) -> None:
         self._http = httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
             timeout=httpx2.Timeout(None, connect=10.0),
-            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+            limits=httpx2.Limits(max_connections=self._connections, max_keepalive_connections=self._connections),
         )
 
     async def close(self) -> None:
@@ -95,21 +111,23 @@ class Client:
         """The answer to one body; raises GivenUp, Overflow, BudgetSpent, and InputError where no request can succeed."""
         tried = waits = 0
         away_since: float | None = None
+        others = self.successes
         while True:
             if self.exhausted:
                 raise BudgetSpent
             outcome = await self._try(path, body)
             if isinstance(outcome, wire.Answer):
                 return outcome
-            if outcome.away:
+            # a gateway that fails for this request while others get through fails because of it
+            if outcome.away and not (outcome.gateway and self.successes > others):
                 away_since = away_since or time.monotonic()
-                self._judge_outage(away_since, outcome.reason)
+                self._judge_outage(away_since, outcome)
             else:
-                away_since, tried = None, tried + 1
+                away_since, tried, others = None, tried + 1, self.successes
                 if tried >= self.patience.tries:
                     self._give_up(f"{outcome.reason}, {tried} times")
             self._log_retry(outcome.reason)
-            longest = LOOK_EVERY if outcome.away else LONGEST_WAIT
+            longest = LONGEST_WAIT if outcome.connected else LOOK_EVERY
             wait = random.uniform(0, min(longest, self.patience.backoff_s * 2 ** min(waits, 16)))
             await asyncio.sleep(wait + outcome.at_least)
             waits += 1
@@ -119,16 +137,17 @@ class Client:
             async with asyncio.timeout(self.patience.timeout_s):
                 status, headers, content = await self._post(path, body)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            return _Failure(f"cannot connect ({wire.plain(str(error)) or type(error).__name__})", away=True)
+            reason = f"cannot connect ({wire.plain(str(error)) or type(error).__name__})"
+            return _Failure(reason, away=True, connected=False)
         except TimeoutError:
             return _Failure(f"no answer within {self.patience.timeout_s:g} s")
         except httpx2.RequestError as error:
             return _Failure(f"the connection broke ({type(error).__name__} {wire.plain(str(error))})")
         except wire.Garbage as error:
+            self.tokens += body["max_tokens"]
             return _Failure(str(error))
-        self._last_contact = time.monotonic()
         if status == 200:
-            return self._read(content)
+            return self._read(content, body["max_tokens"])
         return self._refused(status, headers, content)
 
     async def _post(self, path: str, body: dict[str, Any]) -> tuple[int, Any, bytes]:
@@ -142,19 +161,23 @@ class Client:
         whole = bytes(content).replace(self.key.encode(), b"***") if self.key else bytes(content)
         return response.status_code, response.headers, whole
 
-    def _read(self, content: bytes) -> wire.Answer | _Failure:
+    def _read(self, content: bytes, max_tokens: int) -> wire.Answer | _Failure:
         try:
             answer = wire.read(content)
         except wire.Garbage as error:
+            # a server bills what we cannot read
+            self.tokens += wire.billed(content, max_tokens)
             return _Failure(f"not an answer: {error}")
         self.tokens += answer.prompt_tokens + answer.completion_tokens
         self._answered = True
+        self.successes += 1
+        self._last_answer = time.monotonic()
         return answer
 
     def _refused(self, status: int, headers: Any, content: bytes) -> _Failure:
         if wire.is_overflow(status, content):
             self._answered = True
-            raise Overflow
+            raise Overflow(wire.complaint(content))
         reason = f"HTTP {status}: {wire.complaint(content)}"
         broke = status == 429 and b"insufficient_quota" in content
         # after a success a 403 is about this prompt, not about the key
@@ -163,9 +186,10 @@ class Client:
             raise InputError(
                 f"{self.place}: {self.url} answers {reason} ({cause}); see base_url, api_key_env, served_model"
             )
-        if status not in AGAIN and status < 500:
+        if status not in AGAIN | AWAY and status < 500:
             self._give_up(reason)
-        return _Failure(reason, at_least=retry_after(headers.get("retry-after")))
+        gateway = status in AWAY and status != 429
+        return _Failure(reason, away=status in AWAY, gateway=gateway, at_least=retry_after(headers.get("retry-after")))
 
     def _give_up(self, reason: str) -> None:
         self.failures[reason] += 1
@@ -175,14 +199,19 @@ class Client:
             raise InputError(f"{self.place}: {self.url} answered none of {HOPELESS} requests; the last: {reason}")
         raise GivenUp(reason)
 
-    def _judge_outage(self, since: float, reason: str) -> None:
-        limit = self.patience.outage_s if self._answered else self.patience.start_s
-        # no prompt keeps a connection from being made: while others get through, so will this one
-        if time.monotonic() - max(since, self._last_contact) <= limit:
+    def _judge_outage(self, since: float, failure: _Failure) -> None:
+        limit = self.patience.outage_s if self._answered or failure.connected else self.patience.start_s
+        # while others get through, so will this one
+        if time.monotonic() - max(since, self._last_answer) <= limit:
             return
+        if failure.connected:
+            raise InputError(
+                f"{self.place}: {self.url} answered nothing for {limit:g} s: {failure.reason}; run again when it does (what "
+                "it answered is kept)"
+            )
         raise InputError(
-            f"{self.place}.base_url: {self.url} was not there for {limit:g} s: {reason}; start the server or correct the "
-            "address, then run again (what it answered is kept)"
+            f"{self.place}.base_url: {self.url} was not there for {limit:g} s: {failure.reason}; start the server or correct "
+            "the address, then run again (what it answered is kept)"
         )
 
     def _log_retry(self, reason: str) -> None:

@@ -19,7 +19,7 @@ import httpx2
 
 from orion import checkpoints, served, stage
 from orion.engines import Completion, Request, Sampling, wire
-from orion.engines.client import BudgetSpent, Client, GivenUp, Overflow, Patience
+from orion.engines.client import HOPELESS, BudgetSpent, Client, GivenUp, Overflow, Patience
 from orion.engines.tokens import encoded, room
 from orion.errors import InputError
 
@@ -27,9 +27,10 @@ from orion.errors import InputError
 class OpenAIEngine:
     """See ``orion.engines.Engine``; nothing here but ``model_doc`` and ``sampling`` can change an answer.
 
-    ``batch_size``: requests under way at once. ``token_budget``: tokens, of prompts and completions as the server counts them,
-    after which nothing more is asked; what is under way still ends, so the last ones may exceed it. Then InputError: the
-    finished completions are kept, and a run with a higher budget asks for the missing ones only. ``patience``: see there.
+    ``batch_size``: requests under way at once. ``token_budget``: tokens, of prompts and completions as the server counts them
+    and over all calls of ``generate``, after which nothing more is asked; what is under way still ends, so the last ones may
+    exceed it. Then InputError: the finished completions are kept, and a run with a higher budget asks for the missing ones
+    only. ``patience``: see there.
     A request that fails for good is an error; a server that is not there, or refuses the key or the model, is InputError.
     """
 
@@ -49,11 +50,18 @@ class OpenAIEngine:
                 f"{self.place}: the engine openai asks a server, and no block says which serves this model"
             )
         self.sampling, self.batch_size = sampling, batch_size
-        self.token_budget, self.patience = token_budget, patience
-        self.url = address(block["base_url"], self.place)
-        self.key = api_key(block.get("api_key_env"), self.place)
+        # one for all calls of generate: the budget is for all, and what was answered once counts in the next
+        self.client = Client(
+            address(block["base_url"], self.place),
+            api_key(block.get("api_key_env"), self.place),
+            place=self.place,
+            patience=patience,
+            connections=batch_size,
+            budget=token_budget,
+        )
         self.model = block.get("served_model") or model_doc["repo"] or model_doc["path"]
         self.room = room(model_doc, sampling)
+        self.overflows = 0
         self.tokenizer = None
         if not served.is_served(model_doc):
             self.tokenizer = checkpoints.load_tokenizer(model_doc)
@@ -99,14 +107,20 @@ class OpenAIEngine:
             text = self.tokenizer.decode(answer.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return Completion(request.key, text, answer.finish_reason, *counts)
 
-    def client(self) -> Client:
-        return Client(
-            self.url,
-            self.key,
-            place=self.place,
-            patience=self.patience,
-            connections=self.batch_size,
-            budget=self.token_budget,
+    def judge_overflow(self, request: Request, complaint: str) -> None:
+        """Raises InputError where the server's context, not the prompt, is what is too short.
+
+        A checkpoint's prompts are measured before they are asked. Those of a served model are surely short enough if they have
+        no more bytes than there is room for tokens; several of them before the first answer are no accident. Longer ones may
+        be what they are called, and only they are left where a run goes on after the others are answered.
+        """
+        if self.tokenizer is None:
+            self.overflows += len(request.prompt.encode("utf-8", "surrogatepass")) <= self.room
+            if self.client.successes or self.overflows < HOPELESS:
+                return
+        raise InputError(
+            f"{self.place}: {self.client.url} has a shorter context than the {self.room + self.sampling.max_tokens:,} tokens of "
+            f"models.{self.place.split('.')[1]}.context_length ({complaint}): start it with a longer one or configure a shorter"
         )
 
 
@@ -154,7 +168,8 @@ class _Run:
         self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
         if self.stopped.is_set():
             return
-        client = self.engine.client()
+        client = self.engine.client
+        client.open()
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self.engine.batch_size, len(self.rows))):
@@ -179,7 +194,8 @@ class _Run:
                 answer = await client.ask(path, body)
             except BudgetSpent:
                 return
-            except Overflow:
+            except Overflow as overflow:
+                self.engine.judge_overflow(request, str(overflow))
                 self.out.put(Completion(request.key, "", "prompt_too_long", len(ids), 0))
             except GivenUp:
                 self.out.put(Completion(request.key, "", "error", len(ids), 0))

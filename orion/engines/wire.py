@@ -90,11 +90,25 @@ def read(content: bytes) -> Answer:
         raise Garbage(f"finish_reason is {plain(json.dumps(reason))}")
     message = choice.get("message")
     text = _chat_text(message, reason) if isinstance(message, dict) else choice.get("text")
+    if isinstance(message, dict) and not any(message.get(name) is not None for name in ("content", *REASONING)):
+        # a refusal or a call of a tool: the same question gets the same answer
+        text, reason = "", "error"
     if not isinstance(text, str):
         raise Garbage("no text in the answer")
     usage = document.get("usage")
     counts = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     return Answer(storable(text), REASONS[reason], *counts, ids=_ids(choice.get("token_ids")))
+
+
+def billed(content: bytes, max_tokens: int) -> int:
+    """Tokens to count for an answer that cannot be read: those it names, or the most that its completion may have."""
+    try:
+        usage = _document(content).get("usage")
+    except Garbage:
+        return max_tokens
+    named = usage if isinstance(usage, dict) else {}
+    prompt, completion = named.get("prompt_tokens"), named.get("completion_tokens")
+    return (prompt if _is_count(prompt) else 0) + (completion if _is_count(completion) else max_tokens)
 
 
 def _document(content: bytes) -> dict:

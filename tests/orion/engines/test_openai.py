@@ -99,10 +99,33 @@ def test_a_served_models_prompt_is_measured_by_the_server(server):
     ],
 )
 def test_a_server_that_finds_the_prompt_too_long(server, refusal):
-    server.script = lambda body, attempt: (400, {}, refusal)
-    found = run(document(server), requests(20))
-    assert {(a.finish_reason, a.completion_tokens) for a in found.values()} == {("prompt_too_long", 0)}
+    server.script = lambda body, attempt: answer(body) if body["seed"] == 1000 else (400, {}, refusal)
+    found = run(document(server), requests(20), batch_size=1)
+    assert [a.finish_reason for a in found.values()] == ["stop"] + ["prompt_too_long"] * 19
+    assert {a.completion_tokens for a in list(found.values())[1:]} == {0}
     assert max(server.attempts.values()) == 1
+
+
+OVERFLOWS = (400, {}, {"error": {"message": "This model's maximum context length is 48 tokens"}})
+
+
+def test_a_checkpoints_server_with_a_shorter_context_ends_the_run(server, model_doc):
+    server.script = lambda body, attempt: OVERFLOWS if body["seed"] == 2 else answer(body)
+    doc = {**model_doc, "server": {"base_url": server.url}}
+    message = rf"shorter context than the {model_doc['context_length']} tokens of models\.\w+\.context_length \(This model's max"
+    with pytest.raises(InputError, match=message):
+        run(doc, [Request("a", "w1", 1), Request("b", "w1 w2", 2)], batch_size=1)
+
+
+def test_a_served_models_server_with_a_shorter_context_ends_the_run(server):
+    server.script = lambda body, attempt: OVERFLOWS
+    with pytest.raises(InputError, match=r"shorter context than the 4,096 tokens of models\.teacher\.context_length"):
+        run(document(server), requests(20), batch_size=1)
+    assert len(server.bodies) == 8
+    # seven may be an accident, and so may prompts that are as long as the context
+    assert {a.finish_reason for a in run(document(server), requests(7)).values()} == {"prompt_too_long"}
+    tight = {**document(server), "context_length": 30}
+    assert {a.finish_reason for a in run(tight, requests(20)).values()} == {"prompt_too_long"}
 
 
 def test_half_surrogates_do_not_reach_the_tables(server):

@@ -193,3 +193,85 @@ def test_a_server_that_goes_for_good_ends_the_run(server):
             if len(found) == 10:
                 server.kill()
     assert len(found) >= 10 and {a.finish_reason for a in found} == {"stop"}
+
+
+def test_what_was_answered_counts_in_the_next_call(server):
+    def script(body, attempt):
+        if body["seed"] < 1010:
+            return answer(body)
+        return (403 if body["seed"] == 1010 else 400, {}, b"this prompt is refused")
+
+    server.script = script
+    engine = open_engine("openai", document(server), SAMPLING, batch_size=1, token_budget=130, patience=QUICK)
+    wanted = requests(21)
+    first_call = [a.finish_reason for a in engine.generate(wanted)]
+    assert first_call == ["stop"] * 10 + ["error"] * 11
+    # the cell store asks once more for what failed: these eleven alone would look like a server that refuses everything
+    assert {a.finish_reason for a in engine.generate(wanted[10:])} == {"error"}
+    # 120 of 130 tokens are used: one more answer, whichever call asks for it
+    server.script = lambda body, attempt: answer(body)
+    with pytest.raises(InputError, match=r"token budget of 130 is used up \(132 counted\); 10 of 11"):
+        list(engine.generate(wanted[10:]))
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_server_that_is_busy_for_good_ends_the_run(server, status):
+    server.script = lambda body, attempt: answer(body) if body["seed"] < 1008 else (status, {}, b"busy")
+    engine = open_engine("openai", document(server), SAMPLING, batch_size=4, patience=replace(QUICK, outage_s=0.6))
+    found = []
+    with pytest.raises(InputError, match=rf"answered nothing for 0.6 s: HTTP {status}: busy; run again"):
+        for completion in engine.generate(requests(60)):
+            found.append(completion)
+    # requests out of tries would be error rows
+    assert [a.finish_reason for a in found] == ["stop"] * 8 and len(server.attempts) == 12
+
+
+def test_one_prompt_that_breaks_the_gateway_costs_only_itself(server):
+    def script(body, attempt):
+        if body["seed"] == 1000:
+            return (502, {}, b"bad gateway")
+        time.sleep(0.02)
+        return answer(body)
+
+    server.script = script
+    found = run(document(server), requests(120), patience=replace(QUICK, backoff_s=0.01), batch_size=4)
+    assert found["r0"].finish_reason == "error"
+    assert {a.finish_reason for key, a in found.items() if key != "r0"} == {"stop"}
+
+
+def test_an_outage_costs_no_tries(server):
+    well = time.monotonic() + 1.5
+    server.script = lambda body, attempt: (
+        answer(body) if time.monotonic() > well else (503, {"Retry-After": "0.1"}, b"")
+    )
+    # longer than tries last, and than the wait for a first connection: the server is there
+    found = run(document(server), patience=replace(QUICK, tries=2, start_s=0.2))
+    assert {a.finish_reason for a in found.values()} == {"stop"} and max(server.attempts.values()) > 2
+
+
+def test_an_answer_without_content_is_an_error_at_once(server):
+    refusals = [{"refusal": "I cannot help"}, {"tool_calls": [{}]}, {}]
+    server.script = lambda body, attempt: (
+        answer(body, None, content=None, **refusals[body["seed"] % 3]) if body["seed"] < 1006 else answer(body)
+    )
+    found = run(document(server))
+    assert [found[f"r{i}"].finish_reason for i in range(12)] == ["error"] * 6 + ["stop"] * 6
+    assert {(found[f"r{i}"].response, found[f"r{i}"].completion_tokens) for i in range(6)} == {("", 5)}
+    assert set(server.attempts.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("garbage", "tokens"),
+    [
+        (spoilt(choice={"finish_reason": None}), 12),
+        (spoilt(usage={"prompt_tokens": 7}), 7 + 24),
+        (spoilt(usage=None), 24),
+        (b"<html></html>", 24),
+        ([1], 24),
+    ],
+)
+def test_what_cannot_be_read_is_billed(server, garbage, tokens):
+    server.script = lambda body, attempt: garbage
+    with pytest.raises(InputError, match=rf"token budget of {tokens + 1} is used up \({2 * tokens} counted\); 5 of 5"):
+        run(document(server), requests(5), batch_size=1, token_budget=tokens + 1)
+    assert len(server.bodies) == 2

@@ -15,7 +15,7 @@ SOURCES = {
 PINNED = {
     ("transformers", 1): "97d1db13161c122cca2c9f510cb3557957262e6b2b0620d06c9eb64ece670eec",
     ("vllm", 1): "4c8bfdae0964f8b201609a77dc91f6972b1569ed9709da619870dcde73b133b8",
-    ("openai", 1): "c7d9082aca7a3fd9ddad06b00158f0088c8e49c250aa8d47c00394254186ef87",
+    ("openai", 1): "090e8cc67cd8e5557272b49f18c1f91675cb3c0dd362f3b28646312baeecc94a",
 }
 
 
