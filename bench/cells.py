@@ -92,7 +92,7 @@ def anti_join(root: str, path: str) -> None:
     """What the fresh process does."""
     asked = pl.read_parquet(path)
     start = time.perf_counter()
-    missing = asked.filter(cells.CellStore(root, MODEL["digest"]).held(asked).is_null()).height
+    missing = asked.filter(~cells.CellStore(root, MODEL["digest"]).held(asked)).height
     seconds = time.perf_counter() - start
     # kilobytes on Linux, bytes on macOS
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -29,6 +29,7 @@ def add(commands) -> None:
         "gc", help="what can go: cells of no model here, leftovers, damaged parts; merges small parts"
     )
     gc.add_argument("--delete", action="store_true", help="remove and merge; without it nothing is changed")
+    gc.add_argument("--force", action="store_true", help="also cells of the last day that no model.json refers to")
     gc.set_defaults(run=_gc)
     for parser in (stat, verify, gc):
         parser.add_argument("--root", type=Path, default=Path("results/cells"), metavar="FOLDER", help="the store")
@@ -87,7 +88,7 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _gc(args: argparse.Namespace) -> None:
-    found = sorted(upkeep.removals(args.root), key=lambda removal: (removal.reason, removal.path))
+    found = sorted(upkeep.removals(args.root, young=args.force), key=lambda removal: (removal.reason, removal.path))
     for reason, group in groupby(found, key=lambda removal: removal.reason):
         files = list(group)
         count = "1 file" if len(files) == 1 else f"{len(files):,} files"

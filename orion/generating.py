@@ -21,7 +21,7 @@ from orion.errors import InputError
 SPEED = {
     "transformers": ("batch_size",),
     "vllm": ("batch_size", "tensor_parallel_size", "gpu_memory_utilization", "batch_invariant"),
-    "openai": ("batch_size", "token_budget"),
+    "openai": ("batch_size", "token_budget", "base_url", "api_key_env"),
 }
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG, prctl(2)
 
@@ -32,9 +32,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tensor-parallel-size", type=_positive, default=1, help="vllm: GPUs that share one model")
     parser.add_argument("--gpu-memory-percent", type=_positive, default=90, help="vllm: part of a GPU's memory to use")
     parser.add_argument("--batch-invariant", type=int, choices=(0, 1), default=0, help="vllm: see envs/README.md")
-    parser.add_argument("--token-budget", type=int, default=0, help="openai: tokens a run may cost; 0: no limit")
+    parser.add_argument("--token-budget", type=_count, default=0, help="openai: tokens a run may cost; 0: no limit")
+    parser.add_argument("--base-url", default="", help="openai: the server, http(s)://host:port/v1; $NAME is looked up")
+    parser.add_argument("--api-key-env", default="", help="openai: the environment variable that holds the key")
     parser.add_argument("--shards", type=_positive, default=1, help="processes, each with its share of the GPUs")
     parser.add_argument("--shard", type=cells.parse_shard, metavar="I/N", help="generate this share only; no output")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text}: at least 0")
+    return number
 
 
 def _positive(text: str) -> int:
@@ -69,6 +78,8 @@ def speed(engine: str, args: argparse.Namespace) -> dict:
         "token_budget": max(1, args.token_budget // shares) if args.token_budget else None,
         "batch_invariant": bool(args.batch_invariant),
         "gpu_memory_utilization": args.gpu_memory_percent / 100,
+        "base_url": args.base_url or None,
+        "api_key_env": args.api_key_env or None,
     }
     return {name: given[name] for name in SPEED.get(engine, ()) if given[name] is not None}
 
@@ -81,14 +92,15 @@ def _run_shards(module: str, argv: Sequence[str], n: int) -> None:
         env = {**os.environ, **({"CUDA_VISIBLE_DEVICES": shares[i]} if shares else {})}
         command = [sys.executable, "-m", module, *argv, "--shard", f"{i}/{n}"]
         running.append(subprocess.Popen(command, env=env, preexec_fn=_dies_with_parent()))
-    try:
-        codes = [process.wait() for process in running]
-    finally:
-        for process in running:
-            process.terminate()
-        # they store what they have, and the GPUs are free when this process ends
-        for process in running:
-            process.wait()
+    with stage.sigterm_is_an_exception():
+        try:
+            codes = [process.wait() for process in running]
+        finally:
+            for process in running:
+                process.terminate()
+            # they store what they have, and the GPUs are free when this process ends
+            for process in running:
+                process.wait()
     failed = [str(i) for i, code in enumerate(codes) if code]
     if failed:
         raise InputError(

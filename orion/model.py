@@ -10,7 +10,7 @@ def described(name: str, config: dict, checkpoint: str | None) -> dict:
     """The model.json document of an entry of ``models``; ``checkpoint``: the folder of a model made here."""
     source = {"kind": "path", "path": checkpoint} if checkpoint else config["source"]
     if source["kind"] == served.KIND:
-        return served.describe(name, source, server=config["server"], context_length=config["context_length"])
+        return served.describe(name, source, context_length=config["context_length"])
     document = checkpoints.describe(
         checkpoints.resolve(source),
         name=name,
@@ -21,8 +21,9 @@ def described(name: str, config: dict, checkpoint: str | None) -> dict:
         repo=source.get("repo"),
         revision=source.get("revision"),
     )
-    # where it is served decides no completion, so it is outside the digest
-    return {**document, "server": config["server"]} if config.get("server") else document
+    # what a server calls it decides no completion, so it is outside the digest
+    alias = (config.get("server") or {}).get("served_model")
+    return {**document, "served_model": alias} if alias else document
 
 
 def main(argv: list[str] | None = None) -> None:

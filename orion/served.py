@@ -1,6 +1,6 @@
 """Models that are only served: no weights and no tokenizer here, a name and a server instead.
 
-Input: a model's source and server blocks. Output: its model.json document, and what stands in for its tokenizer: the prompt
+Input: a model's source block. Output: its model.json document, and what stands in for its tokenizer: the prompt
 of such a model is the canonical JSON of what is asked, since the server applies the chat template.
 """
 
@@ -17,11 +17,11 @@ def is_served(model_doc: dict) -> bool:
     return model_doc.get("kind") == KIND
 
 
-def describe(name: str, source: dict, *, server: dict, context_length: int) -> dict:
+def describe(name: str, source: dict, *, context_length: int) -> dict:
     """The model.json document of a served model, without provenance; its keys are those of a checkpoint's and two more.
 
     ``digest`` names what a completion depends on as far as it can be known: the model's name and revision. The server's
-    address and key are not part of it; a thinking switch is part of each prompt.
+    address and key stand nowhere in the document; a thinking switch is part of each prompt.
     """
     identity = {"kind": KIND, "model": source["model"], "revision": source.get("revision")}
     nothing_here = dict.fromkeys(("path", "repo", "dtype", "chat_template", "vocab_size", "parameters"))
@@ -34,7 +34,7 @@ def describe(name: str, source: dict, *, server: dict, context_length: int) -> d
         "trust_remote_code": False,
         "digest": digest_text(canonical_json(identity)),
         "context_length": context_length,
-        "server": {**server, "served_model": server.get("served_model") or source["model"]},
+        "served_model": source["model"],
     }
 
 

@@ -5,8 +5,11 @@ A stage runs as ``python -m orion.<stage> --config JSON ...``; see each module.
 
 import argparse
 import json
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from orion.errors import InputError
 
@@ -27,6 +30,26 @@ def run(main: Callable[[], None]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+@contextmanager
+def sigterm_is_an_exception() -> Iterator[None]:
+    """Also a process that is told to end (scancel, a time limit) stores what is paid for, unless it minds the signal itself."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number, frame):
+        # once: a second one must not interrupt the storing
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def log(message: str) -> None:

@@ -5,20 +5,17 @@ several the number of its new cells. What the engine answers is stored every few
 is kept in memory and written again. Nothing is locked.
 """
 
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
-from orion import engines, tables
+from orion import engines, stage, tables
 from orion.cells import keys
-from orion.cells.parts import PAID
+from orion.cells.parts import CELL, PAID
 from orion.cells.store import CellStore, as_frame
 from orion.engines import Completion, Engine, Request, Sampling
 from orion.errors import InputError
@@ -29,6 +26,7 @@ from orion.stage import log
 LAST_PAUSES_S = (1.0, 4.0, 10.0, 15.0, 30.0)
 # failed requests that the log names
 NAMED = 10
+TOO_LONG = {"response": "", "finish_reason": "prompt_too_long", "completion_tokens": 0}
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,15 @@ class _Job:
     kind: str
     sampling: Sampling
 
-    def fits(self, prompt_tokens: pl.Series) -> pl.Series:
-        """The context's length is in no key: a cell of a longer context is of no use in a shorter one."""
-        return (prompt_tokens + self.sampling.max_tokens <= self.model_doc["context_length"]).fill_null(False)
+    def shown(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows as this table has them. The context's length is in no key: a completion made in a longer context is stored and
+        right, but here its prompt leaves no room for ``max_tokens``, and the row says so as an engine would."""
+        long = pl.col("prompt_tokens") + self.sampling.max_tokens > self.model_doc["context_length"]
+        paid = pl.col("finish_reason").is_in(PAID)
+        return rows.with_columns(
+            pl.when(long & paid).then(pl.lit(value, CELL[column])).otherwise(column).alias(column)
+            for column, value in TOO_LONG.items()
+        )
 
 
 def complete(
@@ -67,12 +71,11 @@ def complete(
     if not requests.height:
         return tables.empty(tables.SAMPLES)
     job = _job(requests, model_doc, generation, root)
-    stored = job.store.lookup(job.wanted)
-    found = stored.filter(job.fits(stored["prompt_tokens"]))
+    found = job.store.lookup(job.wanted)
     missing = job.wanted.join(found, on="cell", how="anti", maintain_order="left")
     ledger = _Ledger(job.store, missing.height, flush_every, flush_seconds)
     _fill(job, missing, ledger, open_engine, speed)
-    rows = pl.concat([found, *ledger.frames])
+    rows = job.shown(pl.concat([found, *ledger.frames]))
     done = job.wanted.join(rows, on="cell", how="left", validate="1:1", maintain_order="left")
     return done.select(*tables.SAMPLES.columns)
 
@@ -99,7 +102,7 @@ def complete_shard(
     whole = _job(requests, model_doc, generation, root)
     job = replace(whole, wanted=whole.wanted.filter(keys.in_shard(whole.wanted["prompt"], shard)))
     log(f"cells: shard {shard[0]}/{shard[1]} has {job.wanted.height:,} of {requests.height:,} cells")
-    missing = job.wanted.filter(~job.fits(job.store.held(job.wanted)))
+    missing = job.wanted.filter(~job.store.held(job.wanted))
     ledger = _Ledger(job.store, missing.height, flush_every, flush_seconds, keep=False)
     _fill(job, missing, ledger, open_engine, speed)
     return ledger.stored
@@ -133,8 +136,10 @@ def _fill(job: _Job, missing: pl.DataFrame, ledger: "_Ledger", open_engine: Call
     try:
         if todo:
             ledger.probe()
+            if job.kind == "openai":
+                speed = {**speed, "proven": reused >= 10 * missing.height}
             engine = open_engine(job.kind, job.model_doc, job.sampling, **speed)
-            with _sigterm_is_an_exception(), ledger:
+            with stage.sigterm_is_an_exception(), ledger:
                 again = _ask(engine, todo, ledger, last=False)
                 if again:
                     log(f"cells: failed requests, asked once more: {len(again):,}")
@@ -169,26 +174,6 @@ def _ask(engine: Engine, todo: list[Request], ledger: "_Ledger", *, last: bool) 
     if waiting:
         raise RuntimeError(f"the engine left {len(waiting)} of {len(todo)} requests without an answer")
     return failed
-
-
-@contextmanager
-def _sigterm_is_an_exception() -> Iterator[None]:
-    """Also a process that is told to end (scancel, a time limit) stores what is paid for, unless it minds the signal itself."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def stop(number, frame):
-        # once: a second one must not interrupt the storing
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _name(failed: list[Request], wanted: pl.DataFrame) -> None:

@@ -48,14 +48,13 @@ class CellStore:
         return parts.listed(self.folder)
 
     def held(self, keys: pl.DataFrame) -> pl.Series:
-        """The prompt tokens of the stored cells among the keys in column ``cell``, null for a missing one; no text is read.
+        """Which of the keys in column ``cell`` are stored; no text is read.
 
         Keys are compared by 64 of their 256 bits: among 5 million stored and as many wanted, one call in a million takes a
         missing cell for a stored one. `lookup` compares whole keys.
         """
-        found = self._looking(lambda paths: _matches(paths, keys)).select("hash", "prompt_tokens").unique("hash")
-        wanted = keys.select(hash=pl.col("cell").hash())
-        return wanted.join(found, on="hash", how="left", maintain_order="left")["prompt_tokens"]
+        found = self._looking(lambda paths: _matches(paths, keys))["hash"]
+        return keys["cell"].hash().is_in(found.implode())
 
     def lookup(self, keys: pl.DataFrame) -> pl.DataFrame:
         """The stored rows (schema ``CELL``, one a cell) of the keys in column ``cell``.
@@ -100,12 +99,10 @@ def resolved(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _matches(paths: list[Path], keys: pl.DataFrame) -> pl.DataFrame:
-    """The stored rows whose key has the hash of a wanted one: hash, prompt_tokens, row (counted over all parts)."""
+    """The stored rows whose key has the hash of a wanted one: hash, row (counted over all parts)."""
     if not paths or not keys.height:
-        return pl.DataFrame(schema={"hash": pl.UInt64, "prompt_tokens": pl.Int64, "row": pl.UInt32})
-    stored = pl.scan_parquet(paths, schema=CELL, row_index_name="row").select(
-        "prompt_tokens", "row", hash=pl.col("cell").hash()
-    )
+        return pl.DataFrame(schema={"hash": pl.UInt64, "row": pl.UInt32})
+    stored = pl.scan_parquet(paths, schema=CELL, row_index_name="row").select("row", hash=pl.col("cell").hash())
     # numbers are joined in half the time and memory of strings
     wanted = keys.lazy().select(hash=pl.col("cell").hash())
     return stored.join(wanted, on="hash", how="semi").collect(engine="streaming")

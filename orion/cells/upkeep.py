@@ -5,6 +5,7 @@ Input: the store's root, in a results folder (``results/cells``). Output: rows a
 """
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,8 @@ FOLDER = re.compile(r"[0-9a-f]{16}")
 KEY = r"^[0-9a-f]{64}$"
 # a partial file older than this is a dead process's
 LEFTOVER_S = 3600.0
+# cells younger than this may be those of a model whose model.json is about to be written
+YOUNG_S = 86400.0
 WRONG = {
     "nulls": "rows with a null",
     "keys": "keys that are not 64 hexadecimal digits",
@@ -66,7 +69,7 @@ def names(results: Path) -> dict[str, list[str]]:
     Raises InputError for a damaged document: its cells must not count as nobody's.
     """
     found: dict[str, list[str]] = {}
-    for path in sorted(results.rglob("model.json")):
+    for path in sorted(_documents(results)):
         try:
             folder = json.loads(path.read_text(encoding="utf-8"))["digest"][:16]
         except FileNotFoundError:
@@ -76,6 +79,19 @@ def names(results: Path) -> dict[str, list[str]]:
         place = path.parent.relative_to(results)
         found.setdefault(folder, []).append(place.name if place.parts[0] == "models" else place.as_posix())
     return found
+
+
+def _documents(results: Path) -> Iterator[Path]:
+    """Every model.json below a folder, behind symbolic links too, each folder once."""
+    seen: set[tuple[int, int]] = set()
+    for place, below, files in os.walk(results, followlinks=True):
+        stat = os.stat(place)
+        if (stat.st_dev, stat.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        if "model.json" in files:
+            yield Path(place, "model.json")
 
 
 def contents(root: Path) -> Iterator[Contents]:
@@ -125,10 +141,11 @@ def fault(path: Path) -> str | None:
     return None
 
 
-def removals(root: Path, *, now: float | None = None) -> list[Removal]:
+def removals(root: Path, *, young: bool = False, now: float | None = None) -> list[Removal]:
     """What no model.json refers to, leftovers of dead processes, damaged parts that were set aside.
 
-    Raises InputError where the results folder has no model.json at all: everything would go.
+    Cells of the last day only with ``young``. Raises InputError where the results folder has no model.json at all: everything
+    would go.
     """
     everything = folders(root)
     known = names(root.parent)
@@ -145,7 +162,8 @@ def removals(root: Path, *, now: float | None = None) -> list[Removal]:
                 stat = path.stat()
             except FileNotFoundError:
                 continue
-            reason = _useless(path, folder.name in known, now - stat.st_mtime)
+            age = now - stat.st_mtime
+            reason = _useless(path, folder.name in known or (age < YOUNG_S and not young), age)
             if reason is not None:
                 found.append(Removal(path, reason, stat.st_size))
     return found

@@ -236,6 +236,22 @@ class Config(Block):
             self._engine_fits(name, self.models[name])
         return self
 
+    @model_validator(mode="after")
+    def _served_models_differ(self) -> "Config":
+        """Completions of a served model are named by its name and revision: two servers' must not be taken for one's."""
+        places: dict[tuple, tuple[str, str]] = {}
+        for name, model in self.models.items():
+            if model.source.kind != "server" or model.server is None:
+                continue
+            url = model.server.base_url.rstrip("/")
+            other, at = places.setdefault((model.source.model, model.source.revision), (name, url))
+            if at != url:
+                raise ValueError(
+                    f"models.{name}.source: {model.source.model} is models.{other} too, on another server; their completions "
+                    "would be stored as one model's: give each a `revision` that says which it is"
+                )
+        return self
+
     def _engine_fits(self, name: str, model: Model) -> None:
         """A model that is only served is neither trained nor sampled otherwise, and a server has untrained models only."""
         trained = [arm for arm in self.runs.arms if self.arms[arm].trained_on != "nothing"]

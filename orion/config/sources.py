@@ -113,17 +113,17 @@ class ServedModel(Block):
 
 
 class Server(Block):
-    """An OpenAI-compatible server. Where it stands and which key it wants change no completion's name."""
+    """An OpenAI-compatible server. Where it stands and which key it wants change no completion and rerun nothing."""
 
     base_url: str = Field(
-        pattern=r"^(https?://[^\s@]+|\$.+)$",
-        description="http(s)://host:port/v1; $NAME is taken from the environment, so that a server may move",
+        pattern=r"^(https?://[^\s@?#]+|\$[^\s@?#]+)$",
+        description="http(s)://host:port/v1; $NAME is taken from the environment",
     )
     api_key_env: str | None = Field(
-        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="the environment variable that holds the API key"
+        None, pattern=r"^[A-Z_][A-Z0-9_]*$", description="the environment variable, in capitals, that holds the API key"
     )
     served_model: str | None = Field(
-        None, description="the name the server knows the model by, where it is not the source's"
+        None, description="the name the server knows a checkpoint by, where it is not its repo or path"
     )
 
 
@@ -145,6 +145,8 @@ class Model(Block):
         absent = [key for key in ("server", "context_length") if getattr(self, key) is None]
         if absent:
             raise ValueError(f"{' and '.join(absent)}: required of a model whose source is of the kind server")
+        if self.server is not None and self.server.served_model is not None:
+            raise ValueError("server.served_model: source.model is the name of a model of the kind server; remove it")
         idle = sorted({"chat_template", "dtype", "trust_remote_code"} & self.model_fields_set)
         if idle:
             raise ValueError(f"{', '.join(idle)}: the server decides this for a model of the kind server; remove it")

@@ -59,7 +59,9 @@ def _student(config: Config, model: str) -> dict:
 
 
 def _model(config: Config, model: str) -> dict:
-    return _dump(config.models[model])
+    block = _dump(config.models[model])
+    # a server that moves, or wants another key, answers as before: where it is, the rules' resources say
+    return {**block, "server": block["server"] and {"served_model": block["server"]["served_model"]}}
 
 
 def _sample(config: Config, dataset: str, model: str) -> dict:

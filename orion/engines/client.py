@@ -82,13 +82,21 @@ class Client:
     """
 
     def __init__(
-        self, url: str, key: str | None, *, place: str, patience: Patience, connections: int, budget: int | None
+        self,
+        url: str,
+        key: str | None,
+        *,
+        place: str,
+        patience: Patience,
+        connections: int,
+        budget: int | None,
+        proven: bool = False,
     ):
         self.url, self.key, self.place, self.patience, self.budget = url, key, place, patience, budget
         self.tokens = 0
         self.failures: Counter[str] = Counter()
         self.retries = self.successes = 0
-        self._answered = False
+        self._answered, self._proven = False, proven
         self._last_answer = self._last_log = -float("inf")
         self._connections = connections
         self._http: httpx2.AsyncClient
@@ -195,7 +203,7 @@ class Client:
         self.failures[reason] += 1
         if self.failures[reason] == 1:
             stage.log(f"openai: a request is given up: {reason}")
-        if not self._answered and self.failures.total() >= HOPELESS:
+        if not (self._answered or self._proven) and self.failures.total() >= HOPELESS:
             raise InputError(f"{self.place}: {self.url} answered none of {HOPELESS} requests; the last: {reason}")
         raise GivenUp(reason)
 

@@ -1,6 +1,6 @@
 """The engine for servers: any server of the OpenAI protocol, asked for many completions at once.
 
-Input: a model.json document with a ``server`` block, sampling parameters, requests. Output: completions. A checkpoint's
+Input: a model.json document, a server's address, sampling parameters, requests. Output: completions. A checkpoint's
 prompts go to ``/completions`` as token ids of the rendered text, those of a model that is only served to
 ``/chat/completions`` as messages. The client is httpx2, which huggingface_hub brings along anyway: the openai package would
 be one dependency more, with retries and a response model of its own in the way of ours.
@@ -27,10 +27,12 @@ from orion.errors import InputError
 class OpenAIEngine:
     """See ``orion.engines.Engine``; nothing here but ``model_doc`` and ``sampling`` can change an answer.
 
-    ``batch_size``: requests under way at once. ``token_budget``: tokens, of prompts and completions as the server counts them
-    and over all calls of ``generate``, after which nothing more is asked; what is under way still ends, so the last ones may
-    exceed it. Then InputError: the finished completions are kept, and a run with a higher budget asks for the missing ones
-    only. ``patience``: see there.
+    ``base_url``: the server's address, in which $NAME is taken from the environment; ``api_key_env``: the variable that holds
+    its key. ``batch_size``: requests under way at once. ``token_budget``: tokens, of prompts and completions as the server
+    counts them and over all calls of ``generate``, after which nothing more is asked; what is under way still ends, so the
+    last ones may exceed it. Then InputError: the finished completions are kept, and a run with a higher budget asks for the
+    missing ones only. ``proven``: nearly all of a table was answered in other runs, so that requests refused now are no sign of a
+    wrong configuration. ``patience``: see there.
     A request that fails for good is an error; a server that is not there, or refuses the key or the model, is InputError.
     """
 
@@ -39,27 +41,30 @@ class OpenAIEngine:
         model_doc: dict,
         sampling: Sampling,
         *,
+        base_url: str | None = None,
+        api_key_env: str | None = None,
         batch_size: int = 64,
         token_budget: int | None = None,
+        proven: bool = False,
         patience: Patience = Patience(),  # noqa: B008 (frozen)
     ):
-        block = model_doc.get("server")
         self.place = f"models.{model_doc['model']}.server"
-        if not block:
+        if not base_url:
             raise InputError(
-                f"{self.place}: the engine openai asks a server, and no block says which serves this model"
+                f"{self.place}.base_url: the engine openai asks a server, and nothing says where one serves this model"
             )
         self.sampling, self.batch_size = sampling, batch_size
         # one for all calls of generate: the budget is for all, and what was answered once counts in the next
         self.client = Client(
-            address(block["base_url"], self.place),
-            api_key(block.get("api_key_env"), self.place),
+            address(base_url, self.place),
+            api_key(api_key_env, self.place),
             place=self.place,
             patience=patience,
             connections=batch_size,
             budget=token_budget,
+            proven=proven,
         )
-        self.model = block.get("served_model") or model_doc["repo"] or model_doc["path"]
+        self.model = model_doc.get("served_model") or model_doc["repo"] or model_doc["path"]
         self.room = room(model_doc, sampling)
         self.overflows = 0
         self.tokenizer = None
@@ -93,12 +98,13 @@ class OpenAIEngine:
     def completion(self, request: Request, answer: wire.Answer) -> Completion:
         """An answer as a completion; the response is decoded by our own tokenizer where the server gave ids.
 
-        How long a served model's prompt is, only the server can say. One that leaves no room for ``max_tokens`` is too long
-        here as with every engine: vLLM's server would cut the completion instead, and others have a longer context than
-        configured, in which case the cell would count as unusable and be paid for in every run.
+        How long a served model's prompt is, only the server can say, and it may answer one that leaves no room for
+        ``max_tokens`` in the configured context. That answer is paid for and is stored as what it is; the table that it is
+        for shows the row as too long (``orion.cells``). One that the server cut for want of room is no answer for any table.
         """
         counts = (answer.prompt_tokens, answer.completion_tokens)
-        if answer.prompt_tokens > self.room:
+        cut = answer.finish_reason == "length" and answer.completion_tokens < self.sampling.max_tokens
+        if answer.prompt_tokens > self.room and cut:
             return Completion(request.key, "", "prompt_too_long", answer.prompt_tokens, 0)
         if answer.finish_reason == "error":
             return Completion(request.key, "", "error", *counts)

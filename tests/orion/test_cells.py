@@ -89,11 +89,14 @@ def test_errors_and_long_prompts_are_rows_but_not_stored(tmp_path):
     assert frame["finish_reason"].to_list() == ["stop", "stop", "stop", "length"]
 
 
-def test_a_shorter_context_does_not_reuse_cells_it_has_no_room_for(tmp_path):
+def test_a_shorter_context_shows_cells_it_has_no_room_for_as_too_long(tmp_path):
     # the fake engine counts a letter as a token: 'solve 0' is 7 of them
-    run(wanted(3, 1), tmp_path)
-    assert run(wanted(3, 1), tmp_path, model={**MODEL, "context_length": 71})[1] == 0
-    assert run(wanted(3, 1), tmp_path, model={**MODEL, "context_length": 70})[1] == 3
+    whole, _ = run(wanted(3, 1), tmp_path)
+    frame, n = run(wanted(3, 1), tmp_path, model={**MODEL, "context_length": 71})
+    assert n == 0 and frame.equals(whole)
+    frame, n = run(wanted(3, 1), tmp_path, model={**MODEL, "context_length": 70})
+    columns = frame.select("response", "finish_reason", "prompt_tokens", "completion_tokens")
+    assert n == 0 and set(columns.iter_rows()) == {("", "prompt_too_long", 7, 0)}
 
 
 def test_no_requests(tmp_path):
@@ -149,11 +152,11 @@ def test_keys_are_what_they_were():
 
 def test_held_says_which_keys_are_stored_in_the_order_asked(tmp_path):
     store = cells.CellStore(tmp_path, MODEL["digest"])
-    assert store.held(keys([1, 2])).to_list() == [None, None]
+    assert store.held(keys([1, 2])).to_list() == [False, False]
     for start in (0, 10, 5):
         store.append([Completion(f"{n:064x}", "text", "stop", n, 1) for n in range(start, start + 10)])
     asked = [30, 7, 0, 19, 20, 3]
-    assert store.held(keys(asked)).to_list() == [None, 7, 0, 19, None, 3]
+    assert store.held(keys(asked)).to_list() == [False, True, True, True, False, True]
     assert store.held(keys([])).to_list() == []
 
 
@@ -211,12 +214,10 @@ def test_another_number_of_shards_recomputes_nothing_and_the_whole_does_what_is_
     assert run(wanted(31, 4), tmp_path, call=cells.complete_shard, shard=(0, 1))[0] == 64
 
 
-def test_a_shard_leaves_failures_to_the_next_run_and_minds_the_context(tmp_path):
+def test_a_shard_leaves_failures_to_the_next_run(tmp_path):
     failing = Fake(lambda request: "error" if request.prompt == "solve 1" else "stop")
     assert run(wanted(4, 1), tmp_path, failing, call=cells.complete_shard, shard=(0, 1)) == (3, 5)
     assert run(wanted(4, 1), tmp_path, call=cells.complete_shard, shard=(0, 1)) == (1, 1)
-    short = {**MODEL, "context_length": 70}
-    assert run(wanted(4, 1), tmp_path, model=short, call=cells.complete_shard, shard=(0, 1))[0] == 4
     assert run(pl.DataFrame([]), tmp_path, call=cells.complete_shard, shard=(1, 2)) == (0, 0)
 
 

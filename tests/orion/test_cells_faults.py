@@ -122,7 +122,7 @@ def test_the_engine_is_told_to_stop_after_what_it_gave_is_stored(tmp_path):
                 yield Completion("e" * 64, "", "stop", 1, 1)
             finally:
                 asked = keys(int(key, 16) for key in self.asked)
-                stored.append(cells.CellStore(tmp_path, MODEL["digest"]).held(asked).count())
+                stored.append(cells.CellStore(tmp_path, MODEL["digest"]).held(asked).sum())
 
     with pytest.raises(RuntimeError, match="not asked"):
         run(wanted(5, 1), tmp_path, Strange())

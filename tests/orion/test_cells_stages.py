@@ -112,7 +112,7 @@ def test_a_stage_killed_ten_times_loses_only_what_was_not_flushed(tmp_path, nurs
         status, generated = nursery(stage, arguments(stage, inputs, killed), moment)
         assert status == -signal.SIGKILL and not (killed / "table.parquet").exists()
         assert all(upkeep.fault(part) is None for part in store.parts())
-        now = store.held(keys).count()
+        now = store.held(keys).sum()
         assert generated - FLUSH <= now - stored <= generated
         stored, paid = now, paid + generated
     assert 0 < stored < total, "the moments are spread over the run"

@@ -109,6 +109,8 @@ def test_gc_changes_nothing_until_told_and_then_only_what_nobody_needs(root, cap
     age(folder / ".part-1-3.partial", 60)
     age(folder / "part-x.parquet.damaged", 60)
     age(folder / "notes.txt", 10**6)
+    for part in cells.CellStore(root, UNUSED).parts():
+        os.utime(part, (time.time() - 90_000,) * 2)
     (root / "somebody-else").mkdir()
     age(root / "somebody-else" / "part-1.parquet", 10**6)
     before = files(root)
@@ -126,8 +128,26 @@ def test_gc_changes_nothing_until_told_and_then_only_what_nobody_needs(root, cap
     assert [name for name in left if "part-" not in name] == ["a" * 16 + "/notes.txt"]
     assert "a" * 16 + "/.part-1-3.partial" in left and "somebody-else/part-1.parquet" in left
     assert not (root / ("c" * 16)).exists() and len(cells.CellStore(root, USED).parts()) == 1
-    assert cells.CellStore(root, USED).held(keys(range(9))).count() == 3
-    assert cells.CellStore(root, TRAINED).held(keys([4])).count() == 1
+    assert cells.CellStore(root, USED).held(keys(range(9))).sum() == 3
+    assert cells.CellStore(root, TRAINED).held(keys([4])).sum() == 1
+
+
+def test_gc_leaves_what_a_model_may_yet_be_written_for(root, capsys):
+    """A run stores cells of a model before another results folder, or a rule that is running, has its model.json."""
+    orion("gc", "--root", root, "--delete")
+    assert "no model.json refers to it" not in capsys.readouterr().out and (root / ("c" * 16)).exists()
+    orion("gc", "--root", root, "--delete", "--force")
+    assert "no model.json refers to it: 1 file," in capsys.readouterr().out and not (root / ("c" * 16)).exists()
+
+
+def test_gc_looks_behind_symbolic_links(root, tmp_path):
+    scratch = tmp_path / "scratch"
+    document(scratch / "tiny" / "model.json", UNUSED)
+    (root.parent / "linked").symlink_to(scratch)
+    # a loop of links is walked once
+    (scratch / "back").symlink_to(root.parent)
+    orion("gc", "--root", root, "--delete", "--force")
+    assert len(cells.CellStore(root, UNUSED).parts()) == 1
 
 
 def test_gc_refuses_where_a_mistake_would_cost_everything(root, tmp_path):

@@ -134,7 +134,8 @@ def test_a_served_model_runs_with_untrained_arms(raw):
     validated = config.validate(served(raw))
     keys = config.stage_config(validated, "model", model="other")
     assert keys["source"] == {"kind": "server", "model": "org/teacher", "revision": None}
-    assert keys["server"] == {**SERVER, "served_model": None}
+    # where it is, and which key it wants, reruns nothing
+    assert keys["server"] == {"served_model": None}
     # a server beside a checkpoint is no fault, and a checkpoint may be sampled from it
     checkpoint = {"source": {"kind": "path", "path": "x"}, "server": SERVER}
     config.validate(served(raw, ("openai", "vllm"), ("base", "orion"), checkpoint))
@@ -153,7 +154,23 @@ def test_a_served_model_runs_with_untrained_arms(raw):
         ({"model": {**SERVED, "context_length": None}}, r"models\.other.*context_length: required"),
         ({"model": {**SERVED, "chat_template": "a.jinja"}}, r"models\.other.*chat_template: the server decides this"),
         ({"model": {**SERVED, "server": {"base_url": "localhost"}}}, r"models\.other\.server\.base_url"),
-        ({"model": {**SERVED, "server": {**SERVER, "api_key_env": "sk-1234"}}}, r"models\.other\.server\.api_key_env"),
+        *(
+            ({"model": {**SERVED, "server": {"base_url": url}}}, r"models\.other\.server\.base_url")
+            for url in (
+                "http://sk-1234@host/v1",
+                "http://host/v1?key=sk-1234",
+                "http://host/v1#a",
+                "$HOST/v1?key=sk-1234",
+            )
+        ),
+        *(
+            ({"model": {**SERVED, "server": {**SERVER, "api_key_env": key}}}, r"models\.other\.server\.api_key_env")
+            for key in ("sk-1234", "sk1234abc")
+        ),
+        (
+            {"model": {**SERVED, "server": {**SERVER, "served_model": "alias"}}},
+            r"models\.other: .*served_model: source\.model is the name",
+        ),
         (
             {"model": {"source": {"kind": "path", "path": "x"}}},
             r"models\.other\.server: required, since sample\.engine is openai",
@@ -168,6 +185,23 @@ def test_engines_that_do_not_fit_name_the_key(raw, changes, message):
     with pytest.raises(InputError, match=message) as error:
         config.validate(served(raw, **changes))
     assert "sk-1234" not in str(error.value)
+
+
+def test_two_served_models_of_one_name_are_told_apart(raw):
+    other = served(raw)
+    elsewhere = {**SERVER, "base_url": "http://elsewhere/v1"}
+    other["models"]["second"] = {**SERVED, "server": elsewhere}
+    with pytest.raises(InputError, match=r"models\.second\.source: org/teacher is models\.other too, .* a `revision`"):
+        config.validate(other)
+    other["models"]["second"]["source"] = {**SERVED["source"], "revision": "elsewhere"}
+    config.validate(other)
+    # two entries for one server, say with and without thinking
+    other["models"]["second"] = {
+        **SERVED,
+        "server": {**SERVER, "base_url": f"{SERVER['base_url']}/"},
+        "enable_thinking": True,
+    }
+    config.validate(other)
 
 
 def test_an_arms_own_engine_is_looked_at(raw):

@@ -11,7 +11,6 @@ from orion.errors import InputError
 from .engines.server import ScriptedServer, answer
 
 SOURCE = {"kind": "server", "model": "org/teacher", "revision": None}
-SERVER = {"base_url": "http://localhost:8000/v1", "api_key_env": "TEACHER_KEY", "served_model": None}
 TURN = [{"role": "user", "content": 'Say "1 + 1 = ?" in ünicode'}]
 
 
@@ -19,7 +18,7 @@ def config(**changes) -> dict:
     """The tracked keys of the rule that makes model.json."""
     block = {
         "source": SOURCE,
-        "server": SERVER,
+        "server": {"served_model": None},
         "context_length": 4096,
         "dtype": "bfloat16",
         "trust_remote_code": False,
@@ -36,11 +35,9 @@ def described(tmp_path, **changes) -> dict:
 def test_the_document(tmp_path, capsys):
     document = described(tmp_path)
     assert document["kind"] == "server" and document["context_length"] == 4096 and document["parameters"] is None
-    assert document["server"] == {**SERVER, "served_model": "org/teacher"}
+    assert document["served_model"] == "org/teacher" and "http" not in json.dumps(document)
     assert "teacher: served, context 4096" in capsys.readouterr().err
-    place = {"base_url": "http://elsewhere/v1", "api_key_env": None, "served_model": "alias"}
-    moved = described(tmp_path, server=place, context_length=8192)
-    assert moved["digest"] == document["digest"] and moved["server"] == place
+    assert described(tmp_path, context_length=8192)["digest"] == document["digest"]
     renewed = described(tmp_path, source={**SOURCE, "revision": "2026-05"})
     renamed = described(tmp_path, source={**SOURCE, "model": "org/other"})
     assert len({document["digest"], renewed["digest"], renamed["digest"]}) == 3
@@ -70,7 +67,7 @@ def test_the_stage_samples_from_a_server_and_pays_once(tmp_path, monkeypatch):
     server = ScriptedServer()
     try:
         server.script = lambda body, attempt: answer(body, "\\boxed{2}", reasoning="one and one")
-        described(tmp_path, server={**SERVER, "base_url": server.url})
+        described(tmp_path)
         problems = {"problem_id": ["a", "b"], "problem": ["1 + 1", "2 + 2"], "answer": ["2", "4"]}
         frame = pl.DataFrame(problems).with_columns(
             solution=pl.lit(None, pl.String), teacher_trace=pl.lit(None, pl.String), meta=pl.struct(level=pl.lit(1))
@@ -80,6 +77,7 @@ def test_the_stage_samples_from_a_server_and_pays_once(tmp_path, monkeypatch):
         keys = {"prompts": "chat", "generation": {**generation, "engine": "openai"}, "enable_thinking": True}
         paths = {"problems": "problems.parquet", "model": "model.json", "cells": "cells", "output": "samples.parquet"}
         words = [word for name, path in paths.items() for word in (f"--{name}", str(tmp_path / path))]
+        words += ["--base-url", server.url, "--api-key-env", "TEACHER_KEY"]
         sample.main(["--config", json.dumps(keys), *words])
         samples = tables.read(tmp_path / "samples.parquet", tables.SAMPLES)
         assert samples.height == 6 and len(server.bodies) == 6

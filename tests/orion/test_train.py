@@ -166,12 +166,12 @@ def test_an_adapter_is_kept_beside_its_base(street, tmp_path):
         assert path.read_bytes() == (tmp_path / "again" / "model" / path.name).read_bytes()
 
     base, document = tables.read_json(street / "model.json"), tables.read_json(tmp_path / "kept" / "model.json")
-    assert document["path"] == base["path"] and document["adapter"]["rank"] == 4 and "server" not in document
+    assert document["path"] == base["path"] and document["adapter"]["rank"] == 4 and "served_model" not in document
     assert document["parameters"] > base["parameters"] and document["chat_template"] == base["chat_template"]
     assert document["digest"] not in (base["digest"], tables.read_json(tmp_path / "merged" / "model.json")["digest"])
-    other = {**base, "digest": "0" * 64, "server": {"base_url": "http://localhost/v1"}}
+    other = {**base, "digest": "0" * 64, "served_model": "student"}
     elsewhere = adapters.describe(folder, other, name="t")
-    assert elsewhere["digest"] != document["digest"] and "server" not in elsewhere
+    assert elsewhere["digest"] != document["digest"] and "served_model" not in elsewhere
 
     ids = torch.tensor([checkpoints.load_tokenizer(document)("Sam has 12 pens")["input_ids"]])
     loaded = checkpoints.load_model(document, "cpu")

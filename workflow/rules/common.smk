@@ -61,6 +61,11 @@ def of_teacher(name):
     )
 
 
+def server(key):
+    """Where the engine openai finds a model. A resource: a server that moves is no reason to run anything again."""
+    return lambda wildcards: getattr(CONFIG.models[wildcards.model].server, key, None) or ""
+
+
 def environment(*engines):
     """The conda definition where text is generated; vLLM brings its own."""
     return f"../../envs/{'vllm' if 'vllm' in engines else 'base'}.yaml"

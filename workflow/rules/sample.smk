@@ -22,6 +22,8 @@ rule sample:
         gpu_memory_percent=90,
         batch_invariant=0,
         token_budget=0,
+        base_url=server("base_url"),
+        api_key_env=server("api_key_env"),
         python="python",
         runtime="8h",
         mem_mb=4000,
@@ -32,5 +34,6 @@ rule sample:
         "{resources.python} -m orion.sample --config {params.config:q} --problems {input.problems} --model {input.model}"
         " --cells results/cells --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size} --token-budget {resources.token_budget}"
+        " --base-url {resources.base_url:q} --api-key-env {resources.api_key_env:q}"
         " --gpu-memory-percent {resources.gpu_memory_percent}"
         " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"

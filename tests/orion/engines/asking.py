@@ -10,20 +10,22 @@ SAMPLING = Sampling(temperature=0.8, top_p=0.9, max_tokens=24, repetition_penalt
 QUICK = Patience(tries=4, timeout_s=5.0, backoff_s=0.02, outage_s=5.0, start_s=0.5)
 
 
-def document(server, **block) -> dict:
-    """A model that is only served."""
-    place = {"base_url": server.url, "api_key_env": None, **block}
-    return served.describe("teacher", {"model": "org/teacher"}, server=place, context_length=4096)
+# a model that is only served
+TEACHER = served.describe("teacher", {"model": "org/teacher"}, context_length=4096)
 
 
-def requests(n: int = 12, doc: dict | None = None) -> list[Request]:
-    tokenizer = served.ServedTokenizer(doc or {"model": "teacher"})
+def requests(n: int = 12) -> list[Request]:
+    tokenizer = served.ServedTokenizer(TEACHER)
     asked = [[{"role": "user", "content": f"w{i // 3}"}] for i in range(n)]
     return [Request(f"r{i}", checkpoints.render(tokenizer, turn), 1000 + i) for i, turn in enumerate(asked)]
 
 
-def run(doc: dict, wanted: list[Request] | None = None, sampling=SAMPLING, patience=QUICK, **speed) -> dict:
-    engine = open_engine("openai", doc, sampling, patience=patience, **speed)
+def opened(server, doc: dict = TEACHER, sampling=SAMPLING, **options):
+    return open_engine("openai", doc, sampling, **{"base_url": server.url, "patience": QUICK, **options})
+
+
+def run(server, wanted: list[Request] | None = None, sampling=SAMPLING, doc: dict = TEACHER, **options) -> dict:
+    engine = opened(server, doc, sampling, **options)
     wanted = requests() if wanted is None else wanted
     answers = list(engine.generate(wanted))
     assert len({a.key for a in answers}) == len(answers) == len(wanted)

@@ -4,14 +4,15 @@ import json
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from orion.engines import client, open_engine, wire
+from orion.engines import client, wire
 from orion.engines.client import retry_after
 from orion.errors import InputError
 
-from .asking import QUICK, SAMPLING, document, first, requests, run, spoilt
+from .asking import QUICK, first, opened, requests, run, spoilt
 from .server import HANG, RESET, answer, slowly
 
 KEY = "sk-secret-0123456789abcdef"
@@ -24,7 +25,7 @@ KEY = "sk-secret-0123456789abcdef"
 )
 def test_what_may_pass_is_tried_again(server, failure, capsys):
     server.script = first(failure)
-    found = run(document(server), patience=replace(QUICK, timeout_s=0.3))
+    found = run(server, patience=replace(QUICK, timeout_s=0.3))
     assert {a.finish_reason for a in found.values()} == {"stop"}
     assert set(server.attempts.values()) == {2}
     assert "12 tries repeated, 0 requests given up" in capsys.readouterr().err
@@ -33,7 +34,7 @@ def test_what_may_pass_is_tried_again(server, failure, capsys):
 def test_retry_after_is_kept(server):
     server.script = first((429, {"Retry-After": "0.5"}, b""))
     start = time.monotonic()
-    run(document(server), requests(3))
+    run(server, requests(3))
     assert time.monotonic() - start >= 0.5
     assert retry_after("2") == 2 and retry_after("1e9") == client.LONGEST_AGREED
     assert [retry_after(value) for value in (None, "-1", "nan", "tomorrow", "Thu, 01 Jan 1970 00:00:00 GMT")] == [0] * 5
@@ -67,14 +68,14 @@ GARBAGE = {
 @pytest.mark.parametrize("failure", GARBAGE.values(), ids=GARBAGE.keys())
 def test_garbage_is_tried_again(server, failure):
     server.script = first(failure)
-    assert {a.finish_reason for a in run(document(server), requests(3)).values()} == {"stop"}
+    assert {a.finish_reason for a in run(server, requests(3)).values()} == {"stop"}
     assert set(server.attempts.values()) == {2}
 
 
 def test_a_body_without_end_is_garbage(server, monkeypatch):
     monkeypatch.setattr(wire, "MAX_BYTES", 10_000)
     server.script = first(b" " * 10_001)
-    assert {a.finish_reason for a in run(document(server), requests(3)).values()} == {"stop"}
+    assert {a.finish_reason for a in run(server, requests(3)).values()} == {"stop"}
 
 
 def test_what_never_passes_is_an_error_row_with_a_reason(server, capsys):
@@ -85,7 +86,7 @@ def test_what_never_passes_is_an_error_row_with_a_reason(server, capsys):
 
     server.script = script
     # the good ones first, so that the server has answered before it fails
-    found = run(document(server), sorted(requests(18), key=lambda r: r.seed % 3 != 2), batch_size=2)
+    found = run(server, sorted(requests(18), key=lambda r: r.seed % 3 != 2), batch_size=2)
     for request in requests(18):
         got = found[request.key]
         expected = "stop" if request.seed % 3 == 2 else "error"
@@ -100,7 +101,7 @@ def test_what_never_passes_is_an_error_row_with_a_reason(server, capsys):
 def test_a_server_that_refuses_every_request_ends_the_run(server):
     server.script = lambda body, attempt: (400, {}, {"error": {"message": "unknown field seed"}})
     with pytest.raises(InputError, match=r"answered none of 8 requests; the last: HTTP 400: unknown field seed"):
-        run(document(server), requests(30), batch_size=4)
+        run(server, requests(30), batch_size=4)
 
 
 def test_the_key_is_sent_and_never_shown(server, monkeypatch, capsys):
@@ -108,24 +109,24 @@ def test_the_key_is_sent_and_never_shown(server, monkeypatch, capsys):
     server.script = lambda body, attempt: (
         (500, {}, {"error": {"message": f"Incorrect key {KEY}"}}) if attempt == 0 else answer(body, f"the key is {KEY}")
     )
-    doc = document(server, api_key_env="TEACHER_KEY")
-    found = run(doc)
+    keyed = partial(run, server, api_key_env="TEACHER_KEY")
+    found = keyed()
     assert {header["Authorization"] for header in server.headers} == {f"Bearer {KEY}"}
     server.script = lambda body, attempt: (401, {}, {"error": {"message": "x" * 190 + KEY}})
     with pytest.raises(InputError) as refused:
-        run(doc)
+        keyed()
     server.script = lambda body, attempt: f"<html>{KEY}</html>".encode()
     with pytest.raises(InputError) as garbage:
-        run(doc)
-    shown = "".join([*capsys.readouterr(), str(refused.value), str(garbage.value), repr(found), json.dumps(doc)])
+        keyed()
+    shown = "".join([*capsys.readouterr(), str(refused.value), str(garbage.value), repr(found)])
     assert KEY[:12] not in shown and "***" in shown
     monkeypatch.setenv("TEACHER_KEY", KEY + "\u00e9")
     with pytest.raises(InputError, match="TEACHER_KEY holds characters that no key has") as odd:
-        run(doc)
+        keyed()
     assert KEY not in str(odd.value)
     monkeypatch.delenv("TEACHER_KEY")
     with pytest.raises(InputError, match="api_key_env: the environment has no TEACHER_KEY"):
-        run(doc)
+        keyed()
 
 
 @pytest.mark.parametrize(
@@ -145,14 +146,14 @@ def test_the_key_is_sent_and_never_shown(server, monkeypatch, capsys):
 def test_what_no_request_can_survive_ends_the_run_at_once(server, reply, message):
     server.script = lambda body, attempt: reply
     with pytest.raises(InputError, match=message) as error:
-        run(document(server), requests(50), batch_size=3)
+        run(server, requests(50), batch_size=3)
     assert server.url in str(error.value) and "models.teacher.server" in str(error.value)
     assert len(server.bodies) <= 3
 
 
 def test_a_403_after_a_success_is_about_one_prompt(server):
     server.script = lambda body, attempt: (403, {}, b"blocked") if body["seed"] == 1005 else answer(body)
-    found = run(document(server), batch_size=1)
+    found = run(server, batch_size=1)
     assert [key for key, a in found.items() if a.finish_reason == "error"] == ["r5"]
 
 
@@ -160,19 +161,19 @@ def test_a_server_that_is_not_there(server):
     server.kill()
     start = time.monotonic()
     with pytest.raises(InputError, match="models.teacher.server.base_url: .*was not there for 0.5 s") as error:
-        run(document(server))
+        run(server)
     assert server.url in str(error.value) and 0.5 <= time.monotonic() - start < 5
 
 
 def test_a_server_that_starts_late(server):
     server.kill()
     threading.Timer(0.4, server.start).start()
-    assert {a.finish_reason for a in run(document(server), patience=replace(QUICK, start_s=10)).values()} == {"stop"}
+    assert {a.finish_reason for a in run(server, patience=replace(QUICK, start_s=10)).values()} == {"stop"}
 
 
 def test_a_server_killed_and_started_again_loses_nothing(server):
     server.script = slowly(0.02)
-    engine = open_engine("openai", document(server), SAMPLING, batch_size=4, patience=QUICK)
+    engine = opened(server, batch_size=4)
     wanted = requests(60)
     found = []
     for completion in engine.generate(wanted):
@@ -181,11 +182,11 @@ def test_a_server_killed_and_started_again_loses_nothing(server):
             server.kill()
             threading.Timer(0.6, server.start).start()
     assert {a.finish_reason for a in found} == {"stop"} and len(found) == 60
-    assert {a.key: a for a in found} == run(document(server), wanted)
+    assert {a.key: a for a in found} == run(server, wanted)
 
 
 def test_a_server_that_goes_for_good_ends_the_run(server):
-    engine = open_engine("openai", document(server), SAMPLING, batch_size=2, patience=replace(QUICK, outage_s=0.4))
+    engine = opened(server, batch_size=2, patience=replace(QUICK, outage_s=0.4))
     found = []
     with pytest.raises(InputError, match=r"was not there for 0.4 s.*what it answered is kept"):
         for completion in engine.generate(requests(60)):
@@ -202,7 +203,7 @@ def test_what_was_answered_counts_in_the_next_call(server):
         return (403 if body["seed"] == 1010 else 400, {}, b"this prompt is refused")
 
     server.script = script
-    engine = open_engine("openai", document(server), SAMPLING, batch_size=1, token_budget=130, patience=QUICK)
+    engine = opened(server, batch_size=1, token_budget=130)
     wanted = requests(21)
     first_call = [a.finish_reason for a in engine.generate(wanted)]
     assert first_call == ["stop"] * 10 + ["error"] * 11
@@ -217,7 +218,7 @@ def test_what_was_answered_counts_in_the_next_call(server):
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_a_server_that_is_busy_for_good_ends_the_run(server, status):
     server.script = lambda body, attempt: answer(body) if body["seed"] < 1008 else (status, {}, b"busy")
-    engine = open_engine("openai", document(server), SAMPLING, batch_size=4, patience=replace(QUICK, outage_s=0.6))
+    engine = opened(server, batch_size=4, patience=replace(QUICK, outage_s=0.6))
     found = []
     with pytest.raises(InputError, match=rf"answered nothing for 0.6 s: HTTP {status}: busy; run again"):
         for completion in engine.generate(requests(60)):
@@ -234,7 +235,7 @@ def test_one_prompt_that_breaks_the_gateway_costs_only_itself(server):
         return answer(body)
 
     server.script = script
-    found = run(document(server), requests(120), patience=replace(QUICK, backoff_s=0.01), batch_size=4)
+    found = run(server, requests(120), patience=replace(QUICK, backoff_s=0.01), batch_size=4)
     assert found["r0"].finish_reason == "error"
     assert {a.finish_reason for key, a in found.items() if key != "r0"} == {"stop"}
 
@@ -245,7 +246,7 @@ def test_an_outage_costs_no_tries(server):
         answer(body) if time.monotonic() > well else (503, {"Retry-After": "0.1"}, b"")
     )
     # longer than tries last, and than the wait for a first connection: the server is there
-    found = run(document(server), patience=replace(QUICK, tries=2, start_s=0.2))
+    found = run(server, patience=replace(QUICK, tries=2, start_s=0.2))
     assert {a.finish_reason for a in found.values()} == {"stop"} and max(server.attempts.values()) > 2
 
 
@@ -254,7 +255,7 @@ def test_an_answer_without_content_is_an_error_at_once(server):
     server.script = lambda body, attempt: (
         answer(body, None, content=None, **refusals[body["seed"] % 3]) if body["seed"] < 1006 else answer(body)
     )
-    found = run(document(server))
+    found = run(server)
     assert [found[f"r{i}"].finish_reason for i in range(12)] == ["error"] * 6 + ["stop"] * 6
     assert {(found[f"r{i}"].response, found[f"r{i}"].completion_tokens) for i in range(6)} == {("", 5)}
     assert set(server.attempts.values()) == {1}
@@ -273,5 +274,5 @@ def test_an_answer_without_content_is_an_error_at_once(server):
 def test_what_cannot_be_read_is_billed(server, garbage, tokens):
     server.script = lambda body, attempt: garbage
     with pytest.raises(InputError, match=rf"token budget of {tokens + 1} is used up \({2 * tokens} counted\); 5 of 5"):
-        run(document(server), requests(5), batch_size=1, token_budget=tokens + 1)
+        run(server, requests(5), batch_size=1, token_budget=tokens + 1)
     assert len(server.bodies) == 2

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -244,18 +245,17 @@ def vllm_server(vllm_python, root, llama_doc, tmp_path_factory):
 @pytest.mark.vllm
 @pytest.mark.slow
 def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(done, vllm_server, llama_doc, capsys):
-    place = {"base_url": f"http://127.0.0.1:{vllm_server.port}/v1", "served_model": "student"}
-    doc = {**llama_doc, "server": place}
-    patience = Patience(backoff_s=0.2, outage_s=200.0)
-    greedy = open_engine("openai", doc, GREEDY, batch_size=8, patience=patience)
+    ask = partial(open_engine, "openai", base_url=f"http://127.0.0.1:{vllm_server.port}/v1")
+    ask = partial(ask, patience=Patience(backoff_s=0.2, outage_s=200.0))
+    doc = {**llama_doc, "served_model": "student"}
+    greedy = ask(doc, GREEDY, batch_size=8)
     assert by_key(list(greedy.generate(requests()))) == by_key(done["greedy"])
     with pytest.raises(InputError, match="HTTP 404.*`nobody`"):
-        nobody = {**doc, "server": {**place, "served_model": "nobody"}}
-        list(open_engine("openai", nobody, GREEDY, patience=patience).generate(requests(1, 1)))
+        list(ask({**doc, "served_model": "nobody"}, GREEDY).generate(requests(1, 1)))
 
     # the same model without its checkpoint: messages, the server's template, the server's word on what is too long
-    chat_doc = served.describe("llama", {"model": "student"}, server=place, context_length=llama_doc["context_length"])
-    chat = open_engine("openai", chat_doc, GREEDY, patience=patience)
+    chat_doc = served.describe("llama", {"model": "student"}, context_length=llama_doc["context_length"])
+    chat = ask(chat_doc, GREEDY)
     turns = {"fits": "w1 w2", "long": "w1 " * 90}
     said = by_key(list(chat.generate([Request(key, messages(chat_doc, text), 1) for key, text in turns.items()])))
     prompt = "<user> w1 w2 <assistant>"
@@ -264,7 +264,7 @@ def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(done, v
     assert said["fits"].response.split() == same.response.split() and said["fits"].completion_tokens > 0
 
     wanted = requests(60, 4)
-    sampled = open_engine("openai", doc, SAMPLING, batch_size=4, patience=patience)
+    sampled = ask(doc, SAMPLING, batch_size=4)
     found: list[Completion] = []
     for completion in sampled.generate(wanted):
         found.append(completion)
@@ -274,5 +274,5 @@ def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(done, v
     assert "trying again" in capsys.readouterr().err
     assert len(found) == len(wanted) and {row.finish_reason for row in found} == {"stop", "length"}
     # another concurrency, another order, a server that never was killed
-    again = open_engine("openai", doc, SAMPLING, batch_size=16, patience=patience)
+    again = ask(doc, SAMPLING, batch_size=16)
     assert by_key(list(again.generate(wanted[::-1]))) == by_key(found)
