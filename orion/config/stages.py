@@ -61,7 +61,8 @@ def _student(config: Config, model: str) -> dict:
 def _model(config: Config, model: str) -> dict:
     block = _dump(config.models[model])
     # a server that moves, or wants another key, answers as before: where it is, the rules' resources say
-    return {**block, "server": block["server"] and {"served_model": block["server"]["served_model"]}}
+    alias = (block["server"] or {}).get("served_model")
+    return {**block, "server": {"served_model": alias} if alias else None}
 
 
 def _sample(config: Config, dataset: str, model: str) -> dict:
@@ -115,7 +116,9 @@ def _pack(config: Config, dataset: str, model: str, arm: str) -> dict:
 
 
 def _train(config: Config, dataset: str, model: str, arm: str, seed: str) -> dict:
-    return {**_dump(config.of_arm("train", arm)), "seed": int(seed)}
+    block = {**_dump(config.of_arm("train", arm)), "seed": int(seed)}
+    # what full fine-tuning does not read must not run it again
+    return {key: value for key, value in block.items() if key != "lora" or block["method"] == "lora"}
 
 
 def _evaluate_sample(config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str) -> dict:

@@ -19,6 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, Cache, Dyna
 from orion import checkpoints
 from orion.engines import Completion, Request, Sampling
 from orion.engines.draw import draw, penalise
+from orion.engines.tokens import encoded, room
 from orion.errors import InputError
 
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -169,7 +170,7 @@ class TransformersEngine:
         self.sampling = sampling
         self.batch_size = batch_size
         self.prefill_tokens = prefill_tokens
-        self.context_length = model_doc["context_length"]
+        self.room = room(model_doc, sampling)
         self.tokenizer = checkpoints.load_tokenizer(model_doc)
         self.model = checkpoints.load_model(model_doc, device)
         self.device = self.model.device
@@ -184,13 +185,12 @@ class TransformersEngine:
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """One completion a request; raises InputError for a prompt without any token."""
-        room = self.context_length - self.sampling.max_tokens
         fitting = []
-        for row in self._encode(list(requests)):
-            if len(row.ids) > room:
-                yield Completion(row.request.key, "", "prompt_too_long", len(row.ids), 0)
+        for request, ids in encoded(self.tokenizer, requests):
+            if len(ids) > self.room:
+                yield Completion(request.key, "", "prompt_too_long", len(ids), 0)
             else:
-                fitting.append(row)
+                fitting.append(_Row(request, ids))
         # longest first: memory runs out at the start or never; equal prompts stand together and are read once
         queue = deque(sorted(fitting, key=lambda row: (-len(row.ids), row.ids, row.request.key)))
         pool: _Pool | None = None
@@ -218,15 +218,6 @@ class TransformersEngine:
             ended = [(pool.rows[i], reason) for i, reason in reasons.items() if reason]
             if ended:
                 yield from self._completions(ended)
-
-    def _encode(self, requests: list[Request]) -> list[_Row]:
-        texts = list({request.prompt: None for request in requests})
-        # rendered text already holds the special tokens that its template wants
-        encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-        ids = dict(zip(texts, encoded, strict=True))
-        if [] in encoded:
-            raise InputError("a prompt has no token: the chat template renders nothing for it")
-        return [_Row(request, ids[request.prompt]) for request in requests]
 
     def _refilled(self, pool: _Pool | None, alive: list[int], queue: deque[_Row]) -> _Pool:
         blocks = [pool.block(alive)] if pool and alive else []

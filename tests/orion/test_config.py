@@ -135,10 +135,11 @@ def test_a_served_model_runs_with_untrained_arms(raw):
     keys = config.stage_config(validated, "model", model="other")
     assert keys["source"] == {"kind": "server", "model": "org/teacher", "revision": None}
     # where it is, and which key it wants, reruns nothing
-    assert keys["server"] == {"served_model": None}
+    assert keys["server"] is None
     # a server beside a checkpoint is no fault, and a checkpoint may be sampled from it
-    checkpoint = {"source": {"kind": "path", "path": "x"}, "server": SERVER}
-    config.validate(served(raw, ("openai", "vllm"), ("base", "orion"), checkpoint))
+    checkpoint = {"source": {"kind": "path", "path": "x"}, "server": {**SERVER, "served_model": "student"}}
+    beside = config.validate(served(raw, ("openai", "vllm"), ("base", "orion"), checkpoint))
+    assert config.stage_config(beside, "model", model="other")["server"] == {"served_model": "student"}
 
 
 @pytest.mark.parametrize(

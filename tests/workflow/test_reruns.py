@@ -157,6 +157,13 @@ def test_adding_a_model_costs_only_that_model(changing):
     assert not {"dataset", "benchmark", "check_traces"} & set(plan)
 
 
+def test_a_server_beside_the_model_costs_a_report_and_its_name_there_the_model(changing):
+    set_key(changing, "models.tiny.server", {"base_url": "http://here:8000/v1", "api_key_env": "KEY"})
+    assert set(changing.plan()) == {"report"}
+    set_key(changing, "models.tiny.server", {"base_url": "http://here:8000/v1", "served_model": "student"})
+    assert "model_made" in changing.plan()
+
+
 def test_adding_a_dataset_costs_only_that_dataset(changing):
     config = changing.config()
     set_key(changing, "datasets.second", {**config["datasets"]["chains"], "policy": "strict"})

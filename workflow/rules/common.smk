@@ -63,7 +63,10 @@ def of_teacher(name):
 
 def server(key):
     """Where the engine openai finds a model. A resource: a server that moves is no reason to run anything again."""
-    return lambda wildcards: getattr(CONFIG.models[wildcards.model].server, key, None) or ""
+    return (
+        lambda wildcards: getattr(CONFIG.models[wildcards.model].server, key, None)
+        or ""
+    )
 
 
 def environment(*engines):

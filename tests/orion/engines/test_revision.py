@@ -13,9 +13,9 @@ SOURCES = {
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 1): "97d1db13161c122cca2c9f510cb3557957262e6b2b0620d06c9eb64ece670eec",
+    ("transformers", 1): "b8dc7f16e308e15f4c91efeb6b0d83162c35ffd21d1738c04375fa4b87200584",
     ("vllm", 1): "4c8bfdae0964f8b201609a77dc91f6972b1569ed9709da619870dcde73b133b8",
-    ("openai", 1): "090e8cc67cd8e5557272b49f18c1f91675cb3c0dd362f3b28646312baeecc94a",
+    ("openai", 1): "ed08a78aa4debcb233a41694c14e93b5003dc4cb2b2452dd866ec8349250b70c",
 }
 
 
