@@ -62,7 +62,7 @@ rule reflect:
         " --trace-verdicts {input.trace_verdicts} --errors {input.errors} --model {input.model}"
         " --cells results/cells --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size} --token-budget {resources.token_budget}"
-        " --base-url {resources.base_url:q} --api-key-env {resources.api_key_env:q}"
+        " --base-url={resources.base_url:q} --api-key-env={resources.api_key_env:q}"
         " --gpu-memory-percent {resources.gpu_memory_percent}"
         " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"
 
