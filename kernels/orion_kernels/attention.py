@@ -5,11 +5,9 @@ Inputs: query, key and value tensors and a `Packing`. Output: the attention outp
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from orion_kernels import reference
+from orion_kernels import attention_torch, dispatch, reference
 from orion_kernels.packing import Packing
 from orion_kernels.precision import under_autocast
 
@@ -25,39 +23,41 @@ def packed_attention(
             of kv_heads (grouped-query attention: query head h reads key head h // (q_heads // kv_heads)).
         packing: of exactly `tokens` tokens.
         scale: positive factor on the scores, default head_dim ** -0.5.
-        impl: "torch" (the default: one scaled_dot_product_attention a document) or "reference" (explicit softmax).
+        impl: "triton" (float16 or bfloat16, head_dim 64, 96 or 128; the default for those on GPUs in `dispatch.PROVEN`, none
+            yet), "torch" (one scaled_dot_product_attention a document; the default for all else) or "reference" (explicit
+            softmax).
 
     Returns (tokens, q_heads, head_dim) in the dtype of q.
-    Raises ValueError for shapes, dtypes, devices, a scale or an impl that do not fit.
+    Raises ValueError for shapes, dtypes, devices, a scale or an impl that do not fit. A second derivative (create_graph=True)
+    needs impl="reference"; the others raise RuntimeError.
     """
     q, k, v = under_autocast(q, k, v)
     _check(q, k, v, packing)
     # torch's kernels mask with -inf before they scale, so that 0 gives NaN and a negative factor attends to the future
     if scale is not None and not scale > 0:
         raise ValueError(f"scale must be positive, but is {scale}")
-    name = "torch" if impl is None else impl
-    if name not in _IMPLEMENTATIONS:
-        raise ValueError(f"impl must be None or one of {sorted(_IMPLEMENTATIONS)}, but is {impl!r}")
+    if impl not in (None, "reference", "torch", "triton"):
+        raise ValueError(f"impl must be None or one of ['reference', 'torch', 'triton'], but is {impl!r}")
     if not q.shape[0]:
         # no token at all: still a function of the inputs, so that backward runs
         return q * (k.sum() + v.sum())
-    return _IMPLEMENTATIONS[name](q, k, v, packing, q.shape[-1] ** -0.5 if scale is None else scale)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    name = impl or _default(q)
+    if name == "triton":
+        dispatch.require_triton()
+        from orion_kernels import attention_triton
+
+        return attention_triton.packed_attention(q, k, v, packing, scale)
+    function = reference.packed_attention if name == "reference" else attention_torch.packed_attention
+    return function(q, k, v, packing, scale)
 
 
-def _per_document(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> Tensor:
-    # a loop over documents beats one padded batch and a dense mask on CPU: neither spends time on pairs that are masked away
-    lengths = packing.seq_lengths
-    outputs = []
-    for q_doc, k_doc, v_doc in zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True):
-        if q_doc.shape[0]:
-            q_doc, k_doc, v_doc = (
-                t.transpose(0, 1).unsqueeze(0) for t in (q_doc, k_doc, v_doc)
-            )  # (1, heads, length, dim)
-            output = F.scaled_dot_product_attention(
-                q_doc, k_doc, v_doc, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
-            )
-            outputs.append(output[0].transpose(0, 1))
-    return torch.cat(outputs)
+def _default(q: Tensor) -> str:
+    if not dispatch.triton_by_default(q, "packed_attention"):
+        return "torch"
+    from orion_kernels import attention_triton
+
+    return "torch" if attention_triton.unsupported(q) else "triton"
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> None:
@@ -75,6 +75,3 @@ def _check(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> None:
         raise ValueError(f"q, k and v must share one floating dtype, but have {q.dtype}, {k.dtype}, {v.dtype}")
     if not q.device == k.device == v.device:
         raise ValueError(f"q, k and v must be on one device, but are on {q.device}, {k.device}, {v.device}")
-
-
-_IMPLEMENTATIONS = {"reference": reference.packed_attention, "torch": _per_document}

@@ -6,10 +6,16 @@ Inputs: cumulative lengths, position ids, or document lengths. Output: the froze
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from orion_kernels import work_tables
+
+# small tiles up to this length; an estimate until it is measured
+SHORT_DOCUMENT = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,16 +30,36 @@ class Packing:
     position_ids: Tensor  # (tokens,) int64, restarts at 0 in each document
     seq_lengths: tuple[int, ...]  # (documents,) on the host, so that no layer has to read cu_seqlens back
     max_seqlen: int
+    max_documents: int | None = None  # non-empty documents that work tables are padded for; None: as many as there are
+    lengths: Tensor = field(
+        init=False, repr=False
+    )  # (documents,) int64 on the CPU: seq_lengths for what takes tensors only
+    short: bool = field(init=False, repr=False)  # the document of the average token has at most SHORT_DOCUMENT tokens
+    _tables: dict[tuple[int, bool], Tensor] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        tokens = sum(self.seq_lengths)
+        object.__setattr__(self, "lengths", torch.tensor(self.seq_lengths, dtype=torch.int64))
+        # a bool, not a length: torch.compile makes it a constant of the graph
+        object.__setattr__(self, "short", sum(n * n for n in self.seq_lengths) <= SHORT_DOCUMENT * tokens)
+        filled = sum(n > 0 for n in self.seq_lengths)
+        if self.max_documents is not None and filled > self.max_documents:
+            raise ValueError(f"max_documents is {self.max_documents}, but {filled} documents are not empty")
 
     @classmethod
     def from_seq_lengths(
-        cls, seq_lengths: Sequence[int] | Tensor, *, device: torch.device | str | None = None
+        cls,
+        seq_lengths: Sequence[int] | Tensor,
+        *,
+        device: torch.device | str | None = None,
+        max_documents: int | None = None,
     ) -> Packing:
         """Packing of documents of the given lengths, in order.
 
         Args: seq_lengths: (documents,) non-negative integers; device: where the tensors live, by default where seq_lengths
-            does (CPU for a list).
-        Raises ValueError for a negative or non-integer length, or a tensor that is not one-dimensional.
+            does (CPU for a list); max_documents: fixes the shape of the work tables at a given token count, for CUDA graphs.
+        Raises ValueError for more than max_documents non-empty documents,
+            a negative or non-integer length, or a tensor that is not one-dimensional.
         """
         if isinstance(seq_lengths, Tensor):
             _check_integers("seq_lengths", seq_lengths, ndims=(1,))
@@ -56,6 +82,7 @@ class Packing:
             position_ids=position_ids.to(device),
             seq_lengths=lengths,
             max_seqlen=max(lengths, default=0),
+            max_documents=max_documents,
         )
 
     @classmethod
@@ -108,7 +135,8 @@ class Packing:
 
     @property
     def num_tokens(self) -> int:
-        return sum(self.seq_lengths)
+        # of a tensor's shape: under torch.compile the lengths themselves must not become constants of the graph
+        return self.document_ids.shape[0]
 
     @property
     def num_documents(self) -> int:
@@ -122,6 +150,33 @@ class Packing:
             document_ids=self.document_ids.to(device),
             position_ids=self.position_ids.to(device),
         )
+
+    def work_table(self, block: int, *, by_keys: bool) -> Tensor:
+        """The tiles that a Triton kernel works through, built once and shared by all layers: see `work_tables.work_table`.
+
+        Args: block: tokens a tile; by_keys: tiles of keys instead of queries.
+        Returns (ceil(tokens / block) + max_documents, 4) int32 on the packing's device; max_documents defaults to the number of
+        documents. Nothing waits for the device.
+        """
+        most = self.lengths.shape[0] if self.max_documents is None else self.max_documents
+        if torch.compiler.is_compiling():
+            # as one operator, not as constants of the graph; the compiler drops repetitions
+            return work_tables.work_table_op(
+                self.lengths, block, by_keys, self.num_tokens, most, self.document_ids.device
+            )
+        if (block, by_keys) not in self._tables:
+            table = work_tables.work_table(
+                self.lengths, block, by_keys=by_keys, tokens=self.num_tokens, max_documents=most
+            )
+            self._tables[block, by_keys] = work_tables.to_device(table, self.document_ids.device)
+        return self._tables[block, by_keys]
+
+    def block_mask(self, block_size: int = 128) -> Any:
+        """torch's FlexAttention BlockMask (1, 1, tokens, tokens) of this packing, built without evaluating a mask function.
+
+        Raises ValueError for an empty packing.
+        """
+        return work_tables.block_mask(self, block_size)
 
     def dense_mask(self) -> Tensor:
         """(tokens, tokens) bool, true where query row may attend to key column. For debugging: it grows with tokens squared."""

@@ -1,0 +1,194 @@
+"""Host side of the Triton packed attention: what it supports, one operator forward, one backward, and how work is divided.
+
+Inputs: tensors, work tables, document lengths on the CPU. Outputs: tensors. Importing it imports triton. Nothing to run.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from orion_kernels import attention_kernels as kernels
+from orion_kernels.packing import Packing
+from orion_kernels.precision import accumulation_dtype
+
+
+def unsupported(q: Tensor) -> str | None:
+    """Why a q that fits otherwise cannot go to these kernels: what was given and what is allowed; None where it can."""
+    if q.shape[-1] not in kernels.HEAD_DIMS:
+        return f"head_dim must be one of {list(kernels.HEAD_DIMS)} for impl='triton', but is {q.shape[-1]}"
+    if kernels.INTERPRETED:
+        return None if q.device.type == "cpu" else f"Triton's interpreter needs CPU tensors, but q is on {q.device}"
+    if q.device.type != "cuda":
+        return f"impl='triton' needs CUDA tensors (or TRITON_INTERPRET=1), but q is on {q.device}"
+    if q.dtype not in (torch.float16, torch.bfloat16):
+        return f"dtype must be float16 or bfloat16 for impl='triton', but is {q.dtype}"
+    return None
+
+
+def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> Tensor:
+    """As `orion_kernels.packed_attention`, which validates. Raises ValueError for what `unsupported` names."""
+    reason = unsupported(q)
+    if reason:
+        raise ValueError(reason)
+    short = packing.short
+    tiles = kernels.tiles(q.shape[-1], short)
+    by_queries = packing.work_table(tiles.forward.block_q, by_keys=False)
+    by_keys = packing.work_table(tiles.key_value_gradient.block_k, by_keys=True)
+    return _forward(q, k, v, by_queries, by_keys, packing.lengths, scale, short)[0]
+
+
+def group_parts(lengths: Tensor, block: int, kv_heads: int, group: int, processors: int) -> int:
+    """Into how many parts to split a group's query heads in the gradient of keys and values: 1, 2 or `group`.
+
+    Args: lengths: (documents,) on the CPU; block: keys a tile; processors: of the device.
+
+    One part needs no partial sums. More are taken where there are fewer than four programs a processor, or where the largest
+    program would be more than half of a processor's share of the work.
+    """
+    blocks = (lengths + block - 1) // block
+    programs = int(blocks.sum()) * kv_heads
+    # a tile at token t of a document reads the tokens from t on
+    work = int((blocks * lengths - block * (blocks * (blocks - 1) // 2)).sum()) * kv_heads * group
+    largest = int(lengths.max()) * group
+    for parts in sorted({1, min(2, group)}):
+        share = -(-group // parts)
+        if programs * parts >= 4 * processors and 2 * largest * share * processors <= group * work:
+            return parts
+    return group
+
+
+@torch.library.custom_op("orion_kernels::packed_attention_triton", mutates_args=())
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, by_queries: Tensor, by_keys: Tensor, lengths: Tensor, scale: float, short: bool
+) -> tuple[Tensor, Tensor]:
+    # returns the output like q and the log-sum-exp (q_heads, tokens); by_keys and lengths are for the backward pass
+    dtype = q.dtype
+    q, k, v = (_launchable(t) for t in (q, k, v))
+    tokens, q_heads, head_dim = q.shape
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    lse = torch.empty(q_heads, tokens, dtype=accumulation_dtype(q), device=q.device)
+    tile = kernels.tiles(head_dim, short).forward
+    arguments = (q, k, v, out, lse, by_queries, *_strides(q, k, v), tokens, q_heads, q_heads // k.shape[1])
+    _launch(kernels.forward_kernel, by_queries.shape[0] * q_heads, arguments, q, tile, SCALE=scale)
+    return out.to(dtype), lse
+
+
+@_forward.register_fake
+def _(q, k, v, by_queries, by_keys, lengths, scale, short):  # type: ignore[no-untyped-def]
+    lse = q.new_empty((q.shape[1], q.shape[0]), dtype=accumulation_dtype(q))
+    return q.new_empty(q.shape), lse
+
+
+@torch.library.custom_op("orion_kernels::packed_attention_triton_backward", mutates_args=())
+def _backward(
+    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, by_queries: Tensor, by_keys: Tensor,
+    lengths: Tensor, scale: float, short: bool, parts: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    # gradients of q, k and v; parts of a group, 0 to let group_parts choose
+    dtype = q.dtype
+    dout, q, k, v, out = (_launchable(t) for t in (dout, q, k, v, out))
+    tokens, q_heads, head_dim = q.shape
+    kv_heads = k.shape[1]
+    group = q_heads // kv_heads
+    tiles = kernels.tiles(head_dim, short)
+    if not parts:
+        parts = group_parts(lengths, tiles.key_value_gradient.block_k, kv_heads, group, _processors(q))
+    delta = torch.empty_like(lse)
+    constants = {"BLOCK": kernels.TOKENS_A_PROGRAM}
+    programs = triton.cdiv(tokens, kernels.TOKENS_A_PROGRAM) * q_heads
+    _launch(kernels.delta_kernel, programs, (out, dout, delta, *_strides(dout), tokens, q_heads), q, None, **constants)
+
+    dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    inputs, strides = (q, k, v, dout, lse, delta), (*_strides(q, k, v, dout), tokens)
+    arguments = (*inputs, dq, by_queries, *strides, q_heads, group)
+    tile = tiles.query_gradient
+    _launch(kernels.query_gradient_kernel, by_queries.shape[0] * q_heads, arguments, q, tile, SCALE=scale)
+
+    partial = lse.dtype if parts > 1 else k.dtype
+    dk, dv = (torch.empty(parts, *k.shape, dtype=partial, device=k.device) for _ in range(2))
+    arguments = (*inputs, dk, dv, by_keys, *strides, kv_heads, group, parts)
+    tile = tiles.key_value_gradient
+    _launch(kernels.key_value_gradient_kernel, by_keys.shape[0] * kv_heads * parts, arguments, q, tile, SCALE=scale)
+    dk, dv = (_sum_parts(t, k.dtype) for t in (dk, dv))
+    return dq.to(dtype), dk.to(dtype), dv.to(dtype)
+
+
+@_backward.register_fake
+def _(dout, q, k, v, out, lse, by_queries, by_keys, lengths, scale, short, parts):  # type: ignore[no-untyped-def]
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, by_queries, by_keys, lengths, ctx.scale, ctx.short = inputs
+    ctx.save_for_backward(q, k, v, *output, by_queries, by_keys, lengths)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _gradients(ctx: Any, dout: Tensor, _dlse: Tensor | None) -> tuple[Tensor | None, ...]:
+    q, k, v, out, lse, by_queries, by_keys, lengths = ctx.saved_tensors
+    grads = _backward(dout, q, k, v, out, lse, by_queries, by_keys, lengths, ctx.scale, ctx.short, 0)
+    return (*grads, None, None, None, None, None)
+
+
+def _no_second_order(*_unused: Any) -> None:
+    raise RuntimeError("packed_attention with impl='triton' has no second derivative; use impl='reference'")
+
+
+_forward.register_autograd(_gradients, setup_context=_save)
+_backward.register_autograd(_no_second_order)
+
+
+def _sum_parts(parts: Tensor, dtype: torch.dtype) -> Tensor:
+    if parts.shape[0] == 1:
+        return parts[0]
+    out = torch.empty(parts.shape[1:], dtype=dtype, device=parts.device)
+    programs = triton.cdiv(out.numel(), kernels.ELEMENTS_A_PROGRAM)
+    constants = {"BLOCK": kernels.ELEMENTS_A_PROGRAM}
+    _launch(kernels.sum_parts_kernel, programs, (parts, out, out.numel(), parts.shape[0]), out, None, **constants)
+    return out
+
+
+def _launchable(tensor: Tensor) -> Tensor:
+    """The tensor itself where descriptors can address it, else a copy; float32 for bfloat16, which the interpreter cannot do."""
+    if kernels.INTERPRETED and tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    token, head, dim = tensor.stride()
+    size = tensor.element_size()
+    aligned = tensor.data_ptr() % 16 == 0 and token * size % 16 == 0 and head * size % 16 == 0
+    # offsets inside a tile are 32-bit
+    if dim == 1 and aligned and 0 < token < 2**23:
+        return tensor
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _processors(tensor: Tensor) -> int:
+    return torch.cuda.get_device_properties(tensor.device).multi_processor_count if tensor.is_cuda else 1
+
+
+def _strides(*tensors: Tensor) -> list[int]:
+    return [stride for t in tensors for stride in t.stride()[:2]]
+
+
+def _launch(
+    kernel: Any, programs: int, arguments: tuple[Any, ...], like: Tensor, tile: kernels.Tile | None, **constants: Any
+) -> None:
+    constants["ACC"] = kernels.ACCUMULATORS[accumulation_dtype(like)]
+    if kernel is not kernels.sum_parts_kernel:
+        constants |= {"HEAD_DIM": like.shape[-1], "DIM": triton.next_power_of_2(like.shape[-1])}
+    if tile is not None:
+        constants |= {"BLOCK_Q": tile.block_q, "BLOCK_K": tile.block_k}
+        constants |= {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
+    # descriptors live in memory that triton asks an allocator for; set in a context of its own, so that no other user of triton
+    # finds its allocator replaced
+    context = contextvars.copy_context()
+    context.run(triton.set_allocator, _allocate)
+    context.run(kernel[(programs,)], *arguments, **constants)
+
+
+def _allocate(size: int, _alignment: int, _stream: int | None) -> Tensor:
+    return torch.empty(size, device="cuda", dtype=torch.int8)

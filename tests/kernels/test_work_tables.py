@@ -1,0 +1,59 @@
+"""Work tables and block masks: every tile exactly once, the most expensive first; the mask torch itself would build."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from orion_kernels import Packing
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 70), max_size=8), st.sampled_from([1, 16, 64]), st.booleans(), st.integers(0, 3))
+def test_every_tile_once_and_the_most_expensive_first(lengths, block, by_keys, spare):
+    packing = Packing.from_seq_lengths(lengths, max_documents=len(lengths) + spare)
+    table = packing.work_table(block, by_keys=by_keys)
+    assert table.shape == (-(-sum(lengths) // block) + len(lengths) + spare, 4) and table.dtype == torch.int32
+    starts = [sum(lengths[:d]) for d in range(len(lengths))]
+    tiles = {(s, n, b, 1) for s, n in zip(starts, lengths, strict=True) for b in range(-(-n // block))}
+    live = [tuple(row) for row in table.tolist() if row[3]]
+    assert len(live) == len(tiles) and set(live) == tiles
+    costs = [n - b * block if by_keys else min((b + 1) * block, n) for _, n, b, _ in live]
+    assert costs == sorted(costs, reverse=True)
+    assert not table[len(live) :].any()
+    assert packing.work_table(block, by_keys=by_keys) is table
+
+
+def test_too_many_documents():
+    with pytest.raises(ValueError, match="max_documents is 1, but 2 documents are not empty"):
+        Packing.from_seq_lengths([3, 0, 4], max_documents=1)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    st.lists(st.sampled_from([0, 1, 5, 16, 17, 32, 40, 100]), min_size=1, max_size=7), st.sampled_from([16, 32, 128])
+)
+def test_block_mask_is_the_one_torch_builds(lengths, size):
+    packing = Packing.from_seq_lengths([*lengths, 3])
+    got = packing.block_mask(size)
+    tokens = packing.num_tokens
+    want = create_block_mask(got.mask_mod, None, None, tokens, tokens, device="cpu", BLOCK_SIZE=size)
+    for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
+        assert torch.equal(getattr(got, name), getattr(want, name))
+    for index, count in (("kv_indices", "kv_num_blocks"), ("full_kv_indices", "full_kv_num_blocks")):
+        for a, b, n in zip(*(getattr(m, index)[0, 0] for m in (got, want)), getattr(got, count)[0, 0], strict=True):
+            assert a[:n].tolist() == sorted(b[:n].tolist())
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_block_mask_runs_in_flex_attention(randn):
+    packing = Packing.from_seq_lengths([40, 1, 55])
+    q, k, v = (randn(1, 2, 96, 16, dtype=torch.float32) for _ in range(3))
+    got = flex_attention(q, k, v, block_mask=packing.block_mask(32))
+    want = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=packing.dense_mask())
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_an_empty_packing_has_no_block_mask():
+    with pytest.raises(ValueError, match="at least one token"):
+        Packing.from_seq_lengths([0]).block_mask()
