@@ -20,13 +20,13 @@ WORKSPACE_BYTES = 16 << 20
 MIN_CHUNK_ROWS = 64
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     x: bool
     weight: bool
     bias: bool
 
 
-class _Gradients(NamedTuple):
+class Gradients(NamedTuple):
     """Of the weighted sum, in the accumulation dtype; None where not wanted."""
 
     x: Tensor | None  # (n, hidden)
@@ -63,8 +63,8 @@ class _ChunkedLoss(torch.autograd.Function):
         ctx.summed = row_weights is not None
         ctx.options = options
         ctx.dtypes = (x.dtype, weight.dtype, None if bias is None else bias.dtype)
-        wanted = _Wanted(*ctx.needs_input_grad[:3])
-        losses, gradients = _walk(x, weight, bias, targets, row_weights, options, wanted, with_metrics)
+        wanted = Wanted(*ctx.needs_input_grad[:3])
+        losses, gradients = walk(x, weight, bias, targets, row_weights, options, wanted, with_metrics)
         if ctx.summed:
             ctx.save_for_backward(*gradients)
         else:
@@ -82,28 +82,28 @@ class _ChunkedLoss(torch.autograd.Function):
             gradients = [None if g is None else g * grad_loss for g in ctx.saved_tensors]
         else:
             x, weight, bias, targets = ctx.saved_tensors
-            wanted = _Wanted(*ctx.needs_input_grad[:3])
-            gradients = list(_walk(x, weight, bias, targets, grad_loss, ctx.options, wanted, False)[1])
+            wanted = Wanted(*ctx.needs_input_grad[:3])
+            gradients = list(walk(x, weight, bias, targets, grad_loss, ctx.options, wanted, False)[1])
         cast = [g if g is None else g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True)]
         return (*cast, None, None, None, None)
 
 
 @torch.no_grad()
-def _walk(
+def walk(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     targets: Tensor,
     row_weights: Tensor | None,
     options: LossOptions,
-    wanted: _Wanted,
+    wanted: Wanted,
     with_metrics: bool,
-) -> tuple[TokenLosses, _Gradients]:
+) -> tuple[TokenLosses, Gradients]:
     """Losses of all rows and, where row weights are given, the wanted gradients of their weighted sum, chunk by chunk."""
     dtype = accumulation_dtype(x)
     n, vocab = x.shape[0], weight.shape[0]
     differentiate = row_weights is not None and any(wanted)
-    gradients = _Gradients(
+    gradients = Gradients(
         torch.empty(n, x.shape[1], dtype=dtype, device=x.device) if differentiate and wanted.x else None,
         torch.zeros(weight.shape, dtype=dtype, device=x.device) if differentiate and wanted.weight else None,
         torch.zeros(vocab, dtype=dtype, device=x.device) if differentiate and wanted.bias else None,
@@ -132,7 +132,7 @@ def _walk(
     return TokenLosses(total, *metrics), gradients
 
 
-def _accumulate(gradients: _Gradients, part: slice, slopes: Tensor, x_part: Tensor, weight: Tensor) -> None:
+def _accumulate(gradients: Gradients, part: slice, slopes: Tensor, x_part: Tensor, weight: Tensor) -> None:
     if gradients.x is not None:
         torch.mm(slopes, weight, out=gradients.x[part])
     if gradients.weight is not None:

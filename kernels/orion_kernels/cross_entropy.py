@@ -10,11 +10,13 @@ import os
 import torch
 from torch import Tensor
 
-from orion_kernels import chunked, reference
+from orion_kernels import chunked, dispatch, reference
+from orion_kernels.cross_entropy_op import loss_operator
 from orion_kernels.precision import accumulation_dtype, under_autocast
 from orion_kernels.reference import LossOptions, TokenLosses, TokenMetrics
 
 _IMPLEMENTATIONS = {"reference": reference.linear_cross_entropy, "torch": chunked.linear_cross_entropy}
+_TRITON_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def linear_cross_entropy(
@@ -32,6 +34,8 @@ def linear_cross_entropy(
     z_loss: float = 0.0,
     return_metrics: bool = False,
     impl: str | None = None,
+    memory: str = "auto",
+    valid_index: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, TokenMetrics]:
     """Cross-entropy of softmax(hidden @ weight.T + bias) against labels; the softmax is taken in float32 whatever the inputs.
 
@@ -50,28 +54,119 @@ def linear_cross_entropy(
         softcap: logits become softcap * tanh(logits / softcap); positive.
         z_loss: adds z_loss * logsumexp(logits) ** 2; not negative.
         return_metrics: also return `TokenMetrics`, detached, of the logits after softcap.
-        impl: "torch" (the default: chunks of rows, gradients computed in forward) or "reference" (plain autograd, all logits).
+        impl: "triton" (the default on GPUs in `dispatch.PROVEN`, none yet, not for float64), "torch" (the default elsewhere:
+            chunks of rows, gradients computed in forward) or "reference" (plain autograd, all logits).
+        memory: for impl="triton", "fast" ("auto" is the same: three products; a chunk of 2048 rows of powers and a float32
+            gradient of weight beside the results) or "lean" (four products; neither of these). reduction="none", label_smoothing
+            and float16 take the lean way always. The other implementations accept and ignore it.
+        valid_index: (n,) int64, the positions in labels.reshape(-1) of the labels that are not ignored, each once, on the device
+            of labels. A collator knows them; with them nothing waits for the device. Checked where labels are.
 
     Returns the loss in float32 (float64 for float64 inputs), or (loss, TokenMetrics). With every label ignored the loss is 0, is
     connected to its inputs, and their gradients are 0.
     Raises ValueError for shapes, dtypes, devices, ranges or an impl that do not fit; RuntimeError from a backward with
-    create_graph=True for impl="torch".
+    create_graph=True unless impl="reference".
     """
     hidden, weight = under_autocast(hidden, weight)
     if bias is not None:
         (bias,) = under_autocast(bias)
     _check_tensors(hidden, weight, labels, bias, token_weights)
+    if valid_index is not None and (valid_index.ndim != 1 or valid_index.dtype != torch.int64):
+        raise ValueError(f"valid_index must be 1-D int64, but is {valid_index.dtype}, {tuple(valid_index.shape)}")
+    if valid_index is not None and valid_index.device != hidden.device:
+        raise ValueError(
+            f"valid_index must be on the device of hidden, {hidden.device}, but is on {valid_index.device}"
+        )
     _check_options(reduction, normalizer, label_smoothing, softcap, z_loss)
-    _check_range(labels, ignore_index, weight.shape[0])
-    name = "torch" if impl is None else impl
-    if name not in _IMPLEMENTATIONS:
-        raise ValueError(f"impl must be None or one of {sorted(_IMPLEMENTATIONS)}, but is {impl!r}")
+    name = _choose(impl, memory, hidden)
+    if not torch.compiler.is_compiling():
+        _check_range(labels, ignore_index, weight.shape[0], valid_index)
+    options = LossOptions(label_smoothing, softcap, z_loss)
+    arguments = (
+        hidden,
+        weight,
+        labels,
+        bias,
+        ignore_index,
+        reduction,
+        token_weights,
+        normalizer,
+        options,
+        return_metrics,
+    )
+    if name == "triton" or (name == "torch" and torch.compiler.is_compiling()):
+        return _through_operator(*arguments, valid_index, name, memory)
+    return _through_autograd(*arguments, valid_index, name)
 
+
+def _through_operator(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    bias: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    token_weights: Tensor | None,
+    normalizer: float | Tensor | None,
+    options: LossOptions,
+    return_metrics: bool,
+    valid_index: Tensor | None,
+    name: str,
+    memory: str,
+) -> Tensor | tuple[Tensor, TokenMetrics]:
+    """One operator for everything that depends on which labels are valid: compiled code never sees their number."""
+    flat = labels.reshape(-1)
+    if valid_index is None and not torch.compiler.is_compiling():
+        # once, for forward and backward: it waits for the device
+        valid_index = flat.ne(ignore_index).nonzero().squeeze(1)
+    if normalizer is not None and not isinstance(normalizer, Tensor):
+        normalizer = torch.full((), float(normalizer), dtype=accumulation_dtype(hidden), device=hidden.device)
+    grad = torch.is_grad_enabled()
+    wanted = [t is not None and t.requires_grad and grad for t in (hidden, weight, bias)]
+    loss, logprob, entropy, accuracy, *_ = loss_operator(
+        hidden.reshape(-1, hidden.shape[-1]),
+        weight,
+        bias,
+        flat,
+        None if token_weights is None else token_weights.detach().reshape(-1),
+        None if normalizer is None else normalizer.detach().reshape(()),
+        valid_index,
+        ignore_index,
+        reduction,
+        options.label_smoothing,
+        options.softcap or 0.0,
+        options.z_loss,
+        return_metrics,
+        wanted,
+        name,
+        memory,
+    )
+    loss = loss.view(labels.shape) if reduction == "none" else loss
+    if not return_metrics:
+        return loss
+    shaped = [t.detach().view(labels.shape) for t in (logprob, entropy, accuracy)]
+    return loss, TokenMetrics(shaped[0], shaped[1], shaped[2], labels.ne(ignore_index))
+
+
+def _through_autograd(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    bias: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    token_weights: Tensor | None,
+    normalizer: float | Tensor | None,
+    options: LossOptions,
+    return_metrics: bool,
+    valid_index: Tensor | None,
+    name: str,
+) -> Tensor | tuple[Tensor, TokenMetrics]:
     dtype = accumulation_dtype(hidden)
     flat_labels = labels.reshape(-1)
-    valid = flat_labels.ne(ignore_index).nonzero().squeeze(1)  # (n,)
+    valid = flat_labels.ne(ignore_index).nonzero().squeeze(1) if valid_index is None else valid_index  # (n,)
     rows = hidden.reshape(-1, hidden.shape[-1])
-    if valid.numel() < rows.shape[0]:
+    if valid_index is not None or valid.numel() < rows.shape[0]:
         rows = rows.index_select(0, valid)  # (n, hidden_size)
     row_weights = (
         token_weights.detach().reshape(-1).index_select(0, valid).to(dtype) if token_weights is not None else None
@@ -81,7 +176,6 @@ def linear_cross_entropy(
         if reduction == "mean":
             row_weights = row_weights / _divisor(normalizer, valid, dtype)
     targets = flat_labels.index_select(0, valid).long()
-    options = LossOptions(label_smoothing, softcap, z_loss)
     with torch.autocast(hidden.device.type, enabled=False):
         result = _IMPLEMENTATIONS[name](
             rows, weight, bias, targets, None if reduction == "none" else row_weights, options, return_metrics
@@ -90,6 +184,27 @@ def linear_cross_entropy(
     if reduction == "none":
         loss = _scatter(loss if row_weights is None else loss * row_weights, valid, labels)
     return (loss, _metrics(result, valid, labels, ignore_index)) if return_metrics else loss
+
+
+def _choose(impl: str | None, memory: str, hidden: Tensor) -> str:
+    """The implementation to run; ValueError where the one asked for cannot."""
+    names = sorted([*_IMPLEMENTATIONS, "triton"])
+    if impl is not None and impl not in names:
+        raise ValueError(f"impl must be None or one of {names}, but is {impl!r}")
+    if memory not in ("auto", "fast", "lean"):
+        raise ValueError(f"memory must be 'auto', 'fast' or 'lean', but is {memory!r}")
+    if impl is None:
+        fits = hidden.dtype in _TRITON_DTYPES and dispatch.triton_by_default(hidden, "linear_cross_entropy")
+        return "triton" if fits else "torch"
+    if impl == "triton":
+        dispatch.require_triton()
+        from orion_kernels import cross_entropy_configs
+
+        if hidden.device.type != "cuda" and not cross_entropy_configs.interpreted():
+            raise ValueError(f'impl="triton" needs CUDA tensors, but hidden is on {hidden.device}')
+        if hidden.dtype not in _TRITON_DTYPES and not cross_entropy_configs.interpreted():
+            raise ValueError(f'impl="triton" computes float16, bfloat16 and float32, but hidden is {hidden.dtype}')
+    return impl
 
 
 def _divisor(normalizer: float | Tensor | None, valid: Tensor, dtype: torch.dtype) -> float | Tensor:
@@ -165,7 +280,7 @@ def _check_options(
         raise ValueError(f"z_loss must not be negative, but is {z_loss}")
 
 
-def _check_range(labels: Tensor, ignore_index: int, vocab: int) -> None:
+def _check_range(labels: Tensor, ignore_index: int, vocab: int, valid_index: Tensor | None) -> None:
     if labels.device.type != "cpu" and not os.environ.get("ORION_KERNELS_DEBUG"):
         return
     outside = ((labels < 0) | (labels >= vocab)) & (labels != ignore_index)
@@ -173,3 +288,7 @@ def _check_range(labels: Tensor, ignore_index: int, vocab: int) -> None:
         raise ValueError(
             f"labels must be in [0, {vocab}) or {ignore_index} (ignored), but one is {int(labels[outside][0])}"
         )
+    if valid_index is not None:
+        expected = labels.reshape(-1).ne(ignore_index).nonzero().squeeze(1)
+        if not torch.equal(valid_index.sort().values, expected):
+            raise ValueError("valid_index must hold the position of every label that is not ignored, and no other")

@@ -1,10 +1,15 @@
-"""One thread and no global random state for the kernels' tests: every test draws from a generator of its own."""
+"""Triton as interpreted.py loads it, one thread, no global random state: every test draws from a generator of its own."""
 
 import zlib
 
 import pytest
 import torch
-from orion_kernels import chunked
+
+from . import interpreted
+
+interpreted.load()
+
+from orion_kernels import chunked  # noqa: E402 (triton first)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,10 @@ import torch
 import torch.nn.functional as F
 from orion_kernels import chunked, linear_cross_entropy
 
-IMPLS = ["torch", "reference"]
+# the Triton kernels run here under the interpreter; on a GPU test_triton_linear_cross_entropy.py runs them
+WAYS = {"torch": {"impl": "torch"}, "reference": {"impl": "reference"}}
+if not torch.cuda.is_available():
+    WAYS |= {way: {"impl": "triton", "memory": way} for way in ("fast", "lean")}
 pytestmark = pytest.mark.usefixtures("small_chunks")
 # relative to the norm of the oracle: (loss, gradients). The softmax is taken in float32 or better, so only the rounding of the
 # gradients to the dtype of the inputs remains
@@ -48,8 +51,14 @@ def assert_close(got, want, tolerance, what):
 
 def check(tensors, y, kwargs, options, impl, dtype, reduce):
     loss_tol, grad_tol = TOLERANCE[dtype]
+    if dtype == torch.bfloat16 and WAYS[impl]["impl"] == "triton":
+        # the powers are rounded too, before the products: what the kernels' issue allows (notes: 2.9e-3 on average)
+        grad_tol = 3.5e-3
+    if dtype == torch.float32 and impl == "lean":
+        # p - 1 cancels where a token is nearly certain, as in plain float32 (3.5e-6 on the benchmark's peaky data)
+        grad_tol = 4e-6
     loss, got = gradients(
-        lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], impl=impl, **kwargs, **options), tensors
+        lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], **WAYS[impl], **kwargs, **options), tensors
     )
     wide = [None if t is None else t.double() for t in tensors]
     want_loss, want = gradients(lambda *t: reduce(oracle_rows(*t, y, **options)), wide)
@@ -60,7 +69,7 @@ def check(tensors, y, kwargs, options, impl, dtype, reduce):
         assert_close(g, ref, grad_tol, name)
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_values_and_gradients(case, impl, options, dtype):
@@ -68,7 +77,7 @@ def test_values_and_gradients(case, impl, options, dtype):
     check((x, w, b), y, {"reduction": "sum"}, options, impl, dtype, torch.sum)
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 @pytest.mark.parametrize("vocab", [1, 2, 127, 128, 129, 1000])
 @pytest.mark.parametrize("n, hidden", [(1, 7), (5, 1), (6, 31), (64, 8)])
 def test_odd_shapes(case, impl, vocab, n, hidden):
@@ -90,25 +99,25 @@ def test_large_vocabulary_is_as_exact_as_plain_torch(case):
         assert (g - want).norm() <= 1.2 * (p - want).norm()
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 def test_mean_divides_by_valid_tokens(case, impl):
     x, w, b, y = case()
     count = (y != -100).sum()
     check((x, w, b), y, {}, {}, impl, torch.float64, lambda rows: rows.sum() / count)
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 @pytest.mark.parametrize("options", [OPTIONS["plain"], OPTIONS["all"]], ids=["plain", "all"])
 def test_none_with_any_upstream_gradient(case, randn, impl, options):
     x, w, b, y = case()
     upstream = randn(len(y))
     upstream[::4] = 0.0
-    got = linear_cross_entropy(x, w, y, bias=b, reduction="none", impl=impl, **options)
+    got = linear_cross_entropy(x, w, y, bias=b, reduction="none", **WAYS[impl], **options)
     torch.testing.assert_close(got, oracle_rows(x, w, b, y, **options), rtol=1e-13, atol=1e-13)
     assert (got[y == -100] == 0).all()
     _, grads = gradients(
         lambda *t: (
-            linear_cross_entropy(t[0], t[1], y, bias=t[2], reduction="none", impl=impl, **options) * upstream
+            linear_cross_entropy(t[0], t[1], y, bias=t[2], reduction="none", **WAYS[impl], **options) * upstream
         ).sum(),
         (x, w, b),
     )
@@ -117,7 +126,7 @@ def test_none_with_any_upstream_gradient(case, randn, impl, options):
         assert_close(g, ref, 1e-13, "gradient")
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_all_ignored_is_zero_and_connected(case, impl, reduction):
     x, w, b, y = case()
@@ -125,7 +134,7 @@ def test_all_ignored_is_zero_and_connected(case, impl, reduction):
         leaves = [t.clone().requires_grad_() for t in (x[:n], w, b)]
         ignored = torch.full((n,), -100)
         loss, metrics = linear_cross_entropy(
-            leaves[0], leaves[1], ignored, bias=leaves[2], reduction=reduction, return_metrics=True, impl=impl
+            leaves[0], leaves[1], ignored, bias=leaves[2], reduction=reduction, return_metrics=True, **WAYS[impl]
         )
         assert (loss == 0).all() and loss.requires_grad
         loss.sum().backward()
@@ -134,7 +143,7 @@ def test_all_ignored_is_zero_and_connected(case, impl, reduction):
         assert all(v == 0 for v in metrics.means().values())
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 @pytest.mark.parametrize("position", [0, 11, 22])
 def test_one_valid_token(case, impl, position):
     x, w, b, y = case(ignored=0.0)
@@ -143,7 +152,7 @@ def test_one_valid_token(case, impl, position):
     check((x, w, b), only, {}, {}, impl, torch.float64, torch.sum)
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize("fill", [float("nan"), float("inf"), 7.0])
 def test_ignored_rows_change_nothing(case, impl, reduction, fill):
@@ -153,7 +162,7 @@ def test_ignored_rows_change_nothing(case, impl, reduction, fill):
 
     def run(hidden):
         return gradients(
-            lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], reduction=reduction, impl=impl).sum(),
+            lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], reduction=reduction, **WAYS[impl]).sum(),
             (hidden, w, b),
         )
 
@@ -164,11 +173,12 @@ def test_ignored_rows_change_nothing(case, impl, reduction, fill):
     # moving the ignored rows to the end leaves the valid ones in order
     order = torch.cat([(y != -100).nonzero(), (y == -100).nonzero()]).squeeze(1)
     assert torch.equal(
-        linear_cross_entropy(x[order], w, y[order], bias=b, impl=impl), linear_cross_entropy(x, w, y, bias=b, impl=impl)
+        linear_cross_entropy(x[order], w, y[order], bias=b, **WAYS[impl]),
+        linear_cross_entropy(x, w, y, bias=b, **WAYS[impl]),
     )
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_token_weights(case, randn, impl, reduction):
     x, w, b, y = case()
@@ -176,7 +186,7 @@ def test_token_weights(case, randn, impl, reduction):
     divisor = (y != -100).sum() if reduction == "mean" else 1
     _, got = gradients(
         lambda *t: linear_cross_entropy(
-            t[0], t[1], y, bias=t[2], reduction=reduction, token_weights=weights, impl=impl
+            t[0], t[1], y, bias=t[2], reduction=reduction, token_weights=weights, **WAYS[impl]
         ).sum(),
         (x, w, b),
     )
@@ -186,17 +196,17 @@ def test_token_weights(case, randn, impl, reduction):
     assert weights.grad is None
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 @pytest.mark.parametrize("as_tensor", [False, True])
 def test_micro_batches_with_a_common_normalizer_equal_one_batch(case, impl, as_tensor):
     x, w, b, y = case()
     count = int((y != -100).sum())
     normalizer = torch.tensor([count]) if as_tensor else count
-    whole, want = gradients(lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], impl=impl), (x, w, b))
+    whole, want = gradients(lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], **WAYS[impl]), (x, w, b))
 
     def parts(xx, ww, bb):
         cuts = zip(xx.split([3, 9, 11]), y.split([3, 9, 11]), strict=True)
-        return sum(linear_cross_entropy(a, ww, c, bias=bb, normalizer=normalizer, impl=impl) for a, c in cuts)
+        return sum(linear_cross_entropy(a, ww, c, bias=bb, normalizer=normalizer, **WAYS[impl]) for a, c in cuts)
 
     total, got = gradients(parts, (x, w, b))
     torch.testing.assert_close(total, whole, rtol=1e-13, atol=0)
@@ -204,14 +214,14 @@ def test_micro_batches_with_a_common_normalizer_equal_one_batch(case, impl, as_t
         assert_close(g, ref, 1e-13, "gradient")
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_gradcheck(case, impl, reduction):
     x, w, b, y = case(n=7, hidden=3, vocab=5)
     leaves = [t.requires_grad_() for t in (x, w, b)]
 
     def loss(xx, ww, bb):
-        return linear_cross_entropy(xx, ww, y, bias=bb, reduction=reduction, impl=impl, **OPTIONS["all"])
+        return linear_cross_entropy(xx, ww, y, bias=bb, reduction=reduction, **WAYS[impl], **OPTIONS["all"])
 
     assert torch.autograd.gradcheck(loss, leaves)
 

@@ -8,16 +8,19 @@ import torch.nn.functional as F
 from orion_kernels import linear_cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-IMPLS = ["torch", "reference"]
+# the Triton kernels run here under the interpreter; on a GPU test_triton_linear_cross_entropy.py runs them
+WAYS = {"torch": {"impl": "torch"}, "reference": {"impl": "reference"}}
+if not torch.cuda.is_available():
+    WAYS |= {way: {"impl": "triton", "memory": way} for way in ("fast", "lean")}
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 def test_metrics(case, impl):
     x, w, b, y = case(n=40, vocab=7, dtype=torch.float32)
     w[3], b[3] = w[5], b[5]
-    loss, metrics = linear_cross_entropy(x, w, y, bias=b, softcap=5.0, return_metrics=True, impl=impl)
+    loss, metrics = linear_cross_entropy(x, w, y, bias=b, softcap=5.0, return_metrics=True, **WAYS[impl])
     z = 5.0 * torch.tanh(F.linear(x.double(), w.double(), b.double()) / 5.0)
     logp, keep = torch.log_softmax(z, 1), y != -100
     want = logp.gather(1, y.clamp(min=0)[:, None]).squeeze(1)
@@ -32,47 +35,47 @@ def test_metrics(case, impl):
     assert metrics.means()["tokens"] == keep.sum()
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 def test_extreme_logits(impl):
     w = torch.eye(4)
     x = torch.tensor([[1e4, -1e4, 0, 0], [0, 0, 0, 0], [3e38, 0, 0, 0], [120.0, 0, 0, 0]])
     y = torch.tensor([0, 2, 0, 3])
-    loss, metrics = linear_cross_entropy(x, w, y, reduction="none", return_metrics=True, impl=impl)
+    loss, metrics = linear_cross_entropy(x, w, y, reduction="none", return_metrics=True, **WAYS[impl])
     torch.testing.assert_close(loss, torch.tensor([0.0, math.log(4), 0.0, 120.0]))
     torch.testing.assert_close(metrics.entropy, torch.tensor([0.0, math.log(4), 0.0, 0.0]))
     # an entry masked away by a bias of -inf has probability 0 and leaves every number finite
     masked = torch.tensor([0.0, float("-inf"), 0.0, 0.0])
-    loss, metrics = linear_cross_entropy(x[1:2], w, y[1:2], bias=masked, return_metrics=True, impl=impl)
+    loss, metrics = linear_cross_entropy(x[1:2], w, y[1:2], bias=masked, return_metrics=True, **WAYS[impl])
     torch.testing.assert_close(loss, torch.tensor(3.0).log())
     torch.testing.assert_close(metrics.entropy, torch.tensor([3.0]).log())
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 def test_layouts_and_label_forms(case, impl):
     x, w, b, y = case(n=24, dtype=torch.float32)
-    want = linear_cross_entropy(x, w, y, bias=b, impl=impl)
+    want = linear_cross_entropy(x, w, y, bias=b, **WAYS[impl])
     wide = torch.stack([x, x], dim=2)[:, :, 0]
     assert not wide.is_contiguous()
     for hidden in (wide, x.t().contiguous().t(), x.view(2, 12, 16), x.view(2, 3, 4, 16)):
         labels = y.view(hidden.shape[:-1])
-        got = linear_cross_entropy(hidden, w.t().contiguous().t(), labels.int(), bias=b, impl=impl)
+        got = linear_cross_entropy(hidden, w.t().contiguous().t(), labels.int(), bias=b, **WAYS[impl])
         torch.testing.assert_close(got, want)
-        assert linear_cross_entropy(hidden, w, labels, reduction="none", impl=impl).shape == labels.shape
+        assert linear_cross_entropy(hidden, w, labels, reduction="none", **WAYS[impl]).shape == labels.shape
     broadcast = x[0].expand(6, 16)
     torch.testing.assert_close(
-        linear_cross_entropy(broadcast, w, y[:6].clamp(min=0), impl=impl),
-        linear_cross_entropy(broadcast.contiguous(), w, y[:6].clamp(min=0), impl=impl),
+        linear_cross_entropy(broadcast, w, y[:6].clamp(min=0), **WAYS[impl]),
+        linear_cross_entropy(broadcast.contiguous(), w, y[:6].clamp(min=0), **WAYS[impl]),
     )
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 @pytest.mark.parametrize("ignore_index", [-1, 3, 36])
 def test_other_ignore_index(case, impl, ignore_index):
     x, w, b, y = case()
     relabelled = y.where(y != ignore_index, torch.tensor(-100))
     moved = relabelled.where(relabelled != -100, torch.tensor(ignore_index))
-    got = linear_cross_entropy(x, w, moved, bias=b, ignore_index=ignore_index, impl=impl)
-    torch.testing.assert_close(got, linear_cross_entropy(x, w, relabelled, bias=b, impl=impl))
+    got = linear_cross_entropy(x, w, moved, bias=b, ignore_index=ignore_index, **WAYS[impl])
+    torch.testing.assert_close(got, linear_cross_entropy(x, w, relabelled, bias=b, **WAYS[impl]))
 
 
 class _Largest(TorchDispatchMode):
@@ -114,18 +117,18 @@ def test_gradient_adds_to_an_existing_one(case):
     torch.testing.assert_close(w.grad, fresh.grad + 1)
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", WAYS)
 def test_autocast_keeps_the_softmax_in_float32(case, impl):
     x, w, b, y = case(dtype=torch.float32, spread=8.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = linear_cross_entropy(x.bfloat16(), w, y, bias=b, impl=impl)
+        loss = linear_cross_entropy(x.bfloat16(), w, y, bias=b, **WAYS[impl])
     want = linear_cross_entropy(*(t.bfloat16().double() for t in (x, w)), y, bias=b.bfloat16().double())
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss.double(), want, rtol=1e-6, atol=0)
 
 
 BAD = {
-    "unknown impl": ({"impl": "cuda"}, r"impl must be None or one of \['reference', 'torch'\]"),
+    "unknown impl": ({"impl": "cuda"}, r"impl must be None or one of \['reference', 'torch', 'triton'\]"),
     "reduction": ({"reduction": "avg"}, "'mean', 'sum' or 'none', but is 'avg'"),
     "normalizer of a sum": ({"reduction": "sum", "normalizer": 3}, "normalizer divides the mean only"),
     "normalizer zero": ({"normalizer": 0}, "normalizer must be positive"),
