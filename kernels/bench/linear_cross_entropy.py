@@ -1,91 +1,307 @@
-"""Time linear_cross_entropy, forward and backward, against all logits in memory and torch's cross_entropy.
+"""Time linear_cross_entropy, forward and backward, against all logits in memory, Liger-Kernel and Cut Cross Entropy.
 
-Inputs: shapes on the command line. Output: a table; a provider whose error against float64 is too large is refused.
-Run: python kernels/bench/linear_cross_entropy.py [--shapes 2048,128,512 ...] [--ignored 0 0.5] [--dtype float32] [--json]
+Inputs: shapes and regimes of data on the command line. Output: a table. Every provider is first compared with float64 (on at most
+2048 of the tokens); one whose error is too large is refused, and one that cannot run here says why.
+Run: python kernels/bench/linear_cross_entropy.py [--preset h200] [--shapes 2048,128,512 ...] [--ignored 0 0.5]
+    [--regimes flat sft peaky] [--heads trained frozen] [--dtype float32] [--device cuda] [--rounds 3] [--json]
+Shapes are tokens,hidden,vocab. With TRITON_INTERPRET=1 the Triton kernels run on the CPU, for a smoke test: their times there
+mean nothing. The data are synthetic in all regimes, which matters to Cut Cross Entropy: what its filter drops depends on them.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
+import inspect
+import math
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from orion_kernels import linear_cross_entropy
-from protocol import Row, environment, measure, report
+from protocol import REFUSED, environment, medians, peak_mib, relative_error, show
 from torch import Tensor
 
-# float32 products over a large vocabulary have errors of about 1e-5 of their own; half precision rounds the gradients
-LIMITS = {torch.float32: 5e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+# of dX and dW in half precision the goal is 3.5e-3; a provider beyond LIMITS is wrong, not merely coarse: bfloat16 logits alone
+# cost up to 3.4e-2 on confident data, and filtered or bfloat16-accumulated gradients more
+LIMITS = {torch.float32: 5e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+CHECK_TOKENS = 2048
+# H200, bfloat16, as measured on square products of 8192 (kernels/README.md)
+FLOOR_TFLOPS = 790.0
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Row:
+    case: str
+    provider: str
+    loss_error: float | None  # relative
+    dx_error: float | None  # relative, in norm
+    dw_error: float | None
+    rare_error: float | None  # of the rows of dW that are no token's label
+    milliseconds: float | None  # forward and backward, median
+    spread: float | None  # (largest - smallest) / median
+    floor: float | None  # time / that of the three products alone, two for a frozen head, measured in the same run
+    mib: float | None  # peak above the inputs, gradients included (CUDA only)
+    note: str = ""
 
 
 def eager(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy((x @ w.t()).float(), y)
 
 
-def step(loss_of, x: Tensor, w: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+def liger(accum_dtype: torch.dtype | None, chunk_mem_const: int | None) -> Loss:
+    """Liger-Kernel's autograd function with its own defaults, found by name: the list of its arguments grows with versions."""
+    from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction as Function
+
+    known = list(inspect.signature(Function.forward).parameters.values())[1:]
+    asked = {"accum_dtype": accum_dtype, "chunk_mem_const": chunk_mem_const}
+
+    def loss(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
+        given = {"_input": x, "weight": w, "target": y} | {k: v for k, v in asked.items() if v is not None}
+        return Function.apply(*(given.get(p.name, p.default) for p in known))[0]
+
+    return loss
+
+
+def cut(impl: str) -> Loss:
+    from cut_cross_entropy import linear_cross_entropy as cce
+
+    return lambda x, w, y: cce(x, w, y, impl=impl)
+
+
+def providers(x: Tensor, w: Tensor) -> dict[str, Loss | str]:
+    """Every provider by name: a function, or why there is none here."""
+    cuda = x.device.type == "cuda"
+    found = {
+        name: importlib.util.find_spec(name) is not None for name in ("triton", "liger_kernel", "cut_cross_entropy")
+    }
+    ways: dict[str, Loss | str] = {"all logits, eager": eager}
+    ways["all logits, compiled"] = torch.compile(eager, dynamic=False) if cuda else "CUDA only here"
+    native = getattr(F, "linear_cross_entropy", None)
+    ways["torch's own"] = (
+        native if native is not None and cuda else "not in this torch" if native is None else "CUDA only"
+    )
+    rows = 2048
+    # so many rows a chunk: Liger's are next_pow2(N / ceil(V / (c * H)))
+    tuned = math.ceil(w.shape[0] / (w.shape[1] * max(1, x.shape[0] // rows)))
+    for name, options in (
+        ("Liger, default", (None, None)),
+        ("Liger, float32 dW", (torch.float32, None)),
+        ("Liger, 2048-row chunks", (None, tuned)),
+    ):
+        ways[name] = "not installed" if not found["liger_kernel"] else liger(*options) if cuda else "CUDA only"
+    for name, impl in (("CCE, default", "cce"), ("CCE, exact", "cce_exact")):
+        if not found["cut_cross_entropy"]:
+            ways[name] = "not installed"
+        elif impl == "cce_exact" and not _cce_is_new():
+            ways[name] = "not in this version"
+        else:
+            ways[name] = cut(impl) if cuda else "CUDA only"
+    for name in ("reference", "torch"):
+        ways[f"ours, {name}"] = functools.partial(linear_cross_entropy, impl=name)
+    for memory in ("fast", "lean"):
+        ways[f"ours, triton {memory}"] = (
+            functools.partial(linear_cross_entropy, impl="triton", memory=memory)
+            if found["triton"] and (cuda or _interpreted())
+            else "needs CUDA or TRITON_INTERPRET=1"
+        )
+    if x.shape[0] * w.shape[0] > 2**31:
+        for name in ("ours, reference", "all logits, eager", "all logits, compiled"):
+            ways[name] = "logits of more than 2**31 elements"
+    return ways
+
+
+def _cce_is_new() -> bool:
+    from cut_cross_entropy import linear_cross_entropy as cce
+
+    return "accum_e_fp32" in inspect.signature(cce).parameters
+
+
+def _interpreted() -> bool:
+    from orion_kernels.cross_entropy_configs import interpreted
+
+    return interpreted()
+
+
+def step(loss_of: Loss, x: Tensor, w: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     loss = loss_of(x, w, y)
-    return loss.detach(), *torch.autograd.grad(loss, (x, w))
+    wanted = (x, w) if w.requires_grad else (x,)
+    return loss.detach(), *torch.autograd.grad(loss, wanted)
 
 
 def exact_step(x: Tensor, w: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-    count, total = (y != -100).sum(), x.new_zeros(())
-    dx, dw = [], torch.zeros_like(w)
+    """Loss and gradients by plain torch in float64, a part of the rows at a time; independent of what is measured."""
+    count, total = (y != -100).sum().clamp(min=1), x.new_zeros((), dtype=torch.float64)
+    wide = w.detach().double().requires_grad_(w.requires_grad)
+    dx, dw = [], torch.zeros_like(wide)
     for x_part, y_part in zip(x.detach().split(128), y.split(128), strict=True):
-        leaf = x_part.requires_grad_()
-        loss = F.cross_entropy(leaf @ w.t(), y_part, reduction="sum") / count
-        grad_x, grad_w = torch.autograd.grad(loss, (leaf, w))
+        leaf = x_part.double().requires_grad_()
+        loss = F.cross_entropy(leaf @ wide.t(), y_part, reduction="sum") / count
+        grads = torch.autograd.grad(loss, (leaf, wide) if w.requires_grad else (leaf,))
         total += loss.detach()
-        dx.append(grad_x)
-        dw += grad_w
-    return total, torch.cat(dx), dw
+        dx.append(grads[0])
+        if w.requires_grad:
+            dw += grads[1]
+    return (total, torch.cat(dx), dw) if w.requires_grad else (total, torch.cat(dx))
 
 
 def data(
-    tokens: int, hidden: int, vocab: int, ignored: float, dtype: torch.dtype, device: str
+    shape: tuple[int, int, int], regime: str, ignored: float, trained: bool, dtype: torch.dtype, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Hidden states and a head whose predictions are confident, targets drawn from them, a share of the labels ignored."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(tokens, hidden, generator=generator)
-    w = torch.randn(vocab, hidden, generator=generator) * 3 / hidden**0.5
-    rows = [torch.multinomial((part @ w.t()).softmax(1), 1, generator=generator) for part in x.split(256)]
-    y = torch.cat(rows).squeeze(1)
-    y[torch.rand(tokens, generator=generator) < ignored] = -100
-    return x.to(device, dtype).requires_grad_(), w.to(device, dtype).requires_grad_(), y.to(device)
+    """Hidden states, a head and labels drawn from its predictions (sft, peaky) or uniformly (flat).
 
-
-def case(shape: tuple[int, int, int], ignored: float, dtype: torch.dtype, device: str, rounds: int) -> list[Row]:
-    x, w, y = data(*shape, ignored, dtype, device)
-    exact = [t.detach().double().requires_grad_() for t in (x, w)]
-    # plain torch in float64, a part of the rows at a time; independent of what is measured
-    want = exact_step(*exact, y)
-    losses = {"eager logits": eager}
-    losses |= {name: functools.partial(linear_cross_entropy, impl=name) for name in ("reference", "torch")}
-    providers = {name: functools.partial(step, loss, x, w, y) for name, loss in losses.items()}
+    flat: entropy about ln vocab. sft: one to two nats, and a Zipf popularity of tokens along a common direction, so that sorting
+    the vocabulary finds something. peaky: nearly certain.
+    """
     tokens, hidden, vocab = shape
-    label = f"{tokens} tokens, hidden {hidden}, vocab {vocab}, {ignored:.0%} off"
-    return measure(label, providers, want, LIMITS[dtype], rounds)
+    generator = torch.Generator(device).manual_seed(0)
+    x = torch.randn(tokens, hidden, generator=generator, device=device)
+    w = torch.randn(vocab, hidden, generator=generator, device=device)
+    if regime == "flat":
+        w *= 0.05 / hidden**0.5
+        y = torch.randint(vocab, (tokens,), generator=generator, device=device)
+    else:
+        likely = torch.randint(vocab, (tokens,), generator=generator, device=device)
+        if regime == "sft":
+            # tokens are drawn by popularity 1 / rank
+            ranks = torch.arange(1, vocab + 1, device=device, dtype=torch.float32)
+            likely = torch.multinomial(1 / ranks, tokens, replacement=True, generator=generator)
+            common = F.normalize(torch.randn(hidden, generator=generator, device=device), dim=0)
+            w += common * (3 - ranks.log())[:, None] / 2
+            x += common * 2
+        w /= hidden**0.5
+        x += w[likely] * (9 if regime == "sft" else 25)
+        y = torch.cat(
+            [torch.multinomial((p @ w.t()).softmax(1), 1, generator=generator) for p in x.split(256)]
+        ).squeeze(1)
+    y[torch.rand(tokens, generator=generator, device=device) < ignored] = -100
+    return x.to(dtype).requires_grad_(), w.to(dtype).requires_grad_(trained), y
+
+
+def described(x: Tensor, w: Tensor) -> str:
+    """Entropy in nats, and the part of the probabilities that Cut Cross Entropy's filter would keep in bfloat16."""
+    p = (x[:256].float() @ w.float().t()).softmax(1)
+    return f"entropy {-(torch.xlogy(p, p)).sum(1).mean():.2f} nats, p > 2^-12: {(p > 2**-12).float().mean():.2e}"
+
+
+def errors(loss_of: Loss, x: Tensor, w: Tensor, y: Tensor, want: tuple[Tensor, ...]) -> tuple[float | None, ...]:
+    """Relative errors of loss, dX, dW and the rows of dW that are no token's label."""
+    got = step(loss_of, x, w, y)
+    found: list[float | None] = [relative_error([g], [t]) for g, t in zip(got, want, strict=True)]
+    if w.requires_grad:
+        rare = torch.ones(w.shape[0], dtype=torch.bool, device=w.device)
+        rare[y[y >= 0]] = False
+        found.append(relative_error([got[2][rare]], [want[2][rare]]) if rare.any() else None)
+    return (*found, None, None)[:4]
+
+
+def products(x: Tensor, w: Tensor, y: Tensor) -> Callable[[], object]:
+    """The matrix products alone, on the tokens that count: logits, dX and, for a trained head, dW."""
+    valid = x.detach()[y != -100]
+    logits, head = valid @ w.detach().t(), w.detach()
+
+    def run() -> None:
+        torch.mm(valid, head.t())
+        torch.mm(logits, head)
+        if w.requires_grad:
+            torch.mm(logits.t(), valid)
+
+    return run
+
+
+def case(shape: tuple[int, int, int], regime: str, ignored: float, head: str, dtype: torch.dtype, args) -> list[Row]:
+    x, w, y = data(shape, regime, ignored, head == "trained", dtype, args.device)
+    label = f"{shape[0]} tokens, hidden {shape[1]}, vocab {shape[2]}, {regime}, {ignored:.0%} ignored, {head}"
+    print(f"{label}: {described(x, w)}", flush=True)
+    few = x.detach()[:CHECK_TOKENS].requires_grad_(), w, y[:CHECK_TOKENS]
+    want = exact_step(*few)
+    ways, rows, good = providers(x, w), {}, {}
+    for name, way in ways.items():
+        if isinstance(way, str):
+            rows[name] = Row(label, name, *[None] * 8, note=way)
+            continue
+        found = errors(way, *few, want)
+        wrong = max(e for e in found[:3] if e is not None) > LIMITS[dtype]
+        rows[name] = Row(label, name, *found, *[None] * 4, note=REFUSED if wrong else "")
+        if not wrong:
+            good[name] = functools.partial(step, way, x, w, y)
+    del want
+    timed = medians({**good, "": products(x, w, y)}, args.rounds)
+    floor = timed.pop("")[0]
+    for name, (ms, spread) in timed.items():
+        memory = peak_mib(good[name]) if args.device == "cuda" else None
+        rows[name] = replace(rows[name], milliseconds=ms, spread=spread, floor=ms / floor, mib=memory)
+    count = (3 if head == "trained" else 2) * 2 * int((y != -100).sum()) * shape[1] * shape[2]
+    print(
+        f"{label}: the products alone {floor:.3f} ms; at {FLOOR_TFLOPS:.0f} TFLOP/s {count / FLOOR_TFLOPS / 1e9:.3f} ms"
+    )
+    return list(rows.values())
+
+
+COLUMNS = {
+    "loss_error": ".1e",
+    "dx_error": ".1e",
+    "dw_error": ".1e",
+    "rare_error": ".1e",
+    "milliseconds": ".3f",
+    "spread": ".0%",
+    "floor": ".2f",
+    "mib": ".0f",
+}
+
+
+PRESETS = {
+    "cpu": {
+        "shapes": ["512,64,1024"],
+        "ignored": [0.0, 0.5],
+        "regimes": ["sft"],
+        "heads": ["trained"],
+        "dtype": "float32",
+    },
+    # about five minutes
+    "h200": {
+        "shapes": ["8192,896,151936", "8192,2048,151936", "8192,3584,151936"],
+        "ignored": [0.0, 0.5],
+        "regimes": ["flat", "sft", "peaky"],
+        "heads": ["trained"],
+        "dtype": "bfloat16",
+    },
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shapes", nargs="+", default=["2048,128,512", "1024,256,8192"], help="tokens,hidden,vocab")
-    parser.add_argument("--ignored", nargs="+", type=float, default=[0.0, 0.5], help="shares of ignored labels")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
+    parser.add_argument("--preset", default="cpu", choices=PRESETS, help="defaults of the options below")
+    parser.add_argument("--shapes", nargs="+", help="tokens,hidden,vocab")
+    parser.add_argument("--ignored", nargs="+", type=float, help="shares of ignored labels")
+    parser.add_argument("--regimes", nargs="+", choices=["flat", "sft", "peaky"])
+    parser.add_argument("--heads", nargs="+", choices=["trained", "frozen"])
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="also print one JSON line a row")
     args = parser.parse_args()
+    for key, value in PRESETS[args.preset].items():
+        if getattr(args, key) is None:
+            setattr(args, key, value)
     torch.set_num_threads(args.threads)
     print(environment(args.device))
-    rows = []
+    start, rows = time.perf_counter(), []
     for text in args.shapes:
         tokens, hidden, vocab = map(int, text.split(","))
-        for ignored in args.ignored:
-            rows += case((tokens, hidden, vocab), ignored, getattr(torch, args.dtype), args.device, args.rounds)
-    return 1 if report(rows, args.json) else 0
+        for regime in args.regimes:
+            for ignored in args.ignored:
+                for head in args.heads:
+                    rows += case((tokens, hidden, vocab), regime, ignored, head, getattr(torch, args.dtype), args)
+    refused = show(rows, COLUMNS, args.json)
+    print(f"{time.perf_counter() - start:.0f} s")
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":

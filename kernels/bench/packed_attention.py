@@ -1,22 +1,90 @@
-"""Time packed_attention, forward and backward, against scaled_dot_product_attention with a dense mask.
+"""Time packed attention, forward and backward, against torch's variable-length attention, FlexAttention and SDPA.
 
-Inputs: lengths and heads on the command line. Output: a table; a provider whose error against float64 is too large is refused.
-Run: python kernels/bench/packed_attention.py [--documents 20] [--lengths 20 250] [--heads 4,2,32 ...] [--dtype float32] [--json]
+Inputs: regimes of document lengths and heads on the command line. Output: a table. Every provider is first compared with float64
+on a short row of the same heads; one whose error is too large is refused, and one that cannot run here says why. Masks and work
+tables are made outside the timer and reported apart.
+Run: python kernels/bench/packed_attention.py [--preset h200] [--tokens 512] [--regimes lognormal bimodal ...]
+    [--heads 4,2,64 ...] [--dtype float32] [--device cuda] [--rounds 3] [--layers 24] [--json]
+With TRITON_INTERPRET=1 the Triton kernels run on the CPU, for a smoke test: their times there mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
+import inspect
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from orion_kernels import Packing, packed_attention
-from protocol import Row, environment, measure, report
+from protocol import REFUSED, environment, medians, peak_mib, relative_error, show
 from torch import Tensor
 
 LIMITS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+# a mask or a matrix of so many tokens squared still fits
+DENSE_TOKENS = 4096
+CHECK_TOKENS = 1024
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Row:
+    case: str
+    provider: str
+    error: float | None  # largest relative error, in norm, of output and gradients
+    forward_ms: float | None  # median
+    both_ms: float | None  # forward and backward, median
+    spread: float | None  # of both_ms: (largest - smallest) / median
+    forward_tflops: float | None  # on the true area, sum of L (L + 1) / 2 pairs a head
+    both_tflops: float | None  # five matrix products backward, whatever a provider recomputes
+    mib: float | None  # peak above the inputs (CUDA only)
+    note: str = ""
+
+
+def lognormal(tokens: int, seed: int, device: str = "cpu") -> list[int]:
+    """Mean 2048 and sigma 1, at most 16384 (scaled down for short rows), cut to the row."""
+    scale = min(1.0, tokens / 32768)
+    generator = torch.Generator().manual_seed(seed)
+    mean = torch.tensor(2048.0 * scale).log() - 0.5
+    lengths = (mean + torch.randn(4096, generator=generator)).exp().clamp(1, 16384 * scale).long().tolist()
+    return fill(lengths, tokens)
+
+
+def fill(lengths: list[int], tokens: int) -> list[int]:
+    taken: list[int] = []
+    for length in lengths:
+        taken.append(min(length, tokens - sum(taken)))
+        if sum(taken) == tokens:
+            break
+    return taken
+
+
+def regime(name: str, tokens: int) -> list[int]:
+    """The document lengths of a named regime, ``tokens`` in all."""
+    generator = torch.Generator().manual_seed(0)
+    if name.startswith("lognormal"):
+        return lognormal(tokens, int(name.removeprefix("lognormal") or 0))
+    if name.startswith("equal"):
+        return fill([int(name.removeprefix("equal"))] * tokens, tokens)
+    if name == "one":
+        return [tokens]
+    if name == "short":
+        return fill(torch.randint(64, 257, (tokens,), generator=generator).tolist(), tokens)
+    if name == "bimodal":
+        return fill([n for _ in range(tokens) for n in (max(1, tokens // 4), 64, 96, 128, 160)], tokens)
+    raise SystemExit(f"--regimes: {name} is unknown; lognormal[seed], equal<length>, one, short or bimodal")
+
+
+def per_sequence(q: Tensor, k: Tensor, v: Tensor, length: int) -> Tensor:
+    """SDPA on documents of equal length: the rate that no packing reaches."""
+    q, k, v = (t.unflatten(0, (-1, length)).transpose(1, 2) for t in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+    return out.transpose(1, 2).flatten(0, 1)
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
@@ -24,52 +92,202 @@ def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(*heads_first, attn_mask=mask, enable_gqa=True)[0].transpose(0, 1)
 
 
-def step(attend, q: Tensor, k: Tensor, v: Tensor, upstream: Tensor) -> tuple[Tensor, ...]:
+def varlen(packing: Packing) -> Attend:
+    """torch.nn.attention.varlen, whose arguments differ from version to version (2.10 to 2.13 read)."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = inspect.signature(varlen_attn).parameters
+    causal = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
+    longest = packing.max_seqlen
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        options = dict(causal)
+        if q.shape[1] != k.shape[1]:
+            if "enable_gqa" in known:
+                options["enable_gqa"] = True
+            else:
+                k, v = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
+        return varlen_attn(q, k, v, packing.cu_seqlens, packing.cu_seqlens, longest, longest, **options)
+
+    return attend
+
+
+def flex(packing: Packing) -> Attend:
+    """FlexAttention, compiled, with the BlockMask that the packing makes from its lengths."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    compiled = torch.compile(flex_attention, dynamic=False)
+    mask = packing.block_mask()
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (t.transpose(0, 1).unsqueeze(0) for t in (q, k, v))
+        return compiled(q, k, v, block_mask=mask, enable_gqa=q.shape[1] != k.shape[1])[0].transpose(0, 1)
+
+    return attend
+
+
+def providers(packing: Packing, q: Tensor) -> dict[str, Attend | str]:
+    """Every provider by name: a function, or why there is none here."""
+    tokens, lengths, cuda = packing.num_tokens, set(packing.seq_lengths), q.device.type == "cuda"
+    half = q.dtype in (torch.float16, torch.bfloat16)
+    small = tokens <= DENSE_TOKENS
+    ways: dict[str, Attend | str] = {}
+    ways["torch varlen_attn"] = varlen(packing) if cuda and half else "needs CUDA and half precision"
+    ways["FlexAttention"] = flex(packing) if cuda else "has no backward on CPUs"
+    ways["SDPA, equal lengths"] = (
+        functools.partial(per_sequence, length=lengths.copy().pop()) if len(lengths) == 1 else "lengths differ"
+    )
+    ways["SDPA, dense mask"] = (
+        functools.partial(dense, mask=packing.dense_mask()) if small else f"more than {DENSE_TOKENS} tokens"
+    )
+    for name in ("reference", "torch", "triton"):
+        ways[f"ours, {name}"] = functools.partial(packed_attention, packing=packing, impl=name)
+    if not small:
+        ways["ours, reference"] = f"more than {DENSE_TOKENS} tokens"
+    if importlib.util.find_spec("triton") is None:
+        ways["ours, triton"] = "triton is not installed"
+        return ways
+    from orion_kernels.attention_triton import unsupported
+
+    ways["ours, triton"] = unsupported(q) or ways["ours, triton"]
+    return ways
+
+
+def tensors(tokens: int, heads: tuple[int, int, int], dtype: torch.dtype, device: str) -> list[Tensor]:
+    """q, k, v, which want gradients, and the gradient of the output."""
+    q_heads, kv_heads, dim = heads
+    generator = torch.Generator().manual_seed(0)
+    made = [
+        torch.randn(tokens, n, dim, generator=generator).to(device, dtype)
+        for n in (q_heads, kv_heads, kv_heads, q_heads)
+    ]
+    return [*(t.requires_grad_() for t in made[:3]), made[3]]
+
+
+def step(attend: Attend, q: Tensor, k: Tensor, v: Tensor, upstream: Tensor) -> tuple[Tensor, ...]:
     out = attend(q, k, v)
     return out.detach(), *torch.autograd.grad(out, (q, k, v), upstream)
 
 
-def case(packing: Packing, heads: tuple[int, int, int], dtype: torch.dtype, device: str, rounds: int) -> list[Row]:
-    q_heads, kv_heads, dim = heads
-    generator = torch.Generator().manual_seed(0)
-    tensors = [
-        torch.randn(packing.num_tokens, n, dim, generator=generator).to(device, dtype).requires_grad_()
-        for n in (q_heads, kv_heads, kv_heads)
-    ]
-    upstream = torch.randn(packing.num_tokens, q_heads, dim, generator=generator).to(device, dtype)
-    exact = [t.detach().double().requires_grad_() for t in tensors]
-    want = step(functools.partial(packed_attention, packing=packing, impl="reference"), *exact, upstream.double())
-    # the mask is made outside the timer, as a training step would make it once for all layers
-    ways = {"dense mask": functools.partial(dense, mask=packing.dense_mask())}
-    ways |= {name: functools.partial(packed_attention, packing=packing, impl=name) for name in ("reference", "torch")}
-    providers = {name: functools.partial(step, attend, *tensors, upstream) for name, attend in ways.items()}
-    label = f"{packing.num_documents} docs, {packing.num_tokens} tokens, heads {q_heads}/{kv_heads} of {dim}"
-    return measure(label, providers, want, LIMITS[dtype], rounds)
+@torch.no_grad()
+def forward_only(attend: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return attend(q, k, v)
+
+
+def errors(lengths: list[int], heads: tuple[int, int, int], dtype: torch.dtype, device: str) -> dict[str, float]:
+    """Each provider's error against the reference in float64, on the first documents cut to a short row."""
+    shorter = fill([min(n, CHECK_TOKENS // 2) for n in lengths], min(sum(lengths), CHECK_TOKENS))
+    if len(set(lengths)) == 1:
+        shorter = [shorter[0]] * max(1, sum(shorter) // shorter[0])
+    packing = Packing.from_seq_lengths(torch.tensor(shorter, device=device))
+    given = tensors(packing.num_tokens, heads, dtype, device)
+    exact = [t.detach().double().requires_grad_() for t in given[:3]]
+    want = step(functools.partial(packed_attention, packing=packing, impl="reference"), *exact, given[3].double())
+    found = {}
+    for name, attend in providers(packing, given[0]).items():
+        if not isinstance(attend, str):
+            found[name] = relative_error(step(attend, *given), want)
+    return found
+
+
+def preparation(lengths: list[int], device: str) -> str:
+    """Microseconds of what is made once a batch: the packing with its work tables, our BlockMask, torch's."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    packing = Packing.from_seq_lengths(lengths, device=device)
+
+    def tables() -> None:
+        made = Packing.from_seq_lengths(lengths, device=device)
+        for block in (64, 128):
+            made.work_table(block, by_keys=False)
+            made.work_table(block, by_keys=True)
+
+    ways: dict[str, Callable[[], object]] = {"packing and work tables": tables, "our BlockMask": packing.block_mask}
+    mask_mod = packing.block_mask().mask_mod
+    ways["create_block_mask"] = lambda: create_block_mask(
+        mask_mod, None, None, sum(lengths), sum(lengths), device=device
+    )
+    found = medians(ways, rounds=3)
+    return ", ".join(f"{name} {1e3 * ms:,.0f} us" for name, (ms, _) in found.items())
+
+
+def case(name: str, lengths: list[int], heads: tuple[int, int, int], dtype: torch.dtype, args) -> list[Row]:
+    device, tokens = args.device, sum(lengths)
+    packing = Packing.from_seq_lengths(torch.tensor(lengths, device=device))
+    given = tensors(tokens, heads, dtype, device)
+    label = f"{name}, {len(lengths)} docs, {tokens} tokens, heads {heads[0]}/{heads[1]} of {heads[2]}"
+    found, ways = errors(lengths, heads, dtype, device), providers(packing, given[0])
+    rows = {
+        n: Row(label, n, found.get(n), *[None] * 6, note=w if isinstance(w, str) else REFUSED) for n, w in ways.items()
+    }
+    good = {n: w for n, w in ways.items() if not isinstance(w, str) and found.get(n, 1.0) <= LIMITS[dtype]}
+    both = medians({n: functools.partial(step, w, *given) for n, w in good.items()}, args.rounds)
+    ahead = medians({n: functools.partial(forward_only, w, *given[:3]) for n, w in good.items()}, args.rounds)
+    area = heads[0] * sum(n * (n + 1) / 2 for n in lengths)
+    for n, way in good.items():
+        rates = [products * 2 * heads[2] * area / (1e9 * ms) for products, ms in ((2, ahead[n][0]), (7, both[n][0]))]
+        memory = peak_mib(functools.partial(step, way, *given)) if device == "cuda" else None
+        rows[n] = Row(label, n, found[n], ahead[n][0], both[n][0], both[n][1], *rates, memory)
+    if args.layers and "ours, triton" in good:
+        others = {n: both[n][0] for n in ("torch varlen_attn", "FlexAttention") if n in good}
+        saved = ", ".join(
+            f"{args.layers * (ms - both['ours, triton'][0]):.1f} ms against {n}" for n, ms in others.items()
+        )
+        print(f"{label}: {args.layers} layers save {saved or 'nothing that could be measured here'}")
+    print(f"{label}: {preparation(lengths, device)}", flush=True)
+    return list(rows.values())
+
+
+COLUMNS = {
+    "error": ".1e",
+    "forward_ms": ".3f",
+    "both_ms": ".3f",
+    "spread": ".0%",
+    "forward_tflops": ".3g",
+    "both_tflops": ".3g",
+    "mib": ".0f",
+}
+
+
+PRESETS = {
+    "cpu": {"tokens": 384, "regimes": ["lognormal", "equal64"], "heads": ["4,2,64"], "dtype": "float32", "layers": 0},
+    # about four minutes; --tokens 8192 and 65536 and the other seeds for the whole of the notes' table
+    "h200": {
+        "tokens": 32768,
+        "regimes": ["lognormal0", "lognormal1", "equal512", "equal2048", "equal8192", "one", "short", "bimodal"],
+        "heads": ["14,2,64", "28,4,128"],
+        "dtype": "bfloat16",
+        "layers": 24,
+    },
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=20)
-    parser.add_argument("--lengths", nargs=2, type=int, default=[20, 250], help="shortest and longest document")
-    parser.add_argument("--heads", nargs="+", default=["4,2,32", "14,2,64"], help="q_heads,kv_heads,head_dim")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
+    parser.add_argument("--preset", default="cpu", choices=PRESETS, help="defaults of the options below")
+    parser.add_argument("--tokens", type=int, help="of a packed row")
+    parser.add_argument("--regimes", nargs="+", help="lognormal[seed], equal<length>, one, short, bimodal")
+    parser.add_argument("--heads", nargs="+", help="q_heads,kv_heads,head_dim")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"])
+    parser.add_argument("--layers", type=int, help="layers of the step whose saving is told; 0: none")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="also print one JSON line a row")
     args = parser.parse_args()
+    for key, value in PRESETS[args.preset].items():
+        if getattr(args, key) is None:
+            setattr(args, key, value)
     torch.set_num_threads(args.threads)
     print(environment(args.device))
-    low, high = args.lengths
-    lengths = torch.randint(low, high + 1, (args.documents,), generator=torch.Generator().manual_seed(0)).to(
-        args.device
-    )
-    rows = []
+    start, rows = time.perf_counter(), []
     for text in args.heads:
-        q_heads, kv_heads, dim = map(int, text.split(","))
-        packing = Packing.from_seq_lengths(lengths)
-        rows += case(packing, (q_heads, kv_heads, dim), getattr(torch, args.dtype), args.device, args.rounds)
-    return 1 if report(rows, args.json) else 0
+        heads = tuple(map(int, text.split(",")))
+        for name in args.regimes:
+            rows += case(name, regime(name, args.tokens), heads, getattr(torch, args.dtype), args)
+    refused = show(rows, COLUMNS, args.json)
+    print(f"{time.perf_counter() - start:.0f} s")
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":

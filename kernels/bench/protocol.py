@@ -1,7 +1,7 @@
-"""What both benchmarks share: rotated providers in one process, medians, and no timing of what computes the wrong thing.
+"""What both benchmarks share: errors against float64, medians of rotated providers, peak memory, tables.
 
-Inputs: providers as functions that return tensors to be judged. Outputs: a printed table, one JSON line a row on request.
-Imported by the scripts beside it.
+Inputs: providers as functions. Outputs: numbers, a printed table and one JSON line a row on request. Imported by the scripts
+beside it.
 """
 
 from __future__ import annotations
@@ -10,22 +10,13 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Provider = Callable[[], Sequence[Tensor]]
-
-
-@dataclass(frozen=True)
-class Row:
-    case: str
-    provider: str
-    error: float  # largest relative error, in norm, of the tensors it returned
-    milliseconds: float | None  # median; None where the error forbids timing
-    spread: float | None  # (largest - smallest) / median
-    ratio: float | None  # time of the first provider / time of this one
+REFUSED = "REFUSED"
 
 
 def relative_error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
@@ -34,43 +25,47 @@ def relative_error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
     return max(e if e == e else float("inf") for e in errors)
 
 
-def measure(case: str, providers: dict[str, Provider], want: Sequence[Tensor], limit: float, rounds: int) -> list[Row]:
-    """Check every provider against `want` (float64), then time those within `limit`, one call each in turn, `rounds` times."""
-    errors = {name: relative_error(provider(), want) for name, provider in providers.items()}
-    times: dict[str, list[float]] = {name: [] for name, error in errors.items() if error <= limit}
+def medians(providers: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Milliseconds of each provider, (median, (largest - smallest) / median), over rounds in which they take turns.
+
+    A round is one call on the CPU, and on a GPU the median of triton.testing.do_bench, which clears the L2 cache between calls.
+    """
+    times: dict[str, list[float]] = {name: [] for name in providers}
     for _ in range(rounds):
-        for name in times:
-            _synchronise()
-            start = time.perf_counter()
-            providers[name]()
-            _synchronise()
-            times[name].append(1e3 * (time.perf_counter() - start))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    base = medians.get(next(iter(providers)))
-    rows = []
-    for name, error in errors.items():
-        median = medians.get(name)
-        spread = (max(times[name]) - min(times[name])) / median if median else None
-        rows.append(Row(case, name, error, median, spread, base / median if base and median else None))
-    return rows
+        for name, provider in providers.items():
+            times[name].append(_milliseconds(provider))
+    found = {name: (statistics.median(values), max(values) - min(values)) for name, values in times.items()}
+    return {name: (median, width / median) for name, (median, width) in found.items()}
 
 
-def report(rows: list[Row], as_json: bool) -> int:
-    """Print the rows; returns the number of providers that were refused, for the exit status."""
+def peak_mib(call: Callable[[], object]) -> float:
+    """MiB that a call allocates on the GPU above what was allocated before, its results included."""
+    torch.cuda.empty_cache()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def show(rows: Sequence[Any], columns: dict[str, str], as_json: bool) -> int:
+    """Print dataclass rows with a case, a provider and a note; returns the number that were refused, for the exit status.
+
+    columns: field -> how to format it, in the order of the table. A row with a note shows it in place of its numbers.
+    """
     if as_json:
         for row in rows:
             print(json.dumps(asdict(row)))
-    print(f"| {'case':46} | {'provider':14} | rel. error | median ms | spread | speed-up |")
-    print(f"|{'-' * 48}|{'-' * 16}|------------|-----------|--------|----------|")
+    print(f"| case | provider | {' | '.join(columns)} |")
+    print("|---" * (len(columns) + 2) + "|")
     for row in rows:
-        timing = (
-            f"{row.milliseconds:9.2f} | {row.spread:6.0%}"
-            if row.milliseconds is not None
-            else f"{'REFUSED':>9} | {'':6}"
-        )
-        ratio = f"{row.ratio:7.2f}x" if row.ratio is not None else f"{'':8}"
-        print(f"| {row.case:46} | {row.provider:14} | {row.error:10.1e} | {timing} | {ratio} |")
-    return sum(row.milliseconds is None for row in rows)
+        values = [getattr(row, name) for name in columns]
+        cells = ["" if v is None else format(v, form) for v, form in zip(values, columns.values(), strict=True)]
+        if row.note:
+            cells[-1] = row.note
+        print(f"| {row.case} | {row.provider} | {' | '.join(cells)} |")
+    return sum(row.note == REFUSED for row in rows)
 
 
 def environment(device: str) -> str:
@@ -79,6 +74,11 @@ def environment(device: str) -> str:
     return f"{name}; torch {torch.__version__}"
 
 
-def _synchronise() -> None:
+def _milliseconds(provider: Callable[[], object]) -> float:
     if torch.cuda.is_available():
-        torch.cuda.synchronize()
+        from triton.testing import do_bench
+
+        return float(do_bench(provider, warmup=25, rep=100, return_mode="median"))
+    start = time.perf_counter()
+    provider()
+    return 1e3 * (time.perf_counter() - start)
