@@ -6,7 +6,7 @@ benchmarks. `__version__` is the only place the version is written; it changes w
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Packing", "TokenMetrics", "__version__", "linear_cross_entropy", "packed_attention"]
 

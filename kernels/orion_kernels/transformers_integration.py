@@ -40,6 +40,7 @@ def packed_attention_forward(
     attention_mask: Tensor | None,
     *,
     packing: Packing | None = None,
+    attention_impl: str | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -71,7 +72,7 @@ def packed_attention_forward(
         raise ValueError(f"packed attention has no sliding window: window {sliding_window}, longest document {longest}")
     batch, _, length, _ = query.shape
     q, k, v = (t.transpose(1, 2).flatten(0, 1) for t in (query, key, value))  # (tokens, heads, head_dim)
-    output = packed_attention(q, k, v, packing, scale=scaling)
+    output = packed_attention(q, k, v, packing, scale=scaling, impl=attention_impl)
     return output.unflatten(0, (batch, length)), None
 
 
@@ -100,6 +101,7 @@ def causal_lm_loss(
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     impl: str | None = None,
+    attention_impl: str | None = None,
     **model_kwargs: Any,
 ) -> tuple[Tensor, TokenMetrics]:
     """Next-token loss of a causal language model without its logits.
@@ -118,6 +120,7 @@ def causal_lm_loss(
         normalizer: the divisor of the summed loss, e.g. the Trainer's num_items_in_batch; default the number of targets.
         token_weights: (batch, length) factor of the loss of predicting each token, aligned with labels (shifted with them).
         ignore_index, label_smoothing, z_loss, impl: as in `linear_cross_entropy`.
+        attention_impl: the impl of `packed_attention`, with packing only.
         model_kwargs: passed on to the model.
 
     Returns (loss, metrics); metrics of shape (batch * length,) aligned with the position that predicts.
@@ -132,6 +135,8 @@ def causal_lm_loss(
                 f'call register_attention() and model.set_attn_implementation("{ATTENTION_NAME}")'
             )
         model_kwargs["packing"] = packing
+        if attention_impl is not None:
+            model_kwargs["attention_impl"] = attention_impl
     head = _head(language_model)
     documents = packing
     if documents is None:

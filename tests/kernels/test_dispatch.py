@@ -1,0 +1,75 @@
+"""Which implementation runs by default, and what happens where triton is missing."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from orion_kernels import Packing, dispatch, linear_cross_entropy, packed_attention
+
+CODE = """
+import sys
+sys.modules["triton"] = None
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "triton" else find(name, *rest)
+import torch
+from orion_kernels import Packing, linear_cross_entropy, packed_attention
+
+x = torch.randn(3, 4, requires_grad=True)
+linear_cross_entropy(x, torch.randn(5, 4), torch.tensor([0, 4, -100])).backward()
+q = torch.randn(3, 1, 64)
+packed_attention(q, q, q, Packing.from_seq_lengths([1, 2]))
+for call in (
+    lambda: linear_cross_entropy(x, torch.randn(5, 4), torch.tensor([0, 4, -100]), impl="triton"),
+    lambda: packed_attention(q, q, q, Packing.from_seq_lengths([1, 2]), impl="triton"),
+):
+    try:
+        call()
+    except ValueError as error:
+        assert "needs the package triton" in str(error), error
+    else:
+        raise AssertionError("no error")
+print("fine")
+"""
+
+
+def test_everything_but_the_kernels_works_without_triton():
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
+    assert done.stdout == "fine\n", done.stderr
+
+
+class OnDevice:
+    """As much of a CUDA tensor as the choice looks at."""
+
+    device = torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("capability", "chosen"), [((9, 0), True), ((10, 3), True), ((8, 0), False), ((8, 9), False), ((12, 0), False)]
+)
+def test_the_default_minds_the_shared_memory_of_the_gpu(monkeypatch, capability, chosen):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert not dispatch.triton_by_default(OnDevice, "this"), "no GPU has shown that the kernels are right"
+    monkeypatch.setattr(dispatch, "PROVEN", (9, 10))
+    assert dispatch.triton_by_default(OnDevice, "this") is chosen
+
+
+def test_a_missing_triton_is_told_once(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(dispatch, "installed", lambda: False)
+    monkeypatch.setattr(dispatch, "PROVEN", (9,))
+    dispatch._warn.cache_clear()
+    with pytest.warns(UserWarning, match="triton is not installed: this uses its torch implementation") as told:
+        assert not dispatch.triton_by_default(OnDevice, "this")
+        assert not dispatch.triton_by_default(OnDevice, "this")
+    assert len(told) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the kernels are not interpreted")
+def test_on_a_cpu_torch_is_the_default():
+    x, y = torch.randn(3, 4), torch.tensor([0, 4, -100])
+    w = torch.randn(5, 4)
+    assert torch.equal(linear_cross_entropy(x, w, y), linear_cross_entropy(x, w, y, impl="torch"))
+    q, packing = torch.randn(5, 2, 64), Packing.from_seq_lengths([2, 3])
+    assert torch.equal(packed_attention(q, q, q, packing), packed_attention(q, q, q, packing, impl="torch"))
