@@ -18,7 +18,8 @@ unexport PYTHONPATH PYTHONHOME
 
 setup: $(READY)
 
-$(READY): envs/base.lock pyproject.toml kernels/pyproject.toml
+# the kernels' version stands in their package, and an installation knows it
+$(READY): envs/base.lock pyproject.toml kernels/pyproject.toml kernels/orion_kernels/__init__.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is too old; give Python 3.11 or newer with make PYTHON=..." >&2; exit 2; }
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

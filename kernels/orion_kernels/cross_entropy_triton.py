@@ -20,7 +20,7 @@ from orion_kernels import cross_entropy_configs as configs
 from orion_kernels import cross_entropy_kernels as kernels
 from orion_kernels.chunked import Gradients, Wanted
 from orion_kernels.cross_entropy_configs import POWERS, SLOPES, SUMS
-from orion_kernels.precision import accumulation_dtype
+from orion_kernels.precision import accumulation_dtype, product
 from orion_kernels.reference import LossOptions, TokenLosses
 
 # rows of one chunk of powers: 2 * rows * vocab bytes, 0.6 GB at a vocabulary of 152 000; dW is read and written once a chunk
@@ -349,26 +349,6 @@ class _Call:
 
     def _bias(self) -> Tensor:
         return self.weight if self.bias is None else self.bias
-
-
-def product(a: Tensor, b: Tensor, add_to: Tensor | None = None, keep_dtype: bool = False) -> Tensor:
-    """a @ b with float32 accumulation, in float32 (float64 for float64) or a's own dtype; added in place where a sum is given."""
-    dtype = accumulation_dtype(a)
-    if a.dtype == dtype:
-        return torch.mm(a, b) if add_to is None else add_to.addmm_(a, b)
-    if a.device.type == "cpu":
-        half, a, b = a.dtype, a.to(dtype), b.to(dtype)
-        result = torch.mm(a, b) if add_to is None else add_to.addmm_(a, b)
-        return result.to(half) if keep_dtype else result
-    if add_to is None:
-        return torch.mm(a, b) if keep_dtype else torch.mm(a, b, out_dtype=dtype)
-    if _ADDMM_TAKES_WIDE_SUMS:
-        return torch.addmm(add_to, a, b, out_dtype=dtype, out=add_to)
-    return add_to.add_(torch.mm(a, b, out_dtype=dtype))
-
-
-# before 2.10, addmm with an out_dtype refused a sum wider than the factors
-_ADDMM_TAKES_WIDE_SUMS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 10)
 
 
 def _add_column_sums(total: Tensor, values: Tensor, factor: Tensor, add: bool) -> None:
