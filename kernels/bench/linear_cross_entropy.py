@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from orion_kernels import linear_cross_entropy
-from protocol import REFUSED, environment, medians, peak_mib, relative_error, show
+from protocol import REFUSED, environment, medians, peak_mib, relative_error, show, working
 from torch import Tensor
 
 # of dX and dW in half precision the goal is 3.5e-3; a provider beyond LIMITS is wrong, not merely coarse: bfloat16 logits alone
@@ -214,24 +214,38 @@ def products(x: Tensor, w: Tensor, y: Tensor) -> Callable[[], object]:
     return run
 
 
+def checked(
+    ways: dict[str, Loss | str], x: Tensor, w: Tensor, y: Tensor
+) -> tuple[dict[str, tuple[float | None, ...]], dict[str, str]]:
+    """Errors of every provider that runs, and why the others do not."""
+    want, found = exact_step(x, w, y), {}
+
+    def note(name: str, way: Loss) -> None:
+        found[name] = errors(way, x, w, y, want)
+
+    _, broken = working({n: functools.partial(note, n, w) for n, w in ways.items() if not isinstance(w, str)})
+    return found, {**{n: w for n, w in ways.items() if isinstance(w, str)}, **broken}
+
+
 def case(shape: tuple[int, int, int], regime: str, ignored: float, head: str, dtype: torch.dtype, args) -> list[Row]:
+    # each case compiles the same function anew, and dynamo gives a function up after eight
+    torch._dynamo.reset()
     x, w, y = data(shape, regime, ignored, head == "trained", dtype, args.device)
     label = f"{shape[0]} tokens, hidden {shape[1]}, vocab {shape[2]}, {regime}, {ignored:.0%} ignored, {head}"
     print(f"{label}: {described(x, w)}", flush=True)
-    few = x.detach()[:CHECK_TOKENS].requires_grad_(), w, y[:CHECK_TOKENS]
-    want = exact_step(*few)
-    ways, rows, good = providers(x, w), {}, {}
-    for name, way in ways.items():
-        if isinstance(way, str):
-            rows[name] = Row(label, name, *[None] * 8, note=way)
-            continue
-        found = errors(way, *few, want)
-        wrong = max(e for e in found[:3] if e is not None) > LIMITS[dtype]
-        rows[name] = Row(label, name, *found, *[None] * 4, note=REFUSED if wrong else "")
-        if not wrong:
-            good[name] = functools.partial(step, way, x, w, y)
-    del want
-    timed = medians({**good, "": products(x, w, y)}, args.rounds)
+    ways = providers(x, w)
+    found, absent = checked(ways, x.detach()[:CHECK_TOKENS].requires_grad_(), w, y[:CHECK_TOKENS])
+    rows = {name: Row(label, name, *[None] * 8, note=absent.get(name, "")) for name in ways}
+    good = {}
+    for name, wrong in found.items():
+        refused = max(e for e in wrong[:3] if e is not None) > LIMITS[dtype]
+        rows[name] = Row(label, name, *wrong, *[None] * 4, note=REFUSED if refused else "")
+        if not refused:
+            good[name] = functools.partial(step, ways[name], x, w, y)
+    good, broken = working(good)
+    for name, note in broken.items():
+        rows[name] = replace(rows[name], note=note)
+    timed = medians({**good, "": products(x, w, y)}, args.rounds, args.device)
     floor = timed.pop("")[0]
     for name, (ms, spread) in timed.items():
         memory = peak_mib(good[name]) if args.device == "cuda" else None

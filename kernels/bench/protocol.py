@@ -19,13 +19,27 @@ from torch import Tensor
 REFUSED = "REFUSED"
 
 
+def working(providers: dict[str, Callable[[], object]]) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
+    """The providers that run once without an exception, and why the others do not: one must not end the others' measurement."""
+    good, notes = {}, {}
+    for name, provider in providers.items():
+        try:
+            provider()
+            good[name] = provider
+        except Exception as error:
+            notes[name] = " ".join(f"{type(error).__name__}: {error}".split())[:120].replace("|", "/")
+    return good, notes
+
+
 def relative_error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
     """Largest relative error in norm; infinite where a number is not finite."""
     errors = [float((g.double() - w).norm() / w.norm().clamp(min=1e-30)) for g, w in zip(got, want, strict=True)]
     return max(e if e == e else float("inf") for e in errors)
 
 
-def medians(providers: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
+def medians(
+    providers: dict[str, Callable[[], object]], rounds: int, device: str = "cpu"
+) -> dict[str, tuple[float, float]]:
     """Milliseconds of each provider, (median, (largest - smallest) / median), over rounds in which they take turns.
 
     A round is one call on the CPU, and on a GPU the median of triton.testing.do_bench, which clears the L2 cache between calls.
@@ -33,7 +47,7 @@ def medians(providers: dict[str, Callable[[], object]], rounds: int) -> dict[str
     times: dict[str, list[float]] = {name: [] for name in providers}
     for _ in range(rounds):
         for name, provider in providers.items():
-            times[name].append(_milliseconds(provider))
+            times[name].append(_milliseconds(provider, device))
     found = {name: (statistics.median(values), max(values) - min(values)) for name, values in times.items()}
     return {name: (median, width / median) for name, (median, width) in found.items()}
 
@@ -74,8 +88,8 @@ def environment(device: str) -> str:
     return f"{name}; torch {torch.__version__}"
 
 
-def _milliseconds(provider: Callable[[], object]) -> float:
-    if torch.cuda.is_available():
+def _milliseconds(provider: Callable[[], object], device: str) -> float:
+    if device == "cuda":
         from triton.testing import do_bench
 
         return float(do_bench(provider, warmup=25, rep=100, return_mode="median"))

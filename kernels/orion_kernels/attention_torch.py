@@ -48,8 +48,7 @@ def _(q, k, v, lengths, scale):  # type: ignore[no-untyped-def]
     return q.new_empty(q.shape)
 
 
-@torch.library.custom_op("orion_kernels::packed_attention_torch_backward", mutates_args=())
-def _operator_backward(
+def _written_out(
     dout: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     # written out, because an operator's implementation cannot differentiate; one document's probabilities at a time
@@ -68,6 +67,14 @@ def _operator_backward(
         grads[2].append(torch.einsum("hgqk,qhgd->khd", p, do))
     dq, dk, dv = (torch.cat(g).to(q.dtype) for g in grads)
     return dq, dk, dv
+
+
+@torch.library.custom_op("orion_kernels::packed_attention_torch_backward", mutates_args=())
+def _operator_backward(
+    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    with torch.autocast(q.device.type, enabled=False):
+        return _written_out(dout, q, k, v, lengths, scale)
 
 
 @_operator_backward.register_fake

@@ -35,6 +35,8 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: f
     reason = unsupported(q)
     if reason:
         raise ValueError(reason)
+    if packing.document_ids.device != q.device:
+        raise ValueError(f"packing is on {packing.document_ids.device}, but q on {q.device}; use packing.to(q.device)")
     short = packing.short
     tiles = kernels.tiles(q.shape[-1], short)
     by_queries = packing.work_table(tiles.forward.block_q, by_keys=False)
@@ -187,7 +189,9 @@ def _launch(
     # finds its allocator replaced
     context = contextvars.copy_context()
     context.run(triton.set_allocator, _allocate)
-    context.run(kernel[(programs,)], *arguments, **constants)
+    # triton launches on the current device
+    with torch.cuda.device_of(like):
+        context.run(kernel[(programs,)], *arguments, **constants)
 
 
 def _allocate(size: int, _alignment: int, _stream: int | None) -> Tensor:

@@ -144,6 +144,8 @@ def shipped() -> list[Config]:
         logits_config("sums, metrics", SUMS, tma=True, element="fp16", metrics=True),
         logits_config("slopes", SLOPES, tma=True, element="fp16", scale=HALF_SCALE),
         logits_config("powers", POWERS, tma=False, element="fp32"),
+        logits_config("powers", POWERS, tma=True, element="fp32"),
+        logits_config("slopes", SLOPES, tma=True, element="fp32"),
     ]
     return configs + _row_configs()
 

@@ -153,6 +153,9 @@ def logits_kernel(
             value -= SMOOTHING / vocab.to(ACC)
         if SOFTCAP > 0:
             value *= 1 - t * t
+        if Z_LOSS > 0 and SCALE > 1:
+            # float16 has no room for a large 1 + 2 * z_loss * lse: backward multiplies it into the row's factor
+            value /= tl.maximum(tl.abs(1 + 2 * Z_LOSS * lse), 1.0)[:, None]
         value *= SCALE
     else:
         masked = tl.where(col_mask[None, :], z, LOWEST)

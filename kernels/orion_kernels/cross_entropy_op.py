@@ -36,7 +36,8 @@ def row_factors(
         factors = token_weights.index_select(0, valid).to(dtype)
     if not mean:
         return factors
-    return factors / (valid.shape[0] if normalizer is None else normalizer.to(labels.device, dtype))
+    # a normalizer on the host divides as the number it is: to copy it would wait for the device
+    return factors / (valid.shape[0] if normalizer is None else normalizer.to(dtype))
 
 
 def _defers(dtype: torch.dtype, reduction: str, smoothing: float, impl: str, memory: str) -> bool:
@@ -85,7 +86,7 @@ def loss_operator(
     deferred = _defers(hidden.dtype, reduction, label_smoothing, impl, memory)
     want = Wanted(*wanted) if not deferred else Wanted(False, False, False)
     row_weights = None if reduction == "none" else factors
-    with torch.autocast(hidden.device.type, enabled=False):
+    with torch.autocast(hidden.device.type, enabled=False), torch.cuda.device_of(hidden):
         if impl == "triton":
             from orion_kernels import cross_entropy_triton
 
@@ -158,7 +159,7 @@ def gradient_operator(
     factors = row_factors(labels, token_weights, normalizer, valid, reduction == "mean", dtype)
     factors = factors * (upstream.index_select(0, valid) if reduction == "none" else upstream)
     options, want = _options(label_smoothing, softcap, z_loss), Wanted(*wanted)
-    with torch.autocast(hidden.device.type, enabled=False):
+    with torch.autocast(hidden.device.type, enabled=False), torch.cuda.device_of(hidden):
         if impl == "triton":
             from orion_kernels import cross_entropy_triton
 

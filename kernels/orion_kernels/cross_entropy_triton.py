@@ -102,8 +102,10 @@ def backward(
     x, weight = _rows_contiguous(x), _rows_contiguous(weight)
     (n, hidden), vocab, dtype = x.shape, weight.shape[0], accumulation_dtype(x)
     # float16 loses small factors: rows are scaled by upstream / its largest, and the result by that
-    largest = upstream.abs().amax().clamp(min=torch.finfo(dtype).tiny) if n else upstream.new_ones(())
     scale = configs.HALF_SCALE if x.dtype == torch.float16 else 1.0
+    if scale > 1 and options.z_loss:
+        upstream = upstream * (1 + 2 * options.z_loss * lse).abs().clamp(min=1)
+    largest = upstream.abs().amax().clamp(min=torch.finfo(dtype).tiny) if n else upstream.new_ones(())
     factor = upstream / largest
     dx = torch.zeros(n, hidden, dtype=dtype, device=x.device) if wanted.x else None
     dw = torch.zeros_like(weight) if wanted.weight else None

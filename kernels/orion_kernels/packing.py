@@ -39,7 +39,7 @@ class Packing:
 
     def __post_init__(self) -> None:
         tokens = sum(self.seq_lengths)
-        object.__setattr__(self, "lengths", torch.tensor(self.seq_lengths, dtype=torch.int64))
+        object.__setattr__(self, "lengths", torch.tensor(self.seq_lengths, dtype=torch.int64, device="cpu"))
         # a bool, not a length: torch.compile makes it a constant of the graph
         object.__setattr__(self, "short", sum(n * n for n in self.seq_lengths) <= SHORT_DOCUMENT * tokens)
         filled = sum(n > 0 for n in self.seq_lengths)
@@ -69,13 +69,14 @@ class Packing:
         for index, (given, length) in enumerate(zip(seq_lengths, lengths, strict=True)):
             if given != length or length < 0:
                 raise ValueError(f"seq_lengths must be non-negative integers, but seq_lengths[{index}] is {given!r}")
-        sizes = torch.tensor(lengths, dtype=torch.int64)
+        # on the host whatever the default device is
+        sizes = torch.tensor(lengths, dtype=torch.int64, device="cpu")
         ends = sizes.cumsum(0)
         if lengths and int(ends[-1]) > torch.iinfo(torch.int32).max:
             raise ValueError(f"a packed row holds at most 2**31 - 1 tokens, but seq_lengths add up to {int(ends[-1])}")
         tokens = int(ends[-1]) if lengths else 0
-        document_ids = torch.repeat_interleave(torch.arange(len(lengths)), sizes)
-        position_ids = torch.arange(tokens) - (ends - sizes)[document_ids]
+        document_ids = torch.repeat_interleave(torch.arange(len(lengths), device="cpu"), sizes)
+        position_ids = torch.arange(tokens, device="cpu") - (ends - sizes)[document_ids]
         return cls(
             cu_seqlens=torch.cat([ends.new_zeros(1), ends]).to(device, torch.int32),
             document_ids=document_ids.to(device, torch.int32),

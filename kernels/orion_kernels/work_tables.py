@@ -38,11 +38,11 @@ def work_table(lengths: Tensor, block: int, *, by_keys: bool, tokens: int, max_d
     starts = lengths.cumsum(0) - lengths
     counts = (lengths + block - 1) // block
     document = torch.repeat_interleave(counts)
-    index = torch.arange(document.numel()) - (counts.cumsum(0) - counts)[document]
+    index = torch.arange(document.numel(), device="cpu") - (counts.cumsum(0) - counts)[document]
     length = lengths[document]
     cost = length - index * block if by_keys else torch.minimum((index + 1) * block, length)
     order = cost.argsort(descending=True, stable=True)
-    table = torch.zeros(capacity(tokens, max_documents, block), 4, dtype=torch.int32)
+    table = torch.zeros(capacity(tokens, max_documents, block), 4, dtype=torch.int32, device="cpu")
     rows = torch.stack([starts[document], length, index, torch.ones_like(index)], dim=1)[order]
     table[: rows.shape[0]] = rows.int()
     return table
@@ -87,7 +87,7 @@ def block_mask(packing: Packing, block_size: int = 128) -> Any:
     starts = lengths.cumsum(0) - lengths
     document = torch.repeat_interleave(lengths)  # (tokens,)
     blocks = -(-tokens // block_size)
-    row = torch.arange(blocks)
+    row = torch.arange(blocks, device="cpu")
     first = row * block_size
     last = torch.clamp(first + block_size, max=tokens) - 1
     begin = starts[document[first]]  # where the document of the row's first token begins
@@ -97,7 +97,7 @@ def block_mask(packing: Packing, block_size: int = 128) -> Any:
     low_full = torch.where(whole, -(-begin // block_size), row)
     full_count = torch.where(whole, row - low_full, 0).clamp(min=0)
     partial_count = row - low + 1 - full_count
-    column = torch.arange(blocks)[None, :]
+    column = torch.arange(blocks, device="cpu")[None, :]
     # the partial blocks: those before the first full one, then the diagonal (or all, where none is full)
     ahead = (partial_count - 1)[:, None]
     partial = torch.where(column < ahead, low[:, None] + column, row[:, None])

@@ -95,3 +95,11 @@ BAD = {
 def test_bad_input_says_what_is_wrong(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_metadata_is_made_on_the_host_whatever_the_default_device_is():
+    before = Packing.from_seq_lengths([3, 0, 5])
+    with torch.device("meta"):
+        made = Packing.from_seq_lengths([3, 0, 5], device="cpu")
+        tables = [p.work_table(4, by_keys=True) for p in (before, made)]
+    assert torch.equal(*tables) and made.cu_seqlens.device.type == "cpu"

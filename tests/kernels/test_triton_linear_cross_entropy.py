@@ -208,3 +208,9 @@ def test_nothing_waits_for_the_device(case, memory):
         triton(x, w, y, memory=memory, valid_index=index).backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_float16_has_room_for_a_large_z_loss(case):
+    """1 + 2 * z_loss * lse of about 40: slopes that float16 could not hold at the scale of small ones."""
+    x, w, b, y = case(n=20, dtype=torch.float16, spread=40.0)
+    check((x, w, b), y, torch.float16, {"z_loss": 0.2}, reduction="sum")

@@ -270,3 +270,9 @@ def test_nothing_waits_for_the_device(randn):
         run(triton_attention(packing), *tensors)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_packing_elsewhere_is_refused(randn):
+    q, k, v, _ = inputs(randn, 6, 2, 1)
+    with pytest.raises(ValueError, match=r"packing is on meta, but q on .*packing\.to\(q\.device\)"):
+        packed_attention(q, k, v, packed([6]).to("meta"), impl="triton")
