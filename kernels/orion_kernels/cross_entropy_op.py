@@ -36,8 +36,10 @@ def row_factors(
         factors = token_weights.index_select(0, valid).to(dtype)
     if not mean:
         return factors
-    # a normalizer on the host divides as the number it is: to copy it would wait for the device
-    return factors / (valid.shape[0] if normalizer is None else normalizer.to(dtype))
+    if normalizer is None:
+        return factors / valid.shape[0]
+    # one on the host divides as the number it is: to copy it would wait for the device
+    return factors / (normalizer if normalizer.device.type == "cpu" else normalizer.to(labels.device)).to(dtype)
 
 
 def _defers(dtype: torch.dtype, reduction: str, smoothing: float, impl: str, memory: str) -> bool:

@@ -50,11 +50,7 @@ class Judge(Values):
             return True
         self.left()
         a, b = unwrapped(a), unwrapped(b)
-        if (
-            "text" in (a.kind, b.kind)
-            and a.kind != b.kind
-            and any(c.isdigit() for x in (a, b) if x.kind == "text" for c in x.value)
-        ):
+        if _words_with_digits(a, b):
             raise Undecided("words around a value")
         for kind in ("text", "time", "choice", "based", "parts", "mod", "cases", "branch"):
             if a.kind == kind or b.kind == kind:

@@ -26,6 +26,9 @@ from orion.stage import log
 LAST_PAUSES_S = (1.0, 4.0, 10.0, 15.0, 30.0)
 # failed requests that the log names
 NAMED = 10
+# so many stored cells for each missing one show that the model answers as it is configured
+PROVEN_BY = 10
+# what a row says whose prompt leaves no room
 TOO_LONG = {"response": "", "finish_reason": "prompt_too_long", "completion_tokens": 0}
 
 
@@ -136,9 +139,8 @@ def _fill(job: _Job, missing: pl.DataFrame, ledger: "_Ledger", open_engine: Call
     try:
         if todo:
             ledger.probe()
-            if job.kind == "openai":
-                speed = {**speed, "proven": reused >= 10 * missing.height}
-            engine = open_engine(job.kind, job.model_doc, job.sampling, **speed)
+            proven = reused >= PROVEN_BY * missing.height
+            engine = open_engine(job.kind, job.model_doc, job.sampling, proven=proven, **speed)
             with stage.sigterm_is_an_exception(), ledger:
                 again = _ask(engine, todo, ledger, last=False)
                 if again:

@@ -57,9 +57,10 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(kind: str, model_doc: dict, sampling: Sampling, **speed) -> Engine:
+def open_engine(kind: str, model_doc: dict, sampling: Sampling, *, proven: bool = False, **speed) -> Engine:
     """The engine of a kind, loaded with a model.json document; ``speed`` (batch_size and the engine's own options, see its
-    class) cannot change an answer."""
+    class) cannot change an answer. ``proven``: nearly all of what is wanted was answered in other runs; a server that refuses
+    the rest is no sign of a wrong configuration."""
     if kind == "transformers":
         from orion.engines.transformers import TransformersEngine
 
@@ -71,5 +72,5 @@ def open_engine(kind: str, model_doc: dict, sampling: Sampling, **speed) -> Engi
     if kind == "openai":
         from orion.engines.openai import OpenAIEngine
 
-        return OpenAIEngine(model_doc, sampling, **speed)
+        return OpenAIEngine(model_doc, sampling, proven=proven, **speed)
     raise InputError(f"engine: {kind} is unknown; one of {', '.join(sorted(REVISIONS))}")
