@@ -88,12 +88,12 @@ def _run_shards(module: str, argv: Sequence[str], n: int) -> None:
     shares = visible_devices(n)
     stage.log(f"{n} processes" + (f", GPUs {' | '.join(shares)}" if shares else ""))
     running = []
-    for i in range(n):
-        env = {**os.environ, **({"CUDA_VISIBLE_DEVICES": shares[i]} if shares else {})}
-        command = [sys.executable, "-m", module, *argv, "--shard", f"{i}/{n}"]
-        running.append(subprocess.Popen(command, env=env, preexec_fn=_dies_with_parent()))
     with stage.sigterm_is_an_exception():
         try:
+            for i in range(n):
+                env = {**os.environ, **({"CUDA_VISIBLE_DEVICES": shares[i]} if shares else {})}
+                command = [sys.executable, "-m", module, *argv, "--shard", f"{i}/{n}"]
+                running.append(subprocess.Popen(command, env=env, preexec_fn=_dies_with_parent()))
             codes = [process.wait() for process in running]
         finally:
             for process in running:

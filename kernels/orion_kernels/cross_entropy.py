@@ -6,6 +6,7 @@ Inputs: hidden states, the head's weight, labels. Outputs: the loss, differentia
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -81,109 +82,98 @@ def linear_cross_entropy(
     name = _choose(impl, memory, hidden)
     if not torch.compiler.is_compiling():
         _check_range(labels, ignore_index, weight.shape[0], valid_index)
-    options = LossOptions(label_smoothing, softcap, z_loss)
-    arguments = (
-        hidden,
-        weight,
-        labels,
-        bias,
-        ignore_index,
-        reduction,
-        token_weights,
-        normalizer,
-        options,
-        return_metrics,
+    call = _Call(
+        hidden=hidden.reshape(-1, hidden.shape[-1]),
+        weight=weight,
+        bias=bias,
+        labels=labels,
+        ignore_index=ignore_index,
+        valid_index=valid_index,
+        reduction=reduction,
+        token_weights=None if token_weights is None else token_weights.detach().reshape(-1),
+        normalizer=normalizer,
+        options=LossOptions(label_smoothing, softcap, z_loss),
+        metrics=return_metrics,
     )
     if name == "triton" or (name == "torch" and torch.compiler.is_compiling()):
-        return _through_operator(*arguments, valid_index, name, memory)
-    return _through_autograd(*arguments, valid_index, name)
+        return _through_operator(call, name, memory)
+    return _through_autograd(call, name)
 
 
-def _through_operator(
-    hidden: Tensor,
-    weight: Tensor,
-    labels: Tensor,
-    bias: Tensor | None,
-    ignore_index: int,
-    reduction: str,
-    token_weights: Tensor | None,
-    normalizer: float | Tensor | None,
-    options: LossOptions,
-    return_metrics: bool,
-    valid_index: Tensor | None,
-    name: str,
-    memory: str,
-) -> Tensor | tuple[Tensor, TokenMetrics]:
+@dataclass(frozen=True)
+class _Call:
+    """A checked call, rows laid end to end."""
+
+    hidden: Tensor  # (tokens, hidden)
+    weight: Tensor  # (vocab, hidden)
+    bias: Tensor | None  # (vocab,)
+    labels: Tensor  # (...) of tokens elements
+    ignore_index: int
+    valid_index: Tensor | None  # (n,)
+    reduction: str
+    token_weights: Tensor | None  # (tokens,)
+    normalizer: float | Tensor | None
+    options: LossOptions
+    metrics: bool
+
+    def valid(self) -> Tensor:
+        """(n,) positions of the labels that count; waits for the device unless they were given."""
+        if self.valid_index is not None:
+            return self.valid_index
+        return self.labels.reshape(-1).ne(self.ignore_index).nonzero().squeeze(1)
+
+
+def _through_operator(call: _Call, name: str, memory: str) -> Tensor | tuple[Tensor, TokenMetrics]:
     """One operator for everything that depends on which labels are valid: compiled code never sees their number."""
-    flat = labels.reshape(-1)
-    if valid_index is None and not torch.compiler.is_compiling():
-        # once, for forward and backward: it waits for the device
-        valid_index = flat.ne(ignore_index).nonzero().squeeze(1)
+    hidden, labels, normalizer, options = call.hidden, call.labels, call.normalizer, call.options
+    # found once, for forward and backward
+    valid_index = call.valid_index if torch.compiler.is_compiling() else call.valid()
     if normalizer is not None and not isinstance(normalizer, Tensor):
         normalizer = torch.full((), float(normalizer), dtype=accumulation_dtype(hidden), device=hidden.device)
     grad = torch.is_grad_enabled()
-    wanted = [t is not None and t.requires_grad and grad for t in (hidden, weight, bias)]
+    wanted = [t is not None and t.requires_grad and grad for t in (hidden, call.weight, call.bias)]
     loss, logprob, entropy, accuracy, *_ = loss_operator(
-        hidden.reshape(-1, hidden.shape[-1]),
-        weight,
-        bias,
-        flat,
-        None if token_weights is None else token_weights.detach().reshape(-1),
+        hidden,
+        call.weight,
+        call.bias,
+        labels.reshape(-1),
+        call.token_weights,
         None if normalizer is None else normalizer.detach().reshape(()),
         valid_index,
-        ignore_index,
-        reduction,
+        call.ignore_index,
+        call.reduction,
         options.label_smoothing,
         options.softcap or 0.0,
         options.z_loss,
-        return_metrics,
+        call.metrics,
         wanted,
         name,
         memory,
     )
-    loss = loss.view(labels.shape) if reduction == "none" else loss
-    if not return_metrics:
+    loss = loss.view(labels.shape) if call.reduction == "none" else loss
+    if not call.metrics:
         return loss
     shaped = [t.detach().view(labels.shape) for t in (logprob, entropy, accuracy)]
-    return loss, TokenMetrics(shaped[0], shaped[1], shaped[2], labels.ne(ignore_index))
+    return loss, TokenMetrics(shaped[0], shaped[1], shaped[2], labels.ne(call.ignore_index))
 
 
-def _through_autograd(
-    hidden: Tensor,
-    weight: Tensor,
-    labels: Tensor,
-    bias: Tensor | None,
-    ignore_index: int,
-    reduction: str,
-    token_weights: Tensor | None,
-    normalizer: float | Tensor | None,
-    options: LossOptions,
-    return_metrics: bool,
-    valid_index: Tensor | None,
-    name: str,
-) -> Tensor | tuple[Tensor, TokenMetrics]:
-    dtype = accumulation_dtype(hidden)
-    flat_labels = labels.reshape(-1)
-    valid = flat_labels.ne(ignore_index).nonzero().squeeze(1) if valid_index is None else valid_index  # (n,)
-    rows = hidden.reshape(-1, hidden.shape[-1])
-    if valid_index is not None or valid.numel() < rows.shape[0]:
+def _through_autograd(call: _Call, name: str) -> Tensor | tuple[Tensor, TokenMetrics]:
+    dtype, rows, valid, weights = accumulation_dtype(call.hidden), call.hidden, call.valid(), call.token_weights
+    if call.valid_index is not None or valid.numel() < rows.shape[0]:
         rows = rows.index_select(0, valid)  # (n, hidden_size)
-    row_weights = (
-        token_weights.detach().reshape(-1).index_select(0, valid).to(dtype) if token_weights is not None else None
-    )
-    if reduction != "none":
+    row_weights = weights.index_select(0, valid).to(dtype) if weights is not None else None
+    if call.reduction != "none":
         row_weights = rows.new_ones(rows.shape[0], dtype=dtype) if row_weights is None else row_weights
-        if reduction == "mean":
-            row_weights = row_weights / _divisor(normalizer, valid, dtype)
-    targets = flat_labels.index_select(0, valid).long()
-    with torch.autocast(hidden.device.type, enabled=False):
-        result = _IMPLEMENTATIONS[name](
-            rows, weight, bias, targets, None if reduction == "none" else row_weights, options, return_metrics
-        )
+        if call.reduction == "mean":
+            row_weights = row_weights / _divisor(call.normalizer, valid, dtype)
+    targets = call.labels.reshape(-1).index_select(0, valid).long()
+    given = None if call.reduction == "none" else row_weights
+    with torch.autocast(rows.device.type, enabled=False):
+        result = _IMPLEMENTATIONS[name](rows, call.weight, call.bias, targets, given, call.options, call.metrics)
     loss = result.loss
-    if reduction == "none":
-        loss = _scatter(loss if row_weights is None else loss * row_weights, valid, labels)
-    return (loss, _metrics(result, valid, labels, ignore_index)) if return_metrics else loss
+    if call.reduction == "none":
+        loss = _scatter(loss if row_weights is None else loss * row_weights, valid, call.labels)
+    return (loss, _metrics(result, valid, call.labels, call.ignore_index)) if call.metrics else loss
 
 
 def _choose(impl: str | None, memory: str, hidden: Tensor) -> str:

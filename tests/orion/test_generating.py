@@ -2,7 +2,12 @@
 
 import argparse
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
 
 import polars as pl
 import pytest
@@ -117,6 +122,37 @@ def test_gpus_are_dealt_out_whole(monkeypatch):
     assert generating.visible_devices(6) == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert generating.visible_devices(2) == []
+
+
+SHARE = """
+import signal, sys, time
+from pathlib import Path
+
+name = sys.argv[-1].replace("/", "-of-")
+
+def store(*_):
+    time.sleep(0.5)
+    Path(f"stored-{name}").touch()
+    sys.exit(1)
+
+signal.signal(signal.SIGTERM, store)
+Path(f"begun-{name}").touch()
+time.sleep(60)
+"""
+
+
+def test_shards_are_told_to_end_and_waited_for(tmp_path):
+    """A scheduler ends the parent; what the shards have is stored, and their GPUs are free, when it is gone."""
+    (tmp_path / "share.py").write_text(SHARE)
+    code = "from orion import generating; generating._run_shards('share', [], 2)"
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
+    deadline = time.monotonic() + 30
+    while len(list(tmp_path.glob("begun-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(30) == 128 + signal.SIGTERM
+    assert sorted(p.name for p in tmp_path.glob("stored-*")) == ["stored-0-of-2", "stored-1-of-2"]
 
 
 @pytest.mark.parametrize("options", [("--shards", "0"), ("--batch-size", "-2")])
