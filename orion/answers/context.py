@@ -24,7 +24,9 @@ _OPENS = re.compile(
 )
 _GOES_ON = re.compile(
     r"\s*(?:(?!\*\*)[+*/^×÷·±<>≤≥=]|[-–−~]\s*[\d$]|,\s*or\b|\?|\(?\s*or\b)"
-    rf"|\s+(?:{_SCALES}|choose|pi|squared|cubed|remainder|over|out of|times|plus|minus|divided|multiplied|or|and\s+a"
+    rf"|\s+(?:{_SCALES}|choose|pi|squared|cubed|remainder|over|out of|plus|minus|divided|multiplied|or|and\s+a"
+    # "5 times." counts, "5 times 3" and "5 times as many" go on
+    r"|times\s+(?:[$\\(]*\d+|[$\\(]*[b-z]\b|as|the|that|more|less|larger|greater|smaller)"
     r"|(?:less|more) than"
     r"|to\s+(?:the\s+power|\$?\d))\b|\s+(?:is|are|was|were)(?:\s+(?:not|wrong|incorrect|rejected)|n['’]t)\b"
     r"|\s+[A-Za-z]+\s+(?:and\s+)?\$?\d[\d.]*\s+[A-Za-z]+|[^.!?\n]{0,40}\b(?:or|maybe)\s+\$?\\?\(?\d"

@@ -344,7 +344,7 @@ def _is_name(node: Node) -> bool:
     if node.kind == "mul":
         first, *rest = node.args
         # f(2) and AB are names, 2x is none; x y^2 is an expression
-        return first.kind == "sym" and all(x.kind in ("sym", "num", "tuple") or _is_name(x) for x in rest)
+        return first.kind == "sym" and all(x.kind in ("sym", "num", "tuple", "text") or _is_name(x) for x in rest)
     if node.kind == "add":
         return all(
             _is_name(x) or (x.kind == "mul" and x.args[0] == num(-1) and _is_name(x.args[-1])) for x in node.args
