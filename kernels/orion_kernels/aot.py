@@ -54,6 +54,7 @@ class Built:
     shared_bytes: int
     hgmma: int  # warpgroup tensor-core instructions
     utmaldg: int  # loads by the tensor memory accelerator
+    narrow_stores: int  # stores of one or two bytes a thread
 
 
 def build(config: Config, capability: int = 90) -> Built:
@@ -88,6 +89,7 @@ def build(config: Config, capability: int = 90) -> Built:
         shared_bytes=compiled.metadata.shared,
         hgmma=len(re.findall(r"\bHGMMA\b", code)),
         utmaldg=len(re.findall(r"\bUTMALDG\b", code)),
+        narrow_stores=len(re.findall(r"\bSTG\.E(?:\.\w+)*\.[US](?:8|16)\b", code)),
     )
 
 
@@ -98,6 +100,9 @@ def faults(built: Built, config: Config, capability: int = 90) -> list[str]:
         found.append(f"{built.spills} instructions spill registers to memory")
     if config.needs_tensor_cores and capability == 90 and not built.hgmma:
         found.append("no warpgroup tensor-core instruction (HGMMA)")
+    if config.needs_tensor_cores and built.narrow_stores:
+        # a mask whose end the compiler knows nothing of makes sixteen-byte stores of a matrix into as many of two
+        found.append(f"{built.narrow_stores} stores of one or two bytes a thread")
     if built.shared_bytes > SHARED_LIMIT[capability]:
         found.append(f"{built.shared_bytes} bytes of shared memory, but {SHARED_LIMIT[capability]} exist")
     if (

@@ -30,10 +30,11 @@ class Tile:
     group: int = 16
 
 
-# 128 x 256 reads least from L2 for a product, but leaves no registers to an epilogue that writes
+# reads least from L2 for a product: 48 bytes a clock of tensor cores, where 128 x 128 reads 64 and L2 gives about 46
 WIDE = Tile(128, 256, 64, 8, 3)
+# a softcap or a bias beside 128 accumulators a thread spills
 NARROW = Tile(128, 128, 64, 8, 3)
-# an epilogue with a softcap beside sums, or addresses of unaligned rows, needs more registers for an element
+# addresses of unaligned rows need registers
 SMALL = Tile(64, 64, 64, 4, 3)
 # without tensor cores (float32 products are exact here, not TF32)
 SINGLE = Tile(64, 64, 16, 4, 2)
@@ -54,15 +55,15 @@ def interpreted() -> bool:
     return not isinstance(kernels.logits_kernel, triton.JITFunction)
 
 
-def tile_for(element_size: int, mode: int, *, tma: bool, softcap: bool, metrics: bool) -> Tile:
-    """The tile of the logits kernel for inputs of element_size bytes."""
+def tile_for(element_size: int, *, tma: bool, softcap: bool, bias: bool) -> Tile:
+    """The tile of the logits kernel for inputs of element_size bytes, read through descriptors or not."""
     if interpreted():
         return INTERPRETED
     if element_size > 2:
         return SINGLE
-    if not tma or (softcap and mode != SLOPES):
+    if not tma:
         return SMALL
-    return WIDE if mode == SUMS and not metrics else NARROW
+    return NARROW if softcap or bias else WIDE
 
 
 def logits_constexprs(
@@ -99,11 +100,12 @@ def logits_constexprs(
     }
 
 
-def logits_config(name: str, mode: int, *, tma: bool, element: str = "bf16", **options: Any) -> Config:
-    """The logits kernel as it is launched with these options, for the build ahead of time."""
+def logits_config(
+    name: str, mode: int, *, tma: bool, element: str = "bf16", hidden: int = 16, **options: Any
+) -> Config:
+    """The logits kernel as it is launched with these options, for the build ahead of time; hidden: what divides that size."""
     size = 4 if element == "fp32" else 2
-    softcap, metrics = bool(options.get("softcap")), bool(options.get("metrics"))
-    tile = tile_for(size, mode, tma=tma, softcap=softcap, metrics=metrics)
+    tile = tile_for(size, tma=tma, softcap=bool(options.get("softcap")), bias=bool(options.get("bias")))
     constexprs = logits_constexprs(tile, mode, tma=tma, **options)
     signature = {
         "x": f"tensordesc<{element}[{tile.rows},{tile.depth}]>" if tma else f"*{element}:1",
@@ -112,10 +114,9 @@ def logits_config(name: str, mode: int, *, tma: bool, element: str = "bf16", **o
         "out_ptr": f"*{element}",
         "target_ptr": "*i64",
         "flag_ptr": "*i32",
-        "best_ptr": "*i32",
-        **{p: "*fp32" for p in ("reference_ptr", "label_ptr", "part_ptr")},
+        **{p: "*fp32" for p in ("reference_ptr", "label_ptr", "part_ptr", "correct_ptr")},
         **{i: "i32" for i in ("n", "columns", "first_column", "vocab")},
-        **{i: "i32:16" if tma else "i32" for i in ("hidden", "x_stride", "w_stride")},
+        **{i: "i32:16" if tma and hidden == 16 else "i32" for i in ("hidden", "x_stride", "w_stride")},
         "out_stride": "i32:16",
     }
     name = f"logits {element} {name}, {'descriptors' if tma else 'pointers'}"
@@ -133,16 +134,21 @@ def shipped() -> list[Config]:
             logits_config("powers", POWERS, tma=tma),
             logits_config("powers, bias, repair", POWERS, tma=tma, bias=True, repair=True),
             logits_config("powers, metrics", POWERS, tma=tma, metrics=True),
+            logits_config("powers, metrics, repair", POWERS, tma=tma, metrics=True, repair=True),
             logits_config("powers, all", POWERS, tma=tma, metrics=True, **everything),
             logits_config("sums", SUMS, tma=tma),
+            logits_config("sums, metrics", SUMS, tma=tma, metrics=True),
             logits_config("sums, metrics, smoothing", SUMS, tma=tma, metrics=True, smoothing=0.1),
             logits_config("sums, all", SUMS, tma=tma, metrics=True, smoothing=0.1, **everything),
             logits_config("slopes", SLOPES, tma=tma),
+            logits_config("slopes, smoothing, z-loss", SLOPES, tma=tma, smoothing=0.1, z_loss=1e-4),
             logits_config("slopes, all", SLOPES, tma=tma, smoothing=0.1, z_loss=1e-4, **everything),
+            # code for float16 differs in the type of the product and in the scale of the slopes
+            logits_config("sums, metrics", SUMS, tma=tma, element="fp16", metrics=True),
+            logits_config("slopes, z-loss", SLOPES, tma=tma, element="fp16", z_loss=1e-4, scale=HALF_SCALE),
         ]
     configs += [
-        logits_config("sums, metrics", SUMS, tma=True, element="fp16", metrics=True),
-        logits_config("slopes", SLOPES, tma=True, element="fp16", scale=HALF_SCALE),
+        logits_config("powers, metrics, hidden of whole 8", POWERS, tma=True, hidden=8, metrics=True),
         logits_config("powers", POWERS, tma=False, element="fp32"),
         logits_config("powers", POWERS, tma=True, element="fp32"),
         logits_config("slopes", SLOPES, tma=True, element="fp32"),
@@ -169,14 +175,14 @@ def _row_configs() -> list[Config]:
         "rows",
         kernels.rows_kernel,
         {
-            **{p: "*fp32" for p in ("part_ptr", "reference_ptr", "total_ptr", "correct_ptr")},
-            **{p: "*i32" for p in ("best_ptr", "flag_ptr")},
+            **{p: "*fp32" for p in ("part_ptr", "label_ptr", "reference_ptr", "total_ptr", "correct_ptr")},
+            "flag_ptr": "*i32",
             "target_ptr": "*i64",
             "n": "i32",
             "tiles": "i32",
         },
         {"POWERS_MODE": False, "CHECK": False, "METRICS": True, "SMOOTHING": True, "ACC": tl.float32, "BLOCK_M": 128}
-        | {"BLOCK_R": STATISTICS_ROWS, "BLOCK_T": STATISTICS_TILES},
+        | {"BLOCK_N": 256, "BLOCK_R": STATISTICS_ROWS, "BLOCK_T": STATISTICS_TILES},
         ROW_WARPS,
         1,
         needs_tensor_cores=False,

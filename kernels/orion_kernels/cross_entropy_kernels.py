@@ -40,6 +40,15 @@ def _tanh(u, ACC: tl.constexpr):
 
 
 @triton.jit
+def _quarters(z, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    # (BLOCK_M, BLOCK_N) -> its columns in four equal parts, from left to right
+    left, right = tl.split(tl.permute(tl.reshape(z, (BLOCK_M, 2, BLOCK_N // 2)), (0, 2, 1)))
+    a, b = tl.split(tl.permute(tl.reshape(left, (BLOCK_M, 2, BLOCK_N // 4)), (0, 2, 1)))
+    c, d = tl.split(tl.permute(tl.reshape(right, (BLOCK_M, 2, BLOCK_N // 4)), (0, 2, 1)))
+    return a, b, c, d
+
+
+@triton.jit
 def reference_kernel(
     x_ptr,  # (n, hidden)
     w_ptr,  # (vocab, hidden)
@@ -76,12 +85,12 @@ def logits_kernel(
     w,  # (columns, hidden): likewise; the rows of the head from first_column on
     bias_ptr,  # (columns,)
     target_ptr,  # (n,) int64
-    reference_ptr,  # (n,) m_r for POWERS, lse for SLOPES
+    reference_ptr,  # (n,) m_r for POWERS; for SLOPES (3, n): m_r, lse - m_r, 1 - p_y
     flag_ptr,  # (row tiles,) int32: with REPAIR, only flagged row tiles are computed
-    out_ptr,  # (n, columns) E or slopes, in the dtype of x
+    out_ptr,  # (n, columns rounded up to 16) E or slopes, in the dtype of x
     label_ptr,  # (n,) out: z_ry
     part_ptr,  # (4, vocab tiles, n) out: largest z, sum of powers but the label's, the same times (z - reference), sum of z
-    best_ptr,  # (vocab tiles, n) int32 out: column of the largest z
+    correct_ptr,  # (n,) out: 1 where the label has the largest z of its tile, the lowest column among equals
     n,
     columns,
     hidden,
@@ -118,9 +127,7 @@ def logits_kernel(
     if REPAIR and tl.load(flag_ptr + row_tile) == 0:
         return
     rows = row_tile * BLOCK_M + tl.arange(0, BLOCK_M)
-    cols = column_tile * BLOCK_N + tl.arange(0, BLOCK_N)
     row_mask = rows < n
-    col_mask = cols < columns
     z = tl.zeros((BLOCK_M, BLOCK_N), ACC)
     for start in range(0, hidden, BLOCK_K):
         if TMA:
@@ -130,76 +137,114 @@ def logits_kernel(
             k = start + tl.arange(0, BLOCK_K)
             inside = k[None, :] < hidden
             a_at = x + rows.to(tl.int64)[:, None] * x_stride + k[None, :]
+            cols = column_tile * BLOCK_N + tl.arange(0, BLOCK_N)
             b_at = w + cols.to(tl.int64)[:, None] * w_stride + k[None, :]
             a = tl.load(a_at, mask=row_mask[:, None] & inside, other=0.0)
-            b = tl.load(b_at, mask=col_mask[:, None] & inside, other=0.0)
+            b = tl.load(b_at, mask=(cols < columns)[:, None] & inside, other=0.0)
         if INTERPRET:
             a = a.to(ACC)
             b = b.to(ACC)
         z = tl.dot(a, tl.trans(b), z, input_precision="ieee", out_dtype=ACC)
-    if HAS_BIAS:
-        z += tl.load(bias_ptr + cols, mask=col_mask, other=0.0).to(ACC)[None, :]
-    if SOFTCAP > 0:
-        t = _tanh(z / SOFTCAP, ACC)
-        z = SOFTCAP * t
     target = tl.load(target_ptr + rows, mask=row_mask, other=-1).to(tl.int32) - first_column
-    hit = cols[None, :] == target[:, None]
-
-    if MODE == 2:
-        lse = tl.load(reference_ptr + rows, mask=row_mask, other=0.0)
-        value = tl.exp2((z - lse[:, None]) * LOG2E) * (1 + 2 * Z_LOSS * lse)[:, None]
-        value = tl.where(hit, value - (1 - SMOOTHING), value)
-        if SMOOTHING > 0:
-            value -= SMOOTHING / vocab.to(ACC)
-        if SOFTCAP > 0:
-            value *= 1 - t * t
-        if Z_LOSS > 0 and SCALE > 1:
-            # float16 has no room for a large 1 + 2 * z_loss * lse: backward multiplies it into the row's factor
-            value /= tl.maximum(tl.abs(1 + 2 * Z_LOSS * lse), 1.0)[:, None]
-        value *= SCALE
-    else:
-        masked = tl.where(col_mask[None, :], z, LOWEST)
-        tiles = column_tiles.to(tl.int64)
-        plane = tiles * n
-        at = column_tile.to(tl.int64) * n + rows
-        if METRICS:
-            top, best = tl.max(masked, 1, return_indices=True)
-            tl.store(best_ptr + at, column_tile * BLOCK_N + best, mask=row_mask)
-        else:
-            top = tl.max(masked, 1)
-        tl.store(part_ptr + at, top, mask=row_mask)
-        inside_tile = (target >= column_tile * BLOCK_N) & (target < column_tile * BLOCK_N + BLOCK_N)
-        tl.store(label_ptr + rows, tl.sum(tl.where(hit, z, 0.0), 1), mask=row_mask & inside_tile)
-        if MODE == 1:  # noqa: SIM108  (a constexpr branch: the other side is not compiled)
-            reference = tl.load(reference_ptr + rows, mask=row_mask, other=0.0)
-        else:
-            reference = tl.maximum(top, LOWEST)
-        if SMOOTHING > 0:
-            tl.store(part_ptr + 3 * plane + at, tl.sum(tl.where(col_mask[None, :], z, 0.0), 1), mask=row_mask)
-        distance = z - reference[:, None]
-        value = tl.exp2(distance * LOG2E)
-        others = tl.where(hit | (col_mask[None, :] == 0), 0.0, value)
-        tl.store(part_ptr + plane + at, tl.sum(others, 1), mask=row_mask)
-        if METRICS:
-            moment = tl.sum(others * tl.maximum(distance, LOWEST), 1)
-            tl.store(part_ptr + 2 * plane + at, moment, mask=row_mask)
-        if SOFTCAP > 0:
-            value *= 1 - t * t
+    reference = tl.full((BLOCK_M,), LOWEST, ACC)
     if MODE != 0:
-        out_at = out_ptr + rows.to(tl.int64)[:, None] * out_stride + cols[None, :]
-        narrow = _narrow(value, out_ptr.dtype.element_ty, INTERPRET)
-        tl.store(out_at, narrow, mask=row_mask[:, None] & col_mask[None, :])
+        reference = tl.load(reference_ptr + rows, mask=row_mask, other=0.0)
+    if MODE == 2:
+        above = tl.load(reference_ptr + n + rows, mask=row_mask, other=0.0)
+        miss = tl.load(reference_ptr + 2 * n + rows, mask=row_mask, other=0.0)
+        lse = reference + above
+        gain = 1 + 2 * Z_LOSS * lse
+    label = tl.zeros((BLOCK_M,), ACC)
+    top = tl.full((BLOCK_M,), LOWEST, ACC)
+    best = tl.full((BLOCK_M,), -1, tl.int32)
+    others = tl.zeros((BLOCK_M,), ACC)
+    moment = tl.zeros((BLOCK_M,), ACC)
+    total = tl.zeros((BLOCK_M,), ACC)
+    # a quarter of the columns at a time: what follows would spill registers beside the accumulators of a whole tile
+    quarters = _quarters(z, BLOCK_M, BLOCK_N)
+    for quarter in tl.static_range(4):
+        z = quarters[quarter]
+        cols = column_tile * BLOCK_N + quarter * (BLOCK_N // 4) + tl.arange(0, BLOCK_N // 4)
+        col_mask = cols < columns
+        if HAS_BIAS:
+            z += tl.load(bias_ptr + cols, mask=col_mask, other=0.0).to(ACC)[None, :]
+        if SOFTCAP > 0:
+            t = _tanh(z / SOFTCAP, ACC)
+            z = SOFTCAP * t
+        hit = cols[None, :] == target[:, None]
+
+        if MODE == 2:
+            # two differences, not one from a rounded sum; and the label's p - 1 as forward found it, not of near equals
+            value = tl.exp2((z - reference[:, None] - above[:, None]) * LOG2E) * gain[:, None]
+            value = tl.where(hit, (2 * Z_LOSS * lse + SMOOTHING - miss * gain)[:, None], value)
+            if SMOOTHING > 0:
+                value -= SMOOTHING / vocab.to(ACC)
+            if SOFTCAP > 0:
+                value *= 1 - t * t
+            if Z_LOSS > 0 and SCALE > 1:
+                # float16 has no room for a large 1 + 2 * z_loss * lse: backward multiplies it into the row's factor
+                value /= tl.maximum(tl.abs(gain), 1.0)[:, None]
+            value *= SCALE
+        else:
+            # beyond the last column a power of 0
+            z = tl.where(col_mask[None, :], z, LOWEST)
+            label += tl.sum(tl.where(hit, z, 0.0), 1)
+            here = tl.max(z, 1)
+            # which is the largest does not depend on the reference that a repair changes
+            if METRICS and not REPAIR:
+                first = tl.min(tl.where(z == here[:, None], cols[None, :], 2147483647), 1)
+                best = tl.where(here > top, first, best)
+            top = tl.maximum(top, here)
+            if SMOOTHING > 0:
+                total += tl.sum(tl.where(col_mask[None, :], z, 0.0), 1)
+            if MODE == 0:
+                # what was summed so far, against the new reference
+                shift = tl.maximum(reference - top, LOWEST)
+                factor = tl.exp2(shift * LOG2E)
+                moment = (moment + others * shift) * factor
+                others *= factor
+                reference = top
+            distance = z - reference[:, None]
+            value = tl.exp2(distance * LOG2E)
+            powers = tl.where(hit, 0.0, value)
+            others += tl.sum(powers, 1)
+            if METRICS:
+                moment += tl.sum(powers * tl.maximum(distance, LOWEST), 1)
+            if SOFTCAP > 0:
+                value *= 1 - t * t
+        if MODE != 0:
+            out_at = out_ptr + rows.to(tl.int64)[:, None] * out_stride + cols[None, :]
+            narrow = _narrow(value, out_ptr.dtype.element_ty, INTERPRET)
+            # whole groups of 16, which the rows have room for: a mask that could end anywhere makes stores of 2 bytes of it
+            wide = cols < tl.cdiv(columns, 16) * 16
+            tl.store(out_at, narrow, mask=row_mask[:, None] & wide[None, :])
+        # one after the other: the compiler must not keep the intermediates of two quarters in registers
+        tl.debug_barrier()
+
+    if MODE != 2:
+        plane = column_tiles.to(tl.int64) * n
+        at = column_tile.to(tl.int64) * n + rows
+        tl.store(part_ptr + at, top, mask=row_mask)
+        tl.store(part_ptr + plane + at, others, mask=row_mask)
+        own = row_mask & (target >= column_tile * BLOCK_N) & (target < (column_tile + 1) * BLOCK_N)
+        tl.store(label_ptr + rows, label, mask=own)
+        if METRICS:
+            tl.store(part_ptr + 2 * plane + at, moment, mask=row_mask)
+            if not REPAIR:
+                tl.store(correct_ptr + rows, tl.where(best == target, 1.0, 0.0), mask=own)
+        if SMOOTHING > 0:
+            tl.store(part_ptr + 3 * plane + at, total, mask=row_mask)
 
 
 @triton.jit(do_not_specialize=["n", "tiles"])
 def rows_kernel(
     part_ptr,  # (4, tiles, n) as logits_kernel left it
-    best_ptr,  # (tiles, n)
     target_ptr,  # (n,) int64
+    label_ptr,  # (n,) z_ry
     reference_ptr,  # (n,) m_r: in for POWERS, out otherwise and where a row needs repair
     flag_ptr,  # (row tiles,) int32 out: 1 where a row of the tile needs repair
     total_ptr,  # (3, n) out: sum of powers but the label's, the same times (z - m), sum of z
-    correct_ptr,  # (n,) out: 1 where the label has the largest z, the lowest column among equals
+    correct_ptr,  # (n,) in: as logits_kernel left it; out: 1 where the label has the largest z of all
     n,
     tiles,
     POWERS_MODE: tl.constexpr,
@@ -208,6 +253,7 @@ def rows_kernel(
     SMOOTHING: tl.constexpr,
     ACC: tl.constexpr,
     BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
     BLOCK_R: tl.constexpr,
     BLOCK_T: tl.constexpr,
 ):
@@ -215,18 +261,20 @@ def rows_kernel(
     row_mask = rows < n
     plane = tiles.to(tl.int64) * n
     top = tl.full((BLOCK_R,), LOWEST, ACC)
-    best = tl.zeros((BLOCK_R,), tl.int32)
+    if METRICS:
+        target = tl.load(target_ptr + rows, mask=row_mask, other=-1)
+        label = tl.load(label_ptr + rows, mask=row_mask, other=0.0)
+        beaten = tl.zeros((BLOCK_R,), tl.int32)
     for first in range(0, tiles, BLOCK_T):
         t = first + tl.arange(0, BLOCK_T)
         mask = (t < tiles)[:, None] & row_mask[None, :]
         at = t.to(tl.int64)[:, None] * n + rows[None, :]
         tops = tl.load(part_ptr + at, mask=mask, other=LOWEST)
-        here = tl.max(tops, 0)
+        top = tl.maximum(top, tl.max(tops, 0))
         if METRICS:
-            columns = tl.load(best_ptr + at, mask=mask, other=0)
-            column = tl.min(tl.where(tops == here[None, :], columns, 2147483647), 0)
-            best = tl.where(here > top, column, best)
-        top = tl.maximum(top, here)
+            earlier = t[:, None] < target[None, :] // BLOCK_N
+            above = (tops > label[None, :]) | (earlier & (tops == label[None, :]))
+            beaten = tl.maximum(beaten, tl.max((above & mask).to(tl.int32), 0))
     reference = top
     if POWERS_MODE:
         reference = tl.load(reference_ptr + rows, mask=row_mask, other=0.0)
@@ -263,8 +311,8 @@ def rows_kernel(
         tl.store(total_ptr + rows, others, mask=row_mask)
         if METRICS:
             tl.store(total_ptr + n + rows, moment, mask=row_mask)
-            target = tl.load(target_ptr + rows, mask=row_mask, other=-1)
-            tl.store(correct_ptr + rows, tl.where(best == target, 1.0, 0.0), mask=row_mask)
+            correct = tl.load(correct_ptr + rows, mask=row_mask, other=0.0)
+            tl.store(correct_ptr + rows, tl.where(beaten == 0, correct, 0.0), mask=row_mask)
         if SMOOTHING:
             tl.store(total_ptr + 2 * n + rows, total, mask=row_mask)
 
@@ -317,7 +365,7 @@ def patch_kernel(
 
 @triton.jit(do_not_specialize=["n", "columns"])
 def column_sums_kernel(
-    value_ptr,  # (n, columns)
+    value_ptr,  # (n, columns), in rows of columns rounded up to 16
     factor_ptr,  # (n,)
     sum_ptr,  # (columns,) out: sum over rows of factor * value, added to what is there where ADD
     n,
@@ -333,7 +381,7 @@ def column_sums_kernel(
     total = tl.zeros((BLOCK_C,), ACC)
     for first in range(0, n, BLOCK_R):
         rows = first + tl.arange(0, BLOCK_R)
-        mask = (rows < n)[:, None] & col_mask[None, :]
+        mask = (rows < n)[:, None] & (cols < tl.cdiv(columns, 16) * 16)[None, :]
         at = value_ptr + rows.to(tl.int64)[:, None] * value_stride + cols[None, :]
         factor = tl.load(factor_ptr + rows, mask=rows < n, other=0.0)
         total += tl.sum(tl.load(at, mask=mask, other=0.0).to(ACC) * factor[:, None], 0)

@@ -76,9 +76,10 @@ def loss_operator(
     impl: str,
     memory: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(loss, logprob, entropy, accuracy, lse, dx, dw, db) of hidden (tokens, hidden), weight, bias, labels (tokens,).
+    """(loss, logprob, entropy, accuracy, saved, dx, dw, db) of hidden (tokens, hidden), weight, bias, labels (tokens,).
 
-    softcap 0 is none. loss is () or, for reduction="none", (tokens,); what was not asked for is empty.
+    softcap 0 is none. loss is () or, for reduction="none", (tokens,); saved (3, tokens) is what a deferred backward in Triton needs;
+    what was not asked for is empty.
     """
     dtype, tokens = accumulation_dtype(hidden), labels.shape[0]
     valid = valid_rows(labels, ignore_index, valid_index)
@@ -92,16 +93,17 @@ def loss_operator(
         if impl == "triton":
             from orion_kernels import cross_entropy_triton
 
-            losses, lse, gradients = cross_entropy_triton.forward(
+            losses, saved, gradients = cross_entropy_triton.forward(
                 x, weight, bias, targets, row_weights, options, want, metrics
             )
         else:
             losses, gradients = chunked.walk(x, weight, bias, targets, row_weights, options, want, metrics)
-            lse = factors.new_zeros(valid.shape[0])
+            saved = None
     loss = losses.loss if reduction != "none" else _spread(losses.loss * factors, valid, tokens)
     rows = [_spread(v.to(dtype), valid, tokens) if v is not None else factors.new_empty(0) for v in losses[1:]]
+    saved = _spread(saved, valid, tokens) if saved is not None and deferred else factors.new_empty(3, 0)
     grads = _outputs(gradients, want, hidden, weight, bias, valid)
-    return loss, rows[0], rows[1], rows[2], _spread(lse, valid, tokens), *grads
+    return loss, rows[0], rows[1], rows[2], saved, *grads
 
 
 @loss_operator.register_fake
@@ -132,13 +134,14 @@ def _(
         hidden.new_empty(t.shape if want and not deferred else 0)
         for t, want in zip((hidden, weight, bias), wanted, strict=True)
     ]
-    return loss, *rows, hidden.new_empty(tokens, dtype=dtype), *grads
+    saved = hidden.new_empty(3, tokens if deferred and impl == "triton" else 0, dtype=dtype)
+    return loss, *rows, saved, *grads
 
 
 @torch.library.custom_op("orion_kernels::linear_cross_entropy_backward", mutates_args=())
 def gradient_operator(
     upstream: Tensor,
-    lse: Tensor,
+    saved: Tensor,
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -154,7 +157,7 @@ def gradient_operator(
     wanted: Sequence[bool],
     impl: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients (dx, dw, db) of the loss for upstream () or (tokens,), from lse (tokens,); empty where not wanted."""
+    """Gradients (dx, dw, db) of the loss for upstream () or (tokens,), from saved (3, tokens); empty where not wanted."""
     valid = valid_rows(labels, ignore_index, valid_index)
     x, targets = _gather(hidden, labels, valid)
     dtype = accumulation_dtype(hidden)
@@ -165,8 +168,8 @@ def gradient_operator(
         if impl == "triton":
             from orion_kernels import cross_entropy_triton
 
-            lse = lse.index_select(0, valid)
-            gradients = cross_entropy_triton.backward(x, weight, bias, targets, factors, lse, options, want)
+            saved = saved.index_select(1, valid)
+            gradients = cross_entropy_triton.backward(x, weight, bias, targets, factors, saved, options, want)
         else:
             _, gradients = chunked.walk(x, weight, bias, targets, factors, options, want, False)
     return _outputs(gradients, want, hidden, weight, bias, valid)
@@ -175,7 +178,7 @@ def gradient_operator(
 @gradient_operator.register_fake
 def _(
     upstream,
-    lse,
+    saved,
     hidden,
     weight,
     bias,
@@ -233,7 +236,8 @@ def _gather(hidden: Tensor, labels: Tensor, valid: Tensor) -> tuple[Tensor, Tens
 
 
 def _spread(values: Tensor, valid: Tensor, tokens: int) -> Tensor:
-    return values.new_zeros(tokens).index_copy(0, valid, values)
+    """(..., n) -> (..., tokens), 0 where ignored."""
+    return values.new_zeros(*values.shape[:-1], tokens).index_copy(-1, valid, values)
 
 
 def _outputs(

@@ -43,7 +43,9 @@ def forward(
     wanted: Wanted,
     with_metrics: bool,
 ) -> tuple[TokenLosses, Tensor, Gradients]:
-    """Losses of all rows, their logsumexp (n,) and, where row weights are given, the wanted gradients of the weighted sum.
+    """Losses of all rows, what `backward` needs of them (3, n) and, where row weights are given, the wanted gradients of the sum.
+
+    The three numbers of a row: a reference near its largest logit, the logsumexp above that, and 1 - p of the label.
 
     Gradients of x and weight come in their own dtype, rounded once from float32; that of bias in the accumulation dtype.
     """
@@ -81,10 +83,10 @@ def forward(
     powers = None
     if wide is not None:
         gradients = gradients._replace(weight=wide.to(weight.dtype))
-    losses, lse = state.losses(options, with_metrics, vocab)
+    losses, saved = state.losses(options, with_metrics, vocab)
     if row_weights is not None:
         losses = losses._replace(loss=(losses.loss * row_weights).sum())
-    return losses, lse, gradients
+    return losses, saved, gradients
 
 
 @torch.no_grad()
@@ -94,17 +96,17 @@ def backward(
     bias: Tensor | None,
     targets: Tensor,
     upstream: Tensor,
-    lse: Tensor,
+    saved: Tensor,
     options: LossOptions,
     wanted: Wanted,
 ) -> Gradients:
-    """Gradients of sum(upstream * loss), dtypes as in forward; upstream and lse (n,) in the accumulation dtype."""
+    """Gradients of sum(upstream * loss), dtypes as in forward; upstream (n,) and saved (3, n) in the accumulation dtype."""
     x, weight = _rows_contiguous(x), _rows_contiguous(weight)
     (n, hidden), vocab, dtype = x.shape, weight.shape[0], accumulation_dtype(x)
     # float16 loses small factors: rows are scaled by upstream / its largest, and the result by that
     scale = configs.HALF_SCALE if x.dtype == torch.float16 else 1.0
     if scale > 1 and options.z_loss:
-        upstream = upstream * (1 + 2 * options.z_loss * lse).abs().clamp(min=1)
+        upstream = upstream * (1 + 2 * options.z_loss * (saved[0] + saved[1])).abs().clamp(min=1)
     largest = upstream.abs().amax().clamp(min=torch.finfo(dtype).tiny) if n else upstream.new_ones(())
     factor = upstream / largest
     dx = torch.zeros(n, hidden, dtype=dtype, device=x.device) if wanted.x else None
@@ -119,7 +121,7 @@ def backward(
             slab = slice(first, min(first + columns, vocab))
             call = _Call(x, weight[slab], None if bias is None else bias[slab], targets, options, False)
             block = slopes[:, : slab.stop - first]
-            call.slopes(lse, block, first, vocab, scale)
+            call.slopes(saved, block, first, vocab, scale)
             if dx is not None:
                 product(block, weight[slab], dx)
             if dw is not None and scaled is not None:
@@ -150,16 +152,17 @@ class _Statistics:
         ratio = torch.where(power > 1e-30, others / power, 0)
         nll = torch.where(power > 1e-30, ratio.log1p(), above - distance)
         lse = self.reference + above
+        saved = torch.stack([self.reference, above, -torch.expm1(-nll)])
         loss = nll
         if options.label_smoothing:
             loss = (1 - options.label_smoothing) * nll + options.label_smoothing * (lse - total / vocab)
         if options.z_loss:
             loss = loss + options.z_loss * lse.square()
         if not with_metrics:
-            return TokenLosses(loss, None, None, None), lse
+            return TokenLosses(loss, None, None, None), saved
         own = torch.where(power > 0, power * distance, 0)
         entropy = above - (moment + own) / sums
-        return TokenLosses(loss, -nll, entropy, self.correct), lse
+        return TokenLosses(loss, -nll, entropy, self.correct), saved
 
 
 class _Call:
@@ -180,11 +183,14 @@ class _Call:
         self.dtype = accumulation_dtype(x)
         self.acc = tl.float64 if self.dtype == torch.float64 else tl.float32
         self.tma = _describable(x) and _describable(weight)
+        self.tile = configs.tile_for(
+            x.element_size(), tma=self.tma, softcap=options.softcap is not None, bias=bias is not None
+        )
 
     def sums(self, state: _Statistics, part: slice) -> None:
-        parts, best = self._parts(SUMS)
-        self._logits(SUMS, state, part, parts, best, None)
-        self._reduce(state, part, parts, best, SUMS, None)
+        parts = self._parts()
+        self._logits(SUMS, state, part, parts, None)
+        self._reduce(state, part, parts, SUMS, None)
 
     def powers(
         self, state: _Statistics, part: slice, out: Tensor, upstream: Tensor, scaled: bool
@@ -206,13 +212,13 @@ class _Call:
             BLOCK_H=configs.ROW_BLOCK,
             num_warps=configs.ROW_WARPS,
         )
-        parts, best = self._parts(POWERS)
+        parts = self._parts()
         flags = torch.zeros(self.n // 16 + 1, dtype=torch.int32, device=self.x.device)
-        self._logits(POWERS, state, part, parts, best, out)
-        self._reduce(state, part, parts, best, POWERS, flags)
+        self._logits(POWERS, state, part, parts, out)
+        self._reduce(state, part, parts, POWERS, flags)
         # rows whose label is far below their largest logit; without any, every program of this launch returns at once
-        self._logits(POWERS, state, part, parts, best, out, flags=flags)
-        self._reduce(state, part, parts, best, POWERS, None)
+        self._logits(POWERS, state, part, parts, out, flags=flags)
+        self._reduce(state, part, parts, POWERS, None)
         factor = torch.empty(self.n, dtype=self.dtype, device=self.x.device)
         scaled_x = torch.empty(self.x.shape, dtype=self.x.dtype, device=self.x.device) if scaled else None
         kernels.patch_kernel[(self.n,)](
@@ -238,20 +244,14 @@ class _Call:
         )
         return factor, scaled_x
 
-    def slopes(self, lse: Tensor, out: Tensor, first: int, vocab: int, scale: float) -> None:
+    def slopes(self, saved: Tensor, out: Tensor, first: int, vocab: int, scale: float) -> None:
         """Fill out (n, columns) with d loss / d logits, times scale, of the columns from first on."""
-        self._launch(SLOPES, lse, lse, lse, self.targets, out, self.targets, first, vocab, scale, False)
+        self._launch(SLOPES, saved, saved, saved, saved, out, self.targets, first, vocab, scale, False)
 
-    def _parts(self, mode: int) -> tuple[Tensor, Tensor]:
-        tiles = triton.cdiv(self.columns, self._tile(mode).columns)
+    def _parts(self) -> Tensor:
+        tiles = triton.cdiv(self.columns, self.tile.columns)
         planes = 4 if self.options.label_smoothing else 3 if self.metrics else 2
-        parts = torch.empty(planes, tiles, self.n, dtype=self.dtype, device=self.x.device)
-        best = torch.empty(tiles if self.metrics else 0, self.n, dtype=torch.int32, device=self.x.device)
-        return parts, best
-
-    def _tile(self, mode: int) -> configs.Tile:
-        softcap = self.options.softcap is not None
-        return configs.tile_for(self.x.element_size(), mode, tma=self.tma, softcap=softcap, metrics=self.metrics)
+        return torch.empty(planes, tiles, self.n, dtype=self.dtype, device=self.x.device)
 
     def _logits(
         self,
@@ -259,14 +259,13 @@ class _Call:
         state: _Statistics,
         part: slice,
         parts: Tensor,
-        best: Tensor,
         out: Tensor | None,
         flags: Tensor | None = None,
     ) -> None:
         out = self.x if out is None else out
-        reference, label = state.reference[part], state.label[part]
-        given = best if flags is None else flags
-        self._launch(mode, reference, label, parts, best, out, given, 0, self.columns, 1.0, flags is not None)
+        reference, label, correct = state.reference[part], state.label[part], state.correct[part]
+        given = self.targets if flags is None else flags
+        self._launch(mode, reference, label, parts, correct, out, given, 0, self.columns, 1.0, flags is not None)
 
     def _launch(
         self,
@@ -274,7 +273,7 @@ class _Call:
         reference: Tensor,
         label: Tensor,
         parts: Tensor,
-        best: Tensor,
+        correct: Tensor,
         out: Tensor,
         flags: Tensor,
         first: int,
@@ -282,7 +281,7 @@ class _Call:
         scale: float,
         repair: bool,
     ) -> None:
-        tile = self._tile(mode)
+        tile = self.tile
         constexprs: dict[str, Any] = configs.logits_constexprs(
             tile,
             mode,
@@ -307,7 +306,7 @@ class _Call:
             out,
             label,
             parts,
-            best,
+            correct,
             self.n,
             self.columns,
             self.x.shape[1],
@@ -321,17 +320,15 @@ class _Call:
             num_stages=tile.num_stages,
         )
 
-    def _reduce(
-        self, state: _Statistics, part: slice, parts: Tensor, best: Tensor, mode: int, flags: Tensor | None
-    ) -> None:
+    def _reduce(self, state: _Statistics, part: slice, parts: Tensor, mode: int, flags: Tensor | None) -> None:
         # the totals of a chunk are rows of an array of their own: the kernel knows one stride
         totals = torch.zeros(3, self.n, dtype=self.dtype, device=self.x.device)
         kernels.rows_kernel[(triton.cdiv(self.n, configs.STATISTICS_ROWS),)](
             parts,
-            best,
             self.targets,
+            state.label[part],
             state.reference[part],
-            best if flags is None else flags,
+            self.targets if flags is None else flags,
             totals,
             state.correct[part],
             self.n,
@@ -341,7 +338,8 @@ class _Call:
             METRICS=self.metrics,
             SMOOTHING=self.options.label_smoothing > 0,
             ACC=self.acc,
-            BLOCK_M=self._tile(mode).rows,
+            BLOCK_M=self.tile.rows,
+            BLOCK_N=self.tile.columns,
             BLOCK_R=configs.STATISTICS_ROWS,
             BLOCK_T=configs.STATISTICS_TILES,
             num_warps=configs.ROW_WARPS,

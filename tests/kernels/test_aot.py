@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orion_kernels.aot import Built, Config, faults
 
-GOOD = Built("some", registers=168, stack_bytes=0, spills=0, shared_bytes=98304, hgmma=4, utmaldg=6)
+GOOD = Built("some", registers=168, stack_bytes=0, spills=0, shared_bytes=98304, hgmma=4, utmaldg=6, narrow_stores=0)
 CONFIG = Config("some", None, {"x": "tensordesc<bf16[128,64]>"}, {}, 8, 3)
 
 
@@ -26,3 +26,4 @@ def test_faults_are_named():
     assert faults(replace(GOOD, hgmma=0), replace(CONFIG, needs_tensor_cores=False)) == []
     assert "shared memory" in faults(replace(GOOD, shared_bytes=232449), CONFIG)[0]
     assert "UTMALDG" in faults(replace(GOOD, utmaldg=0), CONFIG)[0]
+    assert "stores of one or two bytes" in faults(replace(GOOD, narrow_stores=128), CONFIG)[0]
