@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 # every module here has a function shipped() -> list[Config]
-MODULES = ("attention_kernels", "cross_entropy_configs")
+MODULES = ("attention_configs", "cross_entropy_configs")
 
 # dynamic shared memory that one program may ask for, in bytes, by compute capability (CUDA C++ Programming Guide, table of
 # technical specifications: 227 KB on 9.0 and 10.0, 163 KB on 8.0, 99 KB on 8.6 and 8.9)

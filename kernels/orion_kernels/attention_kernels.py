@@ -1,24 +1,19 @@
-"""Triton kernels of packed attention: forward, delta, gradients of queries and of keys and values, and the tiles they ship with.
+"""Triton kernels of packed attention: forward, delta, gradients of queries and of keys and values.
 
 Every program works on one tile of one document, named by a row (document start, document length, block, live) of a work table
-(`orion_kernels.work_tables`), for one head. Tiles begin at document starts and are loaded through tensor descriptors that end
-where the document does (the hardware fills with 0 beyond): no document number is ever compared, and nothing of another document
-is read, whose NaN a masked probability of 0 would not stop. Descriptors need rows that start at multiples of 16 bytes.
+(`orion_kernels.work_tables`), for one head. Tiles begin at document starts. No document number is ever compared, and nothing
+of another document is read, whose NaN a masked probability of 0 would not stop: blocks wholly within the document come through
+tensor descriptors, one in which it may end through pointers or a descriptor of that document that give 0 from its end on.
 
 The algorithm is FlashAttention-2's (arXiv 2307.08691): an online softmax in base 2; a backward pass that recomputes the
 probabilities from the saved log-sum-exp, in two kernels without atomics, so that results repeat bit by bit. Nothing to run.
 """
 
 # no `from __future__ import annotations`: triton reads the constexpr annotations as objects
-from itertools import product
-from typing import Any, NamedTuple
-
 import torch
 import triton
 import triton.language as tl
 from triton.runtime.interpreter import InterpretedFunction
-
-from orion_kernels.aot import Config
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
@@ -42,15 +37,28 @@ def _store_rows(base, stride, offsets, dims, limit, tile, HEAD_DIM: tl.constexpr
 
 
 @triton.jit
+def _block(
+    desc, base, stride, head, first, start, length,
+    MASKED: tl.constexpr, BLOCK: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr,
+):  # fmt: skip
+    # (BLOCK, DIM): rows from start on of the document that begins at token first; where it may end within them, MASKED
+    if MASKED:
+        at = base + tl.cast(start, tl.int64) * stride
+        return _load_rows(at, stride, tl.arange(0, BLOCK), tl.arange(0, DIM), length - start, HEAD_DIM, DIM)
+    return desc.load([head, first + start, 0]).reshape(BLOCK, DIM)
+
+
+@triton.jit
 def _attend(
-    acc, largest, total, q, k_desc, v_desc, row, low, high,
-    SCALE: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, MASKED: tl.constexpr,
+    acc, largest, total, q, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row, low, high,
+    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
+    MASKED: tl.constexpr,
 ):  # fmt: skip
     # one step of the online softmax for every key block from low to high
     offsets = tl.arange(0, BLOCK_K)
     rows = row + tl.arange(0, BLOCK_Q)
     for start in range(low, high, BLOCK_K):
-        k = k_desc.load([start, 0])
+        k = _block(k_desc, k_base, k_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM)
         scores = tl.dot(q, tl.trans(k), input_precision="ieee")  # (BLOCK_Q, BLOCK_K)
         if MASKED:
             scores = tl.where(rows[:, None] >= (start + offsets)[None, :], scores, float("-inf"))
@@ -58,7 +66,7 @@ def _attend(
         p = tl.exp2(scores * (SCALE * LOG2E) - new_largest[:, None])
         correction = tl.exp2(largest - new_largest)
         total = total * correction + tl.sum(p, 1)
-        v = v_desc.load([start, 0])
+        v = _block(v_desc, v_base, v_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM)
         acc = tl.dot(p.to(v.dtype), v, acc * correction[:, None], input_precision="ieee", out_dtype=acc.dtype)
         largest = new_largest
     return acc, largest, total
@@ -66,7 +74,7 @@ def _attend(
 
 @triton.jit
 def forward_kernel(
-    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, items_ptr,
+    q_ptr, k_ptr, v_ptr, k_desc, v_desc, out_ptr, lse_ptr, items_ptr,
     q_stride, q_head_stride, k_stride, k_head_stride, v_stride, v_head_stride, num_tokens, q_heads, group,
     SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
     ACC: tl.constexpr,
@@ -78,18 +86,17 @@ def forward_kernel(
     # heads vary fastest: a group's heads read the same keys and values at about the same time
     item = tl.program_id(0) // q_heads
     head = tl.program_id(0) % q_heads
-    start = tl.load(items_ptr + item * 4).to(tl.int64)
+    first = tl.load(items_ptr + item * 4)
     length = tl.load(items_ptr + item * 4 + 1)
     row = tl.load(items_ptr + item * 4 + 2) * BLOCK_Q
     if tl.load(items_ptr + item * 4 + 3) == 0:
         return
     offsets = tl.arange(0, BLOCK_Q)
     dims = tl.arange(0, DIM)
-    kv_head = (head // group).to(tl.int64)
-    k_base = k_ptr + start * k_stride + kv_head * k_head_stride
-    v_base = v_ptr + start * v_stride + kv_head * v_head_stride
-    k_desc = tl.make_tensor_descriptor(k_base, [length, HEAD_DIM], [k_stride, 1], [BLOCK_K, DIM])
-    v_desc = tl.make_tensor_descriptor(v_base, [length, HEAD_DIM], [v_stride, 1], [BLOCK_K, DIM])
+    start = first.to(tl.int64)
+    kv_head = head // group
+    k_base = k_ptr + start * k_stride + kv_head.to(tl.int64) * k_head_stride
+    v_base = v_ptr + start * v_stride + kv_head.to(tl.int64) * v_head_stride
     q_base = q_ptr + (start + row) * q_stride + head.to(tl.int64) * q_head_stride
     q = _load_rows(q_base, q_stride, offsets, dims, length - row, HEAD_DIM, DIM)
     acc = tl.zeros([BLOCK_Q, DIM], dtype=ACC)
@@ -97,24 +104,15 @@ def forward_kernel(
     total = tl.zeros([BLOCK_Q], dtype=ACC)
     # blocks wholly before the tile's first query need no mask and lie inside the document
     diagonal = row // BLOCK_K * BLOCK_K
+    end = tl.minimum(row + BLOCK_Q, length)
     acc, largest, total = _attend(
-        acc, largest, total, q, k_desc, v_desc, row, 0, diagonal, SCALE, BLOCK_Q, BLOCK_K, False
-    )
+        acc, largest, total, q, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row,
+        0, diagonal, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, False,
+    )  # fmt: skip
     acc, largest, total = _attend(
-        acc,
-        largest,
-        total,
-        q,
-        k_desc,
-        v_desc,
-        row,
-        diagonal,
-        tl.minimum(row + BLOCK_Q, length),
-        SCALE,
-        BLOCK_Q,
-        BLOCK_K,
-        True,
-    )
+        acc, largest, total, q, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row,
+        diagonal, end, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, True,
+    )  # fmt: skip
     out_base = out_ptr + ((start + row) * q_heads + head) * HEAD_DIM
     _store_rows(out_base, q_heads * HEAD_DIM, offsets, dims, length - row, acc / total[:, None], HEAD_DIM, DIM)
     lse_base = lse_ptr + head.to(tl.int64) * num_tokens + start + row
@@ -141,14 +139,15 @@ def delta_kernel(
 
 @triton.jit
 def _query_gradient(
-    dq, q, dout, lse, delta, k_desc, v_desc, row, low, high,
-    SCALE: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, MASKED: tl.constexpr,
+    dq, q, dout, lse, delta, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row, low, high,
+    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
+    MASKED: tl.constexpr,
 ):  # fmt: skip
     offsets = tl.arange(0, BLOCK_K)
     rows = row + tl.arange(0, BLOCK_Q)
     for start in range(low, high, BLOCK_K):
-        k = k_desc.load([start, 0])
-        v = v_desc.load([start, 0])
+        k = _block(k_desc, k_base, k_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM)
+        v = _block(v_desc, v_base, v_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM)
         scores = tl.dot(q, tl.trans(k), input_precision="ieee")  # (BLOCK_Q, BLOCK_K)
         p = tl.exp2(scores * (SCALE * LOG2E) - lse[:, None])
         if MASKED:
@@ -161,7 +160,7 @@ def _query_gradient(
 
 @triton.jit
 def query_gradient_kernel(
-    q_ptr, k_ptr, v_ptr, dout_ptr, lse_ptr, delta_ptr, dq_ptr, items_ptr,
+    q_ptr, k_ptr, v_ptr, k_desc, v_desc, dout_ptr, lse_ptr, delta_ptr, dq_ptr, items_ptr,
     q_stride, q_head_stride, k_stride, k_head_stride, v_stride, v_head_stride, dout_stride, dout_head_stride,
     num_tokens, q_heads, group,
     SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
@@ -170,18 +169,17 @@ def query_gradient_kernel(
     """dq (tokens, q_heads, HEAD_DIM) contiguous; one program a (q block, q head), items as in the forward pass."""
     item = tl.program_id(0) // q_heads
     head = tl.program_id(0) % q_heads
-    start = tl.load(items_ptr + item * 4).to(tl.int64)
+    first = tl.load(items_ptr + item * 4)
     length = tl.load(items_ptr + item * 4 + 1)
     row = tl.load(items_ptr + item * 4 + 2) * BLOCK_Q
     if tl.load(items_ptr + item * 4 + 3) == 0:
         return
     offsets = tl.arange(0, BLOCK_Q)
     dims = tl.arange(0, DIM)
-    kv_head = (head // group).to(tl.int64)
-    k_base = k_ptr + start * k_stride + kv_head * k_head_stride
-    v_base = v_ptr + start * v_stride + kv_head * v_head_stride
-    k_desc = tl.make_tensor_descriptor(k_base, [length, HEAD_DIM], [k_stride, 1], [BLOCK_K, DIM])
-    v_desc = tl.make_tensor_descriptor(v_base, [length, HEAD_DIM], [v_stride, 1], [BLOCK_K, DIM])
+    start = first.to(tl.int64)
+    kv_head = head // group
+    k_base = k_ptr + start * k_stride + kv_head.to(tl.int64) * k_head_stride
+    v_base = v_ptr + start * v_stride + kv_head.to(tl.int64) * v_head_stride
     q_base = q_ptr + (start + row) * q_stride + head.to(tl.int64) * q_head_stride
     q = _load_rows(q_base, q_stride, offsets, dims, length - row, HEAD_DIM, DIM)
     dout_base = dout_ptr + (start + row) * dout_stride + head.to(tl.int64) * dout_head_stride
@@ -191,47 +189,39 @@ def query_gradient_kernel(
     delta = tl.load(delta_ptr + line + offsets, mask=offsets < length - row, other=0.0)
     dq = tl.zeros([BLOCK_Q, DIM], dtype=ACC)
     diagonal = row // BLOCK_K * BLOCK_K
-    dq = _query_gradient(dq, q, dout, lse, delta, k_desc, v_desc, row, 0, diagonal, SCALE, BLOCK_Q, BLOCK_K, False)
+    end = tl.minimum(row + BLOCK_Q, length)
     dq = _query_gradient(
-        dq,
-        q,
-        dout,
-        lse,
-        delta,
-        k_desc,
-        v_desc,
-        row,
-        diagonal,
-        tl.minimum(row + BLOCK_Q, length),
-        SCALE,
-        BLOCK_Q,
-        BLOCK_K,
-        True,
-    )
+        dq, q, dout, lse, delta, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row,
+        0, diagonal, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, False,
+    )  # fmt: skip
+    dq = _query_gradient(
+        dq, q, dout, lse, delta, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row,
+        diagonal, end, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, True,
+    )  # fmt: skip
     dq_base = dq_ptr + ((start + row) * q_heads + head) * HEAD_DIM
     _store_rows(dq_base, q_heads * HEAD_DIM, offsets, dims, length - row, dq * SCALE, HEAD_DIM, DIM)
 
 
 @triton.jit
 def _key_value_gradient(
-    dk, dv, k, v, q_desc, dout_desc, lse_base, delta_base, column, length,
-    SCALE: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
+    dk, dv, k, v, q_desc, dout_desc, head, lse_base, delta_base, column, length,
+    SCALE: tl.constexpr, DIM: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     # scores are held transposed, (BLOCK_K, BLOCK_Q), so that both products take them as their left operand from registers;
-    # one loop that always masks: a second, unmasked one costs registers that head_dim 128 does not have
+    # one loop that always masks: a second one costs registers that these tiles do not have
     offsets = tl.arange(0, BLOCK_Q)
     columns = column + tl.arange(0, BLOCK_K)
     # BLOCK_Q divides BLOCK_K: the first block of queries starts at this tile's first key
     for start in range(column, length, BLOCK_Q):
         inside = offsets < length - start
-        q = q_desc.load([start, 0])
+        q = q_desc.load([head, start, 0]).reshape(BLOCK_Q, DIM)
         # an infinite log-sum-exp makes the probabilities of rows beyond the document exactly 0
         lse = tl.load(lse_base + start + offsets, mask=inside, other=float("inf")) * LOG2E
         scores = tl.dot(k, tl.trans(q), input_precision="ieee")
         p = tl.exp2(scores * (SCALE * LOG2E) - lse[None, :])
         # compared so that what varies over a thread's many queries is a constant: the other way takes 20 to 40 registers
         p = tl.where(offsets[None, :] >= (columns - start)[:, None], p, 0.0)
-        dout = dout_desc.load([start, 0])
+        dout = dout_desc.load([head, start, 0]).reshape(BLOCK_Q, DIM)
         dv = tl.dot(p.to(dout.dtype), dout, dv, input_precision="ieee", out_dtype=dv.dtype)
         delta = tl.load(delta_base + start + offsets, mask=inside, other=0.0)
         dp = tl.dot(v, tl.trans(dout), input_precision="ieee")
@@ -255,30 +245,36 @@ def key_value_gradient_kernel(
     item = tl.program_id(0) // (kv_heads * parts)
     kv_head = tl.program_id(0) % (kv_heads * parts) // parts
     part = tl.program_id(0) % parts
-    start = tl.load(items_ptr + item * 4).to(tl.int64)
+    first = tl.load(items_ptr + item * 4)
     length = tl.load(items_ptr + item * 4 + 1)
     column = tl.load(items_ptr + item * 4 + 2) * BLOCK_K
     if tl.load(items_ptr + item * 4 + 3) == 0:
         return
     offsets = tl.arange(0, BLOCK_K)
     dims = tl.arange(0, DIM)
-    k_base = k_ptr + start * k_stride + kv_head.to(tl.int64) * k_head_stride
-    v_base = v_ptr + start * v_stride + kv_head.to(tl.int64) * v_head_stride
-    k = tl.make_tensor_descriptor(k_base, [length, HEAD_DIM], [k_stride, 1], [BLOCK_K, DIM]).load([column, 0])
-    v = tl.make_tensor_descriptor(v_base, [length, HEAD_DIM], [v_stride, 1], [BLOCK_K, DIM]).load([column, 0])
+    start = first.to(tl.int64)
+    k_base = k_ptr + (start + column) * k_stride + kv_head.to(tl.int64) * k_head_stride
+    v_base = v_ptr + (start + column) * v_stride + kv_head.to(tl.int64) * v_head_stride
+    k = _load_rows(k_base, k_stride, offsets, dims, length - column, HEAD_DIM, DIM)
+    v = _load_rows(v_base, v_stride, offsets, dims, length - column, HEAD_DIM, DIM)
+    # all heads of the document, once a program: a descriptor takes about a microsecond to make
+    heads = kv_heads * group
+    q_desc = tl.make_tensor_descriptor(
+        q_ptr + start * q_stride, [heads, length, HEAD_DIM], [q_head_stride, q_stride, 1], [1, BLOCK_Q, DIM]
+    )
+    dout_desc = tl.make_tensor_descriptor(
+        dout_ptr + start * dout_stride, [heads, length, HEAD_DIM], [dout_head_stride, dout_stride, 1], [1, BLOCK_Q, DIM]
+    )
     dk = tl.zeros([BLOCK_K, DIM], dtype=ACC)
     dv = tl.zeros([BLOCK_K, DIM], dtype=ACC)
     share = tl.cdiv(group, parts)
-    for member in range(part * share, tl.minimum(part * share + share, group)):
-        head = tl.cast(kv_head * group + member, tl.int64)
-        q_base = q_ptr + start * q_stride + head * q_head_stride
-        dout_base = dout_ptr + start * dout_stride + head * dout_head_stride
-        q_desc = tl.make_tensor_descriptor(q_base, [length, HEAD_DIM], [q_stride, 1], [BLOCK_Q, DIM])
-        dout_desc = tl.make_tensor_descriptor(dout_base, [length, HEAD_DIM], [dout_stride, 1], [BLOCK_Q, DIM])
-        line = head * num_tokens + start
+    lowest = kv_head * group + part * share
+    for head in range(lowest, tl.minimum(lowest + share, (kv_head + 1) * group)):
+        line = tl.cast(head, tl.int64) * num_tokens + start
         dk, dv = _key_value_gradient(
-            dk, dv, k, v, q_desc, dout_desc, lse_ptr + line, delta_ptr + line, column, length, SCALE, BLOCK_Q, BLOCK_K
-        )
+            dk, dv, k, v, q_desc, dout_desc, head, lse_ptr + line, delta_ptr + line, column, length,
+            SCALE, DIM, BLOCK_Q, BLOCK_K,
+        )  # fmt: skip
     line = ((tl.cast(part, tl.int64) * num_tokens + start + column) * kv_heads + kv_head) * HEAD_DIM
     _store_rows(dk_ptr + line, kv_heads * HEAD_DIM, offsets, dims, length - column, dk * SCALE, HEAD_DIM, DIM)
     _store_rows(dv_ptr + line, kv_heads * HEAD_DIM, offsets, dims, length - column, dv, HEAD_DIM, DIM)
@@ -296,102 +292,3 @@ def sum_parts_kernel(parts_ptr, out_ptr, size, parts, BLOCK: tl.constexpr, ACC: 
 
 INTERPRETED = isinstance(forward_kernel, InterpretedFunction)
 ACCUMULATORS = {torch.float32: tl.float32, torch.float64: tl.float64}
-HEAD_DIMS = (64, 96, 128)
-TOKENS_A_PROGRAM = 64  # of delta_kernel
-ELEMENTS_A_PROGRAM = 2048  # of sum_parts_kernel
-
-
-class Tile(NamedTuple):
-    """How a kernel is cut: queries and keys a block, warps a program, stages of its pipeline."""
-
-    block_q: int
-    block_k: int
-    num_warps: int
-    num_stages: int
-
-
-class Tiles(NamedTuple):
-    """The three kernels for one head_dim and one regime of document lengths."""
-
-    forward: Tile
-    query_gradient: Tile
-    key_value_gradient: Tile
-
-
-# half precision, by (head_dim padded to a power of two, documents are short); chosen by registers and shared memory of the code
-# compiled for sm_90 by triton 3.6 and 3.7: the largest tiles that spill in neither (64 queries at head_dim 128 do in both, 32 with
-# two stages in 3.6). Blocks of 64 keys in every forward and query-gradient tile of one head_dim, and of as many queries in both
-# key-value-gradient tiles, so that both regimes add up a row in the same order
-TILES = {
-    (64, False): Tiles(Tile(128, 64, 8, 3), Tile(128, 64, 8, 3), Tile(64, 128, 8, 3)),
-    (64, True): Tiles(Tile(64, 64, 4, 3), Tile(64, 64, 4, 3), Tile(64, 64, 4, 3)),
-    (128, False): Tiles(Tile(128, 64, 8, 3), Tile(128, 64, 8, 2), Tile(32, 128, 8, 3)),
-    (128, True): Tiles(Tile(64, 64, 4, 3), Tile(64, 64, 4, 2), Tile(32, 64, 4, 3)),
-}
-
-
-def tiles(head_dim: int, short: bool) -> Tiles:
-    """The shipped tiles of a head_dim; `short`: for documents about as long as a tile."""
-    return TILES[triton.next_power_of_2(head_dim), short]
-
-
-def shipped() -> list[Config]:
-    """Every configuration that the host code launches in half precision."""
-    configurations = []
-    for dtype, head_dim, short in product(("bf16", "fp16"), HEAD_DIMS, (False, True)):
-        # code for float16 differs in the type of the products only: its gate is the largest head_dim
-        if dtype == "fp16" and head_dim != 128:
-            continue
-        label = f"{dtype} d{head_dim} {'short' if short else 'long'}"
-        for name, tile in tiles(head_dim, short)._asdict().items():
-            for gradient in (dtype, "fp32") if name == "key_value_gradient" else (dtype,):
-                kernel = {
-                    "forward": forward_kernel,
-                    "query_gradient": query_gradient_kernel,
-                    "key_value_gradient": key_value_gradient_kernel,
-                }[name]
-                constants = _constants(head_dim) | {"BLOCK_Q": tile.block_q, "BLOCK_K": tile.block_k}
-                constants["SCALE"] = head_dim**-0.5
-                parts = " parts" if gradient != dtype else ""
-                configurations.append(
-                    Config(
-                        f"packed_attention {name} {label}{parts}",
-                        kernel,
-                        _signature(kernel, dtype, gradient),
-                        constants,
-                        tile.num_warps,
-                        tile.num_stages,
-                    )
-                )
-    for head_dim in HEAD_DIMS:
-        constants = _constants(head_dim) | {"BLOCK": TOKENS_A_PROGRAM}
-        signature = _signature(delta_kernel, "bf16", "bf16")
-        name = f"packed_attention delta bf16 d{head_dim}"
-        configurations.append(Config(name, delta_kernel, signature, constants, 4, 1, needs_tensor_cores=False))
-    signature = {"parts_ptr": "*fp32", "out_ptr": "*bf16", "size": "i32:16", "parts": "i32"}
-    constants = {"BLOCK": ELEMENTS_A_PROGRAM, "ACC": tl.float32}
-    name = "packed_attention sum_parts bf16"
-    return [*configurations, Config(name, sum_parts_kernel, signature, constants, 4, 1, needs_tensor_cores=False)]
-
-
-def _constants(head_dim: int) -> dict[str, object]:
-    return {"HEAD_DIM": head_dim, "DIM": triton.next_power_of_2(head_dim), "ACC": tl.float32}
-
-
-def _signature(kernel: Any, dtype: str, gradient: str) -> dict[str, str]:
-    special = {
-        "items_ptr": "*i32",
-        "lse_ptr": "*fp32",
-        "delta_ptr": "*fp32",
-        "dk_ptr": f"*{gradient}",
-        "dv_ptr": f"*{gradient}",
-    }
-    signature = {}
-    for name in kernel.arg_names:
-        if name.endswith("_ptr"):
-            signature[name] = special.get(name, f"*{dtype}")
-        elif name.endswith("_stride"):
-            signature[name] = "i32:16"
-        elif not name.isupper():
-            signature[name] = "i32"
-    return signature

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
+from orion_kernels import attention_configs as configs
 from orion_kernels import attention_kernels as kernels
 from orion_kernels.packing import Packing
 from orion_kernels.precision import accumulation_dtype
@@ -19,8 +21,8 @@ from orion_kernels.precision import accumulation_dtype
 
 def unsupported(q: Tensor) -> str | None:
     """Why a q that fits otherwise cannot go to these kernels: what was given and what is allowed; None where it can."""
-    if q.shape[-1] not in kernels.HEAD_DIMS:
-        return f"head_dim must be one of {list(kernels.HEAD_DIMS)} for impl='triton', but is {q.shape[-1]}"
+    if q.shape[-1] not in configs.HEAD_DIMS:
+        return f"head_dim must be one of {list(configs.HEAD_DIMS)} for impl='triton', but is {q.shape[-1]}"
     if kernels.INTERPRETED:
         return None if q.device.type == "cpu" else f"Triton's interpreter needs CPU tensors, but q is on {q.device}"
     if q.device.type != "cuda":
@@ -38,7 +40,7 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: f
     if packing.document_ids.device != q.device:
         raise ValueError(f"packing is on {packing.document_ids.device}, but q on {q.device}; use packing.to(q.device)")
     short = packing.short
-    tiles = kernels.tiles(q.shape[-1], short)
+    tiles = configs.tiles(q.shape[-1], short)
     by_queries = packing.work_table(tiles.forward.block_q, by_keys=False)
     by_keys = packing.work_table(tiles.key_value_gradient.block_k, by_keys=True)
     return _forward(q, k, v, by_queries, by_keys, packing.lengths, scale, short)[0]
@@ -74,8 +76,9 @@ def _forward(
     tokens, q_heads, head_dim = q.shape
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q_heads, tokens, dtype=accumulation_dtype(q), device=q.device)
-    tile = kernels.tiles(head_dim, short).forward
-    arguments = (q, k, v, out, lse, by_queries, *_strides(q, k, v), tokens, q_heads, q_heads // k.shape[1])
+    tile = configs.tiles(head_dim, short).forward
+    described = _descriptors(tile.block_k, k, v)
+    arguments = (q, k, v, *described, out, lse, by_queries, *_strides(q, k, v), tokens, q_heads, q_heads // k.shape[1])
     _launch(kernels.forward_kernel, by_queries.shape[0] * q_heads, arguments, q, tile, SCALE=scale)
     return out.to(dtype), lse
 
@@ -97,24 +100,24 @@ def _backward(
     tokens, q_heads, head_dim = q.shape
     kv_heads = k.shape[1]
     group = q_heads // kv_heads
-    tiles = kernels.tiles(head_dim, short)
+    tiles = configs.tiles(head_dim, short)
     if not parts:
         parts = group_parts(lengths, tiles.key_value_gradient.block_k, kv_heads, group, _processors(q))
     delta = torch.empty_like(lse)
-    constants = {"BLOCK": kernels.TOKENS_A_PROGRAM}
-    programs = triton.cdiv(tokens, kernels.TOKENS_A_PROGRAM) * q_heads
+    constants = {"BLOCK": configs.TOKENS_A_PROGRAM}
+    programs = triton.cdiv(tokens, configs.TOKENS_A_PROGRAM) * q_heads
     _launch(kernels.delta_kernel, programs, (out, dout, delta, *_strides(dout), tokens, q_heads), q, None, **constants)
 
     dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    inputs, strides = (q, k, v, dout, lse, delta), (*_strides(q, k, v, dout), tokens)
-    arguments = (*inputs, dq, by_queries, *strides, q_heads, group)
+    inputs, strides = (dout, lse, delta), (*_strides(q, k, v, dout), tokens)
     tile = tiles.query_gradient
+    arguments = (q, k, v, *_descriptors(tile.block_k, k, v), *inputs, dq, by_queries, *strides, q_heads, group)
     _launch(kernels.query_gradient_kernel, by_queries.shape[0] * q_heads, arguments, q, tile, SCALE=scale)
 
     partial = lse.dtype if parts > 1 else k.dtype
     dk, dv = (torch.empty(parts, *k.shape, dtype=partial, device=k.device) for _ in range(2))
-    arguments = (*inputs, dk, dv, by_keys, *strides, kv_heads, group, parts)
     tile = tiles.key_value_gradient
+    arguments = (q, k, v, *inputs, dk, dv, by_keys, *strides, kv_heads, group, parts)
     _launch(kernels.key_value_gradient_kernel, by_keys.shape[0] * kv_heads * parts, arguments, q, tile, SCALE=scale)
     dk, dv = (_sum_parts(t, k.dtype) for t in (dk, dv))
     return dq.to(dtype), dk.to(dtype), dv.to(dtype)
@@ -149,8 +152,8 @@ def _sum_parts(parts: Tensor, dtype: torch.dtype) -> Tensor:
     if parts.shape[0] == 1:
         return parts[0]
     out = torch.empty(parts.shape[1:], dtype=dtype, device=parts.device)
-    programs = triton.cdiv(out.numel(), kernels.ELEMENTS_A_PROGRAM)
-    constants = {"BLOCK": kernels.ELEMENTS_A_PROGRAM}
+    programs = triton.cdiv(out.numel(), configs.ELEMENTS_A_PROGRAM)
+    constants = {"BLOCK": configs.ELEMENTS_A_PROGRAM}
     _launch(kernels.sum_parts_kernel, programs, (parts, out, out.numel(), parts.shape[0]), out, None, **constants)
     return out
 
@@ -163,7 +166,7 @@ def _launchable(tensor: Tensor) -> Tensor:
     size = tensor.element_size()
     aligned = tensor.data_ptr() % 16 == 0 and token * size % 16 == 0 and head * size % 16 == 0
     # offsets inside a tile are 32-bit
-    if dim == 1 and aligned and 0 < token < 2**23:
+    if dim == 1 and aligned and 0 < token < 2**23 and head > 0:
         return tensor
     return tensor.clone(memory_format=torch.contiguous_format)
 
@@ -172,12 +175,18 @@ def _processors(tensor: Tensor) -> int:
     return torch.cuda.get_device_properties(tensor.device).multi_processor_count if tensor.is_cuda else 1
 
 
+def _descriptors(rows: int, *tensors: Tensor) -> list[TensorDescriptor]:
+    """Of blocks (1, rows, head_dim) of the tensors seen as (heads, tokens, head_dim)."""
+    dim = triton.next_power_of_2(tensors[0].shape[-1])
+    return [TensorDescriptor.from_tensor(t.transpose(0, 1), [1, rows, dim]) for t in tensors]
+
+
 def _strides(*tensors: Tensor) -> list[int]:
     return [stride for t in tensors for stride in t.stride()[:2]]
 
 
 def _launch(
-    kernel: Any, programs: int, arguments: tuple[Any, ...], like: Tensor, tile: kernels.Tile | None, **constants: Any
+    kernel: Any, programs: int, arguments: tuple[Any, ...], like: Tensor, tile: configs.Tile | None, **constants: Any
 ) -> None:
     constants["ACC"] = kernels.ACCUMULATORS[accumulation_dtype(like)]
     if kernel is not kernels.sum_parts_kernel:
@@ -185,8 +194,8 @@ def _launch(
     if tile is not None:
         constants |= {"BLOCK_Q": tile.block_q, "BLOCK_K": tile.block_k}
         constants |= {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
-    # descriptors live in memory that triton asks an allocator for; set in a context of its own, so that no other user of triton
-    # finds its allocator replaced
+    # descriptors made in a kernel live in memory that triton asks an allocator for; set in a context of its own, so that no other
+    # user of triton finds its allocator replaced
     context = contextvars.copy_context()
     context.run(triton.set_allocator, _allocate)
     # triton launches on the current device

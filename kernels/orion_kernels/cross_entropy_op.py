@@ -78,8 +78,8 @@ def loss_operator(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(loss, logprob, entropy, accuracy, saved, dx, dw, db) of hidden (tokens, hidden), weight, bias, labels (tokens,).
 
-    softcap 0 is none. loss is () or, for reduction="none", (tokens,); saved (3, tokens) is what a deferred backward in Triton needs;
-    what was not asked for is empty.
+    softcap 0 is none. loss is () or, for reduction="none", (tokens,); saved (3, tokens) is for a deferred backward in Triton.
+    What was not asked for is empty.
     """
     dtype, tokens = accumulation_dtype(hidden), labels.shape[0]
     valid = valid_rows(labels, ignore_index, valid_index)

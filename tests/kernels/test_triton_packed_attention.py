@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from orion_kernels import Packing, attention_kernels, attention_triton, packed_attention
+from orion_kernels import Packing, attention_configs, attention_kernels, attention_triton, packed_attention
 
 from .interpreted import CUDA, DEVICE
 
@@ -23,13 +23,13 @@ LENGTHS = {
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Tiles of 16, so that short documents have several of each kind."""
-    tile = attention_kernels.Tile(16, 16, 4, 2)
-    wide = attention_kernels.Tile(16, 32, 4, 2)
+    tile = attention_configs.Tile(16, 16, 4, 2)
+    wide = attention_configs.Tile(16, 32, 4, 2)
     if not CUDA:
         monkeypatch.setattr(
-            attention_kernels,
+            attention_configs,
             "TILES",
-            {key: attention_kernels.Tiles(tile, wide, wide) for key in attention_kernels.TILES},
+            {key: attention_configs.Tiles(tile, wide, wide) for key in attention_configs.TILES},
         )
 
 
@@ -158,7 +158,7 @@ def test_log_sum_exp_and_every_split_of_the_group(randn, small_tiles):
     q, k, v, upstream = inputs(randn, 60, 7, 1)
     tables = packing.work_table(16, by_keys=False), packing.work_table(32, by_keys=True)
     if CUDA:
-        tiles = attention_kernels.tiles(64, True)
+        tiles = attention_configs.tiles(64, True)
         tables = (
             packing.work_table(tiles.forward.block_q, by_keys=False),
             packing.work_table(tiles.key_value_gradient.block_k, by_keys=True),
