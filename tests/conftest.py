@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread a process, the real data folder, and NaN-poisoned uninitialised memory."""
+"""Shared by all tests: one thread a process, what markers need, the real data folder."""
 
 import os
 from pathlib import Path

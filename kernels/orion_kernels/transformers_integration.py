@@ -101,7 +101,9 @@ def causal_lm_loss(
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     impl: str | None = None,
+    memory: str = "auto",
     attention_impl: str | None = None,
+    valid_index: Tensor | None = None,
     **model_kwargs: Any,
 ) -> tuple[Tensor, TokenMetrics]:
     """Next-token loss of a causal language model without its logits.
@@ -119,8 +121,10 @@ def causal_lm_loss(
             where each row is one document (pass attention_mask among model_kwargs if there is padding).
         normalizer: the divisor of the summed loss, e.g. the Trainer's num_items_in_batch; default the number of targets.
         token_weights: (batch, length) factor of the loss of predicting each token, aligned with labels (shifted with them).
-        ignore_index, label_smoothing, z_loss, impl: as in `linear_cross_entropy`.
+        ignore_index, label_smoothing, z_loss, impl, memory: as in `linear_cross_entropy`.
         attention_impl: the impl of `packed_attention`, with packing only.
+        valid_index: (n,) int64, the positions of what is trained in packing.shifted_labels(labels); a collator, whose labels are
+            on the host, finds them with .ne(ignore_index).nonzero().squeeze(1), and then nothing here waits for the device.
         model_kwargs: passed on to the model.
 
     Returns (loss, metrics); metrics of shape (batch * length,) aligned with the position that predicts.
@@ -163,6 +167,8 @@ def causal_lm_loss(
         z_loss=z_loss,
         return_metrics=True,
         impl=impl,
+        memory=memory,
+        valid_index=valid_index,
     )
     return loss, metrics
 

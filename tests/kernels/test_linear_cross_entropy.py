@@ -178,12 +178,92 @@ def test_ignored_rows_change_nothing(case, impl, reduction, fill):
     assert torch.equal(loss, dirty_loss)
     assert all(torch.equal(a, c) for a, c in zip(clean, got, strict=True))
     assert (got[0][y == -100] == 0).all()
-    # moving the ignored rows to the end leaves the valid ones in order
-    order = torch.cat([(y != -100).nonzero(), (y == -100).nonzero()]).squeeze(1)
-    assert torch.equal(
-        linear_cross_entropy(x[order], w, y[order], bias=b, **WAYS[impl]),
-        linear_cross_entropy(x, w, y, bias=b, **WAYS[impl]),
+
+
+@pytest.mark.parametrize("impl", WAYS)
+def test_moving_the_ignored_rows_changes_nothing(case, randn, impl):
+    """The valid rows keep their order; where the others lie does not reach loss or gradients, bit by bit."""
+    x, w, b, y = case(n=40, dtype=torch.float32)
+    places = torch.randperm(40, generator=randn.generator)
+    keep = (y != -100).sum()
+    order = torch.empty(40, dtype=torch.long)
+    order[places[:keep].sort().values] = (y != -100).nonzero().squeeze(1)
+    order[places[keep:]] = (y == -100).nonzero().squeeze(1)
+
+    def run(rows, labels):
+        return gradients(lambda *t: linear_cross_entropy(t[0], t[1], labels, bias=t[2], **WAYS[impl]), (rows, w, b))
+
+    (loss, want), (moved, got) = run(x, y), run(x[order], y[order])
+    assert torch.equal(loss, moved) and torch.equal(got[0], want[0][order])
+    assert torch.equal(got[1], want[1]) and torch.equal(got[2], want[2])
+
+
+@pytest.mark.parametrize("impl", WAYS)
+def test_class_weights_are_token_weights(case, randn, impl):
+    x, w, b, y = case()
+    classes = randn(len(w)).abs()
+    weights = classes[y.clamp(min=0)]
+    normalizer = weights[y != -100].sum()
+    _, got = gradients(
+        lambda *t: linear_cross_entropy(
+            t[0], t[1], y, bias=t[2], token_weights=weights, normalizer=normalizer, **WAYS[impl]
+        ),
+        (x, w, b),
     )
+    _, want = gradients(lambda *t: F.cross_entropy(F.linear(t[0], t[1], t[2]), y, weight=classes), (x, w, b))
+    for g, ref in zip(got, want, strict=True):
+        assert_close(g, ref, 1e-13, "gradient")
+
+
+@pytest.mark.parametrize("impl", WAYS)
+def test_everything_at_once(case, randn, impl):
+    x, w, b, y = case(n=40)
+    weights = randn(40).abs()
+    kwargs = {"token_weights": weights, "normalizer": 7.5}
+    check((x, w, b), y, kwargs, OPTIONS["all"], impl, torch.float64, lambda rows: (rows * weights).sum() / 7.5)
+
+
+@pytest.mark.parametrize("impl", WAYS)
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_every_element_is_written(case, impl, reduction):
+    """Memory that arrives full of NaN shows what was never written, also beside a vocabulary of no whole 16."""
+    x, w, b, y = case(n=40, dtype=torch.float32)
+
+    def run():
+        def loss(*t):
+            kwargs = {"bias": t[2], "reduction": reduction, "return_metrics": True, **OPTIONS["all"], **WAYS[impl]}
+            found, metrics = linear_cross_entropy(t[0], t[1], y, **kwargs)
+            seen.extend(metrics[:3])
+            return found.sum()
+
+        seen: list[torch.Tensor] = []
+        value, grads = gradients(loss, (x, w, b))
+        return [value, *grads, *seen]
+
+    want = run()
+    torch.use_deterministic_algorithms(True)
+    filled, torch.utils.deterministic.fill_uninitialized_memory = (
+        torch.utils.deterministic.fill_uninitialized_memory,
+        True,
+    )
+    try:
+        assert torch.empty(3).isnan().all()
+        got = run()
+    finally:
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, c) for a, c in zip(got, want, strict=True))
+
+
+@pytest.mark.parametrize("impl", WAYS)
+def test_no_gradient_is_filtered(case, impl):
+    """Rows of the head that are nobody's label get their gradient in full, though every probability is far below 2**-12."""
+    x, w, _, _ = case(n=6, vocab=9000, dtype=torch.float32, bias=False, spread=0.01)
+    y = torch.arange(6)
+    _, (_, got) = gradients(lambda *t: linear_cross_entropy(*t, y, **WAYS[impl]), (x, w))
+    _, (_, want) = gradients(lambda *t: oracle_rows(*t, None, y).mean(), (x.double(), w.double()))
+    assert (got[6:] != 0).all()
+    assert_close(got[6:], want[6:], 2e-6, "rows that are no label")
 
 
 @pytest.mark.parametrize("impl", WAYS)

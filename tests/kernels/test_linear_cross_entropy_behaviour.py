@@ -107,14 +107,43 @@ def test_never_all_logits_and_no_gradient_of_a_frozen_head(case, reduction, froz
     assert ((91, 3) in seen.shapes) is (not frozen)
 
 
-def test_gradient_adds_to_an_existing_one(case):
+@pytest.mark.parametrize("impl", WAYS)
+def test_gradient_adds_to_an_existing_one(case, impl):
     x, w, _, y = case()
     w.requires_grad_()
     w.grad = torch.ones_like(w)
-    linear_cross_entropy(x, w, y).backward()
+    linear_cross_entropy(x, w, y, **WAYS[impl]).backward()
     fresh = w.detach().clone().requires_grad_()
-    linear_cross_entropy(x, fresh, y).backward()
+    linear_cross_entropy(x, fresh, y, **WAYS[impl]).backward()
     torch.testing.assert_close(w.grad, fresh.grad + 1)
+
+
+@pytest.mark.parametrize("impl", WAYS)
+def test_tied_embeddings_and_a_float32_main_grad(case, randn, impl):
+    """A head tied to an embedding gets both gradients; a hook adds bfloat16 gradients of micro-batches up in float32."""
+    x, w, _, y = case(dtype=torch.bfloat16, ignored=0.0)
+    tokens = torch.randint(len(w), (len(y),), generator=randn.generator)
+
+    def loss(weight, part):
+        hidden = (weight[tokens] + x)[part]
+        return linear_cross_entropy(hidden, weight, y[part], normalizer=len(y), **WAYS[impl])
+
+    leaf = w.clone().requires_grad_()
+    main = torch.zeros(w.shape)
+
+    def add(parameter):
+        main.add_(parameter.grad.float())
+        parameter.grad = None
+
+    leaf.register_post_accumulate_grad_hook(add)
+    parts = torch.arange(len(y)).split(5)
+    for part in parts:
+        loss(leaf, part).backward()
+    wide = w.double().requires_grad_()
+    hidden = (w[tokens] + x).double() - w.double()[tokens]  # the sum as it was rounded, and its gradient to both
+    F.cross_entropy((wide[tokens] + hidden) @ wide.t(), y).backward()
+    assert leaf.grad is None
+    assert (main.double() - wide.grad).norm() <= 6e-3 * wide.grad.norm()
 
 
 @pytest.mark.parametrize("impl", WAYS)

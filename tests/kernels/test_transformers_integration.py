@@ -9,6 +9,7 @@ from orion_kernels.transformers_integration import ATTENTION_NAME, causal_lm_los
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import (
+    DataCollatorWithFlattening,
     LlamaConfig,
     LlamaForCausalLM,
     Qwen2Config,
@@ -110,6 +111,33 @@ def test_a_batch_of_packed_rows_is_one_longer_row(batch):
     flat, _ = causal_lm_loss(model, **{k: v.view(1, 24) for k, v in rows.items()}, packing=packing)
     torch.testing.assert_close(got, flat)
     assert not torch.isclose(got, want)
+
+
+def test_what_collators_of_packed_rows_make(randn):
+    """transformers' flattening collator, with cumulative lengths and without (the form of trl's padding-free one)."""
+    documents = [torch.randint(VOCAB, (n,), generator=randn.generator).tolist() for n in LENGTHS]
+    examples = [{"input_ids": d, "labels": d} for d in documents]
+    plain = DataCollatorWithFlattening()(examples)
+    full = DataCollatorWithFlattening(return_flash_attn_kwargs=True, return_seq_idx=True)(examples)
+    assert set(plain) == {"input_ids", "labels", "position_ids"}
+    packings = Packing.from_position_ids(plain["position_ids"]), Packing.from_cu_seqlens(full["cu_seq_lens_q"], 24)
+    for packing in packings:
+        assert packing.seq_lengths == tuple(LENGTHS) and torch.equal(packing.document_ids, full["seq_idx"][0])
+    model = build()
+    losses = [causal_lm_loss(model, **b, packing=p)[0] for b, p in zip((plain, full), packings, strict=True)]
+    assert torch.equal(*losses)
+    # no target is another document's token: what the collator marked at each document's start is what the shift leaves out
+    targets = packings[0].shifted_labels(plain["labels"])
+    assert targets[packings[0].cu_seqlens[1:].long() - 1].eq(-100).all()
+    assert int(targets.ne(-100).sum()) == sum(n - 1 for n in LENGTHS)
+
+
+def test_positions_known_to_a_collator_change_nothing(batch):
+    model = build()
+    index = batch["packing"].shifted_labels(batch["labels"]).ne(-100).nonzero().squeeze(1)
+    assert torch.equal(causal_lm_loss(model, **batch)[0], causal_lm_loss(model, **batch, valid_index=index)[0])
+    with pytest.raises(ValueError, match="position of every label"):
+        causal_lm_loss(model, **batch, valid_index=index[1:])
 
 
 def test_other_documents_leave_no_trace(batch):

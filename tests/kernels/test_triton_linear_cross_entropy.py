@@ -129,6 +129,46 @@ def test_ignored_rows_change_nothing_and_runs_repeat(case, memory, fill):
     assert (runs[2][1][0][y == -100] == 0).all()
 
 
+@pytest.mark.parametrize("options", [OPTIONS["plain"], {"softcap": 3.0, "z_loss": 0.01}], ids=["plain", "some"])
+def test_chunks_and_both_ways_agree(case, monkeypatch, options):
+    """One chunk, several, and a slab of the vocabulary at a time compute the same numbers but for the order of their sums."""
+    from orion_kernels import cross_entropy_triton
+
+    # more rows than twice the hidden size: several chunks
+    x, w, b, y = (t.to(DEVICE) for t in case(n=70, dtype=torch.float32))
+
+    def run(memory):
+        return gradients(lambda *t: triton(t[0], t[1], y, bias=t[2], memory=memory, **options), (x, w, b))
+
+    many, lean = run("fast"), run("lean")
+    monkeypatch.setattr(cross_entropy_triton, "CHUNK_ROWS", 1000)
+    monkeypatch.setattr(cross_entropy_triton, "LEAN_ROWS", 1000)
+    monkeypatch.setattr(cross_entropy_triton, "SLAB_COLUMNS", (1024, 8192))
+    for loss, grads in (run("fast"), lean, run("lean")):
+        near(loss, many[0], 2e-7)
+        for g, ref in zip(grads, many[1], strict=True):
+            near(g, ref, 1e-6)
+
+
+@pytest.mark.parametrize("memory", MEMORY)
+def test_descriptors_and_pointers_agree(case, memory):
+    """A head that no descriptor can read (its base is odd) goes through pointers, to the same numbers."""
+    from orion_kernels import cross_entropy_triton
+
+    x, w, b, y = (t.to(DEVICE) for t in case(n=40, hidden=64, dtype=torch.float32))
+    odd_w = torch.empty(w.numel() + 1, device=DEVICE)[1:].view(w.shape).copy_(w)
+    assert cross_entropy_triton._describable(w) and not cross_entropy_triton._describable(odd_w)
+
+    def step(weight):
+        # rows that count are gathered, which aligns hidden states: the head decides
+        return gradients(lambda *t: triton(t[0], weight, y, bias=t[1], memory=memory), (x, b))
+
+    (loss, want), (other, got) = step(w), step(odd_w)
+    exact = {} if DEVICE == "cuda" else {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(other, loss, **exact)
+    torch.testing.assert_close(got, want, **exact)
+
+
 @pytest.mark.parametrize("memory", MEMORY)
 def test_extreme_logits_and_repair(memory):
     w = torch.eye(4, device=DEVICE).requires_grad_()
