@@ -5,7 +5,7 @@ across documents, no [tokens, vocabulary] logits. Full fine-tuning, or LoRA thro
 ``lora.merge`` is false: the folder then holds the adapter alone and model.json names its base too. A killed run resumes from
 the last checkpoint in the work folder, which is outside the outputs and named by the run's content.
 Run: ``python -m orion.train --config JSON --name NAME --packed P --model M --work DIR --output-dir O --output-model J
---log L [--micro-batch N]``.
+--log L [--micro-batch N] [--kernels auto|torch|triton|triton-lean]``.
 """
 
 import json
@@ -19,13 +19,19 @@ import polars as pl
 import torch
 from orion_kernels import Packing
 from orion_kernels.transformers_integration import causal_lm_loss, register_attention
-from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from orion import adapters, checkpoints, provenance, stage, tables
 from orion.errors import InputError
 
 SAVE_EVERY_STEPS = 100
+# what computes loss and attention: rounding and speed differ, no more
+KERNELS = {
+    "auto": {},
+    "torch": {"impl": "torch", "attention_impl": "torch"},
+    "triton": {"impl": "triton", "memory": "fast", "attention_impl": "triton"},
+    "triton-lean": {"impl": "triton", "memory": "lean", "attention_impl": "triton"},
+}
 LOGGED = ("step", "loss", "learning_rate", "grad_norm", "tokens", "trained_tokens", "accuracy", "entropy")
 
 
@@ -42,31 +48,37 @@ class PackedRows(torch.utils.data.Dataset):
         return self.rows[index]
 
 
-def flatten(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
-    """Sequences of a micro-batch laid end to end in one row: (1, tokens) int64 each; seq_lengths (documents,)."""
-    joined = {key: torch.tensor([value for row in rows for value in row[key]]) for key in rows[0]}
+def flatten(rows: list[dict[str, list[int]]]) -> dict[str, Any]:
+    """Sequences of a micro-batch laid end to end in one row: (1, tokens) int64 each.
+
+    Beside them, found here where it costs no wait for a device: seq_lengths, a list of documents' lengths, and valid_index
+    (targets,) int64, the positions that predict a trained token.
+    """
+    joined = {key: [value for row in rows for value in row[key]] for key in rows[0]}
     lengths = joined.pop("seq_lengths")
-    return {**{key: value[None] for key, value in joined.items()}, "seq_lengths": lengths}
+    row = {key: torch.tensor(values)[None] for key, values in joined.items()}
+    targets = Packing.from_seq_lengths(lengths).shifted_labels(row["labels"])
+    return {**row, "seq_lengths": lengths, "valid_index": targets.ne(-100).nonzero().squeeze(1)}
 
 
 class PackedTrainer(Trainer):
-    """Trainer whose loss is the fused linear cross-entropy over packed documents."""
+    """Trainer whose loss is the fused linear cross-entropy over packed documents; kernels: a key of KERNELS."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, kernels: str = "auto", **kwargs):
         super().__init__(*args, **kwargs)
         # the loss is already divided by the target tokens of the whole optimiser step
         self.model_accepts_loss_kwargs = True
-        self._sums = {"accuracy": 0.0, "entropy": 0.0, "trained_tokens": 0.0}
+        self._kernels = KERNELS[kernels]
+        self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        packing = Packing.from_seq_lengths(inputs["seq_lengths"])
-        loss, metrics = causal_lm_loss(
-            model, inputs["input_ids"], inputs["position_ids"], inputs["labels"], packing, normalizer=num_items_in_batch
-        )
-        trained = packing.shifted_labels(inputs["labels"]) != -100
-        self._sums["trained_tokens"] += int(trained.sum())
-        self._sums["accuracy"] += float(metrics.accuracy[trained].sum())
-        self._sums["entropy"] += float(metrics.entropy[trained].sum())
+        row = {key: inputs[key] for key in ("input_ids", "position_ids", "labels", "valid_index")}
+        packing = Packing.from_seq_lengths(inputs["seq_lengths"], device=row["labels"].device)
+        loss, metrics = causal_lm_loss(model, **row, packing=packing, normalizer=num_items_in_batch, **self._kernels)
+        # kept on the device until they are logged
+        self._sums["trained_tokens"] += row["valid_index"].numel()
+        self._sums["accuracy"] += metrics.accuracy.sum(dtype=torch.float64)
+        self._sums["entropy"] += metrics.entropy.sum(dtype=torch.float64)
         return (loss, None) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -75,12 +87,12 @@ class PackedTrainer(Trainer):
             before = next((e["trained_tokens"] for e in reversed(self.state.log_history) if "trained_tokens" in e), 0)
             logs = {
                 **logs,
-                "accuracy": self._sums["accuracy"] / count,
-                "entropy": self._sums["entropy"] / count,
-                "trained_tokens": before + int(count),
+                "accuracy": float(self._sums["accuracy"]) / count,
+                "entropy": float(self._sums["entropy"]) / count,
+                "trained_tokens": before + count,
                 "tokens": int(self.state.num_input_tokens_seen),
             }
-            self._sums = dict.fromkeys(self._sums, 0.0)
+            self._sums = dict.fromkeys(self._sums, 0)
         super().log(logs, start_time)
 
 
@@ -120,6 +132,23 @@ def training_arguments(config: dict, work: str, micro_batch: int, sequences: int
         use_cpu=not torch.cuda.is_available(),
         disable_tqdm=not sys.stderr.isatty(),
     )
+
+
+def check_kernels(kernels: str, model: Any, config: dict) -> None:
+    """Raises InputError where the Triton kernels were asked for and cannot train this model here."""
+    if not kernels.startswith("triton"):
+        return
+    instead = f"--kernels {kernels} (the resource kernels of the rule train); auto or torch train anywhere"
+    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+        raise InputError(f"no CUDA device for {instead}")
+    from orion_kernels.attention_configs import HEAD_DIMS
+
+    settings = model.config
+    head_dim = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
+    if head_dim not in HEAD_DIMS:
+        raise InputError(f"heads of {head_dim} dimensions, but only {list(HEAD_DIMS)} with {instead}")
+    if config["dtype"] != "bfloat16" and torch.cuda.is_available():
+        raise InputError(f"train.dtype = {config['dtype']}, but only bfloat16 with {instead}")
 
 
 def prepare(model_document: dict, config: dict):
@@ -209,6 +238,7 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument(
         "--micro-batch", type=int, default=1, help="sequences in memory at once; rounding differs, no more"
     )
+    made.add_argument("--kernels", choices=KERNELS, default="auto", help="what computes loss and attention")
     args = made.parse_args(argv)
     config = args.config
     if "WORLD_SIZE" not in os.environ:
@@ -219,11 +249,13 @@ def main(argv: list[str] | None = None) -> None:
     record = provenance.record("orion.train", config, {"packed": args.packed, "model": args.model})
     work = Path(args.work) / f"train-{provenance.digest_text(provenance.canonical_json(record))[:16]}"
     model = prepare(document, config)
+    check_kernels(args.kernels, model, config)
     trainer = PackedTrainer(
         model=model,
         args=training_arguments(config, str(work), args.micro_batch, packed.height),
         train_dataset=PackedRows(packed),
         data_collator=flatten,
+        kernels=args.kernels,
     )
     resumed = newest_checkpoint(work)
     if resumed:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -130,6 +131,54 @@ def test_the_micro_batch_changes_rounding_only(reference, street, tmp_path):
     other_log, other = run(street, tmp_path, micro_batch=2)
     assert [entry["trained_tokens"] for entry in other_log] == [entry["trained_tokens"] for entry in log]
     torch.testing.assert_close(weights(other), weights(model), rtol=1e-3, atol=1e-4)
+
+
+def test_the_triton_kernels_change_rounding_only(street, tmp_path):
+    """Two steps of a student with heads of 64, the kernels in Triton's interpreter against torch, in processes of their own."""
+    tokenizer = AutoTokenizer.from_pretrained(street / "student")
+    torch.manual_seed(0)
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 64,
+    }
+    config = Qwen2Config(vocab_size=len(tokenizer), intermediate_size=32, tie_word_embeddings=True, **sizes)
+    Qwen2ForCausalLM(config).save_pretrained(tmp_path / "student")
+    tokenizer.save_pretrained(tmp_path / "student")
+    document = checkpoints.describe(tmp_path / "student", name="student", dtype="float32", trust_remote_code=False)
+    tables.write_json(document, tmp_path / "model.json", {})
+    shutil.copy(street / "packed", tmp_path / "packed")
+    logs = {}
+    for kernels in ("torch", "triton", "triton-lean"):
+        out = tmp_path / kernels
+        out.mkdir()
+        command = arguments(tmp_path, out, {**CONFIG, "max_steps": 2, "batch_sequences": 1})
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1"}
+        done = subprocess.run(
+            [sys.executable, "-m", "orion.train", *command, "--kernels", kernels],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        logs[kernels] = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    for kernels in ("triton", "triton-lean"):
+        for got, want in zip(logs[kernels], logs["torch"], strict=True):
+            assert got == pytest.approx(want, rel=1e-4)
+
+
+def test_kernels_that_cannot_train_here_are_refused(street, tmp_path, monkeypatch):
+    words = [*arguments(street, tmp_path, CONFIG), "--kernels", "triton"]
+    if not torch.cuda.is_available():
+        monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+        with pytest.raises(InputError, match="no CUDA device for --kernels triton"):
+            train.main(words)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    with pytest.raises(InputError, match=r"heads of 8 dimensions, but only \[64, 96, 128\] with --kernels triton"):
+        train.main(words)
+    assert not (tmp_path / "log.jsonl").exists()
 
 
 def test_the_checkpoint_is_an_ordinary_one(reference):

@@ -79,6 +79,7 @@ rule train:
         "../../envs/base.yaml"
     resources:
         micro_batch=4,
+        kernels="auto",
         runtime="8h",
         mem_mb=4000,
     params:
@@ -87,4 +88,4 @@ rule train:
     shell:
         "python -m orion.train --config {params.config:q} --name {wildcards.model}/{wildcards.arm}/seed-{wildcards.seed}"
         " --packed {input.packed} --model {input.model} --work results/work --micro-batch {resources.micro_batch}"
-        " --output-dir {output.checkpoint} --output-model {output.model} --log {output.train_log} 2> {log}"
+        " --kernels {resources.kernels} --output-dir {output.checkpoint} --output-model {output.model} --log {output.train_log} 2> {log}"
