@@ -257,7 +257,7 @@ def key_value_gradient_kernel(
     v_base = v_ptr + (start + column) * v_stride + kv_head.to(tl.int64) * v_head_stride
     k = _load_rows(k_base, k_stride, offsets, dims, length - column, HEAD_DIM, DIM)
     v = _load_rows(v_base, v_stride, offsets, dims, length - column, HEAD_DIM, DIM)
-    # all heads of the document, once a program: a descriptor takes about a microsecond to make
+    # all heads of the document, once a program: whoever makes a descriptor waits at a fence before its first load
     heads = kv_heads * group
     q_desc = tl.make_tensor_descriptor(
         q_ptr + start * q_stride, [heads, length, HEAD_DIM], [q_head_stride, q_stride, 1], [1, BLOCK_Q, DIM]

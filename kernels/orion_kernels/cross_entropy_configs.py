@@ -30,7 +30,7 @@ class Tile:
     group: int = 16
 
 
-# reads least from L2 for a product: 48 bytes a clock of tensor cores, where 128 x 128 reads 64 and L2 gives about 46
+# reads least for a product: 48 bytes a clock of the tensor cores at their peak, where 128 x 128 reads 64 (by arithmetic)
 WIDE = Tile(128, 256, 64, 8, 3)
 # a softcap or a bias beside 128 accumulators a thread spills
 NARROW = Tile(128, 128, 64, 8, 3)

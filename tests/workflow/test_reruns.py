@@ -179,6 +179,7 @@ def test_speed_runs_nothing(changing):
     edit(changing, "workflow/rules/model.smk", "threads: 2", "threads: 1")
     edit(changing, "workflow/profiles/default/config.yaml", "gpu=1", "gpu=2")
     assert changing.plan("--set-resources", "train:micro_batch=1") == {}
+    assert changing.plan("--set-resources", "train:kernels=triton") == {}
     place = ("sample:shards=4", "sample:python=.venv-vllm/bin/python", "reflect:tensor_parallel_size=2")
     assert changing.plan("--set-resources", *place) == {}
 
