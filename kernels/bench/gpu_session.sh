@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All that needs a GPU, in this order: what compiles, what is right, what is fast. About 15 minutes on an H200.
+# All that needs a GPU, in this order: what compiles, what is right, what is fast. Should take 15 to 30 minutes (an estimate).
 # Run from anywhere with a Python that has torch (CUDA), triton, transformers and pytest; compute-sanitizer runs where it is found,
 # liger-kernel and cut-cross-entropy are optional peers. PYTHON names that Python; the tables and logs go to the folder OUT
 # (default: gpu-session).

@@ -169,6 +169,25 @@ def test_the_triton_kernels_change_rounding_only(street, tmp_path):
             assert got == pytest.approx(want, rel=1e-4)
 
 
+@pytest.mark.parametrize("kernels", ["auto", "torch", "triton", "triton-lean"])
+def test_the_kernels_asked_for_are_the_ones_called(street, tmp_path, monkeypatch, kernels):
+    class Called(Exception):
+        pass
+
+    def loss(_model, **kwargs):
+        raise Called({key: kwargs.get(key) for key in ("impl", "memory", "attention_impl")})
+
+    monkeypatch.setattr(train, "causal_lm_loss", loss)
+    # this student's heads are too small for them
+    monkeypatch.setattr(train, "check_kernels", lambda *_: None)
+    with pytest.raises(Called) as called:
+        train.main([*arguments(street, tmp_path, CONFIG), "--kernels", kernels])
+    name = kernels.partition("-")[0]
+    impl = None if name == "auto" else name
+    memory = {"triton": "fast", "triton-lean": "lean"}.get(kernels)
+    assert called.value.args[0] == {"impl": impl, "memory": memory, "attention_impl": impl}
+
+
 def test_kernels_that_cannot_train_here_are_refused(street, tmp_path, monkeypatch):
     words = [*arguments(street, tmp_path, CONFIG), "--kernels", "triton"]
     if not torch.cuda.is_available():
