@@ -38,7 +38,22 @@ class Case(NamedTuple):
     right: bool | None
 
 
-NAMES = ("Ana", "Ben", "Chidi", "Dora", "Emil", "Fatma", "Goran", "Hana", "Ivo", "Jun", "Kofi", "Lena", "Mira", "Nils")
+NAMES = (
+    "Ana",
+    "Ben",
+    "Chidi",
+    "Dora",
+    "Emil",
+    "Fatma",
+    "Goran",
+    "Hana",
+    "Ivo",
+    "Jun",
+    "Kofi",
+    "Lena",
+    "Mira",
+    "Nils",
+)
 THINGS = (
     "apples",
     "bricks",
@@ -69,7 +84,9 @@ def synthetic(count: int, seed: int) -> Iterator[Case]:
         draw = random.Random(f"{seed}-{number}")
         name, thing = draw.choice(NAMES), draw.choice(THINGS)
         have = draw.randint(12, 400)
-        lines = [f"{name} starts with {have} {thing}, as the problem says. Let me go through it one step at a time."]
+        lines = [
+            f"{name} starts with {have} {thing}, as the problem says. Let me go through it one step at a time."
+        ]
         for day in ("Monday", "Tuesday", "Wednesday", "Thursday"):
             change = draw.randint(2, 90)
             times = draw.randint(2, 6)
@@ -106,7 +123,11 @@ def load(names: list[str], data: Path, quick: bool, seed: int) -> dict[str, list
 
     def rows(file: str) -> list[dict]:
         path = data / file
-        return list(dataset.source_rows({"kind": "jsonl", "path": str(path)})) if path.is_file() else []
+        return (
+            list(dataset.source_rows({"kind": "jsonl", "path": str(path)}))
+            if path.is_file()
+            else []
+        )
 
     rollouts = rows("student_rollouts.jsonl.zst") if {"qwen", "palign"} & set(names) else []
     made = {

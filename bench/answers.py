@@ -47,10 +47,15 @@ def peer() -> Check:
 
 def forget() -> None:
     """No cache of this process knows anything of the cases of an earlier round."""
-    for name in [name for name in sys.modules if name.startswith(("orion.answers", "math_verify.parser"))]:
+    for name in [
+        name for name in sys.modules if name.startswith(("orion.answers", "math_verify.parser"))
+    ]:
         for value in vars(sys.modules[name]).values():
             # what Math-Verify compiles once, its regular expressions, is warm-up and stays
-            if hasattr(value, "cache_clear") and getattr(value, "__name__", "") != "get_extraction_regexes":
+            if (
+                hasattr(value, "cache_clear")
+                and getattr(value, "__name__", "") != "get_extraction_regexes"
+            ):
                 value.cache_clear()
     if "sympy" in sys.modules:
         sys.modules["sympy.core.cache"].clear_cache()
@@ -79,7 +84,9 @@ def timed(judge: Check, cases: list[Case]) -> list[float]:
 
 def missed(judge: Check, cases: list[Case]) -> int:
     """Verdicts that differ from the labels."""
-    return sum(right is not None and judge(response, gold) != right for response, gold, right in cases)
+    return sum(
+        right is not None and judge(response, gold) != right for response, gold, right in cases
+    )
 
 
 def in_worker(cases: list[Case]) -> int:
@@ -121,7 +128,11 @@ def batched(cases: list[Case]) -> float:
 def spread(rounds: list[list[float]]) -> str:
     """p50 / p99 / max in milliseconds over the cases, each case by the median of its rounds."""
     times = sorted(statistics.median(case) for case in zip(*rounds, strict=True))
-    at = [times[len(times) // 2], times[min(len(times) - 1, math.ceil(0.99 * len(times)) - 1)], times[-1]]
+    at = [
+        times[len(times) // 2],
+        times[min(len(times) - 1, math.ceil(0.99 * len(times)) - 1)],
+        times[-1],
+    ]
     return " / ".join(f"{1e3 * t:.3g}" for t in at)
 
 
@@ -137,8 +148,13 @@ def row(name: str, cases: list[Case], theirs: Check, rounds: int) -> tuple[list[
         for judge, measured in times.items():
             measured.append(timed(judge, cases))
     many = statistics.median(batched(cases) for _ in range(rounds))
-    rate = {judge: statistics.median(len(cases) / sum(r) for r in measured) for judge, measured in times.items()}
-    ratio = statistics.median(sum(b) / sum(a) for a, b in zip(times[ours], times[theirs], strict=True))
+    rate = {
+        judge: statistics.median(len(cases) / sum(r) for r in measured)
+        for judge, measured in times.items()
+    }
+    ratio = statistics.median(
+        sum(b) / sum(a) for a, b in zip(times[ours], times[theirs], strict=True)
+    )
     return [
         *head,
         str(missed(theirs, cases)),
@@ -184,7 +200,9 @@ def child(kind: str, cases_file: str, share: tuple[int, int], amount: int, barri
         forget()
         batches(cases) if kind == "orion" else missed(judge, cases)
     end = time.monotonic()
-    workers = sum(resident(worker.process.pid) for worker in guard.POOL.idle) if kind == "orion" else 0.0
+    workers = (
+        sum(resident(worker.process.pid) for worker in guard.POOL.idle) if kind == "orion" else 0.0
+    )
     queue.put((start, end, before, resident() + workers))
 
 
@@ -192,14 +210,20 @@ def run(kind: str, cases_file: str, processes: int, amount: int) -> tuple[float,
     """(seconds from the first start to the last end, MB before, peak MB) of so many spawned processes."""
     spawn = multiprocessing.get_context("spawn")
     barrier, queue = spawn.Barrier(processes), spawn.Queue()
-    arguments = [(kind, cases_file, (part, processes), amount, barrier, queue) for part in range(processes)]
+    arguments = [
+        (kind, cases_file, (part, processes), amount, barrier, queue) for part in range(processes)
+    ]
     children = [spawn.Process(target=child, args=one) for one in arguments]
     for one in children:
         one.start()
     found = [queue.get(timeout=600) for _ in children]
     for one in children:
         one.join()
-    return max(f[1] for f in found) - min(f[0] for f in found), found[0][2], max(f[3] for f in found)
+    return (
+        max(f[1] for f in found) - min(f[0] for f in found),
+        found[0][2],
+        max(f[3] for f in found),
+    )
 
 
 def processes(cases_file: str, seconds: float, rounds: int) -> str:
@@ -220,10 +244,14 @@ def processes(cases_file: str, seconds: float, rounds: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the real data files")
     parser.add_argument("--sets", nargs="+", choices=list(SIZES), default=list(SIZES))
-    parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, under a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer cases and rounds, under a minute"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
@@ -239,16 +267,25 @@ def main() -> None:
     found = [row(name, cases, theirs, 2 if args.quick else 5) for name, cases in sets.items()]
     os.sched_setaffinity(0, cores)
     guard.POOL.close()
-    print(f"| set | n | characters | labels missed | {PEER} misses | orion/s | {PEER}/s | ratio ", end="")
-    print(f"| orion ms p50 / p99 / max | {PEER} ms p50 / p99 / max | without a worker | check_many/s |")
+    print(
+        f"| set | n | characters | labels missed | {PEER} misses | orion/s | {PEER}/s | ratio ",
+        end="",
+    )
+    print(
+        f"| orion ms p50 / p99 / max | {PEER} ms p50 / p99 / max | without a worker | check_many/s |"
+    )
     print("|---" * 12 + "|")
     for cells, _ in found:
         print(f"| {' | '.join(cells)} |")
-    print(f"\n{VERSIONS}. One core, every case once a round, caches emptied and a new worker before each round.")
+    print(
+        f"\n{VERSIONS}. One core, every case once a round, caches emptied and a new worker before each round."
+    )
     if absent:
         print(f"Left out, their files are absent: {', '.join(absent)}.")
     if not all(fine for _, fine in found):
-        sys.exit("error: REFUSED: our verdicts miss more labels than are known; nothing of that set was timed")
+        sys.exit(
+            "error: REFUSED: our verdicts miss more labels than are known; nothing of that set was timed"
+        )
     with tempfile.TemporaryDirectory() as folder:
         cases_file = str(Path(folder) / "cases.json")
         Path(cases_file).write_text(json.dumps([case for cases in sets.values() for case in cases]))
@@ -264,7 +301,10 @@ PEER = "Math-Verify"
 VERSIONS = ", ".join(
     [
         f"orion.answers {__version__}",
-        *(f"{name} {importlib.metadata.version(name)}" for name in ("math-verify", "latex2sympy2-extended", "sympy")),
+        *(
+            f"{name} {importlib.metadata.version(name)}"
+            for name in ("math-verify", "latex2sympy2-extended", "sympy")
+        ),
         f"Python {platform.python_version()}",
     ]
 )

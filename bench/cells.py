@@ -48,13 +48,19 @@ HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 def keys(count: int, generator: np.random.Generator) -> pl.Series:
     """Random keys of 64 hexadecimal digits."""
     digits = HEX[generator.integers(0, 16, (count, 64), dtype=np.uint8)]
-    return pl.Series("cell", np.ascontiguousarray(digits).view("S64")[:, 0].astype("U64").tolist(), dtype=pl.String)
+    return pl.Series(
+        "cell",
+        np.ascontiguousarray(digits).view("S64")[:, 0].astype("U64").tolist(),
+        dtype=pl.String,
+    )
 
 
 def texts(count: int, generator: np.random.Generator) -> pl.Series:
     """Responses of about ``LETTERS`` letters: words drawn from two thousand."""
     words = np.array([f"w{i}" for i in range(2000)])
-    return pl.Series([" ".join(words[generator.integers(0, 2000, LETTERS // 5)]) for _ in range(count)])
+    return pl.Series(
+        [" ".join(words[generator.integers(0, 2000, LETTERS // 5)]) for _ in range(count)]
+    )
 
 
 def rows(count: int, pool: pl.Series, generator: np.random.Generator) -> pl.DataFrame:
@@ -79,13 +85,19 @@ def build(folder: Path, count: int, part: int) -> None:
     for start in range(0, count, part):
         size = min(part, count - start)
         starts = range(0, size, tables.ROW_GROUP)
-        parts.write(folder, (rows(min(tables.ROW_GROUP, size - s), pool, generator) for s in starts))
+        parts.write(
+            folder, (rows(min(tables.ROW_GROUP, size - s), pool, generator) for s in starts)
+        )
 
 
 def wanted(store: cells.CellStore, count: int, path: Path) -> None:
     """Write ``count`` keys, half of them stored."""
-    stored = pl.scan_parquet(store.parts()).select("cell").head(count // 2).collect(engine="streaming")
-    pl.concat([stored, keys(count - stored.height, np.random.default_rng(1)).to_frame()]).write_parquet(path)
+    stored = (
+        pl.scan_parquet(store.parts()).select("cell").head(count // 2).collect(engine="streaming")
+    )
+    pl.concat(
+        [stored, keys(count - stored.height, np.random.default_rng(1)).to_frame()]
+    ).write_parquet(path)
 
 
 def anti_join(root: str, path: str) -> None:
@@ -95,7 +107,9 @@ def anti_join(root: str, path: str) -> None:
     missing = asked.filter(~cells.CellStore(root, MODEL["digest"]).held(asked)).height
     seconds = time.perf_counter() - start
     # kilobytes on Linux, bytes on macOS
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
     print(json.dumps({"missing": missing, "seconds": seconds, "gib": peak / 2**30}))
 
 
@@ -117,9 +131,13 @@ class Instant:
 
 def requests(count: int) -> pl.DataFrame:
     """``SAMPLES`` rows a problem, prompts of 600 letters."""
-    problems = [(f"p{i:06}", f"problem {i}: " + "how many are left " * 33) for i in range(count // SAMPLES)]
+    problems = [
+        (f"p{i:06}", f"problem {i}: " + "how many are left " * 33) for i in range(count // SAMPLES)
+    ]
     rows = [(name, i, "solve", prompt) for name, prompt in problems for i in range(SAMPLES)]
-    return pl.DataFrame(rows, schema=["problem_id", "sample_id", "prompt_id", "prompt"], orient="row")
+    return pl.DataFrame(
+        rows, schema=["problem_id", "sample_id", "prompt_id", "prompt"], orient="row"
+    )
 
 
 def run(root: Path, count: int) -> dict[str, float]:
@@ -128,7 +146,9 @@ def run(root: Path, count: int) -> dict[str, float]:
     engine = Instant(texts(tables.ROW_GROUP, np.random.default_rng(2)))
     spent = {}
     start = time.perf_counter()
-    named = cells.keyed(asked, model_digest=MODEL["digest"], sampling={"seed": 0}, engine="transformers-1")
+    named = cells.keyed(
+        asked, model_digest=MODEL["digest"], sampling={"seed": 0}, engine="transformers-1"
+    )
     spent["keys"] = time.perf_counter() - start
     start = time.perf_counter()
     cells.CellStore(root, MODEL["digest"]).lookup(named)
@@ -147,16 +167,25 @@ def run(root: Path, count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK:,} cells, and a run of a tenth")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help=f"{QUICK:,} cells, and a run of a tenth"
+    )
     parser.add_argument("--cells", type=int, help=f"cells in the store; default {CELLS:,}")
-    parser.add_argument("--folder", help="where the store is built, and removed again; default a temporary folder")
+    parser.add_argument(
+        "--folder", help="where the store is built, and removed again; default a temporary folder"
+    )
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         anti_join(*args.child)
         return
-    count, run_cells = args.cells or (QUICK if args.quick else CELLS), RUN // 10 if args.quick else RUN
+    count, run_cells = (
+        args.cells or (QUICK if args.quick else CELLS),
+        RUN // 10 if args.quick else RUN,
+    )
     if args.folder and not Path(args.folder).is_dir():
         parser.error(f"--folder {args.folder}: no such folder")
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
@@ -180,12 +209,20 @@ def report(folder: Path, count: int, run_cells: int) -> bool:
         wanted(store, asked, folder / "wanted.parquet")
         got = in_fresh_process(store.folder.parent, folder / "wanted.parquet")
         assert got["missing"] == asked - asked // 2, "the anti-join is wrong"
-        goal = f"(goal {SECONDS:g} s, {GIB:g} GiB)" if asked == run_cells else "(the worst case: as many as are stored)"
+        goal = (
+            f"(goal {SECONDS:g} s, {GIB:g} GiB)"
+            if asked == run_cells
+            else "(the worst case: as many as are stored)"
+        )
         met &= asked != run_cells or (got["seconds"] <= SECONDS and got["gib"] <= GIB)
-        print(f"which of {asked:>9,} keys are missing   {got['seconds']:7.2f} s   {got['gib']:.2f} GiB peak   {goal}")
+        print(
+            f"which of {asked:>9,} keys are missing   {got['seconds']:7.2f} s   {got['gib']:.2f} GiB peak   {goal}"
+        )
     spent = run(store.folder.parent, run_cells)
     for name, seconds in spent.items():
-        print(f"run of {run_cells:,}: {name:<30} {seconds:7.2f} s   {seconds / run_cells * 1e6:6.1f} us a cell")
+        print(
+            f"run of {run_cells:,}: {name:<30} {seconds:7.2f} s   {seconds / run_cells * 1e6:6.1f} us a cell"
+        )
     whole = spent["first run, everything new"]
     for name, rate in RATES.items():
         share = 100 * whole / (whole + run_cells * TOKENS / rate)
@@ -195,12 +232,17 @@ def report(folder: Path, count: int, run_cells: int) -> bool:
         )
     small = folder / "small"
     build(small, run_cells * 2, 2000)
-    before, size = len(parts.listed(small)), sum(path.stat().st_size for path in parts.listed(small))
+    before, size = (
+        len(parts.listed(small)),
+        sum(path.stat().st_size for path in parts.listed(small)),
+    )
     start = time.perf_counter()
     compaction.compact(small, many=1, budget=None)
     seconds = time.perf_counter() - start
     after = len(parts.listed(small))
-    print(f"merging {before} parts of 2,000 cells, {size / 2**20:.0f} MiB, into {after}: {seconds:.2f} s")
+    print(
+        f"merging {before} parts of 2,000 cells, {size / 2**20:.0f} MiB, into {after}: {seconds:.2f} s"
+    )
     return met
 
 

@@ -47,12 +47,17 @@ def workloads(n: int, doc: dict) -> dict[str, list[str]]:
     words = checkpoints.load_tokenizer(doc)
     ask = [prompts.solve("demo", p.problem) for p in chains[: n // 4]]
     reflect = [
-        prompts.reflect("demo", p.problem, teacher=p.teacher_trace, errors=["1 + 1 = 3"]) for p in chains[: n // 2]
+        prompts.reflect("demo", p.problem, teacher=p.teacher_trace, errors=["1 + 1 = 3"])
+        for p in chains[: n // 2]
     ]
     rendered = [
-        [checkpoints.render(words, [{"role": "user", "content": text}]) for text in texts] for texts in (ask, reflect)
+        [checkpoints.render(words, [{"role": "user", "content": text}]) for text in texts]
+        for texts in (ask, reflect)
     ]
-    return {"4 samples of short prompts": [text for text in rendered[0] for _ in range(4)], "long prompts": rendered[1]}
+    return {
+        "4 samples of short prompts": [text for text in rendered[0] for _ in range(4)],
+        "long prompts": rendered[1],
+    }
 
 
 class Loops:
@@ -62,8 +67,12 @@ class Loops:
         self.texts, self.batch_size, self.temperature = texts, batch_size, temperature
         self.words = checkpoints.load_tokenizer(doc)
         self.model = checkpoints.load_model(doc, "cpu")
-        sampling = Sampling(temperature=temperature, top_p=1.0, max_tokens=MAX_TOKENS, repetition_penalty=1.0)
-        self.engine = open_engine("transformers", doc, sampling, batch_size=batch_size, device="cpu")
+        sampling = Sampling(
+            temperature=temperature, top_p=1.0, max_tokens=MAX_TOKENS, repetition_penalty=1.0
+        )
+        self.engine = open_engine(
+            "transformers", doc, sampling, batch_size=batch_size, device="cpu"
+        )
         self.end = self.words.eos_token_id
 
     def ours(self) -> tuple[int, dict[int, str]]:
@@ -74,7 +83,9 @@ class Loops:
     def batched(self) -> tuple[int, dict[int, str]]:
         """Length-sorted, left-padded batches."""
         order = sorted(range(len(self.texts)), key=lambda i: -len(self.texts[i]))
-        return self._generate([order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)])
+        return self._generate(
+            [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        )
 
     def one_by_one(self) -> tuple[int, dict[int, str]]:
         return self._generate([[i] for i in range(len(self.texts))])
@@ -89,14 +100,21 @@ class Loops:
         tokens, texts = 0, {}
         for batch in batches:
             inputs = self.words(
-                [self.texts[i] for i in batch], add_special_tokens=False, padding=True, return_tensors="pt"
+                [self.texts[i] for i in batch],
+                add_special_tokens=False,
+                padding=True,
+                return_tensors="pt",
             )
             inputs.pop("token_type_ids", None)
-            out = self.model.generate(**inputs, max_new_tokens=MAX_TOKENS, **draw)[:, inputs["input_ids"].shape[1] :]
+            out = self.model.generate(**inputs, max_new_tokens=MAX_TOKENS, **draw)[
+                :, inputs["input_ids"].shape[1] :
+            ]
             for i, row in zip(batch, out.tolist(), strict=True):
                 row = row[: row.index(self.end) + 1] if self.end in row else row
                 tokens += len(row)
-                texts[i] = self.words.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                texts[i] = self.words.decode(
+                    row, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
         return tokens, texts
 
 
@@ -113,15 +131,23 @@ def timed(loop: Callable[[], tuple[int, dict[int, str]]]) -> float:
     return tokens / (time.perf_counter() - start)
 
 
-def row(name: str, doc: dict, texts: list[str], batch_size: int, rounds: int) -> tuple[list[str], bool]:
+def row(
+    name: str, doc: dict, texts: list[str], batch_size: int, rounds: int
+) -> tuple[list[str], bool]:
     """One line of the table and whether both goals hold; raises SystemExit where the greedy texts differ."""
     differ = same_greedy(doc, texts[: 2 * batch_size], batch_size)
     if differ > MARGIN * len(texts) + 1:
-        raise SystemExit(f"{name}: {differ} greedy texts differ from model.generate; nothing is timed")
+        raise SystemExit(
+            f"{name}: {differ} greedy texts differ from model.generate; nothing is timed"
+        )
     loops = Loops(doc, texts, batch_size, 0.8)
     # a naive loop over everything would take minutes: a part of the prompts has the same rate
     part = Loops(doc, texts[: max(16, len(texts) // 8)], batch_size, 0.8)
-    ways = {"ours": loops.ours, "generate, batched": loops.batched, "generate, one by one": part.one_by_one}
+    ways = {
+        "ours": loops.ours,
+        "generate, batched": loops.batched,
+        "generate, one by one": part.one_by_one,
+    }
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for way in ways.values():
         way()
@@ -130,21 +156,30 @@ def row(name: str, doc: dict, texts: list[str], batch_size: int, rounds: int) ->
         for way in names[turn % 3 :] + names[: turn % 3]:
             rates[way].append(timed(ways[way]))
     middle = {way: statistics.median(values) for way, values in rates.items()}
-    ratios = {way: statistics.median(a / b for a, b in zip(rates["ours"], rates[way], strict=True)) for way in GOALS}
+    ratios = {
+        way: statistics.median(a / b for a, b in zip(rates["ours"], rates[way], strict=True))
+        for way in GOALS
+    }
     cells = [name, str(len(texts)), str(batch_size), *(f"{middle[way]:,.0f}" for way in ways)]
-    return [*cells, *(f"{ratios[way]:.2f}×" for way in GOALS)], all(ratios[way] >= goal for way, goal in GOALS.items())
+    return [*cells, *(f"{ratios[way]:.2f}×" for way in GOALS)], all(
+        ratios[way] >= goal for way, goal in GOALS.items()
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="few prompts, one batch size")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="also write the rows there")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, one thread, float32, temperature 0.8")
+    print(
+        f"torch {torch.__version__}, transformers {transformers.__version__}, one thread, float32, temperature 0.8"
+    )
     print(
         "| prompts | n | batch | ours tokens/s | generate, batched | one by one | ours / batched | ours / one by one |"
     )

@@ -37,7 +37,9 @@ def describe(folder: str | Path, base: dict, *, name: str) -> dict:
         raise InputError(f"{folder}: no {absent[0]}; this is no adapter in peft's format")
     files = {file: digest_file(folder / file) for file in (CONFIG, WEIGHTS)}
     # a server of the base answers as the base
-    document = {key: value for key, value in base.items() if key not in ("served_model", "provenance")}
+    document = {
+        key: value for key, value in base.items() if key not in ("served_model", "provenance")
+    }
     return {
         **document,
         "model": name,

@@ -39,7 +39,9 @@ class Checker:
         columns = ["problem_id", "sample_id", "response", "finish_reason"]
         if part == "teacher_trace":
             columns = ["problem_id", "teacher_trace"]
-        batches = pq.ParquetFile(self.samples).iter_batches(BATCH_ROWS, row_groups=[index], columns=columns)
+        batches = pq.ParquetFile(self.samples).iter_batches(
+            BATCH_ROWS, row_groups=[index], columns=columns
+        )
         frames = [self.batch(pl.DataFrame(pl.from_arrow(batch)), part) for batch in batches]
         return pl.concat([tables.empty(tables.VERDICT_ROWS), *frames])
 
@@ -48,16 +50,22 @@ class Checker:
             rows = traces(rows)
         elif part == "refined":
             rows = refined_only(rows, self.config["prompts"])
-        return verdicts(rows, self.golds, policy=self.config["policy"], timeout_s=self.config["timeout_s"])
+        return verdicts(
+            rows, self.golds, policy=self.config["policy"], timeout_s=self.config["timeout_s"]
+        )
 
 
-def verdicts(samples: pl.DataFrame, golds: pl.DataFrame, *, policy: str, timeout_s: float) -> pl.DataFrame:
+def verdicts(
+    samples: pl.DataFrame, golds: pl.DataFrame, *, policy: str, timeout_s: float
+) -> pl.DataFrame:
     """One verdict a sample: problem_id, sample_id, verdict, extracted, reason, method; golds: problem_id, gold."""
     rows = samples.join(golds, on="problem_id", how="left", validate="m:1", maintain_order="left")
     assert rows["gold"].null_count() == 0, "a sample's problem is not in the problems table"
     # a text that was cut off is not credited for the last number in it
     rows = rows.with_columns(finished=pl.col("finish_reason") == "stop")
-    found = check_frame(rows, "response", "gold", finished="finished", policy=policy, timeout_s=timeout_s)
+    found = check_frame(
+        rows, "response", "gold", finished="finished", policy=policy, timeout_s=timeout_s
+    )
     key = found.select("problem_id", "sample_id", "verdict").unnest("verdict")
     return key.select(list(tables.VERDICT_ROWS.columns))
 
@@ -91,7 +99,9 @@ def _row_group(index: int) -> pl.DataFrame:
     return _checker.row_group(index)
 
 
-def checked(config: dict, problems: str, samples: str, row_groups: int, workers: int) -> Iterator[pl.DataFrame]:
+def checked(
+    config: dict, problems: str, samples: str, row_groups: int, workers: int
+) -> Iterator[pl.DataFrame]:
     """The verdicts of each row group in order; more than one worker means so many spawned processes.
 
     Raises InputError where a process of the pool is killed from outside.
@@ -122,7 +132,9 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         raise InputError(f"policy: {error}") from None
     part = args.config.get("part")
-    source = {"teacher_trace": tables.PROBLEMS, "refined": tables.REFLECTIONS}.get(part, tables.SAMPLES)
+    source = {"teacher_trace": tables.PROBLEMS, "refined": tables.REFLECTIONS}.get(
+        part, tables.SAMPLES
+    )
     total, row_groups = tables.size(args.samples, source)
     progress, tally, frames = Progress(total, "responses"), Counter[tuple[str, str]](), []
     for frame in checked(args.config, args.problems, args.samples, row_groups, args.workers):
@@ -135,9 +147,17 @@ def main(argv: list[str] | None = None) -> None:
         stage.log(f"{count:>8}  {verdict}{': ' if reason else ''}{reason}")
     stage.log(f"{tally.total():>8}  responses in {progress.seconds:.1f} s")
     result = pl.concat([tables.empty(tables.VERDICT_ROWS), *frames])
-    record = provenance.record("orion.check", args.config, {"problems": args.problems, "samples": args.samples})
+    record = provenance.record(
+        "orion.check", args.config, {"problems": args.problems, "samples": args.samples}
+    )
     # a problem without a trace has no row
-    tables.write(result, args.output, tables.VERDICT_ROWS, record, rows=None if part == "teacher_trace" else total)
+    tables.write(
+        result,
+        args.output,
+        tables.VERDICT_ROWS,
+        record,
+        rows=None if part == "teacher_trace" else total,
+    )
 
 
 if __name__ == "__main__":

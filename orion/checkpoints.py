@@ -41,7 +41,9 @@ def resolve(source: dict) -> Path:
         return _snapshot(source["repo"], source["revision"])
     folder = Path(source["path"])
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; `path:` of the model names a checkpoint folder")
+        raise InputError(
+            f"{folder}: no such folder; `path:` of the model names a checkpoint folder"
+        )
     return folder
 
 
@@ -53,7 +55,9 @@ def _snapshot(repo: str, revision: str) -> Path:
         patterns = [weights.PATTERN, *CONFIGS, *TOKENIZERS, "*.py"]
         return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
     except LocalEntryNotFoundError as error:
-        raise InputError(f"{repo}@{revision}: not in the local cache and the hub cannot be reached ({error})") from None
+        raise InputError(
+            f"{repo}@{revision}: not in the local cache and the hub cannot be reached ({error})"
+        ) from None
     except (HfHubHTTPError, HFValidationError) as error:
         raise InputError(
             f"{repo}@{revision}: the hub refuses it ({error}); check `repo:`, `revision:` and access"
@@ -101,7 +105,9 @@ def describe(
         )
     return {
         **document,
-        "digest": digest_text(canonical_json({"files": files, "chat_template": template, "dtype": dtype})),
+        "digest": digest_text(
+            canonical_json({"files": files, "chat_template": template, "dtype": dtype})
+        ),
         "chat_template": template,
         "context_length": _context_length(folder, text_config, context_length),
         "vocab_size": vocabulary,
@@ -154,7 +160,9 @@ def verified_folder(model_doc: dict) -> Path:
     Completions would otherwise be stored under another model's name.
     """
     if served.is_served(model_doc):
-        raise InputError(f"models.{model_doc['model']}.source: a model of the kind server has no weights here")
+        raise InputError(
+            f"models.{model_doc['model']}.source: a model of the kind server has no weights here"
+        )
     folder = _folder(model_doc)
     for name, digest in model_doc["files"].items():
         if not (folder / name).is_file() or digest_file(folder / name) != digest:
@@ -189,7 +197,11 @@ def eos_ids(model_doc: dict, tokenizer: Any) -> set[int]:
 
 
 def render(
-    tokenizer: Any, messages: list[dict], *, enable_thinking: bool | None = None, add_generation_prompt: bool = True
+    tokenizer: Any,
+    messages: list[dict],
+    *,
+    enable_thinking: bool | None = None,
+    add_generation_prompt: bool = True,
 ) -> str:
     """Messages as the text that the model reads; raises InputError if the chat template refuses them."""
     switch = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
@@ -202,19 +214,27 @@ def render(
         )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
-        raise InputError(f"the chat template refuses messages of the roles {roles}: {error}") from None
+        raise InputError(
+            f"the chat template refuses messages of the roles {roles}: {error}"
+        ) from None
 
 
 def _folder(model_doc: dict) -> Path:
     if model_doc.get("path") is not None:
         return resolve({"kind": "path", "path": model_doc["path"]})
-    return resolve({"kind": "huggingface", "repo": model_doc["repo"], "revision": model_doc["revision"]})
+    return resolve(
+        {"kind": "huggingface", "repo": model_doc["repo"], "revision": model_doc["revision"]}
+    )
 
 
 def relative(folder: Path) -> str:
     """The folder as seen from the working directory where it lies below that, so that documents name no machine."""
     absolute = folder.absolute()
-    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(folder)
+    return (
+        str(absolute.relative_to(Path.cwd()))
+        if absolute.is_relative_to(Path.cwd())
+        else str(folder)
+    )
 
 
 def _read_config(folder: Path) -> dict:
@@ -223,7 +243,9 @@ def _read_config(folder: Path) -> dict:
     try:
         return json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{folder}: no config.json; this is no checkpoint in the transformers format") from None
+        raise InputError(
+            f"{folder}: no config.json; this is no checkpoint in the transformers format"
+        ) from None
     except ValueError as error:
         raise InputError(f"{folder}/config.json: not readable as JSON ({error})") from None
 
@@ -258,7 +280,9 @@ def _chat_template(tokenizer: Any, file: str | Path | None, folder: Path) -> str
         try:
             tokenizer.chat_template = Path(file).read_text(encoding="utf-8")
         except OSError as error:
-            raise InputError(f"chat_template: {file}: {error.strerror}; it names a jinja file") from None
+            raise InputError(
+                f"chat_template: {file}: {error.strerror}; it names a jinja file"
+            ) from None
     if not tokenizer.chat_template:
         raise InputError(
             f"{folder}: no chat template; the model's `chat_template:` key names a jinja file that supplies one"
@@ -272,7 +296,11 @@ def _chat_template(tokenizer: Any, file: str | Path | None, folder: Path) -> str
 def _context_length(folder: Path, config: dict, wanted: int | None) -> int:
     says = config.get("max_position_embeddings")
     if wanted is None and says is None:
-        raise InputError(f"{folder}/config.json: no max_position_embeddings; set the model's `context_length:`")
+        raise InputError(
+            f"{folder}/config.json: no max_position_embeddings; set the model's `context_length:`"
+        )
     if wanted is not None and says is not None and wanted > says:
-        raise InputError(f"context_length: {wanted} is more than the {says} tokens that {folder}/config.json allows")
+        raise InputError(
+            f"context_length: {wanted} is more than the {says} tokens that {folder}/config.json allows"
+        )
     return int(says) if wanted is None else wanted  # type: ignore[arg-type]

@@ -25,18 +25,30 @@ def _config(args: argparse.Namespace) -> None:
         wildcards = dict(pair.split("=", 1) for pair in args.wildcard)
         if args.stage not in STAGES:
             raise InputError(f"--stage {args.stage}: one of {', '.join(sorted(STAGES))}")
-        print(json.dumps(config.stage_config(loaded, args.stage, **wildcards), indent=2, sort_keys=True))
+        print(
+            json.dumps(
+                config.stage_config(loaded, args.stage, **wildcards), indent=2, sort_keys=True
+            )
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     parser = argparse.ArgumentParser(prog="orion", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    sub = commands.add_parser("config", help="schema, validation and per-stage view of the configuration")
+    sub = commands.add_parser(
+        "config", help="schema, validation and per-stage view of the configuration"
+    )
     sub.add_argument("action", choices=["schema", "check", "show"])
     sub.add_argument("files", nargs="*", default=["config/config.yaml"])
     sub.add_argument("--stage", default="sample", help="show: the rule")
-    sub.add_argument("--wildcard", action="append", default=[], metavar="NAME=VALUE", help="show: the rule's wildcards")
+    sub.add_argument(
+        "--wildcard",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="show: the rule's wildcards",
+    )
     sub.set_defaults(run=_config)
     cli_answers.add(commands)
     cli_cells.add(commands)

@@ -19,31 +19,55 @@ SHOWN = 10
 
 def add(commands) -> None:
     """Adds the command ``cells`` to the subparsers of the console script."""
-    group = commands.add_parser("cells", help="the store of generated completions: contents, integrity, leftovers")
+    group = commands.add_parser(
+        "cells", help="the store of generated completions: contents, integrity, leftovers"
+    )
     actions = group.add_subparsers(required=True)
-    stat = actions.add_parser("stat", help="parts, cells, duplicates, tokens and bytes of every model")
+    stat = actions.add_parser(
+        "stat", help="parts, cells, duplicates, tokens and bytes of every model"
+    )
     stat.set_defaults(run=_stat)
     verify = actions.add_parser("verify", help="read every part; exit status 1 if any is damaged")
     verify.set_defaults(run=_verify)
     gc = actions.add_parser(
-        "gc", help="what can go: cells of no model here, leftovers, damaged parts; merges small parts"
+        "gc",
+        help="what can go: cells of no model here, leftovers, damaged parts; merges small parts",
     )
-    gc.add_argument("--delete", action="store_true", help="remove and merge; without it nothing is changed")
-    gc.add_argument("--force", action="store_true", help="also cells of the last day that no model.json refers to")
+    gc.add_argument(
+        "--delete", action="store_true", help="remove and merge; without it nothing is changed"
+    )
+    gc.add_argument(
+        "--force",
+        action="store_true",
+        help="also cells of the last day that no model.json refers to",
+    )
     gc.set_defaults(run=_gc)
     for parser in (stat, verify, gc):
-        parser.add_argument("--root", type=Path, default=Path("results/cells"), metavar="FOLDER", help="the store")
+        parser.add_argument(
+            "--root", type=Path, default=Path("results/cells"), metavar="FOLDER", help="the store"
+        )
 
 
 def _stat(args: argparse.Namespace) -> None:
     rows = list(upkeep.contents(args.root))
-    head = ("digest", "parts", "cells", "duplicates", "prompt tokens", "completion tokens", "size", "models")
+    head = (
+        "digest",
+        "parts",
+        "cells",
+        "duplicates",
+        "prompt tokens",
+        "completion tokens",
+        "size",
+        "models",
+    )
     table: list[tuple[str, ...]] = [head]
     for row in rows:
         counts = (row.parts, row.cells, row.duplicates, row.prompt_tokens, row.completion_tokens)
         models = ", ".join(row.names) or "none here"
         aside = f" ({row.damaged} damaged, set aside)" if row.damaged else ""
-        table.append((row.folder.name, *(f"{n:,}" for n in counts), size(row.bytes), models + aside))
+        table.append(
+            (row.folder.name, *(f"{n:,}" for n in counts), size(row.bytes), models + aside)
+        )
     if len(rows) > 1:
         kinds = ("parts", "cells", "duplicates", "prompt_tokens", "completion_tokens")
         sums = [sum(getattr(row, kind) for row in rows) for kind in kinds]
@@ -88,7 +112,10 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _gc(args: argparse.Namespace) -> None:
-    found = sorted(upkeep.removals(args.root, young=args.force), key=lambda removal: (removal.reason, removal.path))
+    found = sorted(
+        upkeep.removals(args.root, young=args.force),
+        key=lambda removal: (removal.reason, removal.path),
+    )
     for reason, group in groupby(found, key=lambda removal: removal.reason):
         files = list(group)
         count = "1 file" if len(files) == 1 else f"{len(files):,} files"

@@ -24,14 +24,21 @@ OURS = ("problem_id", "problem", "answer", "solution", "teacher_trace")
 
 def source_rows(source: dict) -> Iterator[dict]:
     """The rows of a source block as dictionaries; raises InputError where the source cannot be read."""
-    readers = {"demo": _demo_rows, "jsonl": _jsonl_rows, "parquet": _parquet_rows, "huggingface": _hub_rows}
+    readers = {
+        "demo": _demo_rows,
+        "jsonl": _jsonl_rows,
+        "parquet": _parquet_rows,
+        "huggingface": _hub_rows,
+    }
     return readers[source["kind"]](source)
 
 
 def _demo_rows(source: dict) -> Iterator[dict]:
     from orion.demo import problems
 
-    for number, problem in enumerate(problems.generate(source["level"], source["n"], source["seed"])):
+    for number, problem in enumerate(
+        problems.generate(source["level"], source["n"], source["seed"])
+    ):
         yield {"id": f"{source['level']}-{number:05}", **dataclasses.asdict(problem)}
 
 
@@ -43,7 +50,9 @@ def _jsonl_rows(source: dict) -> Iterator[dict]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error}); mend or remove the line") from None
+            raise InputError(
+                f"{path}, line {number}: not JSON ({error}); mend or remove the line"
+            ) from None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: not a JSON object; every line holds one row")
         yield row
@@ -85,7 +94,9 @@ def _hub_rows(source: dict) -> Iterator[dict]:
         rows = datasets.load_dataset(
             source["repo"], source.get("name"), split=source["split"], revision=source["revision"]
         )
-    except Exception as error:  # the library raises many kinds; all of them mean the same to the user
+    except (
+        Exception
+    ) as error:  # the library raises many kinds; all of them mean the same to the user
         raise InputError(
             f"dataset {source['repo']} at {source['revision']}: {error}; check repo, name, split and revision, or fetch it "
             "beforehand where compute nodes are offline"
@@ -95,7 +106,9 @@ def _hub_rows(source: dict) -> Iterator[dict]:
 
 def _existing(path: str) -> Path:
     if not Path(path).is_file():
-        raise InputError(f"{path}: no such file (relative to {Path.cwd().name}/); correct `path` in the configuration")
+        raise InputError(
+            f"{path}: no such file (relative to {Path.cwd().name}/); correct `path` in the configuration"
+        )
     return Path(path)
 
 
@@ -118,7 +131,9 @@ def mapped(rows: Iterable[dict], fields: dict, keep: dict, origin: str) -> list[
     for name, column in [*names.items(), *((f"keep.{c}", c) for c in keep)]:
         if column not in seen:
             have = ", ".join(sorted(seen)[:20]) or "no column at all"
-            raise InputError(f"{origin}: no row has the column {column!r} that {name} maps to; the columns are: {have}")
+            raise InputError(
+                f"{origin}: no row has the column {column!r} that {name} maps to; the columns are: {have}"
+            )
     return result
 
 
@@ -135,7 +150,9 @@ def with_traces(rows: list[dict], traces: dict) -> list[dict]:
             f"traces: no usable row in {traces['source']} (key {traces['key']!r}, trace {traces['teacher_trace']!r}, "
             f"keep {traces['keep']}); correct the mapping"
         )
-    return [{**row, "teacher_trace": found.get(str(row[traces["join_on"]]).strip())} for row in rows]
+    return [
+        {**row, "teacher_trace": found.get(str(row[traces["join_on"]]).strip())} for row in rows
+    ]
 
 
 def same_text(text: str) -> str:
@@ -165,7 +182,11 @@ class HeldOut:
             words = normalised(text)
             size = len(words.split())
             # a short problem counts as one run, if it is long enough to be no accident
-            for gram in ngrams(words, min(ngram, size)) if ngram and size >= min(ngram, SHORTEST_RUN) else ():
+            for gram in (
+                ngrams(words, min(ngram, size))
+                if ngram and size >= min(ngram, SHORTEST_RUN)
+                else ()
+            ):
                 self.grams.setdefault(gram, where)
         self.sizes = sorted({gram.count(" ") + 1 for gram in self.grams})
 
@@ -190,7 +211,14 @@ def judged(rows: list[dict], held_out: HeldOut) -> tuple[list[dict], list[dict]]
     for row in rows:
         reason, detail = _fault(row, ids, texts, held_out)
         if reason:
-            bad.append({"row": row["row"], "problem_id": _text(row["problem_id"]), "reason": reason, "detail": detail})
+            bad.append(
+                {
+                    "row": row["row"],
+                    "problem_id": _text(row["problem_id"]),
+                    "reason": reason,
+                    "detail": detail,
+                }
+            )
         else:
             ids[str(row["problem_id"])] = row["row"]
             texts[same_text(str(row["problem"]))] = row["row"]
@@ -204,7 +232,10 @@ def _fault(row: dict, ids: dict, texts: dict, held_out: HeldOut) -> tuple[str | 
             return f"missing_{name}", f"{name} is empty or absent"
     for name in OURS:
         if row[name] is not None and not _is_text(row[name]):
-            return "wrong_type", f"{name} is a {type(row[name]).__name__}, not a text: {str(row[name])[:60]!r}"
+            return (
+                "wrong_type",
+                f"{name} is a {type(row[name]).__name__}, not a text: {str(row[name])[:60]!r}",
+            )
     if str(row["problem_id"]) in ids:
         return "duplicate_problem_id", f"row {ids[str(row['problem_id'])]} has the same id"
     problem = str(row["problem"])
@@ -236,44 +267,69 @@ def frame(rows: list[dict], *, generated: bool = False) -> pl.DataFrame:
         own = row["source_row"]["meta"] if generated else {}
         meta = {"source_row": row["row"], **own}
         records.append({**{name: _text(row[name]) for name in OURS}, "meta": meta})
-    return pl.DataFrame(records, schema_overrides=dict.fromkeys(OURS, pl.String), infer_schema_length=None)
+    return pl.DataFrame(
+        records, schema_overrides=dict.fromkeys(OURS, pl.String), infer_schema_length=None
+    )
 
 
 def benchmark_texts(paths: list[str]) -> dict[str, str]:
     """Text of every benchmark problem → where it stands."""
     texts = {}
     for path in paths:
-        for problem_id, problem in tables.read(path, tables.PROBLEMS).select("problem_id", "problem").iter_rows():
+        for problem_id, problem in (
+            tables.read(path, tables.PROBLEMS).select("problem_id", "problem").iter_rows()
+        ):
             texts[problem] = f"{Path(path).parent.name}/{problem_id}"
     return texts
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = stage.parser(__doc__, "output", "rejected")
-    parser.add_argument("--benchmark", nargs="*", default=[], metavar="PATH", help="problems tables to keep apart from")
+    parser.add_argument(
+        "--benchmark",
+        nargs="*",
+        default=[],
+        metavar="PATH",
+        help="problems tables to keep apart from",
+    )
     args = parser.parse_args(argv)
     config, source = args.config, args.config["source"]
     origin = source.get("path") or source.get("repo") or f"demo level {source.get('level')}"
-    rows = mapped(source_rows(source), config["fields"], config["keep"], origin)[: config.get("limit")]
+    rows = mapped(source_rows(source), config["fields"], config["keep"], origin)[
+        : config.get("limit")
+    ]
     if config.get("traces"):
         rows = with_traces(rows, config["traces"])
     held_out = HeldOut(benchmark_texts(args.benchmark), config.get("decontaminate_ngram"))
     good, bad = judged(rows, held_out)
     counts = Counter(row["reason"] for row in bad)
     stage.log(
-        f"{origin}: {len(rows)} rows, {len(good)} usable" + "".join(f", {n} {r}" for r, n in counts.most_common())
+        f"{origin}: {len(rows)} rows, {len(good)} usable"
+        + "".join(f", {n} {r}" for r, n in counts.most_common())
     )
     paths = {f"benchmark:{Path(p).parent.name}": p for p in args.benchmark}
-    files = {s["path"]: s["path"] for s in (source, (config.get("traces") or {}).get("source", {})) if s.get("path")}
+    files = {
+        s["path"]: s["path"]
+        for s in (source, (config.get("traces") or {}).get("source", {}))
+        if s.get("path")
+    }
     record = provenance.record("orion.dataset", config, {**paths, **files})
     tables.write(tables.from_rows(bad, tables.REJECTED), args.rejected, tables.REJECTED, record)
     if not good or len(bad) > config["max_rejected"] * len(rows):
-        first = "".join(f"\n  row {r['row']} ({r['problem_id']}): {r['reason']}: {r['detail']}" for r in bad[:5])
+        first = "".join(
+            f"\n  row {r['row']} ({r['problem_id']}): {r['reason']}: {r['detail']}" for r in bad[:5]
+        )
         raise InputError(
             f"{origin}: {len(bad)} of {len(rows)} rows are unusable, more than max_rejected = {config['max_rejected']}; "
             f"the first ones:{first}\nmend them, or raise max_rejected if they may be left out"
         )
-    tables.write(frame(good, generated=source["kind"] == "demo"), args.output, tables.PROBLEMS, record, rows=len(good))
+    tables.write(
+        frame(good, generated=source["kind"] == "demo"),
+        args.output,
+        tables.PROBLEMS,
+        record,
+        rows=len(good),
+    )
 
 
 if __name__ == "__main__":

@@ -13,19 +13,34 @@ from orion.errors import InputError
 # a loop: one run of this many words stands this often in a response
 LOOP_WORDS = 12
 LOOP_REPEATS = 4
-PROPORTIONS = ("accuracy", "pass_at_k", "unfinished", "no_answer", "unparseable", "timeout", "failed", "loop")
+PROPORTIONS = (
+    "accuracy",
+    "pass_at_k",
+    "unfinished",
+    "no_answer",
+    "unparseable",
+    "timeout",
+    "failed",
+    "loop",
+)
 # far above the noise of summation, far below what anybody reads: the same bytes on every CPU
 DECIMALS = 10
 
 
-def samples_per_problem(problems: pl.DataFrame, samples: pl.DataFrame, verdicts: pl.DataFrame) -> int:
+def samples_per_problem(
+    problems: pl.DataFrame, samples: pl.DataFrame, verdicts: pl.DataFrame
+) -> int:
     """k, the same for every problem; raises InputError where a problem, a sample or a verdict is missing or foreign."""
     if not problems.height:
-        raise InputError("the problems table is empty; give the benchmark a source with at least one usable row")
+        raise InputError(
+            "the problems table is empty; give the benchmark a source with at least one usable row"
+        )
     k, rest = divmod(samples.height, problems.height)
     cure = "delete the samples and verdicts and run again"
     if rest or not k:
-        raise InputError(f"{samples.height} samples do not cover {problems.height} problems evenly; {cure}")
+        raise InputError(
+            f"{samples.height} samples do not cover {problems.height} problems evenly; {cure}"
+        )
     wanted = problems.select("problem_id").join(pl.DataFrame({"sample_id": range(k)}), how="cross")
     for name, table in (("samples", samples), ("verdicts", verdicts)):
         missing = wanted.join(table, on=["problem_id", "sample_id"], how="anti")
@@ -51,7 +66,9 @@ def per_problem(samples: pl.DataFrame, verdicts: pl.DataFrame, k: int) -> pl.Dat
         .group_by("problem_id")
         .agg(
             accuracy=correct / k,
-            pass_at_k=correct.map_elements(lambda c: stats.pass_at_k(k, c, k), return_dtype=pl.Float64),
+            pass_at_k=correct.map_elements(
+                lambda c: stats.pass_at_k(k, c, k), return_dtype=pl.Float64
+            ),
             unfinished=(finish == "length").sum() / k,
             no_answer=(verdict == "no_answer").sum() / k,
             unparseable=(verdict == "unparseable").sum() / k,
@@ -64,7 +81,9 @@ def per_problem(samples: pl.DataFrame, verdicts: pl.DataFrame, k: int) -> pl.Dat
     )
 
 
-def scores(table: pl.DataFrame, *, benchmark: str, k: int, confidence: float, bootstrap: int) -> list[dict]:
+def scores(
+    table: pl.DataFrame, *, benchmark: str, k: int, confidence: float, bootstrap: int
+) -> list[dict]:
     """Rows metric, value, low, high, n_problems, k from one row a problem."""
     rows = []
     for metric in (*PROPORTIONS, "mean_completion_tokens"):
@@ -75,7 +94,9 @@ def scores(table: pl.DataFrame, *, benchmark: str, k: int, confidence: float, bo
             key=("evaluate", benchmark, metric),
             proportion=metric in PROPORTIONS,
         )
-        bounds = {name: round(getattr(interval, name), DECIMALS) for name in ("value", "low", "high")}
+        bounds = {
+            name: round(getattr(interval, name), DECIMALS) for name in ("value", "low", "high")
+        }
         rows.append({"metric": metric, **bounds, "n_problems": table.height, "k": k})
     return rows
 

@@ -83,7 +83,9 @@ FILTERS: Mapping[str, Callable[[Reflection, Limits], bool]] = {
     "no_refined_part": lambda r, _: r.refined is None,
     "wrong_answer": lambda r, _: r.verdict != "correct",
     "truncated": lambda r, _: r.finish_reason != "stop",
-    "too_long": lambda r, limits: limits.max_tokens is not None and r.completion_tokens > limits.max_tokens,
+    "too_long": lambda r, limits: (
+        limits.max_tokens is not None and r.completion_tokens > limits.max_tokens
+    ),
     "loop": lambda r, limits: loops(r.refined or "", limits.loop_ngram, limits.loop_repeats),
     "several_answers": lambda r, _: len({inner for _, inner in boxed(r.refined or "")}) > 1,
     "answer_first": lambda r, _: _answer_first(r.refined or ""),

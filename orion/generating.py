@@ -28,15 +28,38 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG, prctl(2)
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of a stage that generates; all of them change speed, place or cost only."""
-    parser.add_argument("--batch-size", type=_positive, help="sequences or requests under way at a time")
-    parser.add_argument("--tensor-parallel-size", type=_positive, default=1, help="vllm: GPUs that share one model")
-    parser.add_argument("--gpu-memory-percent", type=_positive, default=90, help="vllm: part of a GPU's memory to use")
-    parser.add_argument("--batch-invariant", type=int, choices=(0, 1), default=0, help="vllm: see envs/README.md")
-    parser.add_argument("--token-budget", type=_count, default=0, help="openai: tokens a run may cost; 0: no limit")
-    parser.add_argument("--base-url", default="", help="openai: the server, http(s)://host:port/v1; $NAME is looked up")
-    parser.add_argument("--api-key-env", default="", help="openai: the environment variable that holds the key")
-    parser.add_argument("--shards", type=_positive, default=1, help="processes, each with its share of the GPUs")
-    parser.add_argument("--shard", type=cells.parse_shard, metavar="I/N", help="generate this share only; no output")
+    parser.add_argument(
+        "--batch-size", type=_positive, help="sequences or requests under way at a time"
+    )
+    parser.add_argument(
+        "--tensor-parallel-size", type=_positive, default=1, help="vllm: GPUs that share one model"
+    )
+    parser.add_argument(
+        "--gpu-memory-percent",
+        type=_positive,
+        default=90,
+        help="vllm: part of a GPU's memory to use",
+    )
+    parser.add_argument(
+        "--batch-invariant", type=int, choices=(0, 1), default=0, help="vllm: see envs/README.md"
+    )
+    parser.add_argument(
+        "--token-budget", type=_count, default=0, help="openai: tokens a run may cost; 0: no limit"
+    )
+    parser.add_argument(
+        "--base-url",
+        default="",
+        help="openai: the server, http(s)://host:port/v1; $NAME is looked up",
+    )
+    parser.add_argument(
+        "--api-key-env", default="", help="openai: the environment variable that holds the key"
+    )
+    parser.add_argument(
+        "--shards", type=_positive, default=1, help="processes, each with its share of the GPUs"
+    )
+    parser.add_argument(
+        "--shard", type=cells.parse_shard, metavar="I/N", help="generate this share only; no output"
+    )
 
 
 def _count(text: str) -> int:
@@ -54,14 +77,24 @@ def _positive(text: str) -> int:
 
 
 def complete(
-    requests: pl.DataFrame, args: argparse.Namespace, argv: Sequence[str] | None, *, module: str, model_doc: dict
+    requests: pl.DataFrame,
+    args: argparse.Namespace,
+    argv: Sequence[str] | None,
+    *,
+    module: str,
+    model_doc: dict,
 ) -> pl.DataFrame | None:
     """The completed table of the requests; None for a share (``--shard``), whose completions only go to the cell store.
 
     ``module`` is run again with the same command line for each of ``--shards`` processes. Raises InputError where one fails.
     """
     generation = args.config["generation"]
-    common = {"model_doc": model_doc, "generation": generation, "root": args.cells, **speed(generation["engine"], args)}
+    common = {
+        "model_doc": model_doc,
+        "generation": generation,
+        "root": args.cells,
+        **speed(generation["engine"], args),
+    }
     if args.shard is not None:
         cells.complete_shard(requests, shard=args.shard, **common)
         return None

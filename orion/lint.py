@@ -32,8 +32,12 @@ def main(argv: list[str] | None = None) -> None:
     problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "answer"])
     bad = unparseable(problems, args.config["policy"])
     for row in bad:
-        stage.log(f"{args.problems}: {row['problem_id']}: gold answer {row['answer']!r}: {row['reason']}")
-    stage.log(f"{problems.height} gold answers, {len(bad)} cannot be parsed under the policy {args.config['policy']}")
+        stage.log(
+            f"{args.problems}: {row['problem_id']}: gold answer {row['answer']!r}: {row['reason']}"
+        )
+    stage.log(
+        f"{problems.height} gold answers, {len(bad)} cannot be parsed under the policy {args.config['policy']}"
+    )
     if len(bad) > args.config["max_rejected"] * problems.height:
         raise InputError(
             f"{args.problems}: {len(bad)} of {problems.height} gold answers cannot be parsed (listed above), more than "

@@ -28,7 +28,9 @@ def described(name: str, config: dict, checkpoint: str | None) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     made = stage.parser(__doc__, "name", "output")
-    made.add_argument("--checkpoint", metavar="DIR", help="folder of a checkpoint that the workflow made itself")
+    made.add_argument(
+        "--checkpoint", metavar="DIR", help="folder of a checkpoint that the workflow made itself"
+    )
     args = made.parse_args(argv)
     config = args.config
     document = described(args.name, config, args.checkpoint)

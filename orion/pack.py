@@ -93,7 +93,9 @@ def main(argv: list[str] | None = None) -> None:
     eos = checkpoints.eos_ids(model, tokenizer)
     train = tables.read(args.train, tables.TRAIN).sort("problem_id", "row")
     pairs = train.select("prompt", "completion").iter_rows()
-    documents = [encode(tokenizer, p, c, eos=eos, thinking=config.get("enable_thinking")) for p, c in pairs]
+    documents = [
+        encode(tokenizer, p, c, eos=eos, thinking=config.get("enable_thinking")) for p, c in pairs
+    ]
     fitting = [document for document in documents if len(document[0]) <= limit]
     if not fitting:
         raise InputError(

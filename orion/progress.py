@@ -22,7 +22,9 @@ class Progress:
         if total and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, unit=f" {unit}", unit_scale=total > 100_000, dynamic_ncols=True)
+            self.bar = tqdm(
+                total=total, unit=f" {unit}", unit_scale=total > 100_000, dynamic_ncols=True
+            )
 
     @property
     def seconds(self) -> float:

@@ -29,7 +29,9 @@ _CHAT_TASKS = {
     frozenset(
         {"teacher"}
     ): "First name, in a few sentences, the steps of the reference solution that are easy to get wrong.",
-    frozenset({"errors"}): "First name, in a few sentences, the first step at which each attempt goes wrong and why.",
+    frozenset(
+        {"errors"}
+    ): "First name, in a few sentences, the first step at which each attempt goes wrong and why.",
 }
 _CHAT_ENDING = (
     " Then write a line that says only `### Refined solution` and, below it, a complete solution in your own words: correct, "
@@ -76,7 +78,9 @@ def answer(prompt_set: str, gold: str) -> str:
 def reflect(prompt_set: str, problem: str, *, teacher: str | None, errors: list[str]) -> str:
     """The user turn that asks for a refined chain of thought; at least one of teacher and errors must be given."""
     chosen = SETS[prompt_set]
-    shows = frozenset({"teacher"} if teacher is not None else set()) | frozenset({"errors"} if errors else set())
+    shows = frozenset({"teacher"} if teacher is not None else set()) | frozenset(
+        {"errors"} if errors else set()
+    )
     parts = [chosen.problem.format(problem=problem)]
     if teacher is not None:
         parts.append(chosen.teacher.format(teacher=teacher))

@@ -19,7 +19,16 @@ PACKAGE = "orion"
 KERNELS = "orion_kernels"
 FSTRING_START = getattr(tokenize, "FSTRING_START", -1)
 FSTRING_END = getattr(tokenize, "FSTRING_END", -1)
-RECORDED_PACKAGES = ("numpy", "peft", "polars", "sympy", "tokenizers", "torch", "transformers", "vllm")
+RECORDED_PACKAGES = (
+    "numpy",
+    "peft",
+    "polars",
+    "sympy",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "vllm",
+)
 
 
 def canonical_json(value: Any) -> str:
@@ -27,7 +36,9 @@ def canonical_json(value: Any) -> str:
 
     Dropping nulls lets a new option be added as "null = as before" without invalidating results.
     """
-    return json.dumps(_without_nulls(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(
+        _without_nulls(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
 
 
 def _without_nulls(value: Any) -> Any:
@@ -90,7 +101,9 @@ def kernels_version() -> str:
     if spec is None or spec.origin is None:
         return "absent"
     for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and any(getattr(t, "id", None) == "__version__" for t in node.targets):
+        if isinstance(node, ast.Assign) and any(
+            getattr(t, "id", None) == "__version__" for t in node.targets
+        ):
             return str(ast.literal_eval(node.value))
     raise RuntimeError(f"{spec.origin} defines no __version__")
 
@@ -147,7 +160,9 @@ def _strip(source: str) -> str:
         if token.type == tokenize.NEWLINE and statement_start:
             continue
         statement_start = token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-        out.append({tokenize.INDENT: "<indent>", tokenize.DEDENT: "<dedent>"}.get(token.type, token.string))
+        out.append(
+            {tokenize.INDENT: "<indent>", tokenize.DEDENT: "<dedent>"}.get(token.type, token.string)
+        )
     return "\x00".join(out)
 
 

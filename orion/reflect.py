@@ -15,7 +15,12 @@ REFLECT = "reflect"
 
 
 def asked(
-    problems: pl.DataFrame, errors: pl.DataFrame, *, shows: list[str], rewrite: str, errors_per_prompt: int
+    problems: pl.DataFrame,
+    errors: pl.DataFrame,
+    *,
+    shows: list[str],
+    rewrite: str,
+    errors_per_prompt: int,
 ) -> list[dict]:
     """The prompts wanted: problem_id, prompt_id (``reflect:0+1``: template and error ranks), teacher, errors.
 
@@ -38,10 +43,22 @@ def asked(
             ranks = "+".join(str(rank) for rank, _ in group)
             texts = [text for _, text in group] if "errors" in shows else []
             wanted.append(
-                {"problem_id": problem_id, "prompt_id": f"{REFLECT}:{ranks}", "teacher": teacher, "errors": texts}
+                {
+                    "problem_id": problem_id,
+                    "prompt_id": f"{REFLECT}:{ranks}",
+                    "teacher": teacher,
+                    "errors": texts,
+                }
             )
         if trace is not None and (rewrite == "all" or (rewrite == "no_errors" and not mine)):
-            wanted.append({"problem_id": problem_id, "prompt_id": f"{REWRITE}:", "teacher": trace, "errors": []})
+            wanted.append(
+                {
+                    "problem_id": problem_id,
+                    "prompt_id": f"{REWRITE}:",
+                    "teacher": trace,
+                    "errors": [],
+                }
+            )
     return wanted
 
 
@@ -54,8 +71,12 @@ def requests(
     rows = []
     for ask in wanted:
         problem_id = ask["problem_id"]
-        content = prompts.reflect(prompt_set, texts[problem_id], teacher=ask["teacher"], errors=ask["errors"])
-        prompt = checkpoints.render(tokenizer, [{"role": "user", "content": content}], enable_thinking=thinking)
+        content = prompts.reflect(
+            prompt_set, texts[problem_id], teacher=ask["teacher"], errors=ask["errors"]
+        )
+        prompt = checkpoints.render(
+            tokenizer, [{"role": "user", "content": content}], enable_thinking=thinking
+        )
         first = index.get(problem_id, 0)
         index[problem_id] = first + k
         head = {"problem_id": problem_id, "prompt_id": ask["prompt_id"], "prompt": prompt}
@@ -64,7 +85,9 @@ def requests(
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = stage.parser(__doc__, "problems", "trace-verdicts", "errors", "model", "cells", "output")
+    parser = stage.parser(
+        __doc__, "problems", "trace-verdicts", "errors", "model", "cells", "output"
+    )
     generating.add_options(parser)
     args = parser.parse_args(argv)
     problems = tables.with_correct_traces(
@@ -108,7 +131,11 @@ def main(argv: list[str] | None = None) -> None:
         "model": args.model,
     }
     tables.write(
-        done, args.output, tables.REFLECTIONS, provenance.record("orion.reflect", config, inputs), rows=rows.height
+        done,
+        args.output,
+        tables.REFLECTIONS,
+        provenance.record("orion.reflect", config, inputs),
+        rows=rows.height,
     )
 
 

@@ -18,7 +18,10 @@ def requests(
     for problem_id, problem in problems.select("problem_id", "problem").iter_rows():
         message = [{"role": "user", "content": prompts.solve(prompt_set, problem)}]
         prompt = checkpoints.render(tokenizer, message, enable_thinking=enable_thinking)
-        rows += [{"problem_id": problem_id, "sample_id": i, "prompt_id": "solve", "prompt": prompt} for i in range(k)]
+        rows += [
+            {"problem_id": problem_id, "sample_id": i, "prompt_id": "solve", "prompt": prompt}
+            for i in range(k)
+        ]
     return pl.DataFrame(rows)
 
 
@@ -39,8 +42,12 @@ def main(argv: list[str] | None = None) -> None:
     samples = generating.complete(wanted, args, argv, module="orion.sample", model_doc=model)
     if samples is None:
         return
-    record = provenance.record("orion.sample", args.config, {"problems": args.problems, "model": args.model})
-    tables.write(samples, args.output, tables.SAMPLES, record, rows=problems.height * generation["k"])
+    record = provenance.record(
+        "orion.sample", args.config, {"problems": args.problems, "model": args.model}
+    )
+    tables.write(
+        samples, args.output, tables.SAMPLES, record, rows=problems.height * generation["k"]
+    )
 
 
 if __name__ == "__main__":

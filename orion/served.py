@@ -24,7 +24,9 @@ def describe(name: str, source: dict, *, context_length: int) -> dict:
     address and key stand nowhere in the document; a thinking switch is part of each prompt.
     """
     identity = {"kind": KIND, "model": source["model"], "revision": source.get("revision")}
-    nothing_here = dict.fromkeys(("path", "repo", "dtype", "chat_template", "vocab_size", "parameters"))
+    nothing_here = dict.fromkeys(
+        ("path", "repo", "dtype", "chat_template", "vocab_size", "parameters")
+    )
     return {
         **nothing_here,
         "model": name,
@@ -45,12 +47,19 @@ class ServedTokenizer:
         self.model = model_doc["model"]
 
     def apply_chat_template(
-        self, messages: list[dict], *, tokenize: bool = False, add_generation_prompt: bool = True, **switches: Any
+        self,
+        messages: list[dict],
+        *,
+        tokenize: bool = False,
+        add_generation_prompt: bool = True,
+        **switches: Any,
     ) -> str:
         """``switches`` (enable_thinking) stand in the text, so that they are part of what names a completion."""
         if tokenize or not add_generation_prompt:
             raise self._refusal()
-        return canonical_json({"messages": messages, **({"chat_template_kwargs": switches} if switches else {})})
+        return canonical_json(
+            {"messages": messages, **({"chat_template_kwargs": switches} if switches else {})}
+        )
 
     def __call__(self, *args: Any, **kwargs: Any):
         raise self._refusal()

@@ -16,8 +16,12 @@ from orion.errors import InputError
 
 def parser(module_doc: str | None, *names: str) -> argparse.ArgumentParser:
     """A parser with ``--config`` (the stage's keys as one JSON string) and one required option a name."""
-    made = argparse.ArgumentParser(description=module_doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--config", required=True, type=json.loads, help="the stage's configuration keys as JSON")
+    made = argparse.ArgumentParser(
+        description=module_doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "--config", required=True, type=json.loads, help="the stage's configuration keys as JSON"
+    )
     for name in names:
         made.add_argument(f"--{name}", required=True, metavar="PATH")
     return made

@@ -53,7 +53,9 @@ def keyed_rng(*key: object) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
 
 
-def problem_means(problem_ids: Sequence[str], values: Sequence[float] | np.ndarray) -> tuple[list[str], np.ndarray]:
+def problem_means(
+    problem_ids: Sequence[str], values: Sequence[float] | np.ndarray
+) -> tuple[list[str], np.ndarray]:
     """Mean over the samples of each problem: sorted problem ids and their means, float64 ``(problems,)``."""
     ids, inverse = np.unique(np.asarray(problem_ids, dtype=object).astype(str), return_inverse=True)
     sums = np.bincount(inverse, weights=np.asarray(values, dtype=np.float64))
@@ -61,7 +63,12 @@ def problem_means(problem_ids: Sequence[str], values: Sequence[float] | np.ndarr
 
 
 def bootstrap_interval(
-    values: np.ndarray, *, confidence: float, resamples: int, key: Sequence[object], proportion: bool = False
+    values: np.ndarray,
+    *,
+    confidence: float,
+    resamples: int,
+    key: Sequence[object],
+    proportion: bool = False,
 ) -> Interval:
     """Percentile interval of a mean, problems resampled with replacement (Efron & Tibshirani 1993, chapter 13).
 
@@ -82,7 +89,12 @@ def bootstrap_interval(
 
 
 def paired_difference(
-    arm: np.ndarray, against: np.ndarray, *, confidence: float, resamples: int, key: Sequence[object]
+    arm: np.ndarray,
+    against: np.ndarray,
+    *,
+    confidence: float,
+    resamples: int,
+    key: Sequence[object],
 ) -> Difference:
     """Difference of two arms on the same problems, each trained with several seeds.
 
@@ -96,7 +108,9 @@ def paired_difference(
     """
     arm, against = (np.atleast_2d(np.asarray(a, dtype=np.float64)) for a in (arm, against))
     if arm.shape[1] != against.shape[1]:
-        raise ValueError(f"{arm.shape[1]} problems against {against.shape[1]}: the pairs do not match")
+        raise ValueError(
+            f"{arm.shape[1]} problems against {against.shape[1]}: the pairs do not match"
+        )
     pairs = arm.mean(axis=0) - against.mean(axis=0)  # (problems,)
     base = bootstrap_interval(pairs, confidence=confidence, resamples=resamples, key=key)
     low_seeds = high_seeds = by_seed = spread = None
@@ -104,7 +118,9 @@ def paired_difference(
         rng = keyed_rng("bootstrap with seeds", *key)
         means = []
         for index in _problem_draws(rng, pairs.size, resamples):
-            drawn = _seed_draws(rng, arm, len(index)) - _seed_draws(rng, against, len(index))  # (resamples, problems)
+            drawn = _seed_draws(rng, arm, len(index)) - _seed_draws(
+                rng, against, len(index)
+            )  # (resamples, problems)
             means.append(np.take_along_axis(drawn, index, axis=1).mean(axis=1))
         low_seeds, high_seeds = _percentiles(np.concatenate(means), confidence)
     if arm.shape[0] == against.shape[0]:
@@ -126,7 +142,9 @@ def _seed_draws(rng: np.random.Generator, arm: np.ndarray, resamples: int) -> np
     seeds = arm.shape[0]
     if seeds == 1:
         return arm
-    counts = rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=resamples)  # (resamples, seeds)
+    counts = rng.multinomial(
+        seeds - 1, np.full(seeds, 1 / seeds), size=resamples
+    )  # (resamples, seeds)
     return counts @ arm / (seeds - 1)
 
 
@@ -153,14 +171,20 @@ def wilson(successes: int, trials: int, *, confidence: float) -> Interval:
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = successes / trials
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    half = (
+        z
+        / (1 + z * z / trials)
+        * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    )
     # rounding must not push the interval past what a proportion can be, nor off its own estimate at 0 and 1
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == trials else min(1.0, centre + half)
     return Interval(share, low, high)
 
 
-def sign_flip(differences: np.ndarray, *, key: Sequence[object], permutations: int = PERMUTATIONS) -> float:
+def sign_flip(
+    differences: np.ndarray, *, key: Sequence[object], permutations: int = PERMUTATIONS
+) -> float:
     """Two-sided p of "the differences are symmetric around zero" by flipping signs of whole problems (Fisher 1935).
 
     ``differences`` ``(problems,)``; the statistic is the absolute sum, so that zeros change nothing. All patterns are

@@ -67,8 +67,15 @@ REJECTED = Table(
     {"row": pl.Int64, "problem_id": pl.String, "reason": pl.String, "detail": pl.String},
     nullable=frozenset({"problem_id"}),
 )
-SAMPLES = Table("samples", ("problem_id", "sample_id"), _COMPLETIONS, allowed={"finish_reason": FINISH_REASONS})
-REFLECTIONS = Table("reflections", ("problem_id", "sample_id"), _COMPLETIONS, allowed={"finish_reason": FINISH_REASONS})
+SAMPLES = Table(
+    "samples", ("problem_id", "sample_id"), _COMPLETIONS, allowed={"finish_reason": FINISH_REASONS}
+)
+REFLECTIONS = Table(
+    "reflections",
+    ("problem_id", "sample_id"),
+    _COMPLETIONS,
+    allowed={"finish_reason": FINISH_REASONS},
+)
 VERDICT_ROWS = Table(
     "verdicts",
     ("problem_id", "sample_id"),
@@ -145,8 +152,12 @@ def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.D
     for column in ("sample_id", "rank", "row", "prompt_tokens", "completion_tokens"):
         low = frame[column].min() if column in table.columns and frame.height else None
         assert low is None or low >= 0, f"{table.name}.{column}: negative"  # type: ignore[operator]
-    assert frame.select(pl.struct(table.key).is_duplicated().any()).item() is not True, f"{table.name}: duplicate keys"
-    assert rows is None or frame.height == rows, f"{table.name}: {frame.height} rows, its parent asks for {rows}"
+    assert frame.select(pl.struct(table.key).is_duplicated().any()).item() is not True, (
+        f"{table.name}: duplicate keys"
+    )
+    assert rows is None or frame.height == rows, (
+        f"{table.name}: {frame.height} rows, its parent asks for {rows}"
+    )
     return frame
 
 
@@ -157,15 +168,30 @@ def empty(table: Table) -> pl.DataFrame:
 
 def from_rows(rows: Iterable[dict], table: Table) -> pl.DataFrame:
     """Rows as dictionaries to a frame with the table's types."""
-    return pl.DataFrame(list(rows), schema={k: v for k, v in table.columns.items() if v is not None}, orient="row")
+    return pl.DataFrame(
+        list(rows), schema={k: v for k, v in table.columns.items() if v is not None}, orient="row"
+    )
 
 
-def write(frame: pl.DataFrame, path: str | Path, table: Table, provenance: dict, *, rows: int | None = None) -> None:
+def write(
+    frame: pl.DataFrame,
+    path: str | Path,
+    table: Table,
+    provenance: dict,
+    *,
+    rows: int | None = None,
+) -> None:
     """Assert the contract and publish the table as parquet by rename; same frame and provenance give the same bytes."""
     frame = check(frame, table, rows=rows)
     metadata = {PROVENANCE_KEY: json.dumps(provenance, sort_keys=True), "orion.table": table.name}
     with published(path) as partial:
-        frame.write_parquet(partial, metadata=metadata, compression="zstd", statistics=False, row_group_size=ROW_GROUP)
+        frame.write_parquet(
+            partial,
+            metadata=metadata,
+            compression="zstd",
+            statistics=False,
+            row_group_size=ROW_GROUP,
+        )
 
 
 def read(path: str | Path, table: Table, columns: list[str] | None = None) -> pl.DataFrame:
@@ -215,7 +241,9 @@ def read_provenance(path: str | Path) -> dict:
 
 def write_json(document: dict, path: str | Path, provenance: dict) -> None:
     """Publish a JSON document with sorted keys and its provenance by rename."""
-    text = json.dumps({**document, "provenance": provenance}, sort_keys=True, indent=1, ensure_ascii=False)
+    text = json.dumps(
+        {**document, "provenance": provenance}, sort_keys=True, indent=1, ensure_ascii=False
+    )
     with published(path) as partial:
         Path(partial).write_text(text + "\n", encoding="utf-8")
 
@@ -225,7 +253,9 @@ def read_json(path: str | Path) -> dict:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable JSON document ({error}); delete it and run again") from None
+        raise InputError(
+            f"{path}: not a readable JSON document ({error}); delete it and run again"
+        ) from None
 
 
 class published:

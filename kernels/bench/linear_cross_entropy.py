@@ -45,7 +45,9 @@ class Row:
     rare_error: float | None  # of the rows of dW that are no token's label
     milliseconds: float | None  # forward and backward, median
     spread: float | None  # (largest - smallest) / median
-    floor: float | None  # time / that of the three products alone, two for a frozen head, measured in the same run
+    floor: (
+        float | None
+    )  # time / that of the three products alone, two for a frozen head, measured in the same run
     mib: float | None  # peak above the inputs, gradients included (CUDA only)
     note: str = ""
 
@@ -56,13 +58,17 @@ def eager(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
 
 def liger(accum_dtype: torch.dtype | None, chunk_mem_const: int | None) -> Loss:
     """Liger-Kernel's autograd function with its own defaults, found by name: the list of its arguments grows with versions."""
-    from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction as Function
+    from liger_kernel.ops.fused_linear_cross_entropy import (
+        LigerFusedLinearCrossEntropyFunction as Function,
+    )
 
     known = list(inspect.signature(Function.forward).parameters.values())[1:]
     asked = {"accum_dtype": accum_dtype, "chunk_mem_const": chunk_mem_const}
 
     def loss(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
-        given = {"_input": x, "weight": w, "target": y} | {k: v for k, v in asked.items() if v is not None}
+        given = {"_input": x, "weight": w, "target": y} | {
+            k: v for k, v in asked.items() if v is not None
+        }
         return Function.apply(*(given.get(p.name, p.default) for p in known))[0]
 
     return loss
@@ -78,13 +84,18 @@ def providers(x: Tensor, w: Tensor) -> dict[str, Loss | str]:
     """Every provider by name: a function, or why there is none here."""
     cuda = x.device.type == "cuda"
     found = {
-        name: importlib.util.find_spec(name) is not None for name in ("triton", "liger_kernel", "cut_cross_entropy")
+        name: importlib.util.find_spec(name) is not None
+        for name in ("triton", "liger_kernel", "cut_cross_entropy")
     }
     ways: dict[str, Loss | str] = {"all logits, eager": eager}
     ways["all logits, compiled"] = torch.compile(eager, dynamic=False) if cuda else "CUDA only here"
     native = getattr(F, "linear_cross_entropy", None)
     ways["torch's own"] = (
-        native if native is not None and cuda else "not in this torch" if native is None else "CUDA only"
+        native
+        if native is not None and cuda
+        else "not in this torch"
+        if native is None
+        else "CUDA only"
     )
     rows = 2048
     # so many rows a chunk: Liger's are next_pow2(N / ceil(V / (c * H)))
@@ -94,7 +105,13 @@ def providers(x: Tensor, w: Tensor) -> dict[str, Loss | str]:
         ("Liger, float32 dW", (torch.float32, None)),
         ("Liger, 2048-row chunks", (None, tuned)),
     ):
-        ways[name] = "not installed" if not found["liger_kernel"] else liger(*options) if cuda else "CUDA only"
+        ways[name] = (
+            "not installed"
+            if not found["liger_kernel"]
+            else liger(*options)
+            if cuda
+            else "CUDA only"
+        )
     for name, impl in (("CCE, default", "cce"), ("CCE, exact", "cce_exact")):
         if not found["cut_cross_entropy"]:
             ways[name] = "not installed"
@@ -151,7 +168,12 @@ def exact_step(x: Tensor, w: Tensor, y: Tensor) -> tuple[Tensor, ...]:
 
 
 def data(
-    shape: tuple[int, int, int], regime: str, ignored: float, trained: bool, dtype: torch.dtype, device: str
+    shape: tuple[int, int, int],
+    regime: str,
+    ignored: float,
+    trained: bool,
+    dtype: torch.dtype,
+    device: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Hidden states, a head and labels drawn from its predictions (sft, peaky) or uniformly (flat).
 
@@ -177,7 +199,10 @@ def data(
         w /= hidden**0.5
         x += w[likely] * (9 if regime == "sft" else 25)
         y = torch.cat(
-            [torch.multinomial((p @ w.t()).softmax(1), 1, generator=generator) for p in x.split(256)]
+            [
+                torch.multinomial((p @ w.t()).softmax(1), 1, generator=generator)
+                for p in x.split(256)
+            ]
         ).squeeze(1)
     y[torch.rand(tokens, generator=generator, device=device) < ignored] = -100
     return x.to(dtype).requires_grad_(), w.to(dtype).requires_grad_(trained), y
@@ -189,7 +214,9 @@ def described(x: Tensor, w: Tensor) -> str:
     return f"entropy {-(torch.xlogy(p, p)).sum(1).mean():.2f} nats, p > 2^-12: {(p > 2**-12).float().mean():.2e}"
 
 
-def errors(loss_of: Loss, x: Tensor, w: Tensor, y: Tensor, want: tuple[Tensor, ...]) -> tuple[float | None, ...]:
+def errors(
+    loss_of: Loss, x: Tensor, w: Tensor, y: Tensor, want: tuple[Tensor, ...]
+) -> tuple[float | None, ...]:
     """Relative errors of loss, dX, dW and the rows of dW that are no token's label."""
     got = step(loss_of, x, w, y)
     found: list[float | None] = [relative_error([g], [t]) for g, t in zip(got, want, strict=True)]
@@ -223,11 +250,15 @@ def checked(
     def note(name: str, way: Loss) -> None:
         found[name] = errors(way, x, w, y, want)
 
-    _, broken = working({n: functools.partial(note, n, w) for n, w in ways.items() if not isinstance(w, str)})
+    _, broken = working(
+        {n: functools.partial(note, n, w) for n, w in ways.items() if not isinstance(w, str)}
+    )
     return found, {**{n: w for n, w in ways.items() if isinstance(w, str)}, **broken}
 
 
-def case(shape: tuple[int, int, int], regime: str, ignored: float, head: str, dtype: torch.dtype, args) -> list[Row]:
+def case(
+    shape: tuple[int, int, int], regime: str, ignored: float, head: str, dtype: torch.dtype, args
+) -> list[Row]:
     # each case compiles the same function anew, and dynamo gives a function up after eight
     torch._dynamo.reset()
     x, w, y = data(shape, regime, ignored, head == "trained", dtype, args.device)
@@ -249,7 +280,9 @@ def case(shape: tuple[int, int, int], regime: str, ignored: float, head: str, dt
     floor = timed.pop("")[0]
     for name, (ms, spread) in timed.items():
         memory = peak_mib(good[name]) if args.device == "cuda" else None
-        rows[name] = replace(rows[name], milliseconds=ms, spread=spread, floor=ms / floor, mib=memory)
+        rows[name] = replace(
+            rows[name], milliseconds=ms, spread=spread, floor=ms / floor, mib=memory
+        )
     count = (3 if head == "trained" else 2) * 2 * int((y != -100).sum()) * shape[1] * shape[2]
     print(
         f"{label}: the products alone {floor:.3f} ms; at {FLOOR_TFLOPS:.0f} TFLOP/s {count / FLOOR_TFLOPS / 1e9:.3f} ms"
@@ -289,8 +322,12 @@ PRESETS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="cpu", choices=PRESETS, help="defaults of the options below")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--preset", default="cpu", choices=PRESETS, help="defaults of the options below"
+    )
     parser.add_argument("--shapes", nargs="+", help="tokens,hidden,vocab")
     parser.add_argument("--ignored", nargs="+", type=float, help="shares of ignored labels")
     parser.add_argument("--regimes", nargs="+", choices=["flat", "sft", "peaky"])
@@ -312,7 +349,14 @@ def main() -> int:
         for regime in args.regimes:
             for ignored in args.ignored:
                 for head in args.heads:
-                    rows += case((tokens, hidden, vocab), regime, ignored, head, getattr(torch, args.dtype), args)
+                    rows += case(
+                        (tokens, hidden, vocab),
+                        regime,
+                        ignored,
+                        head,
+                        getattr(torch, args.dtype),
+                        args,
+                    )
     refused = show(rows, COLUMNS, args.json)
     print(f"{time.perf_counter() - start:.0f} s")
     return 1 if refused else 0

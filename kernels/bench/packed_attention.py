@@ -51,7 +51,13 @@ def lognormal(tokens: int, seed: int, device: str = "cpu") -> list[int]:
     scale = min(1.0, tokens / 32768)
     generator = torch.Generator().manual_seed(seed)
     mean = torch.tensor(2048.0 * scale).log() - 0.5
-    lengths = (mean + torch.randn(4096, generator=generator)).exp().clamp(1, 16384 * scale).long().tolist()
+    lengths = (
+        (mean + torch.randn(4096, generator=generator))
+        .exp()
+        .clamp(1, 16384 * scale)
+        .long()
+        .tolist()
+    )
     return fill(lengths, tokens)
 
 
@@ -76,20 +82,28 @@ def regime(name: str, tokens: int) -> list[int]:
     if name == "short":
         return fill(torch.randint(64, 257, (tokens,), generator=generator).tolist(), tokens)
     if name == "bimodal":
-        return fill([n for _ in range(tokens) for n in (max(1, tokens // 4), 64, 96, 128, 160)], tokens)
-    raise SystemExit(f"--regimes: {name} is unknown; lognormal[seed], equal<length>, one, short or bimodal")
+        return fill(
+            [n for _ in range(tokens) for n in (max(1, tokens // 4), 64, 96, 128, 160)], tokens
+        )
+    raise SystemExit(
+        f"--regimes: {name} is unknown; lognormal[seed], equal<length>, one, short or bimodal"
+    )
 
 
 def per_sequence(q: Tensor, k: Tensor, v: Tensor, length: int) -> Tensor:
     """SDPA on documents of equal length: the rate that no packing reaches."""
     q, k, v = (t.unflatten(0, (-1, length)).transpose(1, 2) for t in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+    out = F.scaled_dot_product_attention(
+        q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
+    )
     return out.transpose(1, 2).flatten(0, 1)
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     heads_first = (t.transpose(0, 1).unsqueeze(0) for t in (q, k, v))
-    return F.scaled_dot_product_attention(*heads_first, attn_mask=mask, enable_gqa=True)[0].transpose(0, 1)
+    return F.scaled_dot_product_attention(*heads_first, attn_mask=mask, enable_gqa=True)[
+        0
+    ].transpose(0, 1)
 
 
 def varlen(packing: Packing) -> Attend:
@@ -107,7 +121,9 @@ def varlen(packing: Packing) -> Attend:
                 options["enable_gqa"] = True
             else:
                 k, v = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
-        return varlen_attn(q, k, v, packing.cu_seqlens, packing.cu_seqlens, longest, longest, **options)
+        return varlen_attn(
+            q, k, v, packing.cu_seqlens, packing.cu_seqlens, longest, longest, **options
+        )
 
     return attend
 
@@ -121,7 +137,9 @@ def flex(packing: Packing) -> Attend:
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (t.transpose(0, 1).unsqueeze(0) for t in (q, k, v))
-        return compiled(q, k, v, block_mask=mask, enable_gqa=q.shape[1] != k.shape[1])[0].transpose(0, 1)
+        return compiled(q, k, v, block_mask=mask, enable_gqa=q.shape[1] != k.shape[1])[0].transpose(
+            0, 1
+        )
 
     return attend
 
@@ -132,13 +150,19 @@ def providers(packing: Packing, q: Tensor) -> dict[str, Attend | str]:
     half = q.dtype in (torch.float16, torch.bfloat16)
     small = tokens <= DENSE_TOKENS
     ways: dict[str, Attend | str] = {}
-    ways["torch varlen_attn"] = varlen(packing) if cuda and half else "needs CUDA and half precision"
+    ways["torch varlen_attn"] = (
+        varlen(packing) if cuda and half else "needs CUDA and half precision"
+    )
     ways["FlexAttention"] = flex(packing) if cuda else "has no backward on CPUs"
     ways["SDPA, equal lengths"] = (
-        functools.partial(per_sequence, length=lengths.copy().pop()) if len(lengths) == 1 else "lengths differ"
+        functools.partial(per_sequence, length=lengths.copy().pop())
+        if len(lengths) == 1
+        else "lengths differ"
     )
     ways["SDPA, dense mask"] = (
-        functools.partial(dense, mask=packing.dense_mask()) if small else f"more than {DENSE_TOKENS} tokens"
+        functools.partial(dense, mask=packing.dense_mask())
+        if small
+        else f"more than {DENSE_TOKENS} tokens"
     )
     for name in ("reference", "torch", "triton"):
         ways[f"ours, {name}"] = functools.partial(packed_attention, packing=packing, impl=name)
@@ -153,7 +177,9 @@ def providers(packing: Packing, q: Tensor) -> dict[str, Attend | str]:
     return ways
 
 
-def tensors(tokens: int, heads: tuple[int, int, int], dtype: torch.dtype, device: str) -> list[Tensor]:
+def tensors(
+    tokens: int, heads: tuple[int, int, int], dtype: torch.dtype, device: str
+) -> list[Tensor]:
     """q, k, v, which want gradients, and the gradient of the output."""
     q_heads, kv_heads, dim = heads
     generator = torch.Generator().manual_seed(0)
@@ -174,7 +200,9 @@ def forward_only(attend: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return attend(q, k, v)
 
 
-def errors(lengths: list[int], heads: tuple[int, int, int], dtype: torch.dtype, device: str) -> dict[str, float]:
+def errors(
+    lengths: list[int], heads: tuple[int, int, int], dtype: torch.dtype, device: str
+) -> dict[str, float]:
     """Each provider's error against the reference in float64, on the first documents cut to a short row."""
     shorter = fill([min(n, CHECK_TOKENS // 2) for n in lengths], min(sum(lengths), CHECK_TOKENS))
     if len(set(lengths)) == 1:
@@ -182,12 +210,22 @@ def errors(lengths: list[int], heads: tuple[int, int, int], dtype: torch.dtype, 
     packing = Packing.from_seq_lengths(torch.tensor(shorter, device=device))
     given = tensors(packing.num_tokens, heads, dtype, device)
     exact = [t.detach().double().requires_grad_() for t in given[:3]]
-    want = step(functools.partial(packed_attention, packing=packing, impl="reference"), *exact, given[3].double())
+    want = step(
+        functools.partial(packed_attention, packing=packing, impl="reference"),
+        *exact,
+        given[3].double(),
+    )
     found = {}
     for name, attend in providers(packing, given[0]).items():
         if not isinstance(attend, str):
             # one that raises has no error here; the run itself then says why
-            working({name: lambda n=name, a=attend: found.update({n: relative_error(step(a, *given), want)})})
+            working(
+                {
+                    name: lambda n=name, a=attend: found.update(
+                        {n: relative_error(step(a, *given), want)}
+                    )
+                }
+            )
     return found
 
 
@@ -203,7 +241,10 @@ def preparation(lengths: list[int], device: str) -> str:
             made.work_table(block, by_keys=False)
             made.work_table(block, by_keys=True)
 
-    ways: dict[str, Callable[[], object]] = {"packing and work tables": tables, "our BlockMask": packing.block_mask}
+    ways: dict[str, Callable[[], object]] = {
+        "packing and work tables": tables,
+        "our BlockMask": packing.block_mask,
+    }
     mask_mod = packing.block_mask().mask_mod
     ways["create_block_mask"] = lambda: create_block_mask(
         mask_mod, None, None, sum(lengths), sum(lengths), device=device
@@ -212,35 +253,54 @@ def preparation(lengths: list[int], device: str) -> str:
     return ", ".join(f"{name} {1e3 * ms:,.0f} us" for name, (ms, _) in found.items())
 
 
-def case(name: str, lengths: list[int], heads: tuple[int, int, int], dtype: torch.dtype, args) -> list[Row]:
+def case(
+    name: str, lengths: list[int], heads: tuple[int, int, int], dtype: torch.dtype, args
+) -> list[Row]:
     device, tokens = args.device, sum(lengths)
     packing = Packing.from_seq_lengths(torch.tensor(lengths, device=device))
     given = tensors(tokens, heads, dtype, device)
-    label = f"{name}, {len(lengths)} docs, {tokens} tokens, heads {heads[0]}/{heads[1]} of {heads[2]}"
+    label = (
+        f"{name}, {len(lengths)} docs, {tokens} tokens, heads {heads[0]}/{heads[1]} of {heads[2]}"
+    )
     # each case compiles the same function anew, and dynamo gives a function up after eight
     torch._dynamo.reset()
     found, ways = errors(lengths, heads, dtype, device), providers(packing, given[0])
     rows = {
-        n: Row(label, n, found.get(n), *[None] * 6, note=w if isinstance(w, str) else REFUSED) for n, w in ways.items()
+        n: Row(label, n, found.get(n), *[None] * 6, note=w if isinstance(w, str) else REFUSED)
+        for n, w in ways.items()
     }
-    good = {n: w for n, w in ways.items() if not isinstance(w, str) and found.get(n, 0.0) <= LIMITS[dtype]}
+    good = {
+        n: w
+        for n, w in ways.items()
+        if not isinstance(w, str) and found.get(n, 0.0) <= LIMITS[dtype]
+    }
     runs, broken = working({n: functools.partial(step, w, *given) for n, w in good.items()})
     for n, note in broken.items():
         rows[n] = Row(label, n, found.get(n), *[None] * 6, note=note)
     good = {n: good[n] for n in runs}
     both = medians(runs, args.rounds, device)
-    ahead = medians({n: functools.partial(forward_only, w, *given[:3]) for n, w in good.items()}, args.rounds, device)
+    ahead = medians(
+        {n: functools.partial(forward_only, w, *given[:3]) for n, w in good.items()},
+        args.rounds,
+        device,
+    )
     area = heads[0] * sum(n * (n + 1) / 2 for n in lengths)
     for n, way in good.items():
-        rates = [products * 2 * heads[2] * area / (1e9 * ms) for products, ms in ((2, ahead[n][0]), (7, both[n][0]))]
+        rates = [
+            products * 2 * heads[2] * area / (1e9 * ms)
+            for products, ms in ((2, ahead[n][0]), (7, both[n][0]))
+        ]
         memory = peak_mib(functools.partial(step, way, *given)) if device == "cuda" else None
         rows[n] = Row(label, n, found[n], ahead[n][0], both[n][0], both[n][1], *rates, memory)
     if args.layers and "ours, triton" in good:
         others = {n: both[n][0] for n in ("torch varlen_attn", "FlexAttention") if n in good}
         saved = ", ".join(
-            f"{args.layers * (ms - both['ours, triton'][0]):.1f} ms against {n}" for n, ms in others.items()
+            f"{args.layers * (ms - both['ours, triton'][0]):.1f} ms against {n}"
+            for n, ms in others.items()
         )
-        print(f"{label}: {args.layers} layers save {saved or 'nothing that could be measured here'}")
+        print(
+            f"{label}: {args.layers} layers save {saved or 'nothing that could be measured here'}"
+        )
     print(f"{label}: {preparation(lengths, device)}", flush=True)
     return list(rows.values())
 
@@ -257,11 +317,26 @@ COLUMNS = {
 
 
 PRESETS = {
-    "cpu": {"tokens": 384, "regimes": ["lognormal", "equal64"], "heads": ["4,2,64"], "dtype": "float32", "layers": 0},
+    "cpu": {
+        "tokens": 384,
+        "regimes": ["lognormal", "equal64"],
+        "heads": ["4,2,64"],
+        "dtype": "float32",
+        "layers": 0,
+    },
     # about four minutes; --tokens 8192 and 65536 and the other seeds for the whole of the notes' table
     "h200": {
         "tokens": 32768,
-        "regimes": ["lognormal0", "lognormal1", "equal512", "equal2048", "equal8192", "one", "short", "bimodal"],
+        "regimes": [
+            "lognormal0",
+            "lognormal1",
+            "equal512",
+            "equal2048",
+            "equal8192",
+            "one",
+            "short",
+            "bimodal",
+        ],
         "heads": ["14,2,64", "28,4,128"],
         "dtype": "bfloat16",
         "layers": 24,
@@ -270,13 +345,21 @@ PRESETS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="cpu", choices=PRESETS, help="defaults of the options below")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--preset", default="cpu", choices=PRESETS, help="defaults of the options below"
+    )
     parser.add_argument("--tokens", type=int, help="of a packed row")
-    parser.add_argument("--regimes", nargs="+", help="lognormal[seed], equal<length>, one, short, bimodal")
+    parser.add_argument(
+        "--regimes", nargs="+", help="lognormal[seed], equal<length>, one, short, bimodal"
+    )
     parser.add_argument("--heads", nargs="+", help="q_heads,kv_heads,head_dim")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"])
-    parser.add_argument("--layers", type=int, help="layers of the step whose saving is told; 0: none")
+    parser.add_argument(
+        "--layers", type=int, help="layers of the step whose saving is told; 0: none"
+    )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)

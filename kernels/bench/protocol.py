@@ -19,7 +19,9 @@ from torch import Tensor
 REFUSED = "REFUSED"
 
 
-def working(providers: dict[str, Callable[[], object]]) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
+def working(
+    providers: dict[str, Callable[[], object]],
+) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
     """The providers that run once without an exception, and why the others do not: one must not end the others' measurement."""
     good, notes = {}, {}
     for name, provider in providers.items():
@@ -27,13 +29,18 @@ def working(providers: dict[str, Callable[[], object]]) -> tuple[dict[str, Calla
             provider()
             good[name] = provider
         except Exception as error:
-            notes[name] = " ".join(f"{type(error).__name__}: {error}".split())[:120].replace("|", "/")
+            notes[name] = " ".join(f"{type(error).__name__}: {error}".split())[:120].replace(
+                "|", "/"
+            )
     return good, notes
 
 
 def relative_error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
     """Largest relative error in norm; infinite where a number is not finite."""
-    errors = [float((g.double() - w).norm() / w.norm().clamp(min=1e-30)) for g, w in zip(got, want, strict=True)]
+    errors = [
+        float((g.double() - w).norm() / w.norm().clamp(min=1e-30))
+        for g, w in zip(got, want, strict=True)
+    ]
     return max(e if e == e else float("inf") for e in errors)
 
 
@@ -48,7 +55,10 @@ def medians(
     for _ in range(rounds):
         for name, provider in providers.items():
             times[name].append(_milliseconds(provider, device))
-    found = {name: (statistics.median(values), max(values) - min(values)) for name, values in times.items()}
+    found = {
+        name: (statistics.median(values), max(values) - min(values))
+        for name, values in times.items()
+    }
     return {name: (median, width / median) for name, (median, width) in found.items()}
 
 
@@ -75,7 +85,10 @@ def show(rows: Sequence[Any], columns: dict[str, str], as_json: bool) -> int:
     print("|---" * (len(columns) + 2) + "|")
     for row in rows:
         values = [getattr(row, name) for name in columns]
-        cells = ["" if v is None else format(v, form) for v, form in zip(values, columns.values(), strict=True)]
+        cells = [
+            "" if v is None else format(v, form)
+            for v, form in zip(values, columns.values(), strict=True)
+        ]
         if row.note:
             cells[-1] = row.note
         print(f"| {row.case} | {row.provider} | {' | '.join(cells)} |")
@@ -84,7 +97,11 @@ def show(rows: Sequence[Any], columns: dict[str, str], as_json: bool) -> int:
 
 def environment(device: str) -> str:
     """One line that says what was measured on."""
-    name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
+    name = (
+        torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"CPU, {torch.get_num_threads()} thread(s)"
+    )
     return f"{name}; torch {torch.__version__}"
 
 

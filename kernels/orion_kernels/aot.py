@@ -64,13 +64,22 @@ def build(config: Config, capability: int = 90) -> Built:
     from triton.compiler import ASTSource
 
     if triton.knobs.runtime.interpret or not hasattr(config.kernel, "cache_key"):
-        raise RuntimeError("compile with TRITON_INTERPRET unset: its kernels are Python functions, not programs")
+        raise RuntimeError(
+            "compile with TRITON_INTERPRET unset: its kernels are Python functions, not programs"
+        )
     names = config.kernel.arg_names
     missing = [n for n in names if n not in config.signature and n not in config.constexprs]
     if missing:
         raise ValueError(f"{config.name}: no type and no value for the arguments {missing}")
-    types = {n: config.signature[n].partition(":")[0] if n in config.signature else "constexpr" for n in names}
-    attributes = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if _aligned(config.signature.get(n, ""))}
+    types = {
+        n: config.signature[n].partition(":")[0] if n in config.signature else "constexpr"
+        for n in names
+    }
+    attributes = {
+        (i,): [["tt.divisibility", 16]]
+        for i, n in enumerate(names)
+        if _aligned(config.signature.get(n, ""))
+    }
     constants = {(names.index(n),): value for n, value in config.constexprs.items()}
     source = ASTSource(config.kernel, types, constants, attributes)
     options = {"num_warps": config.num_warps, "num_stages": config.num_stages}
@@ -104,7 +113,9 @@ def faults(built: Built, config: Config, capability: int = 90) -> list[str]:
         # a mask whose end the compiler knows nothing of makes sixteen-byte stores of a matrix into as many of two
         found.append(f"{built.narrow_stores} stores of one or two bytes a thread")
     if built.shared_bytes > SHARED_LIMIT[capability]:
-        found.append(f"{built.shared_bytes} bytes of shared memory, but {SHARED_LIMIT[capability]} exist")
+        found.append(
+            f"{built.shared_bytes} bytes of shared memory, but {SHARED_LIMIT[capability]} exist"
+        )
     if (
         any(kind.startswith("tensordesc") for kind in config.signature.values())
         and capability >= 90
@@ -134,14 +145,20 @@ def _number(pattern: str, text: str) -> int:
 
 
 def _run(*command: object) -> str:
-    return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [str(c) for c in command], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--capability", type=int, default=90, choices=sorted(SHARED_LIMIT))
     capability = parser.parse_args().capability
-    print(f"| {'configuration':52} | registers | stack | spills | shared | HGMMA | UTMALDG | faults")
+    print(
+        f"| {'configuration':52} | registers | stack | spills | shared | HGMMA | UTMALDG | faults"
+    )
     failed = 0
     for config in configurations():
         built = build(config, capability)

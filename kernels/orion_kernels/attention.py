@@ -13,7 +13,13 @@ from orion_kernels.precision import under_autocast
 
 
 def packed_attention(
-    q: Tensor, k: Tensor, v: Tensor, packing: Packing, *, scale: float | None = None, impl: str | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    packing: Packing,
+    *,
+    scale: float | None = None,
+    impl: str | None = None,
 ) -> Tensor:
     """Each token attends to itself and the earlier tokens of its own document; other documents cannot reach it, not even as NaN.
 
@@ -37,7 +43,9 @@ def packed_attention(
     if scale is not None and not scale > 0:
         raise ValueError(f"scale must be positive, but is {scale}")
     if impl not in (None, "reference", "torch", "triton"):
-        raise ValueError(f"impl must be None or one of ['reference', 'torch', 'triton'], but is {impl!r}")
+        raise ValueError(
+            f"impl must be None or one of ['reference', 'torch', 'triton'], but is {impl!r}"
+        )
     if not q.shape[0]:
         # no token at all: still a function of the inputs, so that backward runs
         return q * (k.sum() + v.sum())
@@ -48,7 +56,9 @@ def packed_attention(
         from orion_kernels import attention_triton
 
         return attention_triton.packed_attention(q, k, v, packing, scale)
-    function = reference.packed_attention if name == "reference" else attention_torch.packed_attention
+    function = (
+        reference.packed_attention if name == "reference" else attention_torch.packed_attention
+    )
     return function(q, k, v, packing, scale)
 
 
@@ -66,12 +76,22 @@ def _check(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> None:
         wanted = "q must be (tokens, q_heads, head_dim), k and v (tokens, kv_heads, head_dim)"
         raise ValueError(f"{wanted}, but the shapes are {shapes}")
     if q.shape[0] != k.shape[0] or q.shape[2] != k.shape[2]:
-        raise ValueError(f"q, k and v must agree in tokens and head_dim, but the shapes are {shapes}")
+        raise ValueError(
+            f"q, k and v must agree in tokens and head_dim, but the shapes are {shapes}"
+        )
     if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
-        raise ValueError(f"q_heads must be a multiple of kv_heads, but they are {q.shape[1]} and {k.shape[1]}")
+        raise ValueError(
+            f"q_heads must be a multiple of kv_heads, but they are {q.shape[1]} and {k.shape[1]}"
+        )
     if packing.num_tokens != q.shape[0]:
-        raise ValueError(f"packing covers {packing.num_tokens} tokens, but q, k and v hold {q.shape[0]}")
+        raise ValueError(
+            f"packing covers {packing.num_tokens} tokens, but q, k and v hold {q.shape[0]}"
+        )
     if not q.is_floating_point() or not q.dtype == k.dtype == v.dtype:
-        raise ValueError(f"q, k and v must share one floating dtype, but have {q.dtype}, {k.dtype}, {v.dtype}")
+        raise ValueError(
+            f"q, k and v must share one floating dtype, but have {q.dtype}, {k.dtype}, {v.dtype}"
+        )
     if not q.device == k.device == v.device:
-        raise ValueError(f"q, k and v must be on one device, but are on {q.device}, {k.device}, {v.device}")
+        raise ValueError(
+            f"q, k and v must be on one device, but are on {q.device}, {k.device}, {v.device}"
+        )

@@ -67,7 +67,10 @@ def shipped() -> list[Config]:
                     "query_gradient": kernels.query_gradient_kernel,
                     "key_value_gradient": kernels.key_value_gradient_kernel,
                 }[name]
-                constants = _constants(head_dim) | {"BLOCK_Q": tile.block_q, "BLOCK_K": tile.block_k}
+                constants = _constants(head_dim) | {
+                    "BLOCK_Q": tile.block_q,
+                    "BLOCK_K": tile.block_k,
+                }
                 constants["SCALE"] = head_dim**-0.5
                 described = f"tensordesc<{dtype}[1,{tile.block_k},{constants['DIM']}]>"
                 parts = " parts" if gradient != dtype else ""
@@ -85,13 +88,17 @@ def shipped() -> list[Config]:
         constants = _constants(head_dim) | {"BLOCK": TOKENS_A_PROGRAM}
         signature = _signature(kernels.delta_kernel, "bf16", "bf16")
         name = f"packed_attention delta bf16 d{head_dim}"
-        configurations.append(Config(name, kernels.delta_kernel, signature, constants, 4, 1, needs_tensor_cores=False))
+        configurations.append(
+            Config(name, kernels.delta_kernel, signature, constants, 4, 1, needs_tensor_cores=False)
+        )
     signature = {"parts_ptr": "*fp32", "out_ptr": "*bf16", "size": "i32:16", "parts": "i32"}
     constants = {"BLOCK": ELEMENTS_A_PROGRAM, "ACC": tl.float32}
     name = "packed_attention sum_parts bf16"
     return [
         *configurations,
-        Config(name, kernels.sum_parts_kernel, signature, constants, 4, 1, needs_tensor_cores=False),
+        Config(
+            name, kernels.sum_parts_kernel, signature, constants, 4, 1, needs_tensor_cores=False
+        ),
     ]
 
 

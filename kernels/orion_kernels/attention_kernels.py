@@ -29,11 +29,15 @@ def _load_rows(base, stride, offsets, dims, limit, HEAD_DIM: tl.constexpr, DIM: 
 
 
 @triton.jit
-def _store_rows(base, stride, offsets, dims, limit, tile, HEAD_DIM: tl.constexpr, DIM: tl.constexpr):
+def _store_rows(
+    base, stride, offsets, dims, limit, tile, HEAD_DIM: tl.constexpr, DIM: tl.constexpr
+):
     mask = (offsets < limit)[:, None]
     if HEAD_DIM < DIM:
         mask = mask & (dims < HEAD_DIM)[None, :]
-    tl.store(base + offsets[:, None] * stride + dims[None, :], tile.to(base.dtype.element_ty), mask=mask)
+    tl.store(
+        base + offsets[:, None] * stride + dims[None, :], tile.to(base.dtype.element_ty), mask=mask
+    )
 
 
 @triton.jit
@@ -44,7 +48,9 @@ def _block(
     # (BLOCK, DIM): rows from start on of the document that begins at token first; where it may end within them, MASKED
     if MASKED:
         at = base + tl.cast(start, tl.int64) * stride
-        return _load_rows(at, stride, tl.arange(0, BLOCK), tl.arange(0, DIM), length - start, HEAD_DIM, DIM)
+        return _load_rows(
+            at, stride, tl.arange(0, BLOCK), tl.arange(0, DIM), length - start, HEAD_DIM, DIM
+        )
     return desc.load([head, first + start, 0]).reshape(BLOCK, DIM)
 
 
@@ -58,7 +64,9 @@ def _attend(
     offsets = tl.arange(0, BLOCK_K)
     rows = row + tl.arange(0, BLOCK_Q)
     for start in range(low, high, BLOCK_K):
-        k = _block(k_desc, k_base, k_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM)
+        k = _block(
+            k_desc, k_base, k_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM
+        )
         scores = tl.dot(q, tl.trans(k), input_precision="ieee")  # (BLOCK_Q, BLOCK_K)
         if MASKED:
             scores = tl.where(rows[:, None] >= (start + offsets)[None, :], scores, float("-inf"))
@@ -66,8 +74,12 @@ def _attend(
         p = tl.exp2(scores * (SCALE * LOG2E) - new_largest[:, None])
         correction = tl.exp2(largest - new_largest)
         total = total * correction + tl.sum(p, 1)
-        v = _block(v_desc, v_base, v_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM)
-        acc = tl.dot(p.to(v.dtype), v, acc * correction[:, None], input_precision="ieee", out_dtype=acc.dtype)
+        v = _block(
+            v_desc, v_base, v_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM
+        )
+        acc = tl.dot(
+            p.to(v.dtype), v, acc * correction[:, None], input_precision="ieee", out_dtype=acc.dtype
+        )
         largest = new_largest
     return acc, largest, total
 
@@ -114,7 +126,16 @@ def forward_kernel(
         diagonal, end, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, True,
     )  # fmt: skip
     out_base = out_ptr + ((start + row) * q_heads + head) * HEAD_DIM
-    _store_rows(out_base, q_heads * HEAD_DIM, offsets, dims, length - row, acc / total[:, None], HEAD_DIM, DIM)
+    _store_rows(
+        out_base,
+        q_heads * HEAD_DIM,
+        offsets,
+        dims,
+        length - row,
+        acc / total[:, None],
+        HEAD_DIM,
+        DIM,
+    )
     lse_base = lse_ptr + head.to(tl.int64) * num_tokens + start + row
     tl.store(lse_base + offsets, (largest + tl.log2(total)) * LN2, mask=offsets < length - row)
 
@@ -134,7 +155,9 @@ def delta_kernel(
     dout_base = dout_ptr + token * dout_stride + head * dout_head_stride
     dout = _load_rows(dout_base, dout_stride, offsets, dims, num_tokens - token, HEAD_DIM, DIM)
     delta = tl.sum(out.to(ACC) * dout.to(ACC), 1)
-    tl.store(delta_ptr + head * num_tokens + token + offsets, delta, mask=offsets < num_tokens - token)
+    tl.store(
+        delta_ptr + head * num_tokens + token + offsets, delta, mask=offsets < num_tokens - token
+    )
 
 
 @triton.jit
@@ -146,8 +169,12 @@ def _query_gradient(
     offsets = tl.arange(0, BLOCK_K)
     rows = row + tl.arange(0, BLOCK_Q)
     for start in range(low, high, BLOCK_K):
-        k = _block(k_desc, k_base, k_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM)
-        v = _block(v_desc, v_base, v_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM)
+        k = _block(
+            k_desc, k_base, k_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM
+        )
+        v = _block(
+            v_desc, v_base, v_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM
+        )
         scores = tl.dot(q, tl.trans(k), input_precision="ieee")  # (BLOCK_Q, BLOCK_K)
         p = tl.exp2(scores * (SCALE * LOG2E) - lse[:, None])
         if MASKED:
@@ -260,10 +287,16 @@ def key_value_gradient_kernel(
     # all heads of the document, once a program: whoever makes a descriptor waits at a fence before its first load
     heads = kv_heads * group
     q_desc = tl.make_tensor_descriptor(
-        q_ptr + start * q_stride, [heads, length, HEAD_DIM], [q_head_stride, q_stride, 1], [1, BLOCK_Q, DIM]
+        q_ptr + start * q_stride,
+        [heads, length, HEAD_DIM],
+        [q_head_stride, q_stride, 1],
+        [1, BLOCK_Q, DIM],
     )
     dout_desc = tl.make_tensor_descriptor(
-        dout_ptr + start * dout_stride, [heads, length, HEAD_DIM], [dout_head_stride, dout_stride, 1], [1, BLOCK_Q, DIM]
+        dout_ptr + start * dout_stride,
+        [heads, length, HEAD_DIM],
+        [dout_head_stride, dout_stride, 1],
+        [1, BLOCK_Q, DIM],
     )
     dk = tl.zeros([BLOCK_K, DIM], dtype=ACC)
     dv = tl.zeros([BLOCK_K, DIM], dtype=ACC)
@@ -276,8 +309,19 @@ def key_value_gradient_kernel(
             SCALE, DIM, BLOCK_Q, BLOCK_K,
         )  # fmt: skip
     line = ((tl.cast(part, tl.int64) * num_tokens + start + column) * kv_heads + kv_head) * HEAD_DIM
-    _store_rows(dk_ptr + line, kv_heads * HEAD_DIM, offsets, dims, length - column, dk * SCALE, HEAD_DIM, DIM)
-    _store_rows(dv_ptr + line, kv_heads * HEAD_DIM, offsets, dims, length - column, dv, HEAD_DIM, DIM)
+    _store_rows(
+        dk_ptr + line,
+        kv_heads * HEAD_DIM,
+        offsets,
+        dims,
+        length - column,
+        dk * SCALE,
+        HEAD_DIM,
+        DIM,
+    )
+    _store_rows(
+        dv_ptr + line, kv_heads * HEAD_DIM, offsets, dims, length - column, dv, HEAD_DIM, DIM
+    )
 
 
 @triton.jit
@@ -286,7 +330,9 @@ def sum_parts_kernel(parts_ptr, out_ptr, size, parts, BLOCK: tl.constexpr, ACC: 
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     total = tl.zeros([BLOCK], dtype=ACC)
     for part in range(0, parts):
-        total += tl.load(parts_ptr + tl.cast(part, tl.int64) * size + offsets, mask=offsets < size, other=0.0)
+        total += tl.load(
+            parts_ptr + tl.cast(part, tl.int64) * size + offsets, mask=offsets < size, other=0.0
+        )
     tl.store(out_ptr + offsets, total.to(out_ptr.dtype.element_ty), mask=offsets < size)
 
 

@@ -23,16 +23,25 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: f
     return _per_document(q, k, v, packing.seq_lengths, scale)
 
 
-def _per_document(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...], scale: float) -> Tensor:
+def _per_document(
+    q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...], scale: float
+) -> Tensor:
     # a loop over documents beats one padded batch and a dense mask on CPU: neither spends time on pairs that are masked away
     outputs = []
-    for q_doc, k_doc, v_doc in zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True):
+    for q_doc, k_doc, v_doc in zip(
+        q.split(lengths), k.split(lengths), v.split(lengths), strict=True
+    ):
         if q_doc.shape[0]:
             q_doc, k_doc, v_doc = (
                 t.transpose(0, 1).unsqueeze(0) for t in (q_doc, k_doc, v_doc)
             )  # (1, heads, length, dim)
             output = F.scaled_dot_product_attention(
-                q_doc, k_doc, v_doc, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+                q_doc,
+                k_doc,
+                v_doc,
+                is_causal=True,
+                scale=scale,
+                enable_gqa=q.shape[1] != k.shape[1],
             )
             outputs.append(output[0].transpose(0, 1))
     return torch.cat(outputs)
@@ -56,7 +65,9 @@ def _written_out(
     grads: list[list[Tensor]] = [[], [], []]
     for parts in zip(*(t.to(dtype).split(sizes) for t in (dout, q, k, v)), strict=True):
         do, q_doc, k_doc, v_doc = parts
-        do, q_doc = (t.unflatten(1, (k.shape[1], group)) for t in (do, q_doc))  # (length, kv_heads, group, dim)
+        do, q_doc = (
+            t.unflatten(1, (k.shape[1], group)) for t in (do, q_doc)
+        )  # (length, kv_heads, group, dim)
         scores = torch.einsum("qhgd,khd->hgqk", q_doc, k_doc) * scale
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
         p = torch.softmax(scores.masked_fill(future, float("-inf")), dim=-1)
@@ -92,7 +103,9 @@ def _gradients(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _no_second_order(*_unused: Any) -> None:
-    raise RuntimeError("packed_attention with impl='torch' has no second derivative; use impl='reference'")
+    raise RuntimeError(
+        "packed_attention with impl='torch' has no second derivative; use impl='reference'"
+    )
 
 
 _operator.register_autograd(_gradients, setup_context=_save)

@@ -24,7 +24,11 @@ def unsupported(q: Tensor) -> str | None:
     if q.shape[-1] not in configs.HEAD_DIMS:
         return f"head_dim must be one of {list(configs.HEAD_DIMS)} for impl='triton', but is {q.shape[-1]}"
     if kernels.INTERPRETED:
-        return None if q.device.type == "cpu" else f"Triton's interpreter needs CPU tensors, but q is on {q.device}"
+        return (
+            None
+            if q.device.type == "cpu"
+            else f"Triton's interpreter needs CPU tensors, but q is on {q.device}"
+        )
     if q.device.type != "cuda":
         return f"impl='triton' needs CUDA tensors (or TRITON_INTERPRET=1), but q is on {q.device}"
     if q.dtype not in (torch.float16, torch.bfloat16):
@@ -38,7 +42,9 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: f
     if reason:
         raise ValueError(reason)
     if packing.document_ids.device != q.device:
-        raise ValueError(f"packing is on {packing.document_ids.device}, but q on {q.device}; use packing.to(q.device)")
+        raise ValueError(
+            f"packing is on {packing.document_ids.device}, but q on {q.device}; use packing.to(q.device)"
+        )
     short = packing.short
     tiles = configs.tiles(q.shape[-1], short)
     by_queries = packing.work_table(tiles.forward.block_q, by_keys=False)
@@ -68,7 +74,14 @@ def group_parts(lengths: Tensor, block: int, kv_heads: int, group: int, processo
 
 @torch.library.custom_op("orion_kernels::packed_attention_triton", mutates_args=())
 def _forward(
-    q: Tensor, k: Tensor, v: Tensor, by_queries: Tensor, by_keys: Tensor, lengths: Tensor, scale: float, short: bool
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    by_queries: Tensor,
+    by_keys: Tensor,
+    lengths: Tensor,
+    scale: float,
+    short: bool,
 ) -> tuple[Tensor, Tensor]:
     # returns the output like q and the log-sum-exp (q_heads, tokens); by_keys and lengths are for the backward pass
     dtype = q.dtype
@@ -78,7 +91,19 @@ def _forward(
     lse = torch.empty(q_heads, tokens, dtype=accumulation_dtype(q), device=q.device)
     tile = configs.tiles(head_dim, short).forward
     described = _descriptors(tile.block_k, k, v)
-    arguments = (q, k, v, *described, out, lse, by_queries, *_strides(q, k, v), tokens, q_heads, q_heads // k.shape[1])
+    arguments = (
+        q,
+        k,
+        v,
+        *described,
+        out,
+        lse,
+        by_queries,
+        *_strides(q, k, v),
+        tokens,
+        q_heads,
+        q_heads // k.shape[1],
+    )
     _launch(kernels.forward_kernel, by_queries.shape[0] * q_heads, arguments, q, tile, SCALE=scale)
     return out.to(dtype), lse
 
@@ -102,23 +127,57 @@ def _backward(
     group = q_heads // kv_heads
     tiles = configs.tiles(head_dim, short)
     if not parts:
-        parts = group_parts(lengths, tiles.key_value_gradient.block_k, kv_heads, group, _processors(q))
+        parts = group_parts(
+            lengths, tiles.key_value_gradient.block_k, kv_heads, group, _processors(q)
+        )
     delta = torch.empty_like(lse)
     constants = {"BLOCK": configs.TOKENS_A_PROGRAM}
     programs = triton.cdiv(tokens, configs.TOKENS_A_PROGRAM) * q_heads
-    _launch(kernels.delta_kernel, programs, (out, dout, delta, *_strides(dout), tokens, q_heads), q, None, **constants)
+    _launch(
+        kernels.delta_kernel,
+        programs,
+        (out, dout, delta, *_strides(dout), tokens, q_heads),
+        q,
+        None,
+        **constants,
+    )
 
     dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     inputs, strides = (dout, lse, delta), (*_strides(q, k, v, dout), tokens)
     tile = tiles.query_gradient
-    arguments = (q, k, v, *_descriptors(tile.block_k, k, v), *inputs, dq, by_queries, *strides, q_heads, group)
-    _launch(kernels.query_gradient_kernel, by_queries.shape[0] * q_heads, arguments, q, tile, SCALE=scale)
+    arguments = (
+        q,
+        k,
+        v,
+        *_descriptors(tile.block_k, k, v),
+        *inputs,
+        dq,
+        by_queries,
+        *strides,
+        q_heads,
+        group,
+    )
+    _launch(
+        kernels.query_gradient_kernel,
+        by_queries.shape[0] * q_heads,
+        arguments,
+        q,
+        tile,
+        SCALE=scale,
+    )
 
     partial = lse.dtype if parts > 1 else k.dtype
     dk, dv = (torch.empty(parts, *k.shape, dtype=partial, device=k.device) for _ in range(2))
     tile = tiles.key_value_gradient
     arguments = (q, k, v, *inputs, dk, dv, by_keys, *strides, kv_heads, group, parts)
-    _launch(kernels.key_value_gradient_kernel, by_keys.shape[0] * kv_heads * parts, arguments, q, tile, SCALE=scale)
+    _launch(
+        kernels.key_value_gradient_kernel,
+        by_keys.shape[0] * kv_heads * parts,
+        arguments,
+        q,
+        tile,
+        SCALE=scale,
+    )
     dk, dv = (_sum_parts(t, k.dtype) for t in (dk, dv))
     return dq.to(dtype), dk.to(dtype), dv.to(dtype)
 
@@ -136,12 +195,16 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 def _gradients(ctx: Any, dout: Tensor, _dlse: Tensor | None) -> tuple[Tensor | None, ...]:
     q, k, v, out, lse, by_queries, by_keys, lengths = ctx.saved_tensors
-    grads = _backward(dout, q, k, v, out, lse, by_queries, by_keys, lengths, ctx.scale, ctx.short, 0)
+    grads = _backward(
+        dout, q, k, v, out, lse, by_queries, by_keys, lengths, ctx.scale, ctx.short, 0
+    )
     return (*grads, None, None, None, None, None)
 
 
 def _no_second_order(*_unused: Any) -> None:
-    raise RuntimeError("packed_attention with impl='triton' has no second derivative; use impl='reference'")
+    raise RuntimeError(
+        "packed_attention with impl='triton' has no second derivative; use impl='reference'"
+    )
 
 
 _forward.register_autograd(_gradients, setup_context=_save)
@@ -154,7 +217,14 @@ def _sum_parts(parts: Tensor, dtype: torch.dtype) -> Tensor:
     out = torch.empty(parts.shape[1:], dtype=dtype, device=parts.device)
     programs = triton.cdiv(out.numel(), configs.ELEMENTS_A_PROGRAM)
     constants = {"BLOCK": configs.ELEMENTS_A_PROGRAM}
-    _launch(kernels.sum_parts_kernel, programs, (parts, out, out.numel(), parts.shape[0]), out, None, **constants)
+    _launch(
+        kernels.sum_parts_kernel,
+        programs,
+        (parts, out, out.numel(), parts.shape[0]),
+        out,
+        None,
+        **constants,
+    )
     return out
 
 
@@ -172,7 +242,11 @@ def _launchable(tensor: Tensor) -> Tensor:
 
 
 def _processors(tensor: Tensor) -> int:
-    return torch.cuda.get_device_properties(tensor.device).multi_processor_count if tensor.is_cuda else 1
+    return (
+        torch.cuda.get_device_properties(tensor.device).multi_processor_count
+        if tensor.is_cuda
+        else 1
+    )
 
 
 def _descriptors(rows: int, *tensors: Tensor) -> list[TensorDescriptor]:
@@ -186,7 +260,12 @@ def _strides(*tensors: Tensor) -> list[int]:
 
 
 def _launch(
-    kernel: Any, programs: int, arguments: tuple[Any, ...], like: Tensor, tile: configs.Tile | None, **constants: Any
+    kernel: Any,
+    programs: int,
+    arguments: tuple[Any, ...],
+    like: Tensor,
+    tile: configs.Tile | None,
+    **constants: Any,
 ) -> None:
     constants["ACC"] = kernels.ACCUMULATORS[accumulation_dtype(like)]
     if kernel is not kernels.sum_parts_kernel:

@@ -44,7 +44,9 @@ def linear_cross_entropy(
     with_metrics: bool,
 ) -> TokenLosses:
     """Arguments and result as `orion_kernels.reference.linear_cross_entropy`; not twice differentiable."""
-    loss, logprob, entropy, accuracy = _ChunkedLoss.apply(x, weight, bias, targets, row_weights, options, with_metrics)
+    loss, logprob, entropy, accuracy = _ChunkedLoss.apply(
+        x, weight, bias, targets, row_weights, options, with_metrics
+    )
     return TokenLosses(loss, logprob, entropy, accuracy)
 
 
@@ -64,7 +66,9 @@ class _ChunkedLoss(torch.autograd.Function):
         ctx.options = options
         ctx.dtypes = (x.dtype, weight.dtype, None if bias is None else bias.dtype)
         wanted = Wanted(*ctx.needs_input_grad[:3])
-        losses, gradients = walk(x, weight, bias, targets, row_weights, options, wanted, with_metrics)
+        losses, gradients = walk(
+            x, weight, bias, targets, row_weights, options, wanted, with_metrics
+        )
         if ctx.summed:
             ctx.save_for_backward(*gradients)
         else:
@@ -76,15 +80,21 @@ class _ChunkedLoss(torch.autograd.Function):
     def backward(ctx: Any, grad_loss: Tensor, *_unused: Tensor | None) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             # create_graph=True: torch's once_differentiable would drop this term silently where others carry a graph
-            raise RuntimeError('linear_cross_entropy is not twice differentiable; impl="reference" is')
+            raise RuntimeError(
+                'linear_cross_entropy is not twice differentiable; impl="reference" is'
+            )
         if ctx.summed:
             # a product, not an update in place: the graph may be walked again
             gradients = [None if g is None else g * grad_loss for g in ctx.saved_tensors]
         else:
             x, weight, bias, targets = ctx.saved_tensors
             wanted = Wanted(*ctx.needs_input_grad[:3])
-            gradients = list(walk(x, weight, bias, targets, grad_loss, ctx.options, wanted, False)[1])
-        cast = [g if g is None else g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True)]
+            gradients = list(
+                walk(x, weight, bias, targets, grad_loss, ctx.options, wanted, False)[1]
+            )
+        cast = [
+            g if g is None else g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True)
+        ]
         return (*cast, None, None, None, None)
 
 
@@ -104,12 +114,18 @@ def walk(
     n, vocab = x.shape[0], weight.shape[0]
     differentiate = row_weights is not None and any(wanted)
     gradients = Gradients(
-        torch.empty(n, x.shape[1], dtype=dtype, device=x.device) if differentiate and wanted.x else None,
-        torch.zeros(weight.shape, dtype=dtype, device=x.device) if differentiate and wanted.weight else None,
+        torch.empty(n, x.shape[1], dtype=dtype, device=x.device)
+        if differentiate and wanted.x
+        else None,
+        torch.zeros(weight.shape, dtype=dtype, device=x.device)
+        if differentiate and wanted.weight
+        else None,
         torch.zeros(vocab, dtype=dtype, device=x.device) if differentiate and wanted.bias else None,
     )
     loss = torch.empty(n, dtype=dtype, device=x.device)
-    metrics: list[Tensor | None] = [torch.empty_like(loss) if with_metrics else None for _ in range(3)]
+    metrics: list[Tensor | None] = [
+        torch.empty_like(loss) if with_metrics else None for _ in range(3)
+    ]
     with torch.autocast(x.device.type, enabled=False):
         # products of half-precision inputs are exact in float32, so the logits are those of a float32 accumulator
         wide_weight = weight.to(dtype)
@@ -132,7 +148,9 @@ def walk(
     return TokenLosses(total, *metrics), gradients
 
 
-def _accumulate(gradients: Gradients, part: slice, slopes: Tensor, x_part: Tensor, weight: Tensor) -> None:
+def _accumulate(
+    gradients: Gradients, part: slice, slopes: Tensor, x_part: Tensor, weight: Tensor
+) -> None:
     if gradients.x is not None:
         torch.mm(slopes, weight, out=gradients.x[part])
     if gradients.weight is not None:
@@ -172,7 +190,10 @@ def _chunk(
     entropy = accuracy = None
     if best is not None:
         # the clamp turns 0 * -inf, a logit masked away, into 0
-        entropy = sums.log() - logits.clamp_(min=torch.finfo(logits.dtype).min).mul_(powers).sum(dim=1) / sums
+        entropy = (
+            sums.log()
+            - logits.clamp_(min=torch.finfo(logits.dtype).min).mul_(powers).sum(dim=1) / sums
+        )
         accuracy = best == targets
     losses = TokenLosses(loss, logprob if with_metrics else None, entropy, accuracy)
     if scale is None:

@@ -16,7 +16,10 @@ from orion_kernels.cross_entropy_op import loss_operator
 from orion_kernels.precision import accumulation_dtype, under_autocast
 from orion_kernels.reference import LossOptions, TokenLosses, TokenMetrics
 
-_IMPLEMENTATIONS = {"reference": reference.linear_cross_entropy, "torch": chunked.linear_cross_entropy}
+_IMPLEMENTATIONS = {
+    "reference": reference.linear_cross_entropy,
+    "torch": chunked.linear_cross_entropy,
+}
 _TRITON_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -73,7 +76,9 @@ def linear_cross_entropy(
         (bias,) = under_autocast(bias)
     _check_tensors(hidden, weight, labels, bias, token_weights)
     if valid_index is not None and (valid_index.ndim != 1 or valid_index.dtype != torch.int64):
-        raise ValueError(f"valid_index must be 1-D int64, but is {valid_index.dtype}, {tuple(valid_index.shape)}")
+        raise ValueError(
+            f"valid_index must be 1-D int64, but is {valid_index.dtype}, {tuple(valid_index.shape)}"
+        )
     if valid_index is not None and valid_index.device != hidden.device:
         raise ValueError(
             f"valid_index must be on the device of hidden, {hidden.device}, but is on {valid_index.device}"
@@ -129,7 +134,9 @@ def _through_operator(call: _Call, name: str, memory: str) -> Tensor | tuple[Ten
     # found once, for forward and backward
     valid_index = call.valid_index if torch.compiler.is_compiling() else call.valid()
     if normalizer is not None and not isinstance(normalizer, Tensor):
-        normalizer = torch.full((), float(normalizer), dtype=accumulation_dtype(hidden), device=hidden.device)
+        normalizer = torch.full(
+            (), float(normalizer), dtype=accumulation_dtype(hidden), device=hidden.device
+        )
     grad = torch.is_grad_enabled()
     wanted = [t is not None and t.requires_grad and grad for t in (hidden, call.weight, call.bias)]
     loss, logprob, entropy, accuracy, *_ = loss_operator(
@@ -158,18 +165,27 @@ def _through_operator(call: _Call, name: str, memory: str) -> Tensor | tuple[Ten
 
 
 def _through_autograd(call: _Call, name: str) -> Tensor | tuple[Tensor, TokenMetrics]:
-    dtype, rows, valid, weights = accumulation_dtype(call.hidden), call.hidden, call.valid(), call.token_weights
+    dtype, rows, valid, weights = (
+        accumulation_dtype(call.hidden),
+        call.hidden,
+        call.valid(),
+        call.token_weights,
+    )
     if call.valid_index is not None or valid.numel() < rows.shape[0]:
         rows = rows.index_select(0, valid)  # (n, hidden_size)
     row_weights = weights.index_select(0, valid).to(dtype) if weights is not None else None
     if call.reduction != "none":
-        row_weights = rows.new_ones(rows.shape[0], dtype=dtype) if row_weights is None else row_weights
+        row_weights = (
+            rows.new_ones(rows.shape[0], dtype=dtype) if row_weights is None else row_weights
+        )
         if call.reduction == "mean":
             row_weights = row_weights / _divisor(call.normalizer, valid, dtype)
     targets = call.labels.reshape(-1).index_select(0, valid).long()
     given = None if call.reduction == "none" else row_weights
     with torch.autocast(rows.device.type, enabled=False):
-        result = _IMPLEMENTATIONS[name](rows, call.weight, call.bias, targets, given, call.options, call.metrics)
+        result = _IMPLEMENTATIONS[name](
+            rows, call.weight, call.bias, targets, given, call.options, call.metrics
+        )
     loss = result.loss
     if call.reduction == "none":
         loss = _scatter(loss if row_weights is None else loss * row_weights, valid, call.labels)
@@ -184,7 +200,9 @@ def _choose(impl: str | None, memory: str, hidden: Tensor) -> str:
     if memory not in ("auto", "fast", "lean"):
         raise ValueError(f"memory must be 'auto', 'fast' or 'lean', but is {memory!r}")
     if impl is None:
-        fits = hidden.dtype in _TRITON_DTYPES and dispatch.triton_by_default(hidden, "linear_cross_entropy")
+        fits = hidden.dtype in _TRITON_DTYPES and dispatch.triton_by_default(
+            hidden, "linear_cross_entropy"
+        )
         return "triton" if fits else "torch"
     if impl == "triton":
         dispatch.require_triton()
@@ -193,11 +211,15 @@ def _choose(impl: str | None, memory: str, hidden: Tensor) -> str:
         if hidden.device.type != "cuda" and not cross_entropy_configs.interpreted():
             raise ValueError(f'impl="triton" needs CUDA tensors, but hidden is on {hidden.device}')
         if hidden.dtype not in _TRITON_DTYPES and not cross_entropy_configs.interpreted():
-            raise ValueError(f'impl="triton" computes float16, bfloat16 and float32, but hidden is {hidden.dtype}')
+            raise ValueError(
+                f'impl="triton" computes float16, bfloat16 and float32, but hidden is {hidden.dtype}'
+            )
     return impl
 
 
-def _divisor(normalizer: float | Tensor | None, valid: Tensor, dtype: torch.dtype) -> float | Tensor:
+def _divisor(
+    normalizer: float | Tensor | None, valid: Tensor, dtype: torch.dtype
+) -> float | Tensor:
     if normalizer is None:
         return valid.numel()
     if isinstance(normalizer, Tensor):
@@ -220,7 +242,11 @@ def _metrics(result: TokenLosses, valid: Tensor, labels: Tensor, ignore_index: i
 
 
 def _check_tensors(
-    hidden: Tensor, weight: Tensor, labels: Tensor, bias: Tensor | None, token_weights: Tensor | None
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    bias: Tensor | None,
+    token_weights: Tensor | None,
 ) -> None:
     if hidden.ndim < 1 or weight.ndim != 2 or hidden.shape[-1] != weight.shape[1]:
         raise ValueError(
@@ -229,29 +255,51 @@ def _check_tensors(
         )
     if labels.shape != hidden.shape[:-1]:
         wanted = tuple(hidden.shape[:-1])
-        raise ValueError(f"labels must have shape {wanted}, that of hidden's rows, but have {tuple(labels.shape)}")
+        raise ValueError(
+            f"labels must have shape {wanted}, that of hidden's rows, but have {tuple(labels.shape)}"
+        )
     if labels.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"labels must be int32 or int64, but are {labels.dtype}")
     if weight.shape[0] < 1:
         raise ValueError("weight must have at least one vocabulary row, but has none")
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias must have shape {tuple(weight.shape[:1])}, but has {tuple(bias.shape)}")
+        raise ValueError(
+            f"bias must have shape {tuple(weight.shape[:1])}, but has {tuple(bias.shape)}"
+        )
     if token_weights is not None and token_weights.shape != labels.shape:
         wanted = tuple(labels.shape)
-        raise ValueError(f"token_weights must have the shape of labels {wanted}, but have {tuple(token_weights.shape)}")
-    given = {"hidden": hidden, "weight": weight, "labels": labels, "bias": bias, "token_weights": token_weights}
+        raise ValueError(
+            f"token_weights must have the shape of labels {wanted}, but have {tuple(token_weights.shape)}"
+        )
+    given = {
+        "hidden": hidden,
+        "weight": weight,
+        "labels": labels,
+        "bias": bias,
+        "token_weights": token_weights,
+    }
     for name, tensor in given.items():
         if tensor is not None and tensor.device != hidden.device:
-            raise ValueError(f"{name} must be on the device of hidden, {hidden.device}, but is on {tensor.device}")
+            raise ValueError(
+                f"{name} must be on the device of hidden, {hidden.device}, but is on {tensor.device}"
+            )
         if tensor is not None and hasattr(tensor, "full_tensor"):
             raise ValueError(f"{name} is a DTensor; pass the local, unsharded tensor instead")
-    if not hidden.is_floating_point() or any(t is not None and t.dtype != hidden.dtype for t in (weight, bias)):
+    if not hidden.is_floating_point() or any(
+        t is not None and t.dtype != hidden.dtype for t in (weight, bias)
+    ):
         dtypes = [None if t is None else t.dtype for t in (hidden, weight, bias)]
-        raise ValueError(f"hidden, weight and bias must share one floating dtype outside autocast, but have {dtypes}")
+        raise ValueError(
+            f"hidden, weight and bias must share one floating dtype outside autocast, but have {dtypes}"
+        )
 
 
 def _check_options(
-    reduction: str, normalizer: float | Tensor | None, label_smoothing: float, softcap: float | None, z_loss: float
+    reduction: str,
+    normalizer: float | Tensor | None,
+    label_smoothing: float,
+    softcap: float | None,
+    z_loss: float,
 ) -> None:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction must be 'mean', 'sum' or 'none', but is {reduction!r}")
@@ -259,7 +307,9 @@ def _check_options(
         raise ValueError(f"normalizer divides the mean only, but reduction is {reduction!r}")
     if isinstance(normalizer, Tensor):
         if normalizer.numel() != 1:
-            raise ValueError(f"normalizer must hold one element, but has shape {tuple(normalizer.shape)}")
+            raise ValueError(
+                f"normalizer must hold one element, but has shape {tuple(normalizer.shape)}"
+            )
     elif normalizer is not None and not normalizer > 0:
         raise ValueError(f"normalizer must be positive, but is {normalizer}")
     if not 0 <= label_smoothing < 1:
@@ -281,4 +331,6 @@ def _check_range(labels: Tensor, ignore_index: int, vocab: int, valid_index: Ten
     if valid_index is not None:
         expected = labels.reshape(-1).ne(ignore_index).nonzero().squeeze(1)
         if not torch.equal(valid_index.sort().values, expected):
-            raise ValueError("valid_index must hold the position of every label that is not ignored, and no other")
+            raise ValueError(
+                "valid_index must hold the position of every label that is not ignored, and no other"
+            )

@@ -105,7 +105,9 @@ def logits_config(
 ) -> Config:
     """The logits kernel as it is launched with these options, for the build ahead of time; hidden: what divides that size."""
     size = 4 if element == "fp32" else 2
-    tile = tile_for(size, tma=tma, softcap=bool(options.get("softcap")), bias=bool(options.get("bias")))
+    tile = tile_for(
+        size, tma=tma, softcap=bool(options.get("softcap")), bias=bool(options.get("bias"))
+    )
     constexprs = logits_constexprs(tile, mode, tma=tma, **options)
     signature = {
         "x": f"tensordesc<{element}[{tile.rows},{tile.depth}]>" if tma else f"*{element}:1",
@@ -116,12 +118,21 @@ def logits_config(
         "flag_ptr": "*i32",
         **{p: "*fp32" for p in ("reference_ptr", "label_ptr", "part_ptr", "correct_ptr")},
         **{i: "i32" for i in ("n", "columns", "first_column", "vocab")},
-        **{i: "i32:16" if tma and hidden == 16 else "i32" for i in ("hidden", "x_stride", "w_stride")},
+        **{
+            i: "i32:16" if tma and hidden == 16 else "i32"
+            for i in ("hidden", "x_stride", "w_stride")
+        },
         "out_stride": "i32:16",
     }
     name = f"logits {element} {name}, {'descriptors' if tma else 'pointers'}"
     return Config(
-        name, kernels.logits_kernel, signature, constexprs, tile.num_warps, tile.num_stages, element != "fp32"
+        name,
+        kernels.logits_kernel,
+        signature,
+        constexprs,
+        tile.num_warps,
+        tile.num_stages,
+        element != "fp32",
     )
 
 
@@ -145,10 +156,14 @@ def shipped() -> list[Config]:
             logits_config("slopes, all", SLOPES, tma=tma, smoothing=0.1, z_loss=1e-4, **everything),
             # code for float16 differs in the type of the product and in the scale of the slopes
             logits_config("sums, metrics", SUMS, tma=tma, element="fp16", metrics=True),
-            logits_config("slopes, z-loss", SLOPES, tma=tma, element="fp16", z_loss=1e-4, scale=HALF_SCALE),
+            logits_config(
+                "slopes, z-loss", SLOPES, tma=tma, element="fp16", z_loss=1e-4, scale=HALF_SCALE
+            ),
         ]
     configs += [
-        logits_config("powers, metrics, hidden of whole 8", POWERS, tma=True, hidden=8, metrics=True),
+        logits_config(
+            "powers, metrics, hidden of whole 8", POWERS, tma=True, hidden=8, metrics=True
+        ),
         logits_config("powers", POWERS, tma=False, element="fp32"),
         logits_config("powers", POWERS, tma=True, element="fp32"),
         logits_config("slopes", SLOPES, tma=True, element="fp32"),
@@ -175,13 +190,23 @@ def _row_configs() -> list[Config]:
         "rows",
         kernels.rows_kernel,
         {
-            **{p: "*fp32" for p in ("part_ptr", "label_ptr", "reference_ptr", "total_ptr", "correct_ptr")},
+            **{
+                p: "*fp32"
+                for p in ("part_ptr", "label_ptr", "reference_ptr", "total_ptr", "correct_ptr")
+            },
             "flag_ptr": "*i32",
             "target_ptr": "*i64",
             "n": "i32",
             "tiles": "i32",
         },
-        {"POWERS_MODE": False, "CHECK": False, "METRICS": True, "SMOOTHING": True, "ACC": tl.float32, "BLOCK_M": 128}
+        {
+            "POWERS_MODE": False,
+            "CHECK": False,
+            "METRICS": True,
+            "SMOOTHING": True,
+            "ACC": tl.float32,
+            "BLOCK_M": 128,
+        }
         | {"BLOCK_N": 256, "BLOCK_R": STATISTICS_ROWS, "BLOCK_T": STATISTICS_TILES},
         ROW_WARPS,
         1,
@@ -193,10 +218,20 @@ def _row_configs() -> list[Config]:
         {
             **{p: "*bf16" for p in ("x_ptr", "power_ptr", "scaled_ptr")},
             "target_ptr": "*i64",
-            **{p: "*fp32" for p in ("label_ptr", "reference_ptr", "others_ptr", "gradient_ptr", "factor_ptr")},
+            **{
+                p: "*fp32"
+                for p in ("label_ptr", "reference_ptr", "others_ptr", "gradient_ptr", "factor_ptr")
+            },
             **{i: "i32" for i in ("x_stride", "power_stride", "hidden")},
         },
-        {"SOFTCAP": 30.0, "Z_LOSS": 1e-4, "SCALED": True, "INTERPRET": False, "ACC": tl.float32, "BLOCK_H": ROW_BLOCK},
+        {
+            "SOFTCAP": 30.0,
+            "Z_LOSS": 1e-4,
+            "SCALED": True,
+            "INTERPRET": False,
+            "ACC": tl.float32,
+            "BLOCK_H": ROW_BLOCK,
+        },
         ROW_WARPS,
         1,
         needs_tensor_cores=False,

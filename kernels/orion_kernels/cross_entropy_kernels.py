@@ -11,7 +11,9 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
-LOWEST = tl.constexpr(-3.0e38)  # finite stand-in for -inf, so that differences of references are never NaN
+LOWEST = tl.constexpr(
+    -3.0e38
+)  # finite stand-in for -inf, so that differences of references are never NaN
 # above this sum a row is computed again from its true maximum: the product of 1 / sum and a hidden state stays a normal bfloat16
 LARGEST_SUM = tl.constexpr(2.0**64)
 

@@ -39,7 +39,9 @@ def row_factors(
     if normalizer is None:
         return factors / valid.shape[0]
     # one on the host divides as the number it is: to copy it would wait for the device
-    return factors / (normalizer if normalizer.device.type == "cpu" else normalizer.to(labels.device)).to(dtype)
+    return factors / (
+        normalizer if normalizer.device.type == "cpu" else normalizer.to(labels.device)
+    ).to(dtype)
 
 
 def _defers(dtype: torch.dtype, reduction: str, smoothing: float, impl: str, memory: str) -> bool:
@@ -97,11 +99,18 @@ def loss_operator(
                 x, weight, bias, targets, row_weights, options, want, metrics
             )
         else:
-            losses, gradients = chunked.walk(x, weight, bias, targets, row_weights, options, want, metrics)
+            losses, gradients = chunked.walk(
+                x, weight, bias, targets, row_weights, options, want, metrics
+            )
             saved = None
     loss = losses.loss if reduction != "none" else _spread(losses.loss * factors, valid, tokens)
-    rows = [_spread(v.to(dtype), valid, tokens) if v is not None else factors.new_empty(0) for v in losses[1:]]
-    saved = _spread(saved, valid, tokens) if saved is not None and deferred else factors.new_empty(3, 0)
+    rows = [
+        _spread(v.to(dtype), valid, tokens) if v is not None else factors.new_empty(0)
+        for v in losses[1:]
+    ]
+    saved = (
+        _spread(saved, valid, tokens) if saved is not None and deferred else factors.new_empty(3, 0)
+    )
     grads = _outputs(gradients, want, hidden, weight, bias, valid)
     return loss, rows[0], rows[1], rows[2], saved, *grads
 
@@ -169,7 +178,9 @@ def gradient_operator(
             from orion_kernels import cross_entropy_triton
 
             saved = saved.index_select(1, valid)
-            gradients = cross_entropy_triton.backward(x, weight, bias, targets, factors, saved, options, want)
+            gradients = cross_entropy_triton.backward(
+                x, weight, bias, targets, factors, saved, options, want
+            )
         else:
             _, gradients = chunked.walk(x, weight, bias, targets, factors, options, want, False)
     return _outputs(gradients, want, hidden, weight, bias, valid)
@@ -195,7 +206,8 @@ def _(
     impl,
 ):
     return tuple(
-        hidden.new_empty(t.shape if want else 0) for t, want in zip((hidden, weight, bias), wanted, strict=True)
+        hidden.new_empty(t.shape if want else 0)
+        for t, want in zip((hidden, weight, bias), wanted, strict=True)
     )
 
 
@@ -207,7 +219,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     ctx.options = (ignore_index, reduction, smoothing, softcap, z_loss)
     ctx.impl = impl
     if ctx.deferred:
-        ctx.save_for_backward(output[4], hidden, weight, bias, labels, token_weights, normalizer, valid_index)
+        ctx.save_for_backward(
+            output[4], hidden, weight, bias, labels, token_weights, normalizer, valid_index
+        )
     else:
         ctx.save_for_backward(*output[5:])
     ctx.mark_non_differentiable(*output[1:])
@@ -218,11 +232,14 @@ def _backward(ctx: Any, grad_loss: Tensor, *_unused: Tensor | None) -> tuple[Ten
         # create_graph=True: torch's once_differentiable would drop this term silently where others carry a graph
         raise RuntimeError('linear_cross_entropy is not twice differentiable; impl="reference" is')
     if ctx.deferred:
-        gradients = gradient_operator(grad_loss, *ctx.saved_tensors, *ctx.options, ctx.wanted, ctx.impl)
+        gradients = gradient_operator(
+            grad_loss, *ctx.saved_tensors, *ctx.options, ctx.wanted, ctx.impl
+        )
     else:
         # a product, not an update in place: the graph may be walked again
         gradients = [
-            (g * grad_loss).to(g.dtype) if want else g for g, want in zip(ctx.saved_tensors, ctx.wanted, strict=True)
+            (g * grad_loss).to(g.dtype) if want else g
+            for g, want in zip(ctx.saved_tensors, ctx.wanted, strict=True)
         ]
     found = [g if want else None for g, want in zip(gradients, ctx.wanted, strict=True)]
     return (*found, *[None] * 13)
@@ -241,7 +258,12 @@ def _spread(values: Tensor, valid: Tensor, tokens: int) -> Tensor:
 
 
 def _outputs(
-    gradients: Gradients, want: Wanted, hidden: Tensor, weight: Tensor, bias: Tensor | None, valid: Tensor
+    gradients: Gradients,
+    want: Wanted,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    valid: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients in the shapes and dtypes of the inputs; none of them shares memory with another."""
     dx, dw, db = (hidden.new_empty(0) for _ in range(3))

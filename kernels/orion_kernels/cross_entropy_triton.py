@@ -55,7 +55,9 @@ def forward(
     state = _Statistics(n, dtype, x.device)
     gradients = Gradients(
         torch.empty(n, x.shape[1], dtype=x.dtype, device=x.device) if fast and wanted.x else None,
-        torch.zeros(weight.shape, dtype=weight.dtype, device=x.device) if fast and wanted.weight and not n else None,
+        torch.zeros(weight.shape, dtype=weight.dtype, device=x.device)
+        if fast and wanted.weight and not n
+        else None,
         torch.zeros(vocab, dtype=dtype, device=x.device) if fast and wanted.bias else None,
     )
     # up to 2 * hidden rows, one chunk of powers is smaller than a float32 dW, and dW is rounded once without a buffer
@@ -107,7 +109,9 @@ def backward(
     scale = configs.HALF_SCALE if x.dtype == torch.float16 else 1.0
     if scale > 1 and options.z_loss:
         upstream = upstream * (1 + 2 * options.z_loss * (saved[0] + saved[1])).abs().clamp(min=1)
-    largest = upstream.abs().amax().clamp(min=torch.finfo(dtype).tiny) if n else upstream.new_ones(())
+    largest = (
+        upstream.abs().amax().clamp(min=torch.finfo(dtype).tiny) if n else upstream.new_ones(())
+    )
     factor = upstream / largest
     dx = torch.zeros(n, hidden, dtype=dtype, device=x.device) if wanted.x else None
     dw = torch.zeros_like(weight) if wanted.weight else None
@@ -119,7 +123,9 @@ def backward(
         slopes = _powers_buffer(n, min(columns, vocab), x)
         for first in range(0, vocab, columns):
             slab = slice(first, min(first + columns, vocab))
-            call = _Call(x, weight[slab], None if bias is None else bias[slab], targets, options, False)
+            call = _Call(
+                x, weight[slab], None if bias is None else bias[slab], targets, options, False
+            )
             block = slopes[:, : slab.stop - first]
             call.slopes(saved, block, first, vocab, scale)
             if dx is not None:
@@ -139,10 +145,14 @@ class _Statistics:
     def __init__(self, n: int, dtype: torch.dtype, device: torch.device) -> None:
         self.reference = torch.zeros(n, dtype=dtype, device=device)
         self.label = torch.zeros_like(self.reference)  # logit of the label
-        self.totals = torch.zeros(3, n, dtype=dtype, device=device)  # others, moment, sum, as rows_kernel leaves them
+        self.totals = torch.zeros(
+            3, n, dtype=dtype, device=device
+        )  # others, moment, sum, as rows_kernel leaves them
         self.correct = torch.zeros_like(self.reference)
 
-    def losses(self, options: LossOptions, with_metrics: bool, vocab: int) -> tuple[TokenLosses, Tensor]:
+    def losses(
+        self, options: LossOptions, with_metrics: bool, vocab: int
+    ) -> tuple[TokenLosses, Tensor]:
         others, moment, total = self.totals
         distance = self.label - self.reference
         power = distance.exp()
@@ -155,7 +165,9 @@ class _Statistics:
         saved = torch.stack([self.reference, above, -torch.expm1(-nll)])
         loss = nll
         if options.label_smoothing:
-            loss = (1 - options.label_smoothing) * nll + options.label_smoothing * (lse - total / vocab)
+            loss = (1 - options.label_smoothing) * nll + options.label_smoothing * (
+                lse - total / vocab
+            )
         if options.z_loss:
             loss = loss + options.z_loss * lse.square()
         if not with_metrics:
@@ -177,14 +189,23 @@ class _Call:
         options: LossOptions,
         metrics: bool,
     ) -> None:
-        self.x, self.weight, self.targets, self.options, self.metrics = x, weight, targets, options, metrics
+        self.x, self.weight, self.targets, self.options, self.metrics = (
+            x,
+            weight,
+            targets,
+            options,
+            metrics,
+        )
         self.bias = bias if bias is None else bias.contiguous()
         self.n, self.columns = x.shape[0], weight.shape[0]
         self.dtype = accumulation_dtype(x)
         self.acc = tl.float64 if self.dtype == torch.float64 else tl.float32
         self.tma = _describable(x) and _describable(weight)
         self.tile = configs.tile_for(
-            x.element_size(), tma=self.tma, softcap=options.softcap is not None, bias=bias is not None
+            x.element_size(),
+            tma=self.tma,
+            softcap=options.softcap is not None,
+            bias=bias is not None,
         )
 
     def sums(self, state: _Statistics, part: slice) -> None:
@@ -220,7 +241,9 @@ class _Call:
         self._logits(POWERS, state, part, parts, out, flags=flags)
         self._reduce(state, part, parts, POWERS, None)
         factor = torch.empty(self.n, dtype=self.dtype, device=self.x.device)
-        scaled_x = torch.empty(self.x.shape, dtype=self.x.dtype, device=self.x.device) if scaled else None
+        scaled_x = (
+            torch.empty(self.x.shape, dtype=self.x.dtype, device=self.x.device) if scaled else None
+        )
         kernels.patch_kernel[(self.n,)](
             self.x,
             self.targets,
@@ -246,7 +269,9 @@ class _Call:
 
     def slopes(self, saved: Tensor, out: Tensor, first: int, vocab: int, scale: float) -> None:
         """Fill out (n, columns) with d loss / d logits, times scale, of the columns from first on."""
-        self._launch(SLOPES, saved, saved, saved, saved, out, self.targets, first, vocab, scale, False)
+        self._launch(
+            SLOPES, saved, saved, saved, saved, out, self.targets, first, vocab, scale, False
+        )
 
     def _parts(self) -> Tensor:
         tiles = triton.cdiv(self.columns, self.tile.columns)
@@ -265,7 +290,19 @@ class _Call:
         out = self.x if out is None else out
         reference, label, correct = state.reference[part], state.label[part], state.correct[part]
         given = self.targets if flags is None else flags
-        self._launch(mode, reference, label, parts, correct, out, given, 0, self.columns, 1.0, flags is not None)
+        self._launch(
+            mode,
+            reference,
+            label,
+            parts,
+            correct,
+            out,
+            given,
+            0,
+            self.columns,
+            1.0,
+            flags is not None,
+        )
 
     def _launch(
         self,
@@ -298,7 +335,9 @@ class _Call:
         grid = (triton.cdiv(self.n, tile.rows) * triton.cdiv(self.columns, tile.columns),)
         kernels.logits_kernel[grid](
             TensorDescriptor.from_tensor(self.x, [tile.rows, tile.depth]) if self.tma else self.x,
-            TensorDescriptor.from_tensor(self.weight, [tile.columns, tile.depth]) if self.tma else self.weight,
+            TensorDescriptor.from_tensor(self.weight, [tile.columns, tile.depth])
+            if self.tma
+            else self.weight,
             self._bias(),
             self.targets,
             reference,
@@ -320,7 +359,9 @@ class _Call:
             num_stages=tile.num_stages,
         )
 
-    def _reduce(self, state: _Statistics, part: slice, parts: Tensor, mode: int, flags: Tensor | None) -> None:
+    def _reduce(
+        self, state: _Statistics, part: slice, parts: Tensor, mode: int, flags: Tensor | None
+    ) -> None:
         # the totals of a chunk are rows of an array of their own: the kernel knows one stride
         totals = torch.zeros(3, self.n, dtype=self.dtype, device=self.x.device)
         kernels.rows_kernel[(triton.cdiv(self.n, configs.STATISTICS_ROWS),)](
@@ -374,10 +415,19 @@ def _powers_buffer(rows: int, columns: int, like: Tensor) -> Tensor:
 
 
 def _rows_contiguous(tensor: Tensor) -> Tensor:
-    return tensor if tensor.stride(1) == 1 and tensor.stride(0) >= tensor.shape[1] else tensor.contiguous()
+    return (
+        tensor
+        if tensor.stride(1) == 1 and tensor.stride(0) >= tensor.shape[1]
+        else tensor.contiguous()
+    )
 
 
 def _describable(tensor: Tensor) -> bool:
     """Whether the tensor memory accelerator can read its rows: base and row distance in whole 16 bytes."""
     step = tensor.stride(0) * tensor.element_size()
-    return tensor.data_ptr() % 16 == 0 and step % 16 == 0 and tensor.element_size() <= 4 and tensor.shape[0] > 0
+    return (
+        tensor.data_ptr() % 16 == 0
+        and step % 16 == 0
+        and tensor.element_size() <= 4
+        and tensor.shape[0] > 0
+    )

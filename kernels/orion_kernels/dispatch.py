@@ -16,7 +16,10 @@ PROVEN: tuple[int, ...] = ()
 
 def triton_by_default(tensor: Tensor, what: str) -> bool:
     """Whether a call on this tensor should take its Triton kernels; warns once where only the package triton is missing."""
-    if tensor.device.type != "cuda" or torch.cuda.get_device_capability(tensor.device)[0] not in PROVEN:
+    if (
+        tensor.device.type != "cuda"
+        or torch.cuda.get_device_capability(tensor.device)[0] not in PROVEN
+    ):
         return False
     if not installed():
         _warn(what)
@@ -36,4 +39,7 @@ def installed() -> bool:
 
 @functools.cache
 def _warn(what: str) -> None:
-    warnings.warn(f"triton is not installed: {what} uses its torch implementation, which is slower", stacklevel=5)
+    warnings.warn(
+        f"triton is not installed: {what} uses its torch implementation, which is slower",
+        stacklevel=5,
+    )

@@ -28,23 +28,35 @@ class Packing:
     cu_seqlens: Tensor  # (documents + 1,) int32, starts at 0, never decreases, ends at tokens
     document_ids: Tensor  # (tokens,) int32
     position_ids: Tensor  # (tokens,) int64, restarts at 0 in each document
-    seq_lengths: tuple[int, ...]  # (documents,) on the host, so that no layer has to read cu_seqlens back
+    seq_lengths: tuple[
+        int, ...
+    ]  # (documents,) on the host, so that no layer has to read cu_seqlens back
     max_seqlen: int
-    max_documents: int | None = None  # non-empty documents that work tables are padded for; None: as many as there are
+    max_documents: int | None = (
+        None  # non-empty documents that work tables are padded for; None: as many as there are
+    )
     lengths: Tensor = field(
         init=False, repr=False
     )  # (documents,) int64 on the CPU: seq_lengths for what takes tensors only
-    short: bool = field(init=False, repr=False)  # the document of the average token has at most SHORT_DOCUMENT tokens
+    short: bool = field(
+        init=False, repr=False
+    )  # the document of the average token has at most SHORT_DOCUMENT tokens
     _tables: dict[tuple[int, bool], Tensor] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         tokens = sum(self.seq_lengths)
-        object.__setattr__(self, "lengths", torch.tensor(self.seq_lengths, dtype=torch.int64, device="cpu"))
+        object.__setattr__(
+            self, "lengths", torch.tensor(self.seq_lengths, dtype=torch.int64, device="cpu")
+        )
         # a bool, not a length: torch.compile makes it a constant of the graph
-        object.__setattr__(self, "short", sum(n * n for n in self.seq_lengths) <= SHORT_DOCUMENT * tokens)
+        object.__setattr__(
+            self, "short", sum(n * n for n in self.seq_lengths) <= SHORT_DOCUMENT * tokens
+        )
         filled = sum(n > 0 for n in self.seq_lengths)
         if self.max_documents is not None and filled > self.max_documents:
-            raise ValueError(f"max_documents is {self.max_documents}, but {filled} documents are not empty")
+            raise ValueError(
+                f"max_documents is {self.max_documents}, but {filled} documents are not empty"
+            )
 
     @classmethod
     def from_seq_lengths(
@@ -68,12 +80,16 @@ class Packing:
         lengths = tuple(int(n) for n in seq_lengths)
         for index, (given, length) in enumerate(zip(seq_lengths, lengths, strict=True)):
             if given != length or length < 0:
-                raise ValueError(f"seq_lengths must be non-negative integers, but seq_lengths[{index}] is {given!r}")
+                raise ValueError(
+                    f"seq_lengths must be non-negative integers, but seq_lengths[{index}] is {given!r}"
+                )
         # on the host whatever the default device is
         sizes = torch.tensor(lengths, dtype=torch.int64, device="cpu")
         ends = sizes.cumsum(0)
         if lengths and int(ends[-1]) > torch.iinfo(torch.int32).max:
-            raise ValueError(f"a packed row holds at most 2**31 - 1 tokens, but seq_lengths add up to {int(ends[-1])}")
+            raise ValueError(
+                f"a packed row holds at most 2**31 - 1 tokens, but seq_lengths add up to {int(ends[-1])}"
+            )
         tokens = int(ends[-1]) if lengths else 0
         document_ids = torch.repeat_interleave(torch.arange(len(lengths), device="cpu"), sizes)
         position_ids = torch.arange(tokens, device="cpu") - (ends - sizes)[document_ids]
@@ -105,7 +121,9 @@ class Packing:
                 f"cu_seqlens must not decrease, but entries {at} and {at + 1} are {values[at]} and {values[at + 1]}"
             )
         if values[-1] != num_tokens:
-            raise ValueError(f"cu_seqlens must end at the token count {num_tokens}, but it ends at {values[-1]}")
+            raise ValueError(
+                f"cu_seqlens must end at the token count {num_tokens}, but it ends at {values[-1]}"
+            )
         return cls.from_seq_lengths(lengths, device=cu_seqlens.device)
 
     @classmethod
@@ -118,7 +136,9 @@ class Packing:
         """
         _check_integers("position_ids", position_ids, ndims=(1, 2))
         rows = (
-            position_ids.reshape(-1, position_ids.shape[-1]) if position_ids.numel() else position_ids.new_zeros(0, 1)
+            position_ids.reshape(-1, position_ids.shape[-1])
+            if position_ids.numel()
+            else position_ids.new_zeros(0, 1)
         )
         starts = torch.ones_like(rows, dtype=torch.bool)
         starts[:, 1:] = rows[:, 1:] != rows[:, :-1] + 1
@@ -197,7 +217,9 @@ class Packing:
             )
         flat = labels.reshape(-1)
         targets = torch.full_like(flat, ignore_index)
-        targets[:-1] = torch.where(self.document_ids[1:] == self.document_ids[:-1], flat[1:], targets[:-1])
+        targets[:-1] = torch.where(
+            self.document_ids[1:] == self.document_ids[:-1], flat[1:], targets[:-1]
+        )
         return targets
 
 

@@ -107,7 +107,9 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: f
     dtype = accumulation_dtype(q)
     group = q.shape[1] // k.shape[1]
     outputs = []
-    for q_doc, k_doc, v_doc in zip(*(t.to(dtype).split(packing.seq_lengths) for t in (q, k, v)), strict=True):
+    for q_doc, k_doc, v_doc in zip(
+        *(t.to(dtype).split(packing.seq_lengths) for t in (q, k, v)), strict=True
+    ):
         length = q_doc.shape[0]
         k_doc = k_doc.repeat_interleave(group, dim=1)  # (length, q_heads, head_dim)
         v_doc = v_doc.repeat_interleave(group, dim=1)

@@ -62,16 +62,22 @@ def packed_attention_forward(
             f'attention "{ATTENTION_NAME}" takes no attention_mask; it attends within the documents of packing'
         )
     if query.shape[2] != key.shape[2]:
-        raise ValueError(f"a key-value cache does not work with packing: {query.shape[2]} queries, {key.shape[2]} keys")
+        raise ValueError(
+            f"a key-value cache does not work with packing: {query.shape[2]} queries, {key.shape[2]} keys"
+        )
     if dropout:
         raise ValueError(
             f"packed attention has no dropout, but the model asks for {dropout}; set config.attention_dropout = 0"
         )
     if sliding_window is not None and sliding_window < packing.max_seqlen:
         longest = packing.max_seqlen
-        raise ValueError(f"packed attention has no sliding window: window {sliding_window}, longest document {longest}")
+        raise ValueError(
+            f"packed attention has no sliding window: window {sliding_window}, longest document {longest}"
+        )
     batch, _, length, _ = query.shape
-    q, k, v = (t.transpose(1, 2).flatten(0, 1) for t in (query, key, value))  # (tokens, heads, head_dim)
+    q, k, v = (
+        t.transpose(1, 2).flatten(0, 1) for t in (query, key, value)
+    )  # (tokens, heads, head_dim)
     output = packed_attention(q, k, v, packing, scale=scaling, impl=attention_impl)
     return output.unflatten(0, (batch, length)), None
 
@@ -144,12 +150,16 @@ def causal_lm_loss(
     head = _head(language_model)
     documents = packing
     if documents is None:
-        documents = Packing.from_seq_lengths([labels.shape[-1]] * labels.shape[0], device=labels.device)
+        documents = Packing.from_seq_lengths(
+            [labels.shape[-1]] * labels.shape[0], device=labels.device
+        )
     targets = documents.shifted_labels(labels, ignore_index)
     if token_weights is not None:
         token_weights = documents.shifted_labels(token_weights, 0)
 
-    hidden = _last_hidden_state(model, language_model, input_ids=input_ids, position_ids=position_ids, **model_kwargs)
+    hidden = _last_hidden_state(
+        model, language_model, input_ids=input_ids, position_ids=position_ids, **model_kwargs
+    )
     if hidden.shape[:-1] != labels.shape:
         raise ValueError(
             f"the model returned hidden states of shape {tuple(hidden.shape)} for labels {tuple(labels.shape)}"
@@ -180,7 +190,9 @@ def _language_model(model: nn.Module) -> Any:
         inner = inner.get_base_model()
     if "logits_to_keep" not in inspect.signature(inner.forward).parameters:
         name = type(inner).__name__
-        raise ValueError(f"{name}.forward has no logits_to_keep; a causal language model of transformers is needed")
+        raise ValueError(
+            f"{name}.forward has no logits_to_keep; a causal language model of transformers is needed"
+        )
     for name in ("logits_scaling", "logit_scale"):
         if getattr(inner.config, name, None) not in (None, 1, 1.0):
             raise ValueError(
@@ -204,7 +216,9 @@ def _head(language_model: Any) -> nn.Linear:
 
 def _last_hidden_state(model: nn.Module, language_model: Any, **inputs: Any) -> Tensor:
     seen: list[Tensor] = []
-    handle = language_model.base_model.register_forward_hook(lambda _module, _args, output: seen.append(output[0]))
+    handle = language_model.base_model.register_forward_hook(
+        lambda _module, _args, output: seen.append(output[0])
+    )
     try:
         model(**inputs, use_cache=False, logits_to_keep=1)
     finally:

@@ -20,7 +20,9 @@ def capacity(tokens: int, documents: int, block: int) -> int:
     return -(-tokens // block) + documents
 
 
-def work_table(lengths: Tensor, block: int, *, by_keys: bool, tokens: int, max_documents: int) -> Tensor:
+def work_table(
+    lengths: Tensor, block: int, *, by_keys: bool, tokens: int, max_documents: int
+) -> Tensor:
     """One row (document start, document length, block, 1) for every block of every document, the most expensive first.
 
     Args: lengths: (documents,) integers on the CPU; block: tokens a block; by_keys: True for blocks of keys, which every later
@@ -57,7 +59,12 @@ def to_device(table: Tensor, device: torch.device | str) -> Tensor:
 
 @torch.library.custom_op("orion_kernels::work_table", mutates_args=())
 def work_table_op(
-    lengths: Tensor, block: int, by_keys: bool, tokens: int, max_documents: int, device: torch.device
+    lengths: Tensor,
+    block: int,
+    by_keys: bool,
+    tokens: int,
+    max_documents: int,
+    device: torch.device,
 ) -> Tensor:
     """`work_table` on `device`, as one operator that torch.compile does not look into."""
     table = work_table(lengths, block, by_keys=by_keys, tokens=tokens, max_documents=max_documents)
@@ -112,8 +119,15 @@ def block_mask(packing: Packing, block_size: int = 128) -> Any:
         return (documents[q] == documents[kv]) & (positions[q] >= positions[kv])
 
     kv_count, kv_index, full_kv_count, full_kv_index = (
-        to_device(t.int()[None, None], device) for t in (partial_count, indices[0], full_count, indices[1])
+        to_device(t.int()[None, None], device)
+        for t in (partial_count, indices[0], full_count, indices[1])
     )
     return BlockMask.from_kv_blocks(
-        kv_count, kv_index, full_kv_count, full_kv_index, block_size, same_document_and_causal, (tokens, tokens)
+        kv_count,
+        kv_index,
+        full_kv_count,
+        full_kv_index,
+        block_size,
+        same_document_and_causal,
+        (tokens, tokens),
     )

@@ -92,7 +92,14 @@ def _decide(text: str, gold: _Gold, rules: Policy, timeout_s: float) -> tuple[Re
 def _verdict(span: Span, result: Result, normal: str | None, gold_normal: str | None) -> Verdict:
     reason = result.reason or span.reason
     return Verdict(
-        result.verdict, reason, result.method, clean(span.text), span.start, span.end, clean(normal), gold_normal
+        result.verdict,
+        reason,
+        result.method,
+        clean(span.text),
+        span.start,
+        span.end,
+        clean(normal),
+        gold_normal,
     )
 
 
@@ -172,7 +179,9 @@ def check_many(
         if found is None:
             verdicts.append(Verdict("unparseable", NO_STRING))
         elif found.text is None:
-            verdicts.append(Verdict("no_answer", found.reason, "extract", gold_normal=read_golds[gold].printed))
+            verdicts.append(
+                Verdict("no_answer", found.reason, "extract", gold_normal=read_golds[gold].printed)
+            )
         else:
             result, normal = decided[gold, found.text]
             verdicts.append(_verdict(found, result, normal, read_golds[gold].printed))

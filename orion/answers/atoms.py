@@ -27,7 +27,9 @@ from orion.answers.tree import (
 )
 
 _INVERTIBLE = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"))
-_ALIGNED = frozenset(("aligned", "align", "split", "gathered", "gather", "equation", "eqnarray", "multline"))
+_ALIGNED = frozenset(
+    ("aligned", "align", "split", "gathered", "gather", "equation", "eqnarray", "multline")
+)
 _END = Token("end", "", False)
 LIST, OVER, RELATION, SETS, SUM, UNARY, PRODUCT, TIGHT, POWER = 5, 8, 10, 15, 20, 28, 30, 35, 50
 _CLOSING = {
@@ -166,7 +168,9 @@ class Atoms:
         args = argument.args if argument.kind == "tuple" else (argument,)
         if name == "cis" and len(args) == 1:
             return add(Node("fn", args, "cos"), mul(const("i"), Node("fn", args, "sin")))
-        result = Node("fn", (*args, base) if base is not None else args, "log" if name == "lg" else name)
+        result = Node(
+            "fn", (*args, base) if base is not None else args, "log" if name == "lg" else name
+        )
         if exponent is None:
             return result
         if exponent == num(-1) and name in _INVERTIBLE:
@@ -176,7 +180,9 @@ class Atoms:
     def bracket(self, opening: str) -> Node:
         outer = self.bare_argument, self.builder, self.in_bars
         self.bare_argument, self.builder, self.in_bars = False, opening == "{|", False
-        items = [self.such_that()] if opening == "{|" and self.condition_ahead() else self.sequence()
+        items = (
+            [self.such_that()] if opening == "{|" and self.condition_ahead() else self.sequence()
+        )
         closing = self.expect(*_CLOSING[opening]).value
         self.bare_argument, self.builder, self.in_bars = outer
         if opening == "{|":
@@ -243,7 +249,9 @@ class Atoms:
         start = self.at
         spelled = self.spelled_group()
         group = self.tokens[start : self.at]
-        if not any(t == "i" and k == "const" for k, t, _ in group) or not any(t.kind == "num" for t in group):
+        if not any(t == "i" and k == "const" for k, t, _ in group) or not any(
+            t.kind == "num" for t in group
+        ):
             return Node("sym", (), f"overline({spelled})")
         self.at = start
         return conjugated(self.prefix())
@@ -258,7 +266,13 @@ class Atoms:
             elif self.token.value == "^" and high is None:
                 self.take()
                 high = self.exponent()
-        if low is None or high is None or low.kind != "rel" or low.value != ("=",) or low.args[0].kind != "sym":
+        if (
+            low is None
+            or high is None
+            or low.kind != "rel"
+            or low.value != ("=",)
+            or low.args[0].kind != "sym"
+        ):
             raise Unreadable("a sum without its limits")
         return Node(kind, (self.expression(SUM), low.args[0], low.args[1], high))
 
@@ -268,11 +282,21 @@ class Atoms:
             self.take()
             index = self.expression(LIST)
             self.expect("]")
-        return power(self.group(), inverse(index) if index.kind != "num" or not index.value else num(1 / index.value))
+        return power(
+            self.group(),
+            inverse(index) if index.kind != "num" or not index.value else num(1 / index.value),
+        )
 
     def drop_alignment(self) -> None:
         """Takes the alignment marks out of an environment in which they separate nothing."""
-        end = next((i for i in range(self.at, len(self.tokens)) if self.tokens[i].value.startswith("end ")), None)
+        end = next(
+            (
+                i
+                for i in range(self.at, len(self.tokens))
+                if self.tokens[i].value.startswith("end ")
+            ),
+            None,
+        )
         kept = [t for t in self.tokens[self.at : end] if t.value != "amp"]
         self.tokens[self.at : end] = kept
 

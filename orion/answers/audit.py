@@ -79,7 +79,9 @@ class Audit:
 
     def band(self) -> tuple[float, float]:
         """The accuracy where every row in dispute is wrong, and where every one is right; (nan, nan) without rows."""
-        return _share(self.both_correct, self.rows), _share(self.both_correct + self.disputed, self.rows)
+        return _share(self.both_correct, self.rows), _share(
+            self.both_correct + self.disputed, self.rows
+        )
 
     def accuracy(self, side: int) -> float:
         """The accuracy under one side, 0 or 1; nan without rows."""
@@ -101,8 +103,12 @@ def judge(
     """Every row with its two verdicts, in order; `done` hears of every slice. Raises PolicyError as `check` does."""
     left = iter(rows)
     while part := list(islice(left, SLICE)):
-        responses, golds, ends = ([getattr(row, name) for row in part] for name in ("response", "gold", "finished"))
-        sides = [check_many(responses, golds, name, timeout_s, workers, finished=ends) for name in names]
+        responses, golds, ends = (
+            [getattr(row, name) for row in part] for name in ("response", "gold", "finished")
+        )
+        sides = [
+            check_many(responses, golds, name, timeout_s, workers, finished=ends) for name in names
+        ]
         done(len(part))
         yield from (Judged(*found) for found in zip(part, *sides, strict=True))
 
@@ -112,7 +118,9 @@ def one_line(text: Any, limit: int = SHOWN) -> str:
     if text is None:
         return "-"
     text = str(text) or "(empty)"
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
+    escaped = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1]
+    )
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
 
 
@@ -145,9 +153,13 @@ def summary(audit: Audit) -> list[str]:
     width = max(*map(len, audit.names), len("unparseable"))
     text = [f"{audit.rows:,} rows"]
     for side, name in enumerate(audit.names):
-        text.append(f"accuracy  {name:<{width}}  {audit.accuracy(side):7.2%}  ({audit.correct(side):,} correct)")
+        text.append(
+            f"accuracy  {name:<{width}}  {audit.accuracy(side):7.2%}  ({audit.correct(side):,} correct)"
+        )
     low, high = audit.band()
-    text.append(f"band      {low:.2%} to {high:.2%}: the {audit.disputed:,} rows in dispute all wrong, all right")
+    text.append(
+        f"band      {low:.2%} to {high:.2%}: the {audit.disputed:,} rows in dispute all wrong, all right"
+    )
     columns = [name for name in VERDICTS if any(second == name for _, second in audit.counts)]
     text += ["", f"verdicts of {audit.names[0]} (down) and {audit.names[1]} (across):"]
     text.append("  ".join([" " * width, *(f"{name:>11}" for name in columns)]))

@@ -55,7 +55,9 @@ class Balls:
         return Ball(mid, total)
 
     def exact(self, value: Fraction) -> Ball:
-        mid = self.ctx.divide(self.ctx.create_decimal(value.numerator), self.ctx.create_decimal(value.denominator))
+        mid = self.ctx.divide(
+            self.ctx.create_decimal(value.numerator), self.ctx.create_decimal(value.denominator)
+        )
         return self.ball(mid, _RADIUS.multiply(mid.copy_abs(), self.eps))
 
     def add(self, a: Ball, b: Ball) -> Ball:
@@ -65,7 +67,9 @@ class Balls:
         return Ball(a.mid.copy_negate(), a.rad)
 
     def mul(self, a: Ball, b: Ball) -> Ball:
-        cross = _RADIUS.add(_RADIUS.multiply(a.mid.copy_abs(), b.rad), _RADIUS.multiply(b.mid.copy_abs(), a.rad))
+        cross = _RADIUS.add(
+            _RADIUS.multiply(a.mid.copy_abs(), b.rad), _RADIUS.multiply(b.mid.copy_abs(), a.rad)
+        )
         return self.ball(self.ctx.multiply(a.mid, b.mid), cross, _RADIUS.multiply(a.rad, b.rad))
 
     def inverse(self, a: Ball) -> Ball:
@@ -115,11 +119,15 @@ class Balls:
         pi = _pi(self.digits + 60)
         x = wide.add(a.mid, wide.multiply(pi, Decimal(quarter_turns) / 2))
         full = wide.multiply(pi, Decimal(2))
-        x = wide.subtract(x, wide.multiply(wide.divide(x, full).to_integral_value(context=wide), full))
+        x = wide.subtract(
+            x, wide.multiply(wide.divide(x, full).to_integral_value(context=wide), full)
+        )
         tiny = Decimal(10) ** (-self.digits - 10)
         square, term, total, n = wide.multiply(x, x), x, x, 1
         while term.copy_abs() > tiny and n < 2_000:
-            term = wide.divide(wide.multiply(term.copy_negate(), square), Decimal((n + 1) * (n + 2)))
+            term = wide.divide(
+                wide.multiply(term.copy_negate(), square), Decimal((n + 1) * (n + 2))
+            )
             total = wide.add(total, term)
             n += 2
         return self.ball(self.ctx.plus(total), a.rad, self.eps)
@@ -128,7 +136,9 @@ class Balls:
         wide = Context(prec=self.digits + 30, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=_TRAPS)
         x = a.mid
         for _ in range(4):
-            x = wide.divide(x, wide.add(Decimal(1), wide.sqrt(wide.add(Decimal(1), wide.multiply(x, x)))))
+            x = wide.divide(
+                x, wide.add(Decimal(1), wide.sqrt(wide.add(Decimal(1), wide.multiply(x, x))))
+            )
         tiny = Decimal(10) ** (-self.digits - 10)
         square, power, total, n = wide.multiply(x, x), x, x, 1
         while power.copy_abs() > tiny and n < 4_000:
@@ -154,7 +164,11 @@ class Balls:
 
     def function(self, name: str, args: list[Ball]) -> Ball:
         """A named function at balls; raises Undefined for one that is not known here."""
-        a, one, half_pi = args[0], self.exact(Fraction(1)), self.mul(self.pi(), self.exact(Fraction(1, 2)))
+        a, one, half_pi = (
+            args[0],
+            self.exact(Fraction(1)),
+            self.mul(self.pi(), self.exact(Fraction(1, 2))),
+        )
         if name in ("sin", "cos"):
             return self.sine(a, 1 if name == "cos" else 0)
         if name in ("tan", "cot", "sec", "csc"):
@@ -171,11 +185,19 @@ class Balls:
             odd, even = self.add(up, self.neg(down)), self.add(up, down)
             half = self.exact(Fraction(1, 2))
             return (
-                self.mul(odd, self.inverse(even)) if name == "tanh" else self.mul(odd if name == "sinh" else even, half)
+                self.mul(odd, self.inverse(even))
+                if name == "tanh"
+                else self.mul(odd if name == "sinh" else even, half)
             )
         if name in ("ln", "log", "log10"):
-            base = args[1] if len(args) == 2 else self.exact(Fraction(10)) if name == "log10" else None
-            return self.mul(self.ln(a), self.inverse(self.ln(base))) if base is not None else self.ln(a)
+            base = (
+                args[1] if len(args) == 2 else self.exact(Fraction(10)) if name == "log10" else None
+            )
+            return (
+                self.mul(self.ln(a), self.inverse(self.ln(base)))
+                if base is not None
+                else self.ln(a)
+            )
         if name in ("arcsinh", "arccosh", "arctanh"):
             return self.inverse_hyperbolic(name, a)
         if name in ("max", "min") and len(args) == 2:
@@ -188,7 +210,9 @@ class Balls:
         if name == "abs":
             return Ball(a.mid.copy_abs(), a.rad)
         if name in ("floor", "ceil"):
-            whole = a.mid.to_integral_value(ROUND_FLOOR if name == "floor" else ROUND_CEILING, context=self.ctx)
+            whole = a.mid.to_integral_value(
+                ROUND_FLOOR if name == "floor" else ROUND_CEILING, context=self.ctx
+            )
             nearest = a.mid.to_integral_value(context=self.ctx)
             if self.ctx.subtract(a.mid, nearest).copy_abs() <= a.rad:
                 raise Undefined

@@ -11,7 +11,15 @@ from fractions import Fraction
 from math import comb, factorial, gcd
 
 from orion.answers.angles import cosine, half_turns, sine
-from orion.answers.poly import IMAGINARY, MAX_EXPANSION, ONE, Algebra, Poly, Ratio, power_of_fraction
+from orion.answers.poly import (
+    IMAGINARY,
+    MAX_EXPANSION,
+    ONE,
+    Algebra,
+    Poly,
+    Ratio,
+    power_of_fraction,
+)
 from orion.answers.tree import MAX_BITS, Node, Unreadable, show
 
 _I_PI = ((IMAGINARY, Fraction(1)), ("@pi", Fraction(1)))
@@ -63,7 +71,9 @@ class Canon(Algebra):
         if kind == "pct":
             return self.product(self.ratio(args[0]), ({(): Fraction(1, 100)}, ONE))
         if kind == "deg":
-            return self.product(self.ratio(args[0]), ({(("@pi", Fraction(1)),): Fraction(1, 180)}, ONE))
+            return self.product(
+                self.ratio(args[0]), ({(("@pi", Fraction(1)),): Fraction(1, 180)}, ONE)
+            )
         if kind == "fn":
             return self.function(node.value, [self.ratio(a) for a in args])
         if kind in ("sum", "prod"):
@@ -172,7 +182,9 @@ class Canon(Algebra):
             self.spend(200 if number > 10_000 else 10)
             self.exact = self.exact and proven
             for prime, count in factors.items():
-                exponents[f"#{prime}"] = exponents.get(f"#{prime}", Fraction(0)) + direction * count * value
+                exponents[f"#{prime}"] = (
+                    exponents.get(f"#{prime}", Fraction(0)) + direction * count * value
+                )
         return self.product((self.monomial(exponents), ONE), sign)
 
     def symbolic_power(self, base: Ratio, exponent: Ratio) -> Ratio:
@@ -212,7 +224,10 @@ class Canon(Algebra):
             if result is not None:
                 return ({(): result} if result else {}), ONE
         if name in ("sin", "cos", "tan") and (turns := half_turns(args[0])) is not None:
-            top, bottom = (cosine if name == "cos" else sine)(turns), cosine(turns) if name == "tan" else ONE
+            top, bottom = (
+                (cosine if name == "cos" else sine)(turns),
+                cosine(turns) if name == "tan" else ONE,
+            )
             if top is not None and bottom is not None:
                 return self.quotient(top, bottom)
         if name == "exp":
@@ -220,7 +235,10 @@ class Canon(Algebra):
         if name == "log10":
             return self.function("log", [args[0], ({(): Fraction(10)}, ONE)])
         if name == "log" and len(args) == 2:
-            return self.product(self.function("ln", args[:1]), self.quotient(*reversed(self.function("ln", args[1:]))))
+            return self.product(
+                self.function("ln", args[:1]),
+                self.quotient(*reversed(self.function("ln", args[1:]))),
+            )
         if name == "log":
             name = "ln"
         if name == "ln":
@@ -231,7 +249,11 @@ class Canon(Algebra):
         """ln of a positive rational as a sum of logarithms of primes; ln of anything else is an atom."""
         if self.key(arg) == "1*@e^1":
             return ONE, ONE
-        if value is None or value <= 0 or max(value.numerator, value.denominator).bit_length() > 256:
+        if (
+            value is None
+            or value <= 0
+            or max(value.numerator, value.denominator).bit_length() > 256
+        ):
             if value is not None and value <= 0:
                 raise Unreadable("the logarithm of no positive number")
             return self.opaque(f"ln({self.key(arg)})")
@@ -239,7 +261,9 @@ class Canon(Algebra):
         for number, direction in ((value.numerator, 1), (value.denominator, -1)):
             for prime, count in _factor(number)[0].items():
                 self.exact = False
-                total = self.sum(total, ({((f"ln#{prime}", Fraction(1)),): Fraction(direction * count)}, ONE))
+                total = self.sum(
+                    total, ({((f"ln#{prime}", Fraction(1)),): Fraction(direction * count)}, ONE)
+                )
         return total
 
     @staticmethod
@@ -251,7 +275,9 @@ class Canon(Algebra):
             return abs(first)
         if name in ("floor", "ceil"):
             return Fraction(
-                first.numerator // first.denominator if name == "floor" else -(-first.numerator // first.denominator)
+                first.numerator // first.denominator
+                if name == "floor"
+                else -(-first.numerator // first.denominator)
             )
         if name in ("min", "max"):
             return min(values) if name == "min" else max(values)
@@ -272,7 +298,9 @@ def difference(left: Node, right: Node) -> bool | None:
     """Whether two expressions are equal (True), proven different (False), or not decided by algebra (None)."""
     canon = Canon()
     a, b = canon.ratio(left), canon.ratio(right)
-    if a == b or not canon.plus(canon.times(a[0], b[1]), {m: -v for m, v in canon.times(b[0], a[1]).items()}):
+    if a == b or not canon.plus(
+        canon.times(a[0], b[1]), {m: -v for m, v in canon.times(b[0], a[1]).items()}
+    ):
         return True
     present = {atom for poly in (*a, *b) for monomial in poly for atom, _ in monomial}
     return False if canon.exact and not {"@pi", "@e"} <= present else None

@@ -27,9 +27,17 @@ class Result(NamedTuple):
 
 def _printed_float(answer: Answer, gold: Answer) -> bool:
     """Whether the gold is a double as a program prints it and the answer is a number that rounds to it."""
-    if gold.plain is None or "." not in gold.plain or sum(c.isdigit() for c in gold.plain.lstrip("-0.")) < 15:
+    if (
+        gold.plain is None
+        or "." not in gold.plain
+        or sum(c.isdigit() for c in gold.plain.lstrip("-0.")) < 15
+    ):
         return False
-    if gold.node is None or answer.node is None or answer.node.kind not in ("num", "mul", "pow", "add"):
+    if (
+        gold.node is None
+        or answer.node is None
+        or answer.node.kind not in ("num", "mul", "pow", "add")
+    ):
         return False
     canon = Canon()
     try:
@@ -42,7 +50,11 @@ def _printed_float(answer: Answer, gold: Answer) -> bool:
 def _same_items(left: str, right: str) -> bool:
     """Whether two texts name the same things in another order; only short items make a list."""
     items = [sorted(filter(None, re.split(r"\s*(?:,|;|\band\b)\s*", key))) for key in (left, right)]
-    return len(items[0]) > 1 and items[0] == items[1] and all(len(item.split()) <= 3 for item in items[0])
+    return (
+        len(items[0]) > 1
+        and items[0] == items[1]
+        and all(len(item.split()) <= 3 for item in items[0])
+    )
 
 
 def judge(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> Result:
@@ -51,17 +63,28 @@ def judge(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> Res
         return Result("correct", "", "literal")
     if answer.key and answer.key == gold.key and answer.raw.strip() == gold.raw.strip():
         return Result("correct", "", "string")
-    if answer.plain is not None and gold.plain is not None and answer.second is None and gold.second is None:
+    if (
+        answer.plain is not None
+        and gold.plain is not None
+        and answer.second is None
+        and gold.second is None
+    ):
         if policy.printed_floats and _printed_float(answer, gold):
             return Result("correct", "", "printed_float")
         return Result("incorrect", "the numbers differ", "literal")
     if gold.node is not None and gold.node.kind == "text" and answer.key:
         equal = answer.key == gold.key or _same_items(answer.key, gold.key)
-        if not equal and len(gold.key.split()) > 3 and (answer.node is None or answer.node.kind != "text"):
+        if (
+            not equal
+            and len(gold.key.split()) > 3
+            and (answer.node is None or answer.node.kind != "text")
+        ):
             return Result("unparseable", "a sentence was asked for", "text")
         if not equal and answer.node is None:
             return Result("unparseable", answer.problem, "parse")
-        return Result("correct" if equal else "incorrect", "" if equal else "the texts differ", "text")
+        return Result(
+            "correct" if equal else "incorrect", "" if equal else "the texts differ", "text"
+        )
     if answer.node is not None and answer.node.kind == "text" and _same_items(answer.key, gold.key):
         return Result("correct", "", "text")
     if (
@@ -93,7 +116,11 @@ def _compare(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> 
             try:
                 # the list reading of "2,345" is in its own order: 345, 2 is another list
                 listed = right is gold.second and right.kind == left.kind == "list"
-                if run.ordered(left.args, right.args, run.same) if listed else run.same(left, right):
+                if (
+                    run.ordered(left.args, right.args, run.same)
+                    if listed
+                    else run.same(left, right)
+                ):
                     return Result("correct", "", run.method)
             except Undecided as error:
                 doubt = error

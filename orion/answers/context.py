@@ -36,7 +36,8 @@ _GOES_ON = re.compile(
 _WORD = re.compile(r"[A-Za-z]+")
 _ORDINALS = frozenset(("st", "nd", "rd", "th", "s"))
 _DENIED = re.compile(
-    r"(?:\b(?:not|never|cannot|nor)\b|n['’]t\b)(?:\s+(?:be|equal|to|just|simply)){0,3}[\s$(\\\[:*_]*$", re.I
+    r"(?:\b(?:not|never|cannot|nor)\b|n['’]t\b)(?:\s+(?:be|equal|to|just|simply)){0,3}[\s$(\\\[:*_]*$",
+    re.I,
 )
 # "I don't think the answer is", "it is not true that the answer is", "it's not the case that"
 _DOUBTED = re.compile(
@@ -85,5 +86,7 @@ def unsure(text: str, start: int) -> bool:
     low = max(0, start - 300)
     breaks = [match.end() for match in _SENTENCE.finditer(text, low, start)]
     end = _SENTENCE.search(text, start)
-    sentence = _UNSURE.search(text, breaks[-1] if breaks else low, end.start() if end else len(text))
+    sentence = _UNSURE.search(
+        text, breaks[-1] if breaks else low, end.start() if end else len(text)
+    )
     return sentence is not None or _UNABLE.search(text, max(0, start - 200)) is not None

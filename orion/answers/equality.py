@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from orion.answers.canon import factor_between
-from orion.answers.relations import FLIP, as_interval, described_set, is_label, punctured, symbols, variable
+from orion.answers.relations import (
+    FLIP,
+    as_interval,
+    described_set,
+    is_label,
+    punctured,
+    symbols,
+    variable,
+)
 from orion.answers.sets import real_set
 from orion.answers.shapes import (
     as_matrix,
@@ -64,7 +72,12 @@ class Judge(Values):
         a, b = expanded(a), expanded(b)
         if a.kind == "rel" or b.kind == "rel":
             return self.relations(a, b)
-        if a.kind in _EXPRESSIONS and b.kind in _EXPRESSIONS and not is_symbol_set(a) and not is_symbol_set(b):
+        if (
+            a.kind in _EXPRESSIONS
+            and b.kind in _EXPRESSIONS
+            and not is_symbol_set(a)
+            and not is_symbol_set(b)
+        ):
             if self.policy.ignore_units:
                 if max(len(unit_names(a)), len(unit_names(b))) > 1:
                     raise Undecided("several units in one value")
@@ -177,7 +190,12 @@ class Judge(Values):
             return self.same(a, b.args[0])
         # one value in several dresses ("15 39/40, or 639/40") is one answer; different values are a hedge
         alike = all(self.same(x, a.args[0]) for x in a.args[1:])
-        return a.kind in ("set", "list") and b != empty and alike and all(self.same(x, b) for x in a.args)
+        return (
+            a.kind in ("set", "list")
+            and b != empty
+            and alike
+            and all(self.same(x, b) for x in a.args)
+        )
 
     def items(self, node: Node) -> tuple[Node, ...]:
         """The items of a list or set; of a set, equal ones in different spellings once."""
@@ -207,10 +225,16 @@ class Judge(Values):
         first, gold = a.args[0], b.args[0]
         if num(0) in (first, gold):
             return self.ordered(a.args, b.args, self.expressions)
-        return all(self.expressions(mul(x, gold), mul(y, first)) for x, y in zip(a.args[1:], b.args[1:], strict=True))
+        return all(
+            self.expressions(mul(x, gold), mul(y, first))
+            for x, y in zip(a.args[1:], b.args[1:], strict=True)
+        )
 
     def relations(self, a: Node, b: Node) -> bool:
-        if "approx" in (*(a.value if a.kind == "rel" else ()), *(b.value if b.kind == "rel" else ())):
+        if "approx" in (
+            *(a.value if a.kind == "rel" else ()),
+            *(b.value if b.kind == "rel" else ()),
+        ):
             return self.approximations(a, b)
         if a.kind != "rel" or b.kind != "rel":
             relation, other = (a, b) if a.kind == "rel" else (b, a)
@@ -220,7 +244,11 @@ class Judge(Values):
                     return False
                 return self.same(value, other) if relation is a else self.same(other, value)
             if relation.value == ("in",):
-                return self.same(relation.args[1], other) if relation is a else self.same(other, relation.args[1])
+                return (
+                    self.same(relation.args[1], other)
+                    if relation is a
+                    else self.same(other, relation.args[1])
+                )
             interval = as_interval(relation)
             if other.kind in ("such", "list") and _is_inequalities(other):
                 other = described_set(other) or other
@@ -250,7 +278,9 @@ class Judge(Values):
         """10 sqrt 3 = ~ 17.32 states an exact value and its decimals: each may be the one that was asked for."""
         left, right = _stated(a), _stated(b)
         if not left or not right:
-            return a.kind == b.kind and a.value == b.value and self.ordered(a.args, b.args, self.same)
+            return (
+                a.kind == b.kind and a.value == b.value and self.ordered(a.args, b.args, self.same)
+            )
         return any(self.same(x, y) for x in left for y in right)
 
     def quietly(self, a: Sequence[Node], b: Sequence[Node]) -> bool:
@@ -292,7 +322,12 @@ class Judge(Values):
 
 def _but_one(node: Node) -> bool:
     reals = Node("const", (), "reals")
-    return node.kind == "minus" and node.args[0] == reals and node.args[1].kind == "set" and len(node.args[1].args) == 1
+    return (
+        node.kind == "minus"
+        and node.args[0] == reals
+        and node.args[1].kind == "set"
+        and len(node.args[1].args) == 1
+    )
 
 
 def _words_with_digits(a: Node, b: Node) -> bool:
@@ -344,17 +379,22 @@ def _is_name(node: Node) -> bool:
     if node.kind == "mul":
         first, *rest = node.args
         # f(2) and AB are names, 2x is none; x y^2 is an expression
-        return first.kind == "sym" and all(x.kind in ("sym", "num", "tuple", "text") or _is_name(x) for x in rest)
+        return first.kind == "sym" and all(
+            x.kind in ("sym", "num", "tuple", "text") or _is_name(x) for x in rest
+        )
     if node.kind == "add":
         return all(
-            _is_name(x) or (x.kind == "mul" and x.args[0] == num(-1) and _is_name(x.args[-1])) for x in node.args
+            _is_name(x) or (x.kind == "mul" and x.args[0] == num(-1) and _is_name(x.args[-1]))
+            for x in node.args
         )
     if node.kind == "tuple":
         names = [x.value for x in node.args if x.kind == "sym"]
         return len(names) == len(node.args) and names == sorted(names)
     if node.kind == "fn":
         trigonometric = node.value in ("sin", "cos", "tan", "cot", "sec", "csc")
-        return (trigonometric or (node.value == "abs" and node.args[0] not in _UNKNOWNS)) and _is_name(node.args[0])
+        return (
+            trigonometric or (node.value == "abs" and node.args[0] not in _UNKNOWNS)
+        ) and _is_name(node.args[0])
     return False
 
 

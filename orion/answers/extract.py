@@ -23,9 +23,25 @@ MAX_TAGS = 20_000
 MAX_AFTERTHOUGHT = 1_000
 MAX_ANSWER = 20_000
 
-_THINK_ENDS = ("</think>", "</thinking>", "</thought>", "<End_of_Draft>", "<|end_of_thought|>", "<|message|>")
+_THINK_ENDS = (
+    "</think>",
+    "</thinking>",
+    "</thought>",
+    "<End_of_Draft>",
+    "<|end_of_thought|>",
+    "<|message|>",
+)
 _THINK_STARTS = ("<think>", "<thinking>", "<thought>", "<Begin_of_Draft>", "<|begin_of_thought|>")
-_STOPS = ("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<|return|>", "<end_of_turn>", "</s>")
+_STOPS = (
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<|return|>",
+    "<end_of_turn>",
+    "</s>",
+)
 _DIGITS = re.compile(r"[-+\d.,{}\\!$\s]*")
 _TAG = re.compile("|".join(map(re.escape, (*_THINK_ENDS, *_THINK_STARTS, *_STOPS))))
 # what may stand between the boxes of a row: space, delimiters, emphasis
@@ -33,7 +49,9 @@ _BETWEEN_ROW = re.compile(r"\\(?:q?quad|[,;:! ()\[\]])|[\s$&*/|]")
 _DENIED_BEHIND = re.compile(r"[\s$]*(?:\\[)\]])?\s*(?:is|was)\s+(?:not|wrong|incorrect)\b")
 _BLANK = re.compile(r"\s*")
 _BRACES = re.compile(r"\\.|[{}]", re.S)
-_BARE_BOX = re.compile(r"\s*(\\[dt]?frac\s*(?:\d\s*\d|\{[^{}]*\}\s*\{[^{}]*\})|-?[\w.,/]+|\\[A-Za-z]+)")
+_BARE_BOX = re.compile(
+    r"\s*(\\[dt]?frac\s*(?:\d\s*\d|\{[^{}]*\}\s*\{[^{}]*\})|-?[\w.,/]+|\\[A-Za-z]+)"
+)
 _BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
 _BETWEEN = re.compile(
     r"(?:[\s$&{}]|[,;]|\\[()\[\]]|\\q?quad|\\text|\\left|\\right|\(\w\)|\b(?:and|or|for|part|the|other|is|are)\b|\b\w{1,4}\s*=)*+"
@@ -64,7 +82,11 @@ def region(response: str) -> tuple[int, int, bool]:
     # a chat template may be echoed at the very start; a stop token ends only what has begun
     begun = _BLANK.match(response, low).end()  # type: ignore[union-attr]
     # <s>...</s> strikes a text out and ends nothing
-    stops = [at for at, mark in tags if mark in _STOPS and at > begun and not (mark == "</s>" and "<s>" in response)]
+    stops = [
+        at
+        for at, mark in tags
+        if mark in _STOPS and at > begun and not (mark == "</s>" and "<s>" in response)
+    ]
     return low, min(stops, default=len(response)), still_open
 
 
@@ -97,7 +119,11 @@ def _read_box(text: str, command: int, high: int) -> _Box:
         brace += 1
     if brace >= high or text[brace] != "{":
         match = _BARE_BOX.match(text, at, high)
-        return _Box(match.start(1), match.end(1), match.end(), True) if match else _Box(at, at, at, True)
+        return (
+            _Box(match.start(1), match.end(1), match.end(), True)
+            if match
+            else _Box(at, at, at, True)
+        )
     depth = 0
     for match in _BRACES.finditer(text, brace, high):
         token = match.group()
@@ -121,9 +147,15 @@ def _unclosed(response: str, box: _Box, finished: bool | None) -> Span:
     content = response[box.start : min(box.end, box.start + MAX_ANSWER)]
     cut = _BOX_CUT.search(content)
     if cut and content[: cut.start()].strip():
-        return Span(content[: cut.start()], box.start, box.start + cut.start(), "box", "box left open")
+        return Span(
+            content[: cut.start()], box.start, box.start + cut.start(), "box", "box left open"
+        )
     whole = content.rstrip()
-    if box.end - box.start <= MAX_ANSWER and whole and (finished or (whole.endswith("}") and finished is None)):
+    if (
+        box.end - box.start <= MAX_ANSWER
+        and whole
+        and (finished or (whole.endswith("}") and finished is None))
+    ):
         return Span(whole, box.start, box.start + len(whole), "box", "box left open")
     return _nothing("cut off inside the box")
 
@@ -132,7 +164,11 @@ def _row(response: str, low: int, command: int, box: _Box) -> bool:
     """Whether another box with other content stands right before this one, with nothing between them."""
     before = _previous(response, low, command)
     earlier = _read_box(response, before, command) if before >= 0 else None
-    if earlier is None or not earlier.closed or _BETWEEN_ROW.sub("", response[earlier.stop : command]):
+    if (
+        earlier is None
+        or not earlier.closed
+        or _BETWEEN_ROW.sub("", response[earlier.stop : command])
+    ):
         return False
     return response[earlier.start : earlier.end].strip() != response[box.start : box.end].strip()
 
@@ -163,7 +199,12 @@ def _boxed(response: str, low: int, high: int, finished: bool | None) -> Span | 
             break
         earlier = _read_box(response, before, command)
         between = response[earlier.stop : command]
-        if not earlier.closed or len(between) > 80 or not _JOINS.search(between) or not _BETWEEN.fullmatch(between):
+        if (
+            not earlier.closed
+            or len(between) > 80
+            or not _JOINS.search(between)
+            or not _BETWEEN.fullmatch(between)
+        ):
             break
         group.append(earlier)
         command = before

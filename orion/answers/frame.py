@@ -13,7 +13,9 @@ from orion.answers.api import DEFAULT_TIMEOUT_S, check_many
 from orion.answers.policies import Policy
 from orion.answers.verdict import Verdict
 
-_TYPES: dict[str, type] = {field.name: int if field.name in ("start", "end") else str for field in fields(Verdict)}
+_TYPES: dict[str, type] = {
+    field.name: int if field.name in ("start", "end") else str for field in fields(Verdict)
+}
 
 
 def check_frame(
@@ -34,10 +36,14 @@ def check_frame(
     """
     for name in filter(None, (response, gold, finished)):
         if name not in frame.columns:
-            raise ValueError(f"no column {name!r} in the frame; its columns are {', '.join(frame.columns)}")
+            raise ValueError(
+                f"no column {name!r} in the frame; its columns are {', '.join(frame.columns)}"
+            )
     if into in frame.columns:
         raise ValueError(f"the frame has a column {into!r} already; name another one with into=")
     ends = frame[finished].to_list() if finished else None
-    found = check_many(frame[response].to_list(), frame[gold].to_list(), policy, timeout_s, workers, finished=ends)
+    found = check_many(
+        frame[response].to_list(), frame[gold].to_list(), policy, timeout_s, workers, finished=ends
+    )
     columns = {name: [getattr(verdict, name) for verdict in found] for name in _TYPES}
     return frame.with_columns(type(frame)(columns, schema=_TYPES).to_struct(into))

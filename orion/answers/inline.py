@@ -33,7 +33,9 @@ _VALUE = (
     r"(?:\s?/\s?\d+|\s\d+/\d+)?(?:\s?(?:\\?%|percent\b))?|[¼-¾⅐-⅞])"
 )
 # a sign touches its number; a dash with space behind it is a bullet or an operator
-NUMBER = re.compile(rf"(?<![\w.])(?:(?<![)\]}}])[-−–](?=[$€£]?\\?\$?[\d.√π]))?{_SIGN}{_VALUE}", re.I)
+NUMBER = re.compile(
+    rf"(?<![\w.])(?:(?<![)\]}}])[-−–](?=[$€£]?\\?\$?[\d.√π]))?{_SIGN}{_VALUE}", re.I
+)
 LEADING = re.compile(rf"[-−–]?\s?{_SIGN}\s?-?{_VALUE}", re.I)
 # "the solution set is (-oo, 2] U [5, oo)": mathematics without a word in it behind the verb of the last sentence
 _CLOSING = re.compile(r"\b(?:is|are|equals)\s+([^\s\w][^\n]*?|[^\n]*?[∪∩∞≤≥√±∅][^\n]*?)[.。]?\s*$")
@@ -121,7 +123,12 @@ def last_value(text: str) -> tuple[int, int] | None:
     """The last formula or number of a text."""
     base = max(0, len(text) - MAX_VALUE_TAIL)
     closing = _CLOSING.search(text, max(base, len(text) - 300))
-    if closing is not None and not _PROSE.search(closing[1]) and "$" not in closing[1] and "\\" not in closing[1]:
+    if (
+        closing is not None
+        and not _PROSE.search(closing[1])
+        and "$" not in closing[1]
+        and "\\" not in closing[1]
+    ):
         return trimmed(text, closing.start(1), closing.end(1))
     formulas = environments(text, base)
     number = _last_number(text, base)

@@ -68,7 +68,9 @@ def unicode_to_latex(text: str) -> str:
     text = unicodedata.normalize("NFKC", _LINED.sub(_line_above, text)).translate(_MAP)
     kept = (c for c in text if c in _KEPT_CONTROLS or unicodedata.category(c) not in _DROPPED)
     # digits of other scripts have a decimal value of their own
-    return "".join(str(unicodedata.decimal(c)) if not c.isascii() and c.isdecimal() else c for c in kept)
+    return "".join(
+        str(unicodedata.decimal(c)) if not c.isascii() and c.isdecimal() else c for c in kept
+    )
 
 
 def _dotted(match: re.Match) -> str:

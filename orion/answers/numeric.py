@@ -74,7 +74,11 @@ class _Evaluation:
                 if part is None:
                     return None
                 total = total + part if kind == "add" else total * part
-            return total if max(total.numerator.bit_length(), total.denominator.bit_length()) < 4_000 else None
+            return (
+                total
+                if max(total.numerator.bit_length(), total.denominator.bit_length()) < 4_000
+                else None
+            )
         if kind == "pow":
             base, exponent = self.rational(args[0]), self.rational(args[1])
             if base is None or exponent is None or exponent.denominator != 1 or abs(exponent) > 64:
@@ -107,10 +111,16 @@ class _Evaluation:
         if kind == "pct":
             return balls.mul(self.value(args[0]), balls.exact(Fraction(1, 100)))
         if kind == "deg":
-            return balls.mul(self.value(args[0]), balls.mul(balls.pi(), balls.exact(Fraction(1, 180))))
+            return balls.mul(
+                self.value(args[0]), balls.mul(balls.pi(), balls.exact(Fraction(1, 180)))
+            )
         if kind in ("fact", "binom"):
             return self.counting(kind, [self.rational(a) for a in args])
-        if kind == "fn" and node.value in ("floor", "ceil") and (exact := self.rational(args[0])) is not None:
+        if (
+            kind == "fn"
+            and node.value in ("floor", "ceil")
+            and (exact := self.rational(args[0])) is not None
+        ):
             return balls.exact(Fraction(floor(exact) if node.value == "floor" else ceil(exact)))
         if kind == "fn":
             return balls.function(node.value, [self.value(a) for a in args])

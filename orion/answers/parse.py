@@ -8,7 +8,19 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from orion.answers.atoms import LIST, OVER, POWER, PRODUCT, RELATION, SETS, SUM, TIGHT, UNARY, Atoms, number
+from orion.answers.atoms import (
+    LIST,
+    OVER,
+    POWER,
+    PRODUCT,
+    RELATION,
+    SETS,
+    SUM,
+    TIGHT,
+    UNARY,
+    Atoms,
+    number,
+)
 from orion.answers.tokens import Token
 from orion.answers.tree import (
     MAX_DEPTH,
@@ -32,7 +44,9 @@ _TURNS = re.compile(
     r"|over|below|above|up|neither|maybe|perhaps|wrong|rejected|invalid|undefined|roots?|reciprocal|opposite|log|thirds?|quarters?|from|divisible|converges|diverges|multiples?|squared?|cubed?|times)\b",
     re.I,
 )
-_RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv", "parallel", "perp", "sim"))
+_RELATIONS = frozenset(
+    ("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv", "parallel", "perp", "sim")
+)
 _SET_OPERATORS = {"cup": "union", "cap": "inter", "minus": "minus"}
 _STARTS = frozenset(("num", "sym", "const", "fn", "text"))
 
@@ -47,7 +61,9 @@ class _Parser(Atoms):
         items: list[Node] = []
         links = 0
         self.link = ","
-        while self.token.kind not in ("end", "close") and not self.token.value.startswith(("end ", "cond")):
+        while self.token.kind not in ("end", "close") and not self.token.value.startswith(
+            ("end ", "cond")
+        ):
             if self.token.value in (",", "or", "and", "row", "amp"):
                 word = self.take().value
                 self.link = word if word in ("or", "and") else self.link
@@ -68,7 +84,11 @@ class _Parser(Atoms):
             raise Unreadable("unbalanced brackets")
         if not items:
             raise Unreadable("empty")
-        return items[0] if len(items) == 1 else Node("list", tuple(items), None if self.link == "," else self.link)
+        return (
+            items[0]
+            if len(items) == 1
+            else Node("list", tuple(items), None if self.link == "," else self.link)
+        )
 
     # expressions
 
@@ -96,7 +116,10 @@ class _Parser(Atoms):
                 self.take()
                 kind = _SET_OPERATORS[value]
                 right = self.expression(SETS)
-                return Node(kind, (*left.args, right) if left.kind == kind and kind != "minus" else (left, right))
+                return Node(
+                    kind,
+                    (*left.args, right) if left.kind == kind and kind != "minus" else (left, right),
+                )
             if value in ("+", "-") and floor < SUM:
                 self.take()
                 right = self.expression(SUM)
@@ -124,11 +147,15 @@ class _Parser(Atoms):
             if value in ("over", "choose") and floor < OVER:
                 self.take()
                 right = self.expression(OVER)
-                return mul(left, inverse(right)) if value == "over" else Node("binom", (left, right))
+                return (
+                    mul(left, inverse(right)) if value == "over" else Node("binom", (left, right))
+                )
             if value == "bmod" and floor < PRODUCT:
                 self.take()
                 right = self.expression(PRODUCT)
-                if any(x.kind != "num" or x.value.denominator != 1 for x in (left, right)) or right == num(0):
+                if any(
+                    x.kind != "num" or x.value.denominator != 1 for x in (left, right)
+                ) or right == num(0):
                     raise Unreadable("a remainder of what is no whole number")
                 return num(left.value % right.value)
             if value == "mod" and floor < RELATION - 1:
@@ -153,7 +180,9 @@ class _Parser(Atoms):
 
     def starts_factor(self, token: Token) -> bool:
         return (
-            token.kind in _STARTS or token.kind == "open" or (token.kind == "cmd" and not token.value.startswith("end"))
+            token.kind in _STARTS
+            or token.kind == "open"
+            or (token.kind == "cmd" and not token.value.startswith("end"))
         )
 
     def with_unit(self, left: Node, word: str) -> Node:
@@ -180,14 +209,25 @@ class _Parser(Atoms):
                 part = self.prefix()
                 top, bottom = part.args[0], part.args[-1].args[0] if part.kind == "mul" else part
                 powered = self.token.value == "^" and not self.degrees_ahead()
-                if part.kind == "mul" and top.kind == "num" and bottom.kind == "num" and not powered:
+                if (
+                    part.kind == "mul"
+                    and top.kind == "num"
+                    and bottom.kind == "num"
+                    and not powered
+                ):
                     return self.mixed(left, whole, top.value, bottom.value)
                 return mul(left, part)
             if token.kind == "num" and token.spaced:
                 ahead = self.tokens[self.at : self.at + 3]
-                if [t.value for t in ahead[1:2]] == ["/"] and len(ahead) == 3 and ahead[2].kind == "num":
+                if (
+                    [t.value for t in ahead[1:2]] == ["/"]
+                    and len(ahead) == 3
+                    and ahead[2].kind == "num"
+                ):
                     self.at += 3
-                    return self.mixed(left, whole, number(token.value).value, number(ahead[2].value).value)
+                    return self.mixed(
+                        left, whole, number(token.value).value, number(ahead[2].value).value
+                    )
         if token.kind == "num":
             raise Unreadable("two numbers without an operator")
         if token.value == "U" and left.kind in ("interval", "tuple", "union"):
@@ -256,7 +296,10 @@ class _Parser(Atoms):
     def degrees(self, left: Node) -> Node:
         """An angle, or a temperature where the letter of its scale ends the value."""
         scale = self.token.value
-        if scale in ("C", "F") and self.tokens[self.at + 1 : self.at + 2] in ([], [Token("op", ",", False)]):
+        if scale in ("C", "F") and self.tokens[self.at + 1 : self.at + 2] in (
+            [],
+            [Token("op", ",", False)],
+        ):
             self.take()
             return Node("unit", (left,), f"degree {scale}")
         return Node("deg", (left,))
@@ -320,7 +363,11 @@ class _Parser(Atoms):
         if value in ("pm", "mp"):
             self.count_signs()
             right = self.expression(UNARY)
-            return Node("pm", (right, neg(right)), "+") if value == "pm" else Node("pm", (neg(right), right), "-")
+            return (
+                Node("pm", (right, neg(right)), "+")
+                if value == "pm"
+                else Node("pm", (neg(right), right), "-")
+            )
         if value == "dots":
             return Node("dots")
         if value == "<":
@@ -332,7 +379,9 @@ class _Parser(Atoms):
             self.bare_argument, self.in_bars = outer
             self.expect("|")
             return Node("fn", (inner,), "abs")
-        raise Unreadable("an operator without its operand" if kind != "end" else "the text stops in the middle")
+        raise Unreadable(
+            "an operator without its operand" if kind != "end" else "the text stops in the middle"
+        )
 
 
 def spelled_unit(node: Node) -> str | None:
@@ -341,7 +390,12 @@ def spelled_unit(node: Node) -> str | None:
         return str(node.value)
     if node.kind == "pow" and node.args[0].kind == "text" and node.args[1].kind == "num":
         return f"{node.args[0].value}^{node.args[1].value}"
-    if node.kind == "mul" and len(node.args) == 2 and node.args[1].kind == "pow" and node.args[1].args[1] == num(-1):
+    if (
+        node.kind == "mul"
+        and len(node.args) == 2
+        and node.args[1].kind == "pow"
+        and node.args[1].args[1] == num(-1)
+    ):
         top, bottom = spelled_unit(node.args[0]), spelled_unit(node.args[1].args[0])
         return f"{top}/{bottom}" if top and bottom else None
     return None

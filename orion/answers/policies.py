@@ -88,7 +88,9 @@ def get_policy(policy: str | Policy) -> Policy:
         try:
             policy = POLICIES[policy]
         except (KeyError, TypeError):
-            raise PolicyError(f"unknown answer policy {policy!r}; known: {', '.join(sorted(POLICIES))}") from None
+            raise PolicyError(
+                f"unknown answer policy {policy!r}; known: {', '.join(sorted(POLICIES))}"
+            ) from None
     if policy.math_verify is not None:
         _need_math_verify()
     return policy

@@ -69,7 +69,10 @@ class Algebra:
         for left, x in a.items():
             for right, y in b.items():
                 value = x * y
-                if value.numerator.bit_length() > MAX_BITS or value.denominator.bit_length() > MAX_BITS:
+                if (
+                    value.numerator.bit_length() > MAX_BITS
+                    or value.denominator.bit_length() > MAX_BITS
+                ):
                     raise Unreadable("number too large")
                 for monomial, factor in self.join(left, right).items():
                     new = total.get(monomial, 0) + value * factor
@@ -105,7 +108,11 @@ class Algebra:
                 whole = exponent.numerator // exponent.denominator
                 extra.append((self.compounds[atom], whole))
                 exponent -= whole
-            elif atom in self.compounds and exponent.denominator == 1 and 1 <= exponent <= MAX_EXPANSION:
+            elif (
+                atom in self.compounds
+                and exponent.denominator == 1
+                and 1 <= exponent <= MAX_EXPANSION
+            ):
                 extra.append((self.compounds[atom], int(exponent)))
                 continue
             if exponent:
@@ -135,7 +142,9 @@ class Algebra:
     def sum(self, a: Ratio, b: Ratio) -> Ratio:
         if a[1] == b[1]:
             return self.plus(a[0], b[0]), a[1]
-        return self.quotient(self.plus(self.times(a[0], b[1]), self.times(b[0], a[1])), self.times(a[1], b[1]))
+        return self.quotient(
+            self.plus(self.times(a[0], b[1]), self.times(b[0], a[1])), self.times(a[1], b[1])
+        )
 
     def product(self, a: Ratio, b: Ratio) -> Ratio:
         if a[0] == b[1]:
@@ -146,11 +155,16 @@ class Algebra:
 
     def key(self, ratio: Ratio) -> str:
         def spell(poly: Poly) -> str:
-            return "+".join(f"{v}" + "".join(f"*{a}^{e}" for a, e in m) for m, v in sorted(poly.items()))
+            return "+".join(
+                f"{v}" + "".join(f"*{a}^{e}" for a, e in m) for m, v in sorted(poly.items())
+            )
 
         for poly in ratio:
             self.spend(sum(len(m) + 1 for m in poly))
-            if any(v.numerator.bit_length() > 8_000 or v.denominator.bit_length() > 8_000 for v in poly.values()):
+            if any(
+                v.numerator.bit_length() > 8_000 or v.denominator.bit_length() > 8_000
+                for v in poly.values()
+            ):
                 raise Unreadable("number too large")
         return spell(ratio[0]) if ratio[1] == ONE else f"({spell(ratio[0])})/({spell(ratio[1])})"
 

@@ -37,7 +37,8 @@ _SPACED = re.compile(r"\d\s+\d|,\s+\d")
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\s\d{3})+(?:\.\d+)?")
 _STYLED = r"(?:\\(?:text(?:bf|rm|it)?|math(?:rm|bf)|mbox)\s*\{\s*)?"
 _CHOICE = re.compile(
-    rf"(?:option\s+|choice\s+)?{_STYLED}(?:option\s+|choice\s+)?[(\[]?\s*([A-Za-z])\s*[)\]]?\s*[.:]?\s*\}}?", re.I
+    rf"(?:option\s+|choice\s+)?{_STYLED}(?:option\s+|choice\s+)?[(\[]?\s*([A-Za-z])\s*[)\]]?\s*[.:]?\s*\}}?",
+    re.I,
 )
 _OTHER_CHOICE = re.compile(r"\([A-J]\)|(?<![A-Za-z\\])[A-J][).:]|\bor\b|\bwrong\b|\bnot\b")
 _CHOICE_DRESS = re.compile(r"[().:\[\]]|option|choice", re.I)
@@ -53,21 +54,37 @@ _BASED = re.compile(
 _BASE_NAMES = {
     name: base
     for base, name in enumerate(
-        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 2
+        [
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+        ],
+        2,
     )
 } | {"sixteen": 16}
 _BARE = {ord(c): "" for c in " {}$\\~"}
 _STYLE = re.compile(
     r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|mbox|hbox|math(?:rm|bf|it|sf)|bf|it|rm|operatorname)(?![A-Za-z])"
 )
-_TEXT_ONLY = re.compile(r"\s*\\(?:text(?:bf|it|rm|normal)?|mbox|hbox|mathrm|mathbf)\s*\{([^{}]*)\}\s*")
+_TEXT_ONLY = re.compile(
+    r"\s*\\(?:text(?:bf|it|rm|normal)?|mbox|hbox|mathrm|mathbf)\s*\{([^{}]*)\}\s*"
+)
 _NOISE = re.compile(r"[\s{}$\\~*_\"]+")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _ARTICLE = re.compile(r"^(?:an?|the)\s+(?!and\b|or\b)(?=\w)")
 # "yes" and "red" are words, "xy" and "abc" are products
 _SHORT_WORD = re.compile(r"(?=[A-Za-z]*[aeiouyAEIOUY])[A-Za-z]{2,3}")
 _LABELLED = re.compile(
-    r"(?:^|(?<=[\s,;.}]))(?:\\text(?:bf|it|rm)?\s*\{)?\s*\(([a-e]|i{1,3}|iv|v|[1-5])\)\s*\}?[:\s]?", re.I
+    r"(?:^|(?<=[\s,;.}]))(?:\\text(?:bf|it|rm)?\s*\{)?\s*\(([a-e]|i{1,3}|iv|v|[1-5])\)\s*\}?[:\s]?",
+    re.I,
 )
 _PART_EDGES = re.compile(r"^(?:\\[ ,;]|\\quad|\s)+|(?:[\s,;$]|\\(?:quad|[ ,;])?)+$")
 _LABELS = (("a", "b", "c", "d", "e"), ("i", "ii", "iii", "iv", "v"), ("1", "2", "3", "4", "5"))
@@ -103,7 +120,9 @@ def is_word(text: str) -> bool:
     """Whether a short text is a word rather than a product of names, as "yes" is."""
     word = _STYLE.sub("", text).strip(" {}$.*_\n")
     cased = word.islower() or word.istitle() or word.isupper()
-    return word.lower() in ("yes", "no") or (len(word) == 3 and cased and _SHORT_WORD.fullmatch(word) is not None)
+    return word.lower() in ("yes", "no") or (
+        len(word) == 3 and cased and _SHORT_WORD.fullmatch(word) is not None
+    )
 
 
 def _strip(text: str) -> str:
@@ -112,7 +131,11 @@ def _strip(text: str) -> str:
         before = text
         text = text.strip().strip("*`").strip()
         for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
-            if text.startswith(left) and text.endswith(right) and len(text) > len(left) + len(right) - 1:
+            if (
+                text.startswith(left)
+                and text.endswith(right)
+                and len(text) > len(left) + len(right) - 1
+            ):
                 inner = text[len(left) : -len(right)]
                 if left not in inner:
                     text = inner
@@ -127,7 +150,9 @@ def _strip(text: str) -> str:
 
 
 def _time(text: str) -> Node | None:
-    bare = _STYLE.sub("", text).replace("\\ ", " ").translate({ord(c): " " for c in "{}~\\"}).strip()
+    bare = (
+        _STYLE.sub("", text).replace("\\ ", " ").translate({ord(c): " " for c in "{}~\\"}).strip()
+    )
     match = _TIME.fullmatch(" ".join(bare.split()))
     if match is None:
         return Node("time", (), bare) if _CLOCK.fullmatch(bare) and bare[-3:] != ":" else None
@@ -148,14 +173,19 @@ def _parts(text: str) -> Node | None:
     ):
         return None
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    answers = [read(_PART_EDGES.sub("", text[mark.end() : end])) for mark, end in zip(marks, ends, strict=True)]
+    answers = [
+        read(_PART_EDGES.sub("", text[mark.end() : end]))
+        for mark, end in zip(marks, ends, strict=True)
+    ]
     nodes = [answer.node for answer in answers]
     return None if None in nodes else Node("parts", tuple(n for n in nodes if n is not None))
 
 
 def _all_reals(text: str) -> Node | None:
     """ "all real numbers except 2" as the set that it names."""
-    match = _ALL_REALS.fullmatch(_STYLE.sub(" ", text).translate({ord(c): " " for c in "{}$~"}).strip().lower())
+    match = _ALL_REALS.fullmatch(
+        _STYLE.sub(" ", text).translate({ord(c): " " for c in "{}$~"}).strip().lower()
+    )
     if match is None:
         return None
     reals = Node("const", (), "reals")
@@ -165,7 +195,10 @@ def _all_reals(text: str) -> Node | None:
     if node is None or node.kind == "text":
         return None
     # "except x = 2" names the value, "except 2 and 3" the values
-    items = [x.args[-1] if x.kind == "rel" else x for x in (node.args if node.kind in ("list", "set") else (node,))]
+    items = [
+        x.args[-1] if x.kind == "rel" else x
+        for x in (node.args if node.kind in ("list", "set") else (node,))
+    ]
     return Node("minus", (reals, Node("set", tuple(items))))
 
 
@@ -182,7 +215,9 @@ def _based(text: str) -> Node | None:
         return None
     if not 2 <= base <= 36 or any(int(c, 36) >= base for c in letters):
         return None
-    digits = (whole.lstrip("0") or "0") + (f".{part.rstrip('0')}" if part and part.rstrip("0") else "")
+    digits = (whole.lstrip("0") or "0") + (
+        f".{part.rstrip('0')}" if part and part.rstrip("0") else ""
+    )
     return Node("based", (), f"{sign}{digits.upper()}_{base}")
 
 
@@ -234,7 +269,11 @@ def _is_text(text: str, problem: str) -> bool:
     ):
         return False
     bare = _STYLE.sub(" ", text)
-    return len(bare) <= 200 and bool(_WORD.search(bare)) and not re.search(r"[\\^=<>]", bare.replace("\\ ", " "))
+    return (
+        len(bare) <= 200
+        and bool(_WORD.search(bare))
+        and not re.search(r"[\\^=<>]", bare.replace("\\ ", " "))
+    )
 
 
 def _spelled(text: str) -> str:
@@ -270,7 +309,10 @@ def _read(raw: str) -> Answer:
         second = None
         if "," in text:
             second = Node(
-                "list", tuple(num(fraction(decimal_literal(p) or "0")) for p in _THIN.sub("", text).split(","))
+                "list",
+                tuple(
+                    num(fraction(decimal_literal(p) or "0")) for p in _THIN.sub("", text).split(",")
+                ),
             )
         try:
             return Answer(raw, plain, num(fraction(plain)), "", plain, second)
@@ -283,7 +325,9 @@ def _read(raw: str) -> Answer:
     if special is not None:
         return Answer(raw, key, special)
     only = _TEXT_ONLY.fullmatch(text)
-    node, second, problem = _mathematics(only[1] if only and any(c.isdigit() for c in only[1]) else text)
+    node, second, problem = _mathematics(
+        only[1] if only and any(c.isdigit() for c in only[1]) else text
+    )
     if node is None and _is_text(text, problem):
         return Answer(raw, key, Node("text", (), key))
     if node is not None and node.kind == "text":

@@ -55,7 +55,9 @@ def _linear(node: Node) -> tuple[Fraction, Fraction] | None:
 
 
 def _interval(low: Node, high: Node, brackets: str) -> Node:
-    return Node("tuple", (low, high)) if brackets == "()" else Node("interval", (low, high), brackets)
+    return (
+        Node("tuple", (low, high)) if brackets == "()" else Node("interval", (low, high), brackets)
+    )
 
 
 def _half_line(op: str, end: Node) -> Node:
@@ -71,7 +73,9 @@ def _half_line(op: str, end: Node) -> Node:
 
 def punctured(point: Node) -> Node:
     """All reals but one, as the union of two intervals."""
-    return Node("union", (_interval(neg(_INFINITY), point, "()"), _interval(point, _INFINITY, "()")))
+    return Node(
+        "union", (_interval(neg(_INFINITY), point, "()"), _interval(point, _INFINITY, "()"))
+    )
 
 
 def is_label(node: Node) -> bool:
@@ -180,7 +184,9 @@ def as_set(node: Node, link: str | None = None) -> Node | None:
         return None
     if len({variable(x) for x in args}) != 1:
         return None
-    if node.kind == "such" and (node.args[0].kind != "sym" or variable(args[0]) != node.args[0].value):
+    if node.kind == "such" and (
+        node.args[0].kind != "sym" or variable(args[0]) != node.args[0].value
+    ):
         return None
     parts = [as_interval(x) if x.value != ("=",) else Node("set", x.args[1:]) for x in args]
     known = [part for part in parts if part is not None and part != _REALS]

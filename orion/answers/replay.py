@@ -23,7 +23,9 @@ METHOD = "math-verify"
 def _ask(response: str | None, gold: str, rules: Policy, timeout_s: float) -> dict:
     assert rules.math_verify is not None
     before, after = rules.math_verify
-    return guard.ask("math_verify", {"response": response, "gold": f"{before}{gold}{after}"}, timeout_s)
+    return guard.ask(
+        "math_verify", {"response": response, "gold": f"{before}{gold}{after}"}, timeout_s
+    )
 
 
 def gold_problem(gold: str, rules: Policy, timeout_s: float) -> str | None:
@@ -61,11 +63,24 @@ def _verdict(response: str, gold: str, rules: Policy, timeout_s: float) -> Verdi
         name, reason = "unparseable", _problem(ours)
     else:
         name, reason = "incorrect", "the answers differ"
-    return Verdict(name, reason, METHOD, clean(ours["text"]), None, None, clean(ours["form"]), clean(theirs["form"]))
+    return Verdict(
+        name,
+        reason,
+        METHOD,
+        clean(ours["text"]),
+        None,
+        None,
+        clean(ours["form"]),
+        clean(theirs["form"]),
+    )
 
 
 def check_many(
-    responses: Sequence[str], golds: Sequence[str], rules: Policy, timeout_s: float, each: Callable[..., dict]
+    responses: Sequence[str],
+    golds: Sequence[str],
+    rules: Policy,
+    timeout_s: float,
+    each: Callable[..., dict],
 ) -> list[Verdict]:
     """One verdict per (response, gold); `each` maps a function over the distinct pairs."""
     pairs = [

@@ -24,7 +24,11 @@ def unwrapped(node: Node) -> Node:
     while True:
         if node.kind in ("list", "union") and len(node.args) == 1:
             node = node.args[0]
-        elif node.kind == "list" and any(_is_range(a) for a in node.args) and not all(_is_range(a) for a in node.args):
+        elif (
+            node.kind == "list"
+            and any(_is_range(a) for a in node.args)
+            and not all(_is_range(a) for a in node.args)
+        ):
             node = Node("list", tuple(a for a in node.args if not _is_range(a)), node.value)
         elif node.kind == "rel" and "equiv" in node.value:
             node = Node("rel", node.args, tuple("=" if op == "equiv" else op for op in node.value))
@@ -36,7 +40,11 @@ def unwrapped(node: Node) -> Node:
 
 def _is_range(node: Node) -> bool:
     """k in Z: the range of a parameter, which adds nothing to a family of answers."""
-    return node.kind == "rel" and node.value == ("in",) and node.args[1] == Node("const", (), "integers")
+    return (
+        node.kind == "rel"
+        and node.value == ("in",)
+        and node.args[1] == Node("const", (), "integers")
+    )
 
 
 def expanded(node: Node) -> Node:
@@ -107,7 +115,9 @@ def _determinant(cells: tuple[Node, ...], size: int) -> Node:
         return cells[0]
     terms = []
     for column in range(size):
-        rest = tuple(cells[row * size + c] for row in range(1, size) for c in range(size) if c != column)
+        rest = tuple(
+            cells[row * size + c] for row in range(1, size) for c in range(size) if c != column
+        )
         term = mul(cells[column], _determinant(rest, size - 1))
         terms.append(neg(term) if column % 2 else term)
     return add(*terms)
@@ -115,13 +125,20 @@ def _determinant(cells: tuple[Node, ...], size: int) -> Node:
 
 def _series(node: Node) -> Node:
     term, name, first, last = node.args
-    if first.kind != "num" or last.kind != "num" or first.value.denominator * last.value.denominator != 1:
+    if (
+        first.kind != "num"
+        or last.kind != "num"
+        or first.value.denominator * last.value.denominator != 1
+    ):
         return node
     if not 0 < last.value - first.value + 1 <= MAX_TERMS:
         return node
     if _cost(node) > MAX_COST:
         raise Unreadable("too much algebra")
-    terms = [substituted(term, name, num(Fraction(k))) for k in range(int(first.value), int(last.value) + 1)]
+    terms = [
+        substituted(term, name, num(Fraction(k)))
+        for k in range(int(first.value), int(last.value) + 1)
+    ]
     return worked_out(bounded(add(*terms) if node.kind == "sum" else mul(*terms)))
 
 
@@ -136,7 +153,11 @@ def substituted(node: Node, name: Node, value: Node) -> Node:
     """The tree with a name replaced."""
     if node == name:
         return value
-    return Node(node.kind, tuple(substituted(a, name, value) for a in node.args), node.value) if node.args else node
+    return (
+        Node(node.kind, tuple(substituted(a, name, value) for a in node.args), node.value)
+        if node.args
+        else node
+    )
 
 
 def as_matrix(node: Node) -> Node:
@@ -144,7 +165,10 @@ def as_matrix(node: Node) -> Node:
     rows = node.args
     if node.kind not in ("list", "interval") or not rows:
         return node
-    if any(r.kind not in ("list", "interval") or (r.kind == "interval" and r.value != "[]") for r in rows):
+    if any(
+        r.kind not in ("list", "interval") or (r.kind == "interval" and r.value != "[]")
+        for r in rows
+    ):
         return node
     if len({len(r.args) for r in rows}) != 1:
         return node
@@ -153,10 +177,16 @@ def as_matrix(node: Node) -> Node:
 
 def as_point(node: Node) -> Node:
     """x = 1, y = 2 as (1, 2), in the order of the names; anything else as it is."""
-    if node.kind != "list" or any(x.kind != "rel" or x.value != ("=",) or x.args[0].kind != "sym" for x in node.args):
+    if node.kind != "list" or any(
+        x.kind != "rel" or x.value != ("=",) or x.args[0].kind != "sym" for x in node.args
+    ):
         return node
     values = {x.args[0].value: x.args[1] for x in node.args}
-    return Node("tuple", tuple(values[name] for name in sorted(values))) if len(values) == len(node.args) else node
+    return (
+        Node("tuple", tuple(values[name] for name in sorted(values)))
+        if len(values) == len(node.args)
+        else node
+    )
 
 
 def is_symbol_set(node: Node) -> bool:
@@ -178,7 +208,11 @@ def without_units(node: Node) -> Node:
     """An expression with the units inside it dropped."""
     if node.kind == "unit":
         return without_units(node.args[0])
-    return Node(node.kind, tuple(without_units(a) for a in node.args), node.value) if node.args else node
+    return (
+        Node(node.kind, tuple(without_units(a) for a in node.args), node.value)
+        if node.args
+        else node
+    )
 
 
 def unit_names(node: Node) -> set[str]:
@@ -201,7 +235,9 @@ def bare_unit(node: Node, other: Node) -> Node:
     if other.kind != "num" or node.kind != "mul" or node.args[0].kind != "num":
         return node
     letters = [x.args[0] if x.kind == "pow" else x for x in node.args[1:]]
-    return node.args[0] if all(x.kind == "sym" and x.value in _UNIT_LETTERS for x in letters) else node
+    return (
+        node.args[0] if all(x.kind == "sym" and x.value in _UNIT_LETTERS for x in letters) else node
+    )
 
 
 def distinct(node: Node) -> tuple[Node, ...]:
@@ -227,7 +263,11 @@ def renamed(node: Node, suffix: str) -> Node:
     """The tree with every name lengthened by `suffix`."""
     if node.kind == "sym":
         return Node("sym", (), node.value + suffix)
-    return Node(node.kind, tuple(renamed(a, suffix) for a in node.args), node.value) if node.args else node
+    return (
+        Node(node.kind, tuple(renamed(a, suffix) for a in node.args), node.value)
+        if node.args
+        else node
+    )
 
 
 def ordered_spelling(node: Node) -> str:

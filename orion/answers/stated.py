@@ -10,7 +10,16 @@ import re
 from collections.abc import Iterator
 
 from orion.answers.context import doubted, part_of_more
-from orion.answers.inline import ENVIRONMENT, LEADING, NUMBER, environments, final_match, is_prose, prose_words, trimmed
+from orion.answers.inline import (
+    ENVIRONMENT,
+    LEADING,
+    NUMBER,
+    environments,
+    final_match,
+    is_prose,
+    prose_words,
+    trimmed,
+)
 
 MAX_MARKERS = 16
 MAX_SEGMENT = 2_000
@@ -31,7 +40,9 @@ _CONNECTOR = re.compile(
     r"[\s*_#)`\]\"']*+(?:(?:is|are|was|equals|will be|would be|should be|must be|comes to|est|es|ist|lautet|=|:|：|—)(?![a-z']))?"
     r"(?:\s*+(?:therefore|thus|then|hence|indeed|just|simply|exactly|donc|also|:|\*\*|=|：)(?![a-z]))*+[\s*_`]*+"
 )
-_NEGATION = re.compile(r"\s*(?:is|are|was|would|should|can)?\s*(?:not\b|n['’]t\b|never\b|cannot\b|no longer\b)", re.I)
+_NEGATION = re.compile(
+    r"\s*(?:is|are|was|would|should|can)?\s*(?:not\b|n['’]t\b|never\b|cannot\b|no longer\b)", re.I
+)
 _SENTENCE_END = re.compile(
     r"[.?。](?=[\s*)\"'\]<]|$)|!(?!\s*[-+*/·⋅∙×÷−=^)\\\\\d!,&}])|[?。]|\n"
     r"|</answer>|<\||\bI hope it is\b|\(?\b(?:because|since|which)\b"
@@ -106,7 +117,11 @@ def _value_in(text: str, start: int, stop: int) -> tuple[int, int] | None:
     if formula is not None and part_of_more(text, *formula.span()):
         return start, stop
     letter = _LETTER.match(segment)
-    if letter and (letter.end() == len(segment) or letter.group().startswith("(") or segment[letter.end()] in ".:)"):
+    if letter and (
+        letter.end() == len(segment)
+        or letter.group().startswith("(")
+        or segment[letter.end()] in ".:)"
+    ):
         return start, stop
     prose = prose_words(segment)
     if not prose:

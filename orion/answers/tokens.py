@@ -46,7 +46,14 @@ _OPERATORS = {
     "rightarrow": "to", "equiv": "equiv", "sim": "sim", "bmod": "bmod", "mod": "mod", "pmod": "mod", "pod": "mod",
     "circ": "deg", "degree": "deg", "prime": "'", "choose": "choose", "parallel": "parallel", "perp": "perp",
 }  # fmt: skip
-_CONSTANTS = {"pi": "pi", "infty": "inf", "emptyset": "empty", "varnothing": "empty", "e": "e", "i": "i"}
+_CONSTANTS = {
+    "pi": "pi",
+    "infty": "inf",
+    "emptyset": "empty",
+    "varnothing": "empty",
+    "e": "e",
+    "i": "i",
+}
 _NUMBER_SETS = {"R": "reals", "Z": "integers", "N": "mathbbN", "Q": "mathbbQ", "C": "mathbbC"}
 _BRACKETS = {
     "{": ("open", "{|"), "}": ("close", "|}"), "lbrace": ("open", "{|"), "rbrace": ("close", "|}"), "langle": ("open", "("),
@@ -55,7 +62,9 @@ _BRACKETS = {
     "lvert": ("open", "abs"), "rvert": ("close", "abs"),
 }  # fmt: skip
 _FRACTIONS = words("frac dfrac tfrac cfrac nicefrac sfrac")
-_TEXTS = words("text mbox textrm textit textbf textsf texttt mathrm mathbf mathit mathsf operatorname textnormal hbox")
+_TEXTS = words(
+    "text mbox textrm textit textbf textsf texttt mathrm mathbf mathit mathsf operatorname textnormal hbox"
+)
 _SKIPPED = words(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr displaystyle textstyle limits nolimits bf rm it"
     " boldsymbol bm boxed fbox angle measuredangle triangle mathop mathstrut quad qquad thinspace enspace space"
@@ -152,7 +161,10 @@ class _Lexer:
 
     def command(self, name: str) -> None:
         if name in _FRACTIONS or name in ("sqrt", "binom", "dbinom", "tbinom"):
-            self.put("cmd", "frac" if name in _FRACTIONS else name[-5:] if name.endswith("binom") else name)
+            self.put(
+                "cmd",
+                "frac" if name in _FRACTIONS else name[-5:] if name.endswith("binom") else name,
+            )
         elif name in _OPERATORS:
             self.put("op", _OPERATORS[name])
         elif name in _CONSTANTS:
@@ -238,7 +250,9 @@ class _Lexer:
             self.spaced = True
         elif linked in ("and", "or") and linked != lower:
             self.put("op", linked)
-        elif lower in UNITS and self.after_value() and not self.text.startswith(("(", "{"), self.at):
+        elif (
+            lower in UNITS and self.after_value() and not self.text.startswith(("(", "{"), self.at)
+        ):
             self.put("text", word)
         elif word in FUNCTIONS:
             self.put("fn", _ALIASES.get(word, word))
@@ -246,7 +260,11 @@ class _Lexer:
             self.put("const", _NUMBER_SETS[word])
         elif len(word) == 1 and (
             word.isalpha()
-            and (name.startswith("math") or word not in "ghLsmNJWVAKC" or not (word in "ghsm" or self.after_value()))
+            and (
+                name.startswith("math")
+                or word not in "ghLsmNJWVAKC"
+                or not (word in "ghsm" or self.after_value())
+            )
         ):
             self.put("const" if word in "ei" else "sym", word)
         elif lower in _WORDS and lower != "in":
@@ -264,7 +282,9 @@ class _Lexer:
     def after_value(self) -> bool:
         """Whether a unit may stand here."""
         previous = self.out[-1] if self.out else None
-        return previous is not None and (previous.kind in ("num", "text") or previous.value in (")", "}"))
+        return previous is not None and (
+            previous.kind in ("num", "text") or previous.value in (")", "}")
+        )
 
     def word(self, spelling: str) -> None:
         lower = spelling.lower()
@@ -310,8 +330,16 @@ class _Lexer:
             return True
         if len(word) > 1:
             return self.after_value() and not self.text.startswith(("(", "{"), self.at)
-        lone = all(token.kind in ("num", "open", "close", "const") or token.value in "-*^" for token in self.out)
-        return bool(self.out) and self.spaced and lone and _UNIT_END.match(self.text, self.at) is not None
+        lone = all(
+            token.kind in ("num", "open", "close", "const") or token.value in "-*^"
+            for token in self.out
+        )
+        return (
+            bool(self.out)
+            and self.spaced
+            and lone
+            and _UNIT_END.match(self.text, self.at) is not None
+        )
 
     def counted(self, spelling: str) -> bool:
         """Whether a word behind a number, or behind a unit, says what is counted."""
@@ -320,7 +348,11 @@ class _Lexer:
 
     def touches(self) -> bool:
         """Whether the word that was just read stands right behind a value, or right before an exponent or index."""
-        behind = bool(self.out) and not self.spaced and self.out[-1].kind in ("num", "sym", "const", "close")
+        behind = (
+            bool(self.out)
+            and not self.spaced
+            and self.out[-1].kind in ("num", "sym", "const", "close")
+        )
         return behind or self.text[self.at : self.at + 1] in ("^", "_")
 
     def names(self, spelling: str) -> bool:

@@ -80,7 +80,9 @@ def conjugated(node: Node) -> Node:
     """The complex conjugate, for an expression whose names are real: i becomes -i."""
     if node.kind == "const" and node.value == "i":
         return neg(node)
-    return Node(node.kind, tuple(conjugated(a) for a in node.args), node.value) if node.args else node
+    return (
+        Node(node.kind, tuple(conjugated(a) for a in node.args), node.value) if node.args else node
+    )
 
 
 def power(base: Node, exponent: Node) -> Node:
@@ -144,7 +146,10 @@ def show(node: Node) -> str:
         return f"{left}{', '.join(inner)}{right}"
     sign = {"add": " + ", "mul": "*", "pow": "^", "ratio": ":", "union": " U "}.get(kind)
     if sign:
-        return sign.join(f"({s})" if a.kind in ("add", "mul", "pow") else s for s, a in zip(inner, args, strict=True))
+        return sign.join(
+            f"({s})" if a.kind in ("add", "mul", "pow") else s
+            for s, a in zip(inner, args, strict=True)
+        )
     if kind == "unit":
         return f"{inner[0]} {node.value}"
     return f"{node.value if isinstance(node.value, str) and kind == 'fn' else kind}({', '.join(inner)})"

@@ -18,7 +18,11 @@ _SPELLINGS = {
     "ohm": "ohms", "mole": "mol moles",
     "square": "sq", "cubic": "cu", "people": "persons", "student": "students", "apple": "apples",
 }  # fmt: skip
-NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in (name, *spellings.split())}
+NAMES = {
+    spelling: name
+    for name, spellings in _SPELLINGS.items()
+    for spelling in (name, *spellings.split())
+}
 UNITS = frozenset(NAMES)
 SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _POWERS = {"square": "2", "sq": "2", "squared": "2", "cubic": "3", "cu": "3", "cubed": "3"}
@@ -29,7 +33,9 @@ def unit_name(spelling: str) -> str:
     parts = []
     for part in spelling.lower().strip(" .").replace(" per ", "/").split("/"):
         words = part.replace("^", " ^").split()
-        power = "".join(_POWERS[w] for w in words if w in _POWERS) or "".join(w[1:] for w in words if w[0] == "^")
+        power = "".join(_POWERS[w] for w in words if w in _POWERS) or "".join(
+            w[1:] for w in words if w[0] == "^"
+        )
         named = " ".join(NAMES.get(w, w) for w in words if w not in _POWERS and w[0] != "^")
         parts.append(f"{named}^{power}" if power else named)
     return "/".join(parts)

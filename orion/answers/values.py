@@ -99,7 +99,9 @@ class Values:
 
     # containers
 
-    def ordered(self, a: Sequence[Node], b: Sequence[Node], same: Callable[[Node, Node], bool]) -> bool:
+    def ordered(
+        self, a: Sequence[Node], b: Sequence[Node], same: Callable[[Node, Node], bool]
+    ) -> bool:
         if len(a) != len(b):
             return False
         doubt = None
@@ -113,7 +115,9 @@ class Values:
             raise doubt
         return True
 
-    def unordered(self, a: Sequence[Node], b: Sequence[Node], same: Callable[[Node, Node], bool]) -> bool:
+    def unordered(
+        self, a: Sequence[Node], b: Sequence[Node], same: Callable[[Node, Node], bool]
+    ) -> bool:
         """Bipartite matching: every item of one side has a partner of its own on the other."""
         if len(a) != len(b):
             return False

@@ -49,7 +49,9 @@ def _times(left: Node, right: Node) -> Node | None:
         return None
     rows, inner, columns = left.value[0], left.value[1], right.value[1]
     cells = (
-        _cell(add(*(mul(left.args[r * inner + k], right.args[k * columns + c]) for k in range(inner))))
+        _cell(
+            add(*(mul(left.args[r * inner + k], right.args[k * columns + c]) for k in range(inner)))
+        )
         for r in range(rows)
         for c in range(columns)
     )
@@ -71,7 +73,11 @@ def combined(node: Node) -> Node:
         return Node(args[0].kind, tuple(add(*cell) for cell in cells), args[0].value)
     if node.kind == "pow" and args[0].kind == "matrix" and args[1].kind == "num":
         exponent, base = args[1].value, args[0]
-        if exponent.denominator == 1 and 1 <= exponent <= MAX_POWER and base.value[0] == base.value[1] <= 4:
+        if (
+            exponent.denominator == 1
+            and 1 <= exponent <= MAX_POWER
+            and base.value[0] == base.value[1] <= 4
+        ):
             result: Node | None = base
             for _ in range(int(exponent) - 1):
                 result = _times(result, base) if result is not None else None

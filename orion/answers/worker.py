@@ -29,7 +29,9 @@ def _limit(cpu_s: float) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     soft = int(used.ru_utime + used.ru_stime + cpu_s) + 2
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard)
+    )
 
 
 def _limit_memory() -> None:
@@ -172,7 +174,12 @@ def _math_verify_task() -> Callable[[dict], dict]:
         if gold and response:
             correct = step("comparing", math_verify.verify, gold, response)
         limit = "" if correct else ", ".join(limits)
-        return {"correct": correct, "limit": limit, "gold": _printed(gold), "response": _printed(response)}
+        return {
+            "correct": correct,
+            "limit": limit,
+            "gold": _printed(gold),
+            "response": _printed(response),
+        }
 
     decide({"gold": "\\boxed{\\frac{1}{2}}", "response": "$0.5$"})
     return decide

@@ -61,7 +61,9 @@ def compact(folder: Path, *, many: int = MANY, budget: int | None = BUDGET_BYTES
             if parts.is_gone(error):
                 break
             if not parts.set_aside(group):
-                log(f"cells: {folder}: its {len(found)} small parts cannot be merged and stay as they are ({error})")
+                log(
+                    f"cells: {folder}: its {len(found)} small parts cannot be merged and stay as they are ({error})"
+                )
                 break
     if shrunk:
         log(f"cells: {folder}: {shrunk} parts fewer, {len(parts.listed(folder))} left")

@@ -104,7 +104,9 @@ def complete_shard(
         return 0
     whole = _job(requests, model_doc, generation, root)
     job = replace(whole, wanted=whole.wanted.filter(keys.in_shard(whole.wanted["prompt"], shard)))
-    log(f"cells: shard {shard[0]}/{shard[1]} has {job.wanted.height:,} of {requests.height:,} cells")
+    log(
+        f"cells: shard {shard[0]}/{shard[1]} has {job.wanted.height:,} of {requests.height:,} cells"
+    )
     missing = job.wanted.filter(~job.store.held(job.wanted))
     ledger = _Ledger(job.store, missing.height, flush_every, flush_seconds, keep=False)
     _fill(job, missing, ledger, open_engine, speed)
@@ -128,12 +130,19 @@ def _job(requests: pl.DataFrame, model_doc: dict, generation: dict, root: str | 
     return _Job(wanted, CellStore(root, model_doc["digest"]), model_doc, kind, sampling)
 
 
-def _fill(job: _Job, missing: pl.DataFrame, ledger: "_Ledger", open_engine: Callable[..., Engine], speed: dict) -> None:
+def _fill(
+    job: _Job,
+    missing: pl.DataFrame,
+    ledger: "_Ledger",
+    open_engine: Callable[..., Engine],
+    speed: dict,
+) -> None:
     """Generate the missing rows into the ledger, failed requests twice, and say so on standard error."""
     reused = job.wanted.height - missing.height
     log(f"cells: {reused:,} of {job.wanted.height:,} are stored, {missing.height:,} to generate")
     todo = [
-        Request(cell, prompt, keys.cell_seed(cell)) for cell, prompt in missing.select("cell", "prompt").iter_rows()
+        Request(cell, prompt, keys.cell_seed(cell))
+        for cell, prompt in missing.select("cell", "prompt").iter_rows()
     ]
     failed: list[Request] = []
     try:
@@ -161,9 +170,13 @@ def _ask(engine: Engine, todo: list[Request], ledger: "_Ledger", *, last: bool) 
         for completion in answers:
             request = waiting.pop(completion.key, None)
             if request is None:
-                raise RuntimeError(f"the engine answered {completion.key}, which was not asked or is answered already")
+                raise RuntimeError(
+                    f"the engine answered {completion.key}, which was not asked or is answered already"
+                )
             if completion.finish_reason not in tables.FINISH_REASONS:
-                raise RuntimeError(f"the engine ended {completion.key} with {completion.finish_reason!r}")
+                raise RuntimeError(
+                    f"the engine ended {completion.key} with {completion.finish_reason!r}"
+                )
             if completion.finish_reason == "error":
                 failed.append(request)
             if last or completion.finish_reason != "error":
@@ -174,12 +187,16 @@ def _ask(engine: Engine, todo: list[Request], ledger: "_Ledger", *, last: bool) 
         if isinstance(answers, Generator):
             answers.close()
     if waiting:
-        raise RuntimeError(f"the engine left {len(waiting)} of {len(todo)} requests without an answer")
+        raise RuntimeError(
+            f"the engine left {len(waiting)} of {len(todo)} requests without an answer"
+        )
     return failed
 
 
 def _name(failed: list[Request], wanted: pl.DataFrame) -> None:
-    rows = wanted.filter(pl.col("cell").is_in([request.key for request in failed])).select("problem_id", "sample_id")
+    rows = wanted.filter(pl.col("cell").is_in([request.key for request in failed])).select(
+        "problem_id", "sample_id"
+    )
     names = ", ".join(f"{problem}/{sample}" for problem, sample in rows.head(NAMED).iter_rows())
     more = f" and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
     log(
@@ -194,8 +211,16 @@ class _Ledger:
     ``total``: how many are expected. ``keep``: hold what was stored in ``frames``, for the table.
     """
 
-    def __init__(self, store: CellStore, total: int, every: int, seconds: float, *, keep: bool = True):
-        self.store, self.total, self.every, self.seconds, self.keep = store, total, every, seconds, keep
+    def __init__(
+        self, store: CellStore, total: int, every: int, seconds: float, *, keep: bool = True
+    ):
+        self.store, self.total, self.every, self.seconds, self.keep = (
+            store,
+            total,
+            every,
+            seconds,
+            keep,
+        )
         self.progress = Progress(0, "cells")
         self.pending: list[Completion] = []
         self.frames: list[pl.DataFrame] = []
@@ -238,11 +263,15 @@ class _Ledger:
             self.store.write(rows)
         except OSError as error:
             if self.trouble is None:
-                log(f"cells: {self.store.folder} cannot be written ({error}); new cells stay in memory, next try later")
+                log(
+                    f"cells: {self.store.folder} cannot be written ({error}); new cells stay in memory, next try later"
+                )
             self.trouble = error
             return
         if self.trouble is not None:
-            log(f"cells: {self.store.folder} can be written again; {rows.height:,} waiting cells are stored")
+            log(
+                f"cells: {self.store.folder} can be written again; {rows.height:,} waiting cells are stored"
+            )
         self.trouble, self.pending = None, []
         self.stored += int(rows["finish_reason"].is_in(PAID).sum())
         if self.keep:
@@ -269,7 +298,12 @@ class _Ledger:
         if not self.reasons:
             return "0 new"
         seconds = self.progress.seconds
-        bad = ", ".join(f"{reason} {n}" for reason, n in sorted(self.reasons.items()) if reason != "stop") or "none"
+        bad = (
+            ", ".join(
+                f"{reason} {n}" for reason, n in sorted(self.reasons.items()) if reason != "stop"
+            )
+            or "none"
+        )
         return (
             f"{self.reasons.total():,} new, {self.prompt_tokens:,} prompt and {self.tokens:,} completion tokens "
             f"in {seconds:.1f} s ({self.tokens / seconds:,.0f} tokens/s); new cells not ended by the model: {bad}"

@@ -22,7 +22,13 @@ def cell_key(model_digest: str, prompt: str, sampling: dict, engine: str, sample
 
     ``sampling`` holds the run's seed; ``sample_index`` counts the completions wanted of one prompt.
     """
-    parts = {"model": model_digest, "prompt": prompt, "sampling": sampling, "engine": engine, "index": sample_index}
+    parts = {
+        "model": model_digest,
+        "prompt": prompt,
+        "sampling": sampling,
+        "engine": engine,
+        "index": sample_index,
+    }
     return digest_text(canonical_json(parts))
 
 
@@ -31,7 +37,9 @@ def cell_seed(key: str) -> int:
     return int(key[:16], 16) >> 1
 
 
-def keyed(requests: pl.DataFrame, *, model_digest: str, sampling: dict, engine: str) -> pl.DataFrame:
+def keyed(
+    requests: pl.DataFrame, *, model_digest: str, sampling: dict, engine: str
+) -> pl.DataFrame:
     """The requests sorted by (problem_id, sample_id), with their keys in a column ``cell``.
 
     A key's sample index is the row's number among rows of the same prompt: more samples of a prompt leave the first ones'
@@ -44,7 +52,9 @@ def keyed(requests: pl.DataFrame, *, model_digest: str, sampling: dict, engine: 
     return requests.with_columns(pl.Series("cell", cells, dtype=pl.String))
 
 
-def _keys(pairs: Iterable[tuple[str, int]], *, model_digest: str, sampling: dict, engine: str) -> Iterator[str]:
+def _keys(
+    pairs: Iterable[tuple[str, int]], *, model_digest: str, sampling: dict, engine: str
+) -> Iterator[str]:
     """`cell_key` of many (prompt, sample index): the canonical JSON is put together from pieces, in its keys' order."""
     head = sha256(f'{{"engine":{canonical_json(engine)},"index":'.encode())
     before = f',"model":{canonical_json(model_digest)},"prompt":'
@@ -53,7 +63,10 @@ def _keys(pairs: Iterable[tuple[str, int]], *, model_digest: str, sampling: dict
     for prompt, index in pairs:
         # the samples of a prompt mostly stand together
         if prompt != last:
-            last, tail = prompt, f"{before}{_quoted(prompt)}{after}".encode("utf-8", "surrogatepass")
+            last, tail = (
+                prompt,
+                f"{before}{_quoted(prompt)}{after}".encode("utf-8", "surrogatepass"),
+            )
         key = head.copy()
         key.update(b"%d" % index)
         key.update(tail)

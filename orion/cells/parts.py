@@ -36,7 +36,12 @@ NAME = re.compile(r"part-([0-9a-f]{32})\.parquet")
 # what reading may raise: damage, a part that has gone, the system's own trouble
 UNREADABLE = (pl.exceptions.PolarsError, pa.ArrowException, OSError)
 
-_SCHEMA = pa.schema([(name, pa.large_string() if dtype == pl.String else pa.int64()) for name, dtype in CELL.items()])
+_SCHEMA = pa.schema(
+    [
+        (name, pa.large_string() if dtype == pl.String else pa.int64())
+        for name, dtype in CELL.items()
+    ]
+)
 
 
 def listed(folder: Path) -> list[Path]:
@@ -58,7 +63,11 @@ def write(folder: Path, frames: Iterable[pl.DataFrame], *, prefix: str = "part")
     partial = folder / f".{prefix}-{os.getpid()}-{secrets.token_hex(8)}.partial"
     try:
         with open(partial, "wb") as handle:
-            options = {"use_dictionary": ["finish_reason"], "write_statistics": False, "write_page_checksum": True}
+            options = {
+                "use_dictionary": ["finish_reason"],
+                "write_statistics": False,
+                "write_page_checksum": True,
+            }
             with pq.ParquetWriter(handle, _SCHEMA, compression="zstd", **options) as writer:
                 for frame in frames:
                     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_SCHEMA)
@@ -88,20 +97,26 @@ def sizes(path: Path) -> list[int]:
     return [found.row_group(i).num_rows for i in range(found.num_row_groups)]
 
 
-def groups(path: Path, wanted: Iterable[tuple[int, pa.Array]] | None = None) -> Iterator[pl.DataFrame]:
+def groups(
+    path: Path, wanted: Iterable[tuple[int, pa.Array]] | None = None
+) -> Iterator[pl.DataFrame]:
     """The rows of a part, a row group at a time: all, or of the ``wanted`` groups the rows at these places.
 
     Raises one of ``UNREADABLE`` if the file is damaged or has other columns.
     """
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        for group, places in wanted if wanted is not None else ((i, None) for i in range(file.num_row_groups)):
+        for group, places in (
+            wanted if wanted is not None else ((i, None) for i in range(file.num_row_groups))
+        ):
             table = file.read_row_group(group)
             # old parts have no checksums, and polars trusts that what it is given is UTF-8
             table.validate(full=True)
             frame = pl.from_arrow(table if places is None else table.take(places))
             assert isinstance(frame, pl.DataFrame)
             if frame.schema != pl.Schema(CELL):
-                raise pa.ArrowInvalid(f"its columns are {', '.join(frame.columns)}, not {', '.join(CELL)}")
+                raise pa.ArrowInvalid(
+                    f"its columns are {', '.join(frame.columns)}, not {', '.join(CELL)}"
+                )
             yield frame
 
 
@@ -154,7 +169,9 @@ def set_aside(paths: list[Path]) -> bool:
             if not is_gone(error):
                 raise
         else:
-            log(f"cells: {path} is damaged ({reason}); set aside as {aside.name}, its cells are generated again")
+            log(
+                f"cells: {path} is damaged ({reason}); set aside as {aside.name}, its cells are generated again"
+            )
         changed = True
     return changed
 

@@ -61,7 +61,9 @@ class CellStore:
 
         A damaged part is renamed to ``*.damaged`` with a message on standard error; its cells count as missing.
         """
-        found = self._looking(lambda paths: pl.concat([pl.DataFrame(schema=CELL), *_rows(paths, keys)]))
+        found = self._looking(
+            lambda paths: pl.concat([pl.DataFrame(schema=CELL), *_rows(paths, keys)])
+        )
         return resolved(found.join(keys.select("cell"), on="cell", how="semi"))
 
     def append(self, completions: Iterable[Completion]) -> Path | None:
@@ -102,7 +104,9 @@ def _matches(paths: list[Path], keys: pl.DataFrame) -> pl.DataFrame:
     """The stored rows whose key has the hash of a wanted one: hash, row (counted over all parts)."""
     if not paths or not keys.height:
         return pl.DataFrame(schema={"hash": pl.UInt64, "row": pl.UInt32})
-    stored = pl.scan_parquet(paths, schema=CELL, row_index_name="row").select("row", hash=pl.col("cell").hash())
+    stored = pl.scan_parquet(paths, schema=CELL, row_index_name="row").select(
+        "row", hash=pl.col("cell").hash()
+    )
     # numbers are joined in half the time and memory of strings
     wanted = keys.lazy().select(hash=pl.col("cell").hash())
     return stored.join(wanted, on="hash", how="semi").collect(engine="streaming")
@@ -116,6 +120,8 @@ def _rows(paths: list[Path], keys: pl.DataFrame) -> Iterator[pl.DataFrame]:
         sizes = parts.sizes(path)
         bounds = start + np.cumsum([0, *sizes])
         edges = np.searchsorted(rows, bounds)
-        wanted = [(i, pa.array(rows[edges[i] : edges[i + 1]] - bounds[i])) for i in range(len(sizes))]
+        wanted = [
+            (i, pa.array(rows[edges[i] : edges[i + 1]] - bounds[i])) for i in range(len(sizes))
+        ]
         start = int(bounds[-1])
         yield from parts.groups(path, [(i, places) for i, places in wanted if len(places)])

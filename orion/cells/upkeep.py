@@ -59,7 +59,9 @@ class Removal:
 def folders(root: Path) -> list[Path]:
     """The models' folders of a store; raises InputError if there is no store."""
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; --root names the folder of the cells, such as results/cells")
+        raise InputError(
+            f"{root}: no such folder; --root names the folder of the cells, such as results/cells"
+        )
     return sorted(path for path in root.iterdir() if path.is_dir() and FOLDER.fullmatch(path.name))
 
 
@@ -75,9 +77,13 @@ def names(results: Path) -> dict[str, list[str]]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: no readable model.json ({error}); delete it and make it again first") from None
+            raise InputError(
+                f"{path}: no readable model.json ({error}); delete it and make it again first"
+            ) from None
         place = path.parent.relative_to(results)
-        found.setdefault(folder, []).append(place.name if place.parts[0] == "models" else place.as_posix())
+        found.setdefault(folder, []).append(
+            place.name if place.parts[0] == "models" else place.as_posix()
+        )
     return found
 
 
@@ -114,10 +120,20 @@ def contents(root: Path) -> Iterator[Contents]:
             )
             size = sum(path.stat().st_size for path in paths)
         except parts.UNREADABLE as error:
-            raise InputError(f"{folder}: {error}; `orion cells verify --root {root}` names the damaged parts") from None
+            raise InputError(
+                f"{folder}: {error}; `orion cells verify --root {root}` names the damaged parts"
+            ) from None
         damaged = len(list(folder.glob("*.damaged")))
         yield Contents(
-            folder, known.get(folder.name, []), len(paths), distinct, rows - distinct, prompt, completion, size, damaged
+            folder,
+            known.get(folder.name, []),
+            len(paths),
+            distinct,
+            rows - distinct,
+            prompt,
+            completion,
+            size,
+            damaged,
         )
 
 

@@ -7,4 +7,13 @@ package: they receive their keys as one JSON string, so that a new key cannot ch
 from orion.config.models import WILDCARD, Config, load, validate
 from orion.config.stages import checkpoint_files, local_files, params, stage_config
 
-__all__ = ["WILDCARD", "Config", "checkpoint_files", "load", "local_files", "params", "stage_config", "validate"]
+__all__ = [
+    "WILDCARD",
+    "Config",
+    "checkpoint_files",
+    "load",
+    "local_files",
+    "params",
+    "stage_config",
+    "validate",
+]

@@ -46,7 +46,9 @@ class Generation(Block):
     repetition_penalty: Positive = 1.0
     max_tokens: Count = Field(description="new tokens a completion")
     seed: int = 0
-    engine: Literal["transformers", "vllm", "openai"] = Field("transformers", description="which engine generates")
+    engine: Literal["transformers", "vllm", "openai"] = Field(
+        "transformers", description="which engine generates"
+    )
 
 
 class Check(Block):
@@ -55,7 +57,9 @@ class Check(Block):
 
 class Expose(Block):
     max_errors: Count = Field(2, description="wrong samples kept a problem")
-    selection: Literal["first", "distinct"] = Field("distinct", description="distinct: wrong answers that differ first")
+    selection: Literal["first", "distinct"] = Field(
+        "distinct", description="distinct: wrong answers that differ first"
+    )
 
 
 class Reflect(Generation):
@@ -67,19 +71,31 @@ class Reflect(Generation):
 class Select(Block):
     filters: list[FilterName] = Field(description="filters applied to reflections, in this order")
     max_per_problem: Count = Field(2, description="training rows a problem at most, for every arm")
-    max_tokens: Count | None = Field(None, description="too_long: completion tokens; null: no limit")
-    copy_ngram: Count = Field(12, description="words of an n-gram that counts as copied from the teacher's trace")
-    copy_fraction: Fraction = Field(0.5, description="copy: largest part of the text that may be copied n-grams")
+    max_tokens: Count | None = Field(
+        None, description="too_long: completion tokens; null: no limit"
+    )
+    copy_ngram: Count = Field(
+        12, description="words of an n-gram that counts as copied from the teacher's trace"
+    )
+    copy_fraction: Fraction = Field(
+        0.5, description="copy: largest part of the text that may be copied n-grams"
+    )
     loop_ngram: Count = Field(12, description="loop: words of an n-gram that must not repeat")
-    loop_repeats: Annotated[int, Field(ge=2)] = Field(4, description="loop: occurrences of one n-gram that make a loop")
+    loop_repeats: Annotated[int, Field(ge=2)] = Field(
+        4, description="loop: occurrences of one n-gram that make a loop"
+    )
     no_wrong_sample: FallbackPolicy = Field(
         "own_correct", description="what a problem without a wrong sample trains on"
     )
-    no_survivor: FallbackPolicy = Field("drop", description="what a problem without a surviving reflection trains on")
+    no_survivor: FallbackPolicy = Field(
+        "drop", description="what a problem without a surviving reflection trains on"
+    )
 
 
 class Pack(Block):
-    max_length: Count = Field(description="tokens of a packed sequence; longer rows are dropped and counted")
+    max_length: Count = Field(
+        description="tokens of a packed sequence; longer rows are dropped and counted"
+    )
 
 
 class Lora(Block):
@@ -87,7 +103,9 @@ class Lora(Block):
     alpha: Count = 16
     dropout: Fraction = 0.05
     target_modules: str | list[str] = "all-linear"
-    merge: bool = Field(True, description="into the weights before saving; false keeps the adapter beside its base")
+    merge: bool = Field(
+        True, description="into the weights before saving; false keeps the adapter beside its base"
+    )
 
 
 class Train(Block):
@@ -96,19 +114,25 @@ class Train(Block):
     learning_rate: Positive
     betas: list[Fraction] = Field([0.9, 0.999], min_length=2, max_length=2)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    epochs: Positive = Field(3.0, description="passes over the packed sequences; ignored where max_steps is set")
+    epochs: Positive = Field(
+        3.0, description="passes over the packed sequences; ignored where max_steps is set"
+    )
     max_steps: Count | None = Field(None, description="optimiser steps, the same for every arm")
     batch_sequences: Count = Field(description="packed sequences an optimiser step")
     warmup_fraction: Fraction = 0.1
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
     max_grad_norm: Positive = 1.0
-    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="compute dtype; weights stay float32")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "bfloat16", description="compute dtype; weights stay float32"
+    )
     gradient_checkpointing: bool = False
 
 
 class Arm(Block):
     trained_on: Literal["nothing", "solution", "teacher_trace", "own_correct", "reflection"]
-    errors: Literal["own", "other_problem"] | None = Field(None, description="whose wrong attempts are exposed")
+    errors: Literal["own", "other_problem"] | None = Field(
+        None, description="whose wrong attempts are exposed"
+    )
     shows: list[Literal["teacher", "errors"]] = Field(
         default_factory=list, description="what the reflection prompt shows beside the problem"
     )
@@ -122,7 +146,9 @@ class Arm(Block):
     @model_validator(mode="after")
     def _reflection_needs_errors(self) -> "Arm":
         if self.trained_on == "reflection" and (self.errors is None or not self.shows):
-            raise ValueError("an arm trained on reflections names its errors (own, other_problem) and what it shows")
+            raise ValueError(
+                "an arm trained on reflections names its errors (own, other_problem) and what it shows"
+            )
         if self.trained_on != "reflection" and (self.errors is not None or self.shows):
             raise ValueError("errors and shows are for arms trained on reflections")
         return self
@@ -159,7 +185,9 @@ class Config(Block):
     models: dict[str, Model]
     arms: dict[str, Arm]
     sample: Generation
-    teacher: Generation | None = Field(None, description="how the teacher is sampled, for datasets that name one")
+    teacher: Generation | None = Field(
+        None, description="how the teacher is sampled, for datasets that name one"
+    )
     check: Check = Check()
     expose: Expose = Expose()
     reflect: Reflect
@@ -180,7 +208,9 @@ class Config(Block):
                     )
             unknown = sorted(set(getattr(self.runs, block)) - set(known))
             if unknown:
-                raise ValueError(f"runs.{block} names {', '.join(unknown)}, not defined under {block}")
+                raise ValueError(
+                    f"runs.{block} names {', '.join(unknown)}, not defined under {block}"
+                )
         for block in ("datasets", "benchmarks", "models", "arms", "seeds"):
             names = getattr(self.runs, block)
             if len(names) != len(set(names)):
@@ -190,7 +220,9 @@ class Config(Block):
             raise ValueError(f"datasets.{clash.pop()}: this name is a folder of results/")
         missing = {c.arm for c in self.comparisons} | {c.against for c in self.comparisons}
         if missing - set(self.arms):
-            raise ValueError(f"comparisons name unknown arms: {', '.join(sorted(missing - set(self.arms)))}")
+            raise ValueError(
+                f"comparisons name unknown arms: {', '.join(sorted(missing - set(self.arms)))}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -220,13 +252,17 @@ class Config(Block):
             if teacher not in self.models:
                 raise ValueError(f"{where}: {teacher} is not defined under models")
             if dataset.traces is not None or dataset.fields.teacher_trace is not None:
-                raise ValueError(f"{where}: the dataset has traces already (traces or fields.teacher_trace); drop one")
+                raise ValueError(
+                    f"{where}: the dataset has traces already (traces or fields.teacher_trace); drop one"
+                )
             if teacher in self.runs.models:
                 raise ValueError(
                     f"{where}: {teacher} is a student too (runs.models); define the teacher under another name"
                 )
             if self.teacher is None:
-                raise ValueError(f"{where}: the block teacher (k, temperature, max_tokens, engine) is missing")
+                raise ValueError(
+                    f"{where}: the block teacher (k, temperature, max_tokens, engine) is missing"
+                )
             self._can_ask(teacher, "teacher", self.teacher)
         return self
 
@@ -285,7 +321,9 @@ class Config(Block):
     def of_arm(self, stage: str, arm: str) -> Block:
         """A stage's block with the arm's own deltas merged in."""
         block = getattr(self, stage)
-        return type(block).model_validate(_merge(block.model_dump(), getattr(self.arms[arm], stage)))
+        return type(block).model_validate(
+            _merge(block.model_dump(), getattr(self.arms[arm], stage))
+        )
 
 
 def _merge(base: dict, delta: dict) -> dict:
@@ -300,7 +338,11 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"]) or "configuration"
-        hint = "unknown key; config/README.md lists the keys" if item["type"] == "extra_forbidden" else item["msg"]
+        hint = (
+            "unknown key; config/README.md lists the keys"
+            if item["type"] == "extra_forbidden"
+            else item["msg"]
+        )
         lines.append(f"{place}: {hint}")
     return "; ".join(lines)
 

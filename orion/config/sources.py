@@ -29,13 +29,17 @@ class DemoProblems(Block):
 
 class FileSource(Block):
     kind: Literal["jsonl", "parquet"]
-    path: str = Field(description="a .jsonl, .jsonl.zst or .parquet file, relative to the working directory")
+    path: str = Field(
+        description="a .jsonl, .jsonl.zst or .parquet file, relative to the working directory"
+    )
 
 
 class HubDataset(Block):
     kind: Literal["huggingface"]
     repo: str = Field(description="dataset id on the hub")
-    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move")
+    revision: str = Field(
+        pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move"
+    )
     split: str = "train"
     name: str | None = Field(None, description="configuration name of the dataset")
 
@@ -46,7 +50,9 @@ ProblemSource = Annotated[DemoProblems | FileSource | HubDataset, Field(discrimi
 class Fields(Block):
     """Which column of the source holds what; a null column is absent."""
 
-    problem_id: str | None = Field("id", description="unique name of a problem; null numbers the rows")
+    problem_id: str | None = Field(
+        "id", description="unique name of a problem; null numbers the rows"
+    )
     problem: str = "problem"
     answer: str = "answer"
     solution: str | None = Field(None, description="reference solution, for the arm sft_answer")
@@ -60,24 +66,31 @@ class Traces(Block):
     join_on: Literal["problem_id", "problem"] = "problem"
     key: str = Field("problem", description="column of the traces' file that is joined on")
     teacher_trace: str = Field("response", description="column that holds the trace")
-    keep: dict[str, str | int | bool] = Field(default_factory=dict, description="keep rows whose columns equal these")
+    keep: dict[str, str | int | bool] = Field(
+        default_factory=dict, description="keep rows whose columns equal these"
+    )
 
 
 class ProblemSet(Block):
     source: ProblemSource
     fields: Fields = Fields()
-    keep: dict[str, str | int | bool] = Field(default_factory=dict, description="keep rows whose columns equal these")
+    keep: dict[str, str | int | bool] = Field(
+        default_factory=dict, description="keep rows whose columns equal these"
+    )
     limit: Count | None = Field(None, description="use the first rows only")
     policy: Literal["strict", "math", "gsm8k", "aime", "math-verify", "math-verify-dollar"] = Field(
         "math", description="answer policy of orion.answers"
     )
-    max_rejected: Fraction = Field(0.05, description="stop if a larger part of the rows is unusable")
+    max_rejected: Fraction = Field(
+        0.05, description="stop if a larger part of the rows is unusable"
+    )
 
 
 class Dataset(ProblemSet):
     traces: Traces | None = None
     teacher: str | None = Field(
-        None, description="model whose own correct samples become the traces, where no file has them"
+        None,
+        description="model whose own correct samples become the traces, where no file has them",
     )
     decontaminate_ngram: Count | None = Field(
         13,
@@ -88,27 +101,36 @@ class Dataset(ProblemSet):
 class DemoStudent(Block):
     kind: Literal["demo"]
     seed: int = Field(1, description="seed of the initial weights and of the pre-training data")
-    plain: Count | None = Field(None, description="plain pre-training examples; null: the recipe's number")
-    reflections: Count | None = Field(None, description="reflection examples; null: the recipe's number")
+    plain: Count | None = Field(
+        None, description="plain pre-training examples; null: the recipe's number"
+    )
+    reflections: Count | None = Field(
+        None, description="reflection examples; null: the recipe's number"
+    )
     drills: Count | None = Field(None, description="comparison drills; null: the recipe's number")
 
 
 class HubModel(Block):
     kind: Literal["huggingface"]
     repo: str
-    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move")
+    revision: str = Field(
+        pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move"
+    )
 
 
 class LocalModel(Block):
     kind: Literal["path"]
-    path: str = Field(description="a checkpoint folder (safetensors, tokenizer), relative to the working directory")
+    path: str = Field(
+        description="a checkpoint folder (safetensors, tokenizer), relative to the working directory"
+    )
 
 
 class ServedModel(Block):
     kind: Literal["server"]
     model: str = Field(min_length=1, description="the name that the server knows the model by")
     revision: str | None = Field(
-        None, description="any text that names the model's state; a new one generates everything again"
+        None,
+        description="any text that names the model's state; a new one generates everything again",
     )
 
 
@@ -120,17 +142,26 @@ class Server(Block):
         description="http(s)://host:port/v1; $NAME is taken from the environment",
     )
     api_key_env: str | None = Field(
-        None, pattern=r"^[A-Z_][A-Z0-9_]*$", description="the environment variable, in capitals, that holds the API key"
+        None,
+        pattern=r"^[A-Z_][A-Z0-9_]*$",
+        description="the environment variable, in capitals, that holds the API key",
     )
     served_model: str | None = Field(
-        None, description="the name the server knows a checkpoint by, where it is not its repo or path"
+        None,
+        description="the name the server knows a checkpoint by, where it is not its repo or path",
     )
 
 
 class Model(Block):
-    source: Annotated[DemoStudent | HubModel | LocalModel | ServedModel, Field(discriminator="kind")]
-    chat_template: str | None = Field(None, description="a jinja file that replaces or supplies the chat template")
-    enable_thinking: bool | None = Field(None, description="passed to chat templates that have a thinking switch")
+    source: Annotated[
+        DemoStudent | HubModel | LocalModel | ServedModel, Field(discriminator="kind")
+    ]
+    chat_template: str | None = Field(
+        None, description="a jinja file that replaces or supplies the chat template"
+    )
+    enable_thinking: bool | None = Field(
+        None, description="passed to chat templates that have a thinking switch"
+    )
     context_length: Count | None = Field(
         None, description="tokens; null: what the checkpoint says; required of the kind server"
     )
@@ -144,10 +175,16 @@ class Model(Block):
             return self
         absent = [key for key in ("server", "context_length") if getattr(self, key) is None]
         if absent:
-            raise ValueError(f"{' and '.join(absent)}: required of a model whose source is of the kind server")
+            raise ValueError(
+                f"{' and '.join(absent)}: required of a model whose source is of the kind server"
+            )
         if self.server is not None and self.server.served_model is not None:
-            raise ValueError("server.served_model: source.model is the name of a model of the kind server; remove it")
+            raise ValueError(
+                "server.served_model: source.model is the name of a model of the kind server; remove it"
+            )
         idle = sorted({"chat_template", "dtype", "trust_remote_code"} & self.model_fields_set)
         if idle:
-            raise ValueError(f"{', '.join(idle)}: the server decides this for a model of the kind server; remove it")
+            raise ValueError(
+                f"{', '.join(idle)}: the server decides this for a model of the kind server; remove it"
+            )
         return self

@@ -42,7 +42,9 @@ def _generation(config: Config, block: Generation, model: str) -> dict:
 
 def _dataset(config: Config, dataset: str) -> dict:
     # who teaches does not change the problems
-    return {key: value for key, value in _dump(config.datasets[dataset]).items() if key != "teacher"}
+    return {
+        key: value for key, value in _dump(config.datasets[dataset]).items() if key != "teacher"
+    }
 
 
 def _benchmark(config: Config, benchmark: str) -> dict:
@@ -55,7 +57,9 @@ def _lint(config: Config, dataset: str | None = None, benchmark: str | None = No
 
 
 def _student(config: Config, model: str) -> dict:
-    return {key: value for key, value in _dump(config.models[model].source).items() if key != "kind"}
+    return {
+        key: value for key, value in _dump(config.models[model].source).items() if key != "kind"
+    }
 
 
 def _model(config: Config, model: str) -> dict:
@@ -80,7 +84,11 @@ def _check(config: Config, dataset: str, model: str) -> dict:
 
 
 def _check_traces(config: Config, dataset: str) -> dict:
-    return {"policy": config.datasets[dataset].policy, "part": "teacher_trace", **_dump(config.check)}
+    return {
+        "policy": config.datasets[dataset].policy,
+        "part": "teacher_trace",
+        **_dump(config.check),
+    }
 
 
 def _expose(config: Config, dataset: str, model: str, arm: str) -> dict:
@@ -92,7 +100,11 @@ def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict:
     select = config.of_arm("select", arm)
     assert isinstance(block, Reflect) and isinstance(select, Select)
     rewrite = (
-        "all" if select.no_survivor == "rewrite" else "no_errors" if select.no_wrong_sample == "rewrite" else "none"
+        "all"
+        if select.no_survivor == "rewrite"
+        else "no_errors"
+        if select.no_wrong_sample == "rewrite"
+        else "none"
     )
     shows = {"shows": config.arms[arm].shows, "rewrite": rewrite}
     return {**_generation(config, block, model), **shows}
@@ -112,25 +124,36 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict:
 
 
 def _pack(config: Config, dataset: str, model: str, arm: str) -> dict:
-    return {**_dump(config.of_arm("pack", arm)), "enable_thinking": config.models[model].enable_thinking}
+    return {
+        **_dump(config.of_arm("pack", arm)),
+        "enable_thinking": config.models[model].enable_thinking,
+    }
 
 
 def _train(config: Config, dataset: str, model: str, arm: str, seed: str) -> dict:
     block = {**_dump(config.of_arm("train", arm)), "seed": int(seed)}
     # what full fine-tuning does not read must not run it again
-    return {key: value for key, value in block.items() if key != "lora" or block["method"] == "lora"}
+    return {
+        key: value for key, value in block.items() if key != "lora" or block["method"] == "lora"
+    }
 
 
-def _evaluate_sample(config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str) -> dict:
+def _evaluate_sample(
+    config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
+) -> dict:
     block = config.evaluate.model_copy(update={"seed": config.evaluate.seed + int(seed)})
     return _generation(config, block, model)
 
 
-def _evaluate_check(config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str) -> dict:
+def _evaluate_check(
+    config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
+) -> dict:
     return {"policy": config.benchmarks[benchmark].policy, **_dump(config.check)}
 
 
-def _evaluate(config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str) -> dict:
+def _evaluate(
+    config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
+) -> dict:
     report = config.report
     return {"benchmark": benchmark, "confidence": report.confidence, "bootstrap": report.bootstrap}
 

@@ -10,7 +10,16 @@ import random
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from orion.demo.problems import BUCKETS, Step, apply, bucket, random_chain, solution, teacher_trace, tell
+from orion.demo.problems import (
+    BUCKETS,
+    Step,
+    apply,
+    bucket,
+    random_chain,
+    solution,
+    teacher_trace,
+    tell,
+)
 
 START, TURN, END = "<|user|>", "<|assistant|>", "<|end|>"
 
@@ -60,7 +69,9 @@ def curriculum(
         ("drill", counts.drills, drill_example),
         ("reflection", counts.reflections, lambda rng: reflection_example(rng, teacher_weight)),
     ):
-        made[kind] = [make(random.Random(f"{kind}|{seed}|{i}")) for i in range(shard, count, shards)]
+        made[kind] = [
+            make(random.Random(f"{kind}|{seed}|{i}")) for i in range(shard, count, shards)
+        ]
     cuts = {kind: int(plain_first * len(made[kind])) for kind in ("plain", "drill")}
     first = made["plain"][: cuts["plain"]] + made["drill"][: cuts["drill"]]
     second = made["plain"][cuts["plain"] :] + made["drill"][cuts["drill"] :] + made["reflection"]
@@ -120,7 +131,9 @@ def diagnosis(steps: list[Step], attempt: list[Step]) -> str:
     for right, other in zip(steps, attempt, strict=True):
         same = right.result == other.result
         expression = f"{right.left} {right.op} {right.operand}"
-        said.append(f"{expression} = {right.result} vs {other.result} {'ok' if same else 'wrong'} ;")
+        said.append(
+            f"{expression} = {right.result} vs {other.result} {'ok' if same else 'wrong'} ;"
+        )
         if not same:
             break
     return " ".join(said)

@@ -16,7 +16,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 NAMES = ("Sam", "Ana", "Ben", "Eva", "Tom", "Mia", "Leo", "Zoe", "Max", "Ida", "Kim", "Raj")
-ITEMS = ("pens", "books", "coins", "cards", "shells", "stamps", "apples", "eggs", "keys", "rings", "plums", "beads")
+ITEMS = (
+    "pens",
+    "books",
+    "coins",
+    "cards",
+    "shells",
+    "stamps",
+    "apples",
+    "eggs",
+    "keys",
+    "rings",
+    "plums",
+    "beads",
+)
 EVENTS = {
     "+": ("buys {} more", "finds {} more", "gets {} more", "makes {} more"),
     "-": ("loses {}", "sells {}", "gives away {}", "drops {}"),
@@ -91,7 +104,10 @@ def level_chain(rng: random.Random, spec: Level) -> tuple[int, list[Step]]:
     """A chain (start, steps) that satisfies the level and lies in its split's buckets."""
     while True:
         start, steps = random_chain(rng, spec.steps, spec.largest)
-        if max(start, *(s.result for s in steps)) > spec.above and bucket(start, steps) in BUCKETS[spec.split]:
+        if (
+            max(start, *(s.result for s in steps)) > spec.above
+            and bucket(start, steps) in BUCKETS[spec.split]
+        ):
             return start, steps
 
 
@@ -187,8 +203,14 @@ def teacher_trace(steps: list[Step]) -> str:
         for place, (upper, lower, carry, value) in enumerate(rows):
             borrow = f"borrow so {upper}" if upper > 9 else f"{upper}"
             carried = f" plus {carry}" if carry else ""
-            written = f" write {value % 10} carry {value // 10}" if value > 9 and place + 1 < len(rows) else ""
-            said.append(f"{PLACES[place]} : {borrow} {SPOKEN[op]} {lower}{carried} is {value}{written} .")
+            written = (
+                f" write {value % 10} carry {value // 10}"
+                if value > 9 and place + 1 < len(rows)
+                else ""
+            )
+            said.append(
+                f"{PLACES[place]} : {borrow} {SPOKEN[op]} {lower}{carried} is {value}{written} ."
+            )
         said.append(f"so {left} {op} {operand} = {result} .")
     left, op, operand, result = steps[-1]
     said.append(f"wait , let me check : {result} {INVERSE[op]} {operand} = {left} right .")
@@ -199,7 +221,20 @@ def teacher_trace(steps: list[Step]) -> str:
 def vocabulary() -> list[str]:
     """Every word, digit and sign that a generated text can hold, sorted."""
     trace = teacher_trace([Step(11, "+", 99, 110), Step(110, "-", 11, 99), Step(999, "*", 9, 8991)])
-    words = {"has", ",", ".", "how", "many", "now", "?", "thousands", *NAMES, *ITEMS, *"0123456789", *":;=+-*/"}
+    words = {
+        "has",
+        ",",
+        ".",
+        "how",
+        "many",
+        "now",
+        "?",
+        "thousands",
+        *NAMES,
+        *ITEMS,
+        *"0123456789",
+        *":;=+-*/",
+    }
     for phrases in EVENTS.values():
         words.update(" ".join(phrases).replace("{}", " ").split())
     words.update(word for word in trace.split() if not word.isdigit())

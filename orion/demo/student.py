@@ -89,7 +89,9 @@ def pretrain(output_dir: str | Path, *, log_every_s: float = 10.0, **options) ->
     partial.rename(output)
 
 
-def _worker(shard: int, meeting: str, settings: dict, output: str, log_every_s: float, parent: int) -> None:
+def _worker(
+    shard: int, meeting: str, settings: dict, output: str, log_every_s: float, parent: int
+) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", meeting, timedelta(minutes=10), SHARDS, shard)
     tokenizer = build_tokenizer(settings["max_length"])
@@ -109,7 +111,11 @@ def build_student(tokenizer: PreTrainedTokenizerFast, settings: dict) -> LlamaFo
 
     Qwen2, the same but for a bias, is out: `AutoTokenizer` gives every Qwen2 checkpoint its own family's tokenizer.
     """
-    ends = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    ends = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings["hidden"],
@@ -123,7 +129,9 @@ def build_student(tokenizer: PreTrainedTokenizerFast, settings: dict) -> LlamaFo
     )
     model = LlamaForCausalLM(config)
     # transformers would otherwise fill in top_k=50, which changes the distribution that is sampled from.
-    model.generation_config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, **ends)
+    model.generation_config = GenerationConfig(
+        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, **ends
+    )
     return model
 
 
@@ -186,19 +194,25 @@ def make_batches(
     return batches + [stack(group, length, pad) for length, group in sorted(waiting.items())]
 
 
-def stack(rows: list[tuple[list[int], list[float]]], length: int, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+def stack(
+    rows: list[tuple[list[int], list[float]]], length: int, pad: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and weights as tensors, (rows, length), right-padded."""
     ids = torch.tensor([ids + [pad] * (length - len(ids)) for ids, _ in rows])
     weights = torch.tensor([weights + [0.0] * (length - len(weights)) for _, weights in rows])
     return ids, weights
 
 
-def train(model, batches: list, settings: dict, shard: int, log_every_s: float, parent: int) -> None:
+def train(
+    model, batches: list, settings: dict, shard: int, log_every_s: float, parent: int
+) -> None:
     """Data-parallel training; every process ends with the same weights."""
     common = torch.tensor(len(batches))
     dist.all_reduce(common, dist.ReduceOp.MIN)
     steps = int(common)
-    low = settings["precision"] == "bfloat16" or (settings["precision"] == "auto" and native_bfloat16())
+    low = settings["precision"] == "bfloat16" or (
+        settings["precision"] == "auto" and native_bfloat16()
+    )
     optimizers, owners = make_optimizers(model, settings["lr"], shard)
     parameters = list(model.parameters())
     progress = Progress(steps, "steps", every_s=log_every_s) if shard == 0 else None
@@ -212,7 +226,9 @@ def train(model, batches: list, settings: dict, shard: int, log_every_s: float, 
             hidden = model.model(input_ids=ids).last_hidden_state  # (rows, length, hidden)
             # the vocabulary is so small that skipping the untaught positions costs more than it saves.
             logits = model.lm_head(hidden).float()  # (rows, length, vocabulary)
-        losses = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        losses = torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+        )
         targets = weights[:, 1:].flatten()
         total = (losses * targets).sum()
         total.backward()
@@ -231,18 +247,24 @@ def train(model, batches: list, settings: dict, shard: int, log_every_s: float, 
         log(f"{steps} steps in {progress.seconds:.0f} s, loss of the last {loss:.3f}")
 
 
-def share_gradients(parameters: list[torch.Tensor], loss: torch.Tensor, weight: torch.Tensor) -> float:
+def share_gradients(
+    parameters: list[torch.Tensor], loss: torch.Tensor, weight: torch.Tensor
+) -> float:
     """Replace each gradient of a summed loss by that of the mean over all shards; the mean loss is returned."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([*(grad.flatten() for grad in gradients), torch.stack([loss, weight])])
     dist.all_reduce(flat)
     flat /= flat[-1].clone()
-    for grad, shared in zip(gradients, flat[:-2].split([grad.numel() for grad in gradients]), strict=True):
+    for grad, shared in zip(
+        gradients, flat[:-2].split([grad.numel() for grad in gradients]), strict=True
+    ):
         grad.copy_(shared.view_as(grad))
     return float(flat[-2])
 
 
-def make_optimizers(model, lr: float, shard: int) -> tuple[list[torch.optim.Optimizer], list[list[torch.Tensor]]]:
+def make_optimizers(
+    model, lr: float, shard: int
+) -> tuple[list[torch.optim.Optimizer], list[list[torch.Tensor]]]:
     """Muon for this shard's part of the matrices, AdamW for all the rest; and the matrices by owning shard."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -250,8 +272,13 @@ def make_optimizers(model, lr: float, shard: int) -> tuple[list[torch.optim.Opti
     owners: list[list[torch.Tensor]] = [[] for _ in range(SHARDS)]
     for p in sorted(matrices, key=lambda p: -p.numel()):
         min(owners, key=lambda owned: sum(q.numel() for q in owned)).append(p)
-    muon = torch.optim.Muon(owners[shard], lr=lr, momentum=0.95, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
-    return [muon, torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)], owners
+    muon = torch.optim.Muon(
+        owners[shard], lr=lr, momentum=0.95, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"
+    )
+    return [
+        muon,
+        torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    ], owners
 
 
 def share_weights(owners: list[list[torch.Tensor]]) -> None:
@@ -280,10 +307,16 @@ def native_bfloat16() -> bool:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the arguments and pre-train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="{}", help="JSON object of options; the others keep their defaults")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config", default="{}", help="JSON object of options; the others keep their defaults"
+    )
     parser.add_argument("--output", required=True, type=Path, help="checkpoint directory to write")
-    parser.add_argument("--log-every", default=10.0, type=float, help="seconds between progress lines")
+    parser.add_argument(
+        "--log-every", default=10.0, type=float, help="seconds between progress lines"
+    )
     args = parser.parse_args(argv)
     pretrain(args.output, log_every_s=args.log_every, **json.loads(args.config))
 

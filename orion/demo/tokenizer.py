@@ -16,7 +16,11 @@ PROMPT_WORDS = ("Question:", "Teacher:", "Attempt:", "Refine:", "New:", "vs", "o
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['role'] == 'user' -%}" + USER + " {{ message['content'] }} "
-    "{%- elif message['role'] == 'assistant' -%}" + ASSISTANT + " {{ message['content'] }} " + EOS + " "
+    "{%- elif message['role'] == 'assistant' -%}"
+    + ASSISTANT
+    + " {{ message['content'] }} "
+    + EOS
+    + " "
     "{%- else -%}{{ raise_exception('this student knows the roles user and assistant only') }}{%- endif -%}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}" + ASSISTANT + "{%- endif -%}"

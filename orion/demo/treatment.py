@@ -45,7 +45,9 @@ def _parse_step(part: str) -> WrittenStep | None:
     # the window bounds the search: the result stands at the very end.
     tail = _RESULT.search(part[-24:])
     left, op, operand, sign = head.groups()
-    return WrittenStep(int(left), op, int(operand), int(tail.group(1)) if tail else None, sign == ":")
+    return WrittenStep(
+        int(left), op, int(operand), int(tail.group(1)) if tail else None, sign == ":"
+    )
 
 
 def first_wrong_step(meta: dict, attempt: str) -> int | None:
@@ -70,7 +72,11 @@ def treated_steps(meta: dict, refined: str) -> set[int]:
     """The steps of the chain that the text writes out by columns, with the chain's own operator, operand and result."""
     true = [(step["op"], step["operand"], step["result"]) for step in meta["steps"]]
     written = parse_steps(refined)[: len(true)]
-    return {i for i, s in enumerate(written) if s and s.detailed and (s.op, s.operand, s.result) == true[i]}
+    return {
+        i
+        for i, s in enumerate(written)
+        if s and s.detailed and (s.op, s.operand, s.result) == true[i]
+    }
 
 
 def treats_error(meta: dict, attempt: str, refined: str) -> bool | None:

@@ -57,7 +57,9 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(kind: str, model_doc: dict, sampling: Sampling, *, proven: bool = False, **speed) -> Engine:
+def open_engine(
+    kind: str, model_doc: dict, sampling: Sampling, *, proven: bool = False, **speed
+) -> Engine:
     """The engine of a kind, loaded with a model.json document; ``speed`` (batch_size and the engine's own options, see its
     class) cannot change an answer. ``proven``: nearly all of what is wanted was answered in other runs; a server that refuses
     the rest is no sign of a wrong configuration."""

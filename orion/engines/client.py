@@ -92,7 +92,13 @@ class Client:
         budget: int | None,
         proven: bool = False,
     ):
-        self.url, self.key, self.place, self.patience, self.budget = url, key, place, patience, budget
+        self.url, self.key, self.place, self.patience, self.budget = (
+            url,
+            key,
+            place,
+            patience,
+            budget,
+        )
         self.tokens = 0
         self.failures: Counter[str] = Counter()
         self.retries = self.successes = 0
@@ -105,7 +111,9 @@ class Client:
         self._http = httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
             timeout=httpx2.Timeout(None, connect=10.0),
-            limits=httpx2.Limits(max_connections=self._connections, max_keepalive_connections=self._connections),
+            limits=httpx2.Limits(
+                max_connections=self._connections, max_keepalive_connections=self._connections
+            ),
         )
 
     async def close(self) -> None:
@@ -150,7 +158,9 @@ class Client:
         except TimeoutError:
             return _Failure(f"no answer within {self.patience.timeout_s:g} s")
         except httpx2.RequestError as error:
-            return _Failure(f"the connection broke ({type(error).__name__} {wire.plain(str(error))})")
+            return _Failure(
+                f"the connection broke ({type(error).__name__} {wire.plain(str(error))})"
+            )
         except wire.Garbage as error:
             self.tokens += body["max_tokens"]
             return _Failure(str(error))
@@ -189,7 +199,11 @@ class Client:
         reason = f"HTTP {status}: {wire.complaint(content)}"
         broke = status == 429 and b"insufficient_quota" in content
         # after a success a 403 is about this prompt, not about the key
-        if broke or 300 <= status < 400 or (status in FATAL and not (status == 403 and self._answered)):
+        if (
+            broke
+            or 300 <= status < 400
+            or (status in FATAL and not (status == 403 and self._answered))
+        ):
             cause = FATAL.get(402 if broke else status, "it moved: give its final address")
             raise InputError(
                 f"{self.place}: {self.url} answers {reason} ({cause}); see base_url, api_key_env, served_model"
@@ -197,18 +211,27 @@ class Client:
         if status not in AGAIN | AWAY and status < 500:
             self._give_up(reason)
         gateway = status in AWAY and status != 429
-        return _Failure(reason, away=status in AWAY, gateway=gateway, at_least=retry_after(headers.get("retry-after")))
+        return _Failure(
+            reason,
+            away=status in AWAY,
+            gateway=gateway,
+            at_least=retry_after(headers.get("retry-after")),
+        )
 
     def _give_up(self, reason: str) -> None:
         self.failures[reason] += 1
         if self.failures[reason] == 1:
             stage.log(f"openai: a request is given up: {reason}")
         if not (self._answered or self._proven) and self.failures.total() >= HOPELESS:
-            raise InputError(f"{self.place}: {self.url} answered none of {HOPELESS} requests; the last: {reason}")
+            raise InputError(
+                f"{self.place}: {self.url} answered none of {HOPELESS} requests; the last: {reason}"
+            )
         raise GivenUp(reason)
 
     def _judge_outage(self, since: float, failure: _Failure) -> None:
-        limit = self.patience.outage_s if self._answered or failure.connected else self.patience.start_s
+        limit = (
+            self.patience.outage_s if self._answered or failure.connected else self.patience.start_s
+        )
         # while others get through, so will this one
         if time.monotonic() - max(since, self._last_answer) <= limit:
             return

@@ -58,7 +58,12 @@ def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def draw(
-    logits: torch.Tensor, seed: torch.Tensor, step: torch.Tensor, *, temperature: float, top_p: float
+    logits: torch.Tensor,
+    seed: torch.Tensor,
+    step: torch.Tensor,
+    *,
+    temperature: float,
+    top_p: float,
 ) -> torch.Tensor:
     """Token ids (rows,) from logits (rows, vocabulary) float32; seed, step: (rows,) int64.
 

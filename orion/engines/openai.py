@@ -93,7 +93,9 @@ class OpenAIEngine:
         """Path and JSON body of one request."""
         if self.tokenizer is None:
             return "/chat/completions", wire.chat_body(self.model, request, self.sampling)
-        return "/completions", wire.completion_body(self.model, ids, request, self.sampling, self.generation_config)
+        return "/completions", wire.completion_body(
+            self.model, ids, request, self.sampling, self.generation_config
+        )
 
     def completion(self, request: Request, answer: wire.Answer) -> Completion:
         """An answer as a completion; the response is decoded by our own tokenizer where the server gave ids.
@@ -103,14 +105,18 @@ class OpenAIEngine:
         for shows the row as too long (``orion.cells``). One that the server cut for want of room is no answer for any table.
         """
         counts = (answer.prompt_tokens, answer.completion_tokens)
-        cut = answer.finish_reason == "length" and answer.completion_tokens < self.sampling.max_tokens
+        cut = (
+            answer.finish_reason == "length" and answer.completion_tokens < self.sampling.max_tokens
+        )
         if answer.prompt_tokens > self.room and cut:
             return Completion(request.key, "", "prompt_too_long", answer.prompt_tokens, 0)
         if answer.finish_reason == "error":
             return Completion(request.key, "", "error", *counts)
         text = answer.text
         if self.tokenizer is not None and answer.ids is not None:
-            text = self.tokenizer.decode(answer.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            text = self.tokenizer.decode(
+                answer.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
         return Completion(request.key, text, answer.finish_reason, *counts)
 
     def judge_overflow(self, request: Request, complaint: str) -> None:
@@ -223,10 +229,20 @@ def address(base_url: str, place: str) -> str:
         text = string.Template(base_url).substitute(os.environ).rstrip("/")
         url = httpx2.URL(text)
     except KeyError as error:
-        raise InputError(f"{place}.base_url: the environment has no {error.args[0]}; set it to the address") from None
+        raise InputError(
+            f"{place}.base_url: the environment has no {error.args[0]}; set it to the address"
+        ) from None
     except (ValueError, httpx2.InvalidURL):
-        raise InputError(f"{place}.base_url: this is no address; give http(s)://host:port/v1") from None
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
+        raise InputError(
+            f"{place}.base_url: this is no address; give http(s)://host:port/v1"
+        ) from None
+    if (
+        url.scheme not in ("http", "https")
+        or not url.host
+        or url.userinfo
+        or url.query
+        or url.fragment
+    ):
         raise InputError(
             f"{place}.base_url: give http(s)://host:port/v1, without a user, a query or a key in it (api_key_env)"
         )
@@ -239,7 +255,9 @@ def api_key(variable: str | None, place: str) -> str | None:
         return None
     key = os.environ.get(variable, "").strip()
     if not key:
-        raise InputError(f"{place}.api_key_env: the environment has no {variable}; export it where the stage runs")
+        raise InputError(
+            f"{place}.api_key_env: the environment has no {variable}; export it where the stage runs"
+        )
     if not key.isascii() or not key.isprintable():
         raise InputError(f"{place}.api_key_env: {variable} holds characters that no key has")
     return key

@@ -69,7 +69,9 @@ def _taken(cache: Cache) -> list[tuple[torch.Tensor, ...]]:
 class _GrowingLayer(DynamicLayer):
     """Keys and values in buffers with room at the end: a new token is written in place instead of copying the past."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, length: int):  # (rows, heads, capacity, width)
+    def __init__(
+        self, keys: torch.Tensor, values: torch.Tensor, length: int
+    ):  # (rows, heads, capacity, width)
         super().__init__()
         self.buffers = [keys, values]
         self.dtype, self.device = keys.dtype, keys.device
@@ -84,7 +86,9 @@ class _GrowingLayer(DynamicLayer):
         length = past + key_states.shape[-2]
         if length > self.buffers[0].shape[-2]:
             more = ROOM + length // 4
-            self.buffers = [torch.nn.functional.pad(buffer, (0, 0, 0, more)) for buffer in self.buffers]
+            self.buffers = [
+                torch.nn.functional.pad(buffer, (0, 0, 0, more)) for buffer in self.buffers
+            ]
         for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[:, :, past:length] = states
         self._show(length)
@@ -98,7 +102,9 @@ class _Block:
     The cache holds all tokens of a row but the last, from position ``offsets[i]`` on.
     """
 
-    layers: list[tuple[torch.Tensor, ...]]  # keys and values, (cache rows, heads, length, width) each
+    layers: list[
+        tuple[torch.Tensor, ...]
+    ]  # keys and values, (cache rows, heads, length, width) each
     rows: list[_Row]
     take: list[int]
     offsets: list[int]
@@ -121,25 +127,35 @@ class _Pool:
                 block.layers[i] = ()
         self.cache = Cache(layers=layers)
         places = torch.arange(self.length + max_tokens, device=device)
-        self.mask = (places >= torch.tensor(self.starts, device=device)[:, None]).long()  # (rows, places)
+        self.mask = (
+            places >= torch.tensor(self.starts, device=device)[:, None]
+        ).long()  # (rows, places)
         self.token = torch.tensor([row.text[-1] for row in self.rows], device=device)
         self.position = torch.tensor(cached, device=device)
         self.step = torch.tensor([len(row.new) for row in self.rows], device=device)
         self.seed = torch.tensor([row.request.seed for row in self.rows], device=device)
-        self.seen: torch.Tensor | None = None  # (rows, vocabulary) bool, kept where a repetition penalty wants it
+        self.seen: torch.Tensor | None = (
+            None  # (rows, vocabulary) bool, kept where a repetition penalty wants it
+        )
 
     def _merged(self, blocks: list[_Block], layer: int) -> _GrowingLayer:
         sides = []
         for side in (0, 1):
             first = blocks[0].layers[layer][side]
-            buffer = first.new_zeros(len(self.rows), first.shape[1], self.length + ROOM, first.shape[3])
+            buffer = first.new_zeros(
+                len(self.rows), first.shape[1], self.length + ROOM, first.shape[3]
+            )
             done = 0
             for block in blocks:
                 source = block.layers[layer][side]
                 end = done + len(block.rows)
                 shift = torch.tensor(block.offsets) - torch.tensor(self.starts[done:end])
                 # before a row's start stands some finite value that the mask hides
-                places = (torch.arange(self.length) + shift[:, None]).clamp(0, source.shape[2] - 1).to(source.device)
+                places = (
+                    (torch.arange(self.length) + shift[:, None])
+                    .clamp(0, source.shape[2] - 1)
+                    .to(source.device)
+                )
                 take = torch.tensor(block.take, device=source.device)[:, None]
                 buffer[done:end, :, : self.length] = source[take, :, places].transpose(1, 2)
                 done = end
@@ -148,7 +164,12 @@ class _Pool:
 
     def block(self, alive: list[int]) -> _Block:
         """What these rows go on from; the pool is of no more use."""
-        return _Block(_taken(self.cache), [self.rows[i] for i in alive], alive, [self.starts[i] for i in alive])
+        return _Block(
+            _taken(self.cache),
+            [self.rows[i] for i in alive],
+            alive,
+            [self.starts[i] for i in alive],
+        )
 
 
 class TransformersEngine:
@@ -225,7 +246,10 @@ class TransformersEngine:
         new = _Pool(blocks + self._prefill(chosen), self.sampling.max_tokens)
         if self.sampling.repetition_penalty != 1:
             new.seen = torch.zeros(
-                len(new.rows), self.model.config.vocab_size, dtype=torch.bool, device=new.seed.device
+                len(new.rows),
+                self.model.config.vocab_size,
+                dtype=torch.bool,
+                device=new.seed.device,
             )
             for seen, row in zip(new.seen, new.rows, strict=True):
                 seen[row.text] = True
@@ -244,12 +268,19 @@ class TransformersEngine:
         while waiting:
             width = max(1, len(waiting[0]) - 1)
             texts, waiting = _split(waiting, max(1, self.prefill_tokens // width))
-            ids = torch.tensor([[*text[:-1], *[text[-1]] * width][:width] for text in texts], device=self.device)
+            ids = torch.tensor(
+                [[*text[:-1], *[text[-1]] * width][:width] for text in texts], device=self.device
+            )
             cache = Cache(layer_class_to_replicate=DynamicLayer)
             self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
             members = [(i, row) for i, text in enumerate(texts) for row in groups[text]]
             blocks.append(
-                _Block(_taken(cache), [row for _, row in members], [i for i, _ in members], [0] * len(members))
+                _Block(
+                    _taken(cache),
+                    [row for _, row in members],
+                    [i for i, _ in members],
+                    [0] * len(members),
+                )
             )
         return blocks
 
@@ -284,7 +315,9 @@ class TransformersEngine:
 
     def _completions(self, ended: list[tuple[_Row, str]]) -> Iterator[Completion]:
         texts = self.tokenizer.batch_decode(
-            [row.new for row, _ in ended], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            [row.new for row, _ in ended],
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
         )
         for (row, reason), text in zip(ended, texts, strict=True):
             yield Completion(row.request.key, text, reason, len(row.ids), len(row.new))

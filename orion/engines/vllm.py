@@ -75,7 +75,11 @@ class VllmEngine:
         }
         adapter = adapters.folder(model_doc) if "adapter" in model_doc else None
         if adapter is not None:
-            arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _rank(model_doc["adapter"]["rank"])}
+            arguments |= {
+                "enable_lora": True,
+                "max_loras": 1,
+                "max_lora_rank": _rank(model_doc["adapter"]["rank"]),
+            }
         self.engine = _started(arguments, batch_invariant)
         self.lora = None
         if adapter is not None:
@@ -145,7 +149,9 @@ class VllmEngine:
         if output.finish_reason not in ("stop", "length"):
             stage.log(f"vllm: a request ended as {output.finish_reason}")
             return _failed(row)
-        text = self.tokenizer.decode(output.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = self.tokenizer.decode(
+            output.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         # the token that ended it is among the ids
         return Completion(request.key, text, output.finish_reason, len(ids), len(output.token_ids))
 

@@ -14,7 +14,13 @@ from orion.engines import Request, Sampling
 # no completion, its reasoning included, comes near this many bytes; what does is no answer
 MAX_BYTES = 32 * 2**20
 REASONING = ("reasoning", "reasoning_content")
-REASONS = {"stop": "stop", "length": "length", "content_filter": "error", "tool_calls": "error", "error": "error"}
+REASONS = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "error",
+    "tool_calls": "error",
+    "error": "error",
+}
 OVERFLOW = re.compile(
     r"context_length_exceeded|exceed_context_size|context (length|size|window)|max_model_len|maximum model length",
     re.IGNORECASE,
@@ -69,8 +75,16 @@ def completion_body(
     apply the checkpoint's own ``generation_config`` to whatever a request leaves out: what that file sets is sent with its
     neutral value.
     """
-    silent = {key: neutral for key, neutral in DEFAULTS.items() if generation_config.get(key) is not None}
-    return {"model": model, "prompt": ids, "return_token_ids": True, **silent, **_sampling(sampling, request.seed)}
+    silent = {
+        key: neutral for key, neutral in DEFAULTS.items() if generation_config.get(key) is not None
+    }
+    return {
+        "model": model,
+        "prompt": ids,
+        "return_token_ids": True,
+        **silent,
+        **_sampling(sampling, request.seed),
+    }
 
 
 def chat_body(model: str, request: Request, sampling: Sampling) -> dict[str, Any]:
@@ -90,7 +104,9 @@ def read(content: bytes) -> Answer:
         raise Garbage(f"finish_reason is {plain(json.dumps(reason))}")
     message = choice.get("message")
     text = _chat_text(message, reason) if isinstance(message, dict) else choice.get("text")
-    if isinstance(message, dict) and not any(message.get(name) is not None for name in ("content", *REASONING)):
+    if isinstance(message, dict) and not any(
+        message.get(name) is not None for name in ("content", *REASONING)
+    ):
         # a refusal or a call of a tool: the same question gets the same answer
         text, reason = "", "error"
     if not isinstance(text, str):
@@ -108,7 +124,9 @@ def billed(content: bytes, max_tokens: int) -> int:
         return max_tokens
     named = usage if isinstance(usage, dict) else {}
     prompt, completion = named.get("prompt_tokens"), named.get("completion_tokens")
-    return (prompt if _is_count(prompt) else 0) + (completion if _is_count(completion) else max_tokens)
+    return (prompt if _is_count(prompt) else 0) + (
+        completion if _is_count(completion) else max_tokens
+    )
 
 
 def _document(content: bytes) -> dict:
@@ -162,7 +180,9 @@ def storable(text: str) -> str:
 
 def is_overflow(status: int, content: bytes) -> bool:
     """Whether a refusal means that the prompt and max_tokens do not fit into the context."""
-    return status in (400, 413, 422) and bool(OVERFLOW.search(content[:4096].decode("utf-8", "replace")))
+    return status in (400, 413, 422) and bool(
+        OVERFLOW.search(content[:4096].decode("utf-8", "replace"))
+    )
 
 
 def complaint(content: bytes) -> str:

@@ -11,7 +11,17 @@ from typing import Any
 
 from orion import layout, provenance, stage, stats, tables
 from orion.config import Config
-from orion.report import chain, comparisons, examples, figures, gather, measures, page, reflections, words
+from orion.report import (
+    chain,
+    comparisons,
+    examples,
+    figures,
+    gather,
+    measures,
+    page,
+    reflections,
+    words,
+)
 
 # far above the noise of summation, far below what anybody reads: the same bytes on every CPU
 DECIMALS = 10
@@ -83,15 +93,28 @@ def sources(config: Config, root: str):
             yield {
                 "kind": kind,
                 "name": name,
-                "problems": tables.read(place(root, name, "problems.parquet"), tables.PROBLEMS, ["problem_id"]).height,
-                "rejected": tables.read(place(root, name, "rejected.parquet"), tables.REJECTED).height,
+                "problems": tables.read(
+                    place(root, name, "problems.parquet"), tables.PROBLEMS, ["problem_id"]
+                ).height,
+                "rejected": tables.read(
+                    place(root, name, "rejected.parquet"), tables.REJECTED
+                ).height,
                 "unparseable": len(tables.read_json(place(root, name, "lint.json"))["unparseable"]),
             }
 
 
 def _model(root: str, name: str) -> dict:
     found = tables.read_json(layout.model(root, name))
-    keys = ("model", "repo", "revision", "digest", "parameters", "vocab_size", "context_length", "dtype")
+    keys = (
+        "model",
+        "repo",
+        "revision",
+        "digest",
+        "parameters",
+        "vocab_size",
+        "context_length",
+        "dtype",
+    )
     return {key: found.get(key) for key in keys}
 
 
@@ -124,8 +147,13 @@ def write_csv(streets: list[dict], name: str, path: Path) -> None:
     for item in streets:
         found = item[name] if isinstance(item[name], list) else [item[name]]
         rows += [{"dataset": item["dataset"], "model": item["model"], **row} for row in found]
-    with tables.published(path) as partial, open(partial, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]) if rows else ["dataset", "model"], lineterminator="\n")
+    with (
+        tables.published(path) as partial,
+        open(partial, "w", encoding="utf-8", newline="") as handle,
+    ):
+        writer = csv.DictWriter(
+            handle, list(rows[0]) if rows else ["dataset", "model"], lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(rows)
 
@@ -153,8 +181,12 @@ def main(argv: list[str] | None = None) -> None:
     for item in doc["streets"]:
         for name in CSV_ONLY:
             del item[name]
-    inputs: dict[str, str | Path] = {path.relative_to(args.results).as_posix(): path for path in records}
-    tables.write_json(doc, out / "report.json", provenance.record("orion.report", args.config, inputs))
+    inputs: dict[str, str | Path] = {
+        path.relative_to(args.results).as_posix(): path for path in records
+    }
+    tables.write_json(
+        doc, out / "report.json", provenance.record("orion.report", args.config, inputs)
+    )
     write_text(page.render(doc, drawn), out / "index.html")
     stage.log(f"{len(records)} artifacts, {len(doc['warnings'])} warnings: {out / 'index.html'}")
 

@@ -14,9 +14,7 @@ from orion import layout, provenance, tables
 from orion.config import Config, local_files, stage_config, validate
 from orion.errors import InputError
 
-CURE = (
-    "run the workflow again (`make demo`, or `snakemake` with the same --configfile): it rebuilds what no longer fits"
-)
+CURE = "run the workflow again (`make demo`, or `snakemake` with the same --configfile): it rebuilds what no longer fits"
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,9 @@ def artifacts(config: Config, root: str | Path) -> Iterator[Artifact]:
     for dataset in runs.datasets:
         wild = {"dataset": dataset}
         problems = layout.dataset(root, dataset, "problems.parquet")
-        held_out = {f"benchmark:{b}": layout.benchmark(root, b, "problems.parquet") for b in runs.benchmarks}
+        held_out = {
+            f"benchmark:{b}": layout.benchmark(root, b, "problems.parquet") for b in runs.benchmarks
+        }
         for path in (problems, problems.with_name("rejected.parquet")):
             yield Artifact(path, "dataset", wild, {**held_out, **_files(config.datasets[dataset])})
         yield Artifact(problems.with_name("lint.json"), "lint", wild, {"problems": problems})
@@ -73,14 +73,20 @@ def _teacher(root: str | Path, dataset: str, teacher: str) -> Iterator[Artifact]
     """The teacher answers like any model; its own correct samples are the traces."""
     wild = {"dataset": dataset, "model": teacher}
     problems = layout.dataset(root, dataset, "problems.parquet")
-    samples, verdicts = (layout.student(root, dataset, teacher, f"{name}.parquet") for name in ("samples", "verdicts"))
+    samples, verdicts = (
+        layout.student(root, dataset, teacher, f"{name}.parquet")
+        for name in ("samples", "verdicts")
+    )
     document = layout.model(root, teacher)
     yield Artifact(document, "model", {"model": teacher}, {})
     yield Artifact(samples, "sample", wild, {"problems": problems, "model": document})
     yield Artifact(verdicts, "check", wild, {"problems": problems, "samples": samples})
     traced = layout.traced(root, dataset, sampled=True)
     yield Artifact(
-        traced, "trace", {"dataset": dataset}, {"problems": problems, "samples": samples, "verdicts": verdicts}
+        traced,
+        "trace",
+        {"dataset": dataset},
+        {"problems": problems, "samples": samples, "verdicts": verdicts},
     )
 
 
@@ -111,25 +117,42 @@ def _student(config: Config, root: str | Path, dataset: str, model: str) -> Iter
         for seed in config.runs.seeds:
             trained = layout.run(root, dataset, model, arm, seed, "model.json")
             yield from _evaluations(
-                config, root, {**wild, "arm": arm, "seed": str(seed)}, trained if trained_on != "nothing" else document
+                config,
+                root,
+                {**wild, "arm": arm, "seed": str(seed)},
+                trained if trained_on != "nothing" else document,
             )
 
 
 def _reflections(root, wild: dict, parents: dict, document: Path) -> Iterator[Artifact]:
     errors, reflections, verdicts = (
-        layout.arm(root, **wild, file=f"{name}.parquet") for name in ("errors", "reflections", "reflection_verdicts")
+        layout.arm(root, **wild, file=f"{name}.parquet")
+        for name in ("errors", "reflections", "reflection_verdicts")
     )
-    yield Artifact(errors, "expose", wild, {name: parents[name] for name in ("samples", "verdicts")})
-    shown = {"problems": parents["problems"], "trace_verdicts": parents["trace_verdicts"], "errors": errors}
+    yield Artifact(
+        errors, "expose", wild, {name: parents[name] for name in ("samples", "verdicts")}
+    )
+    shown = {
+        "problems": parents["problems"],
+        "trace_verdicts": parents["trace_verdicts"],
+        "errors": errors,
+    }
     yield Artifact(reflections, "reflect", wild, {**shown, "model": document})
     problems = layout.dataset(root, wild["dataset"], "problems.parquet")
-    yield Artifact(verdicts, "check_reflections", wild, {"problems": problems, "samples": reflections})
+    yield Artifact(
+        verdicts, "check_reflections", wild, {"problems": problems, "samples": reflections}
+    )
 
 
-def _training(config: Config, root, wild: dict, parents: dict, document: Path) -> Iterator[Artifact]:
+def _training(
+    config: Config, root, wild: dict, parents: dict, document: Path
+) -> Iterator[Artifact]:
     if config.arms[wild["arm"]].trained_on == "reflection":
         names = ("errors", "reflections", "reflection_verdicts")
-        parents = {**parents, **{name: layout.arm(root, **wild, file=f"{name}.parquet") for name in names}}
+        parents = {
+            **parents,
+            **{name: layout.arm(root, **wild, file=f"{name}.parquet") for name in names},
+        }
     train = layout.arm(root, **wild, file="train.parquet")
     packed = layout.arm(root, **wild, file="packed/train.parquet")
     for path in (train, train.with_name("filters.json")):
@@ -138,7 +161,9 @@ def _training(config: Config, root, wild: dict, parents: dict, document: Path) -
         yield Artifact(path, "pack", wild, {"train": train, "model": document})
     for seed in config.runs.seeds:
         path = layout.run(root, **wild, seed=seed, file="model.json")
-        yield Artifact(path, "train", {**wild, "seed": str(seed)}, {"packed": packed, "model": document})
+        yield Artifact(
+            path, "train", {**wild, "seed": str(seed)}, {"packed": packed, "model": document}
+        )
 
 
 def _evaluations(config: Config, root, wild: dict, document: Path) -> Iterator[Artifact]:
@@ -151,7 +176,12 @@ def _evaluations(config: Config, root, wild: dict, document: Path) -> Iterator[A
         )
         yield Artifact(samples, "evaluate_sample", keys, {"problems": problems, "model": document})
         yield Artifact(verdicts, "evaluate_check", keys, {"problems": problems, "samples": samples})
-        yield Artifact(scores, "evaluate", keys, {"problems": problems, "samples": samples, "verdicts": verdicts})
+        yield Artifact(
+            scores,
+            "evaluate",
+            keys,
+            {"problems": problems, "samples": samples, "verdicts": verdicts},
+        )
 
 
 def verify(config: Config, root: str | Path) -> dict[Path, dict]:
@@ -165,7 +195,9 @@ def verify(config: Config, root: str | Path) -> dict[Path, dict]:
         try:
             record = tables.read_provenance(artifact.path)
         except (KeyError, OSError, ValueError) as error:
-            raise InputError(f"{artifact.path}: holds no provenance ({error!r}); delete it and {CURE}") from None
+            raise InputError(
+                f"{artifact.path}: holds no provenance ({error!r}); delete it and {CURE}"
+            ) from None
         faults = _faults(record, stage_config(config, artifact.stage, **artifact.wildcards))
         for name, path in sorted(artifact.inputs.items()):
             # a parent is hashed once, however many children it has
@@ -190,4 +222,7 @@ def package_rows(records: dict[Path, dict]) -> list[dict]:
     counts: Counter = Counter()
     for record in (*records.values(), {"packages": provenance.package_versions()}):
         counts.update(record["packages"].items())
-    return [{"package": name, "version": version, "artifacts": n} for (name, version), n in sorted(counts.items())]
+    return [
+        {"package": name, "version": version, "artifacts": n}
+        for (name, version), n in sorted(counts.items())
+    ]

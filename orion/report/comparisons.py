@@ -13,7 +13,12 @@ SUPPORTED = ("above", "below")
 
 
 def comparison_rows(
-    street: Street, pairs: list[tuple[str, str]], benchmarks: list[str], *, confidence: float, resamples: int
+    street: Street,
+    pairs: list[tuple[str, str]],
+    benchmarks: list[str],
+    *,
+    confidence: float,
+    resamples: int,
 ) -> list[dict]:
     """Rows in the order listed; a pair with an arm that the grid leaves out has the reading "not run"."""
     rows = []
@@ -21,7 +26,9 @@ def comparison_rows(
         for benchmark in benchmarks:
             head = {"arm": arm, "against": against, "benchmark": benchmark}
             if arm in street.arms and against in street.arms:
-                rows.append({**head, **_tested(street, head, confidence=confidence, resamples=resamples)})
+                rows.append(
+                    {**head, **_tested(street, head, confidence=confidence, resamples=resamples)}
+                )
             else:
                 rows.append({**head, **dict.fromkeys(COLUMNS), "reading": "not run"})
     tested = [row for row in rows if row["p"] is not None]
@@ -38,9 +45,13 @@ COLUMNS = (
 
 
 def _tested(street: Street, head: dict, *, confidence: float, resamples: int) -> dict:
-    arm, against = (street.arms[head[side]].accuracies(head["benchmark"]) for side in ("arm", "against"))
+    arm, against = (
+        street.arms[head[side]].accuracies(head["benchmark"]) for side in ("arm", "against")
+    )
     key = (street.dataset, street.model, *head.values())
-    found = stats.paired_difference(arm, against, confidence=confidence, resamples=resamples, key=("difference", *key))
+    found = stats.paired_difference(
+        arm, against, confidence=confidence, resamples=resamples, key=("difference", *key)
+    )
     pairs = arm.mean(axis=0) - against.mean(axis=0)  # (problems,)
     by_seed = found.by_seed or ()
     return {

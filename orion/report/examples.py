@@ -30,7 +30,9 @@ def example_rows(street: Street, prompt_set: str, count: int) -> list[dict]:
 def _example(street: Street, arms: list[Arm], problem: dict, prompt_set: str) -> dict:
     problem_id = problem["problem_id"]
     mine = street.samples.filter(pl.col("problem_id") == problem_id)
-    shown = [found for arm in arms if (found := _reflection(arm, problem_id, prompt_set)) is not None]
+    shown = [
+        found for arm in arms if (found := _reflection(arm, problem_id, prompt_set)) is not None
+    ]
     own = mine.filter(pl.col("sample_id") == shown[0].pop("own_sample_id")).row(0, named=True)
     for other in shown[1:]:
         other.pop("own_sample_id")

@@ -66,9 +66,14 @@ def colour(arm: str) -> str:
 
 def draw(street: dict, benchmarks: list[str]) -> dict[str, str]:
     """Name → SVG text of every figure that this student's rows can fill."""
-    figures = {"accuracy": accuracy(street["table"], benchmarks), "lengths": lengths(street["lengths"], benchmarks)}
+    figures = {
+        "accuracy": accuracy(street["table"], benchmarks),
+        "lengths": lengths(street["lengths"], benchmarks),
+    }
     tested = [row for row in street["comparisons"] if row["difference"] is not None]
-    treated = [row for row in street["treatment"] if row["scope"] == "all" and row["rate"] is not None]
+    treated = [
+        row for row in street["treatment"] if row["scope"] == "all" and row["rate"] is not None
+    ]
     optional = {
         "comparisons": (comparisons, tested),
         "treatment": (treatment, treated),
@@ -80,7 +85,9 @@ def draw(street: dict, benchmarks: list[str]) -> dict[str, str]:
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     plt.close(figure)
     return re.sub(r"[ \t]+\n", "\n", buffer.getvalue())
 
@@ -102,14 +109,26 @@ def accuracy(rows: list[dict], benchmarks: list[str]) -> str:
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(
-            len(benchmarks), 1, figsize=(WIDTH, len(benchmarks) * (0.19 * len(arms) + 0.55)), squeeze=False, sharex=True
+            len(benchmarks),
+            1,
+            figsize=(WIDTH, len(benchmarks) * (0.19 * len(arms) + 0.55)),
+            squeeze=False,
+            sharex=True,
         )
         for axes, benchmark in zip(panels[:, 0], benchmarks, strict=True):
             for row in (row for row in rows if row["benchmark"] == benchmark):
                 y, paint = arms.index(row["arm"]), colour(row["arm"])
                 if row["arm"] == "base":
-                    axes.axvline(100 * row["accuracy"], color=paint, linewidth=1, linestyle=(0, (4, 3)))
-                axes.plot([100 * row["low"], 100 * row["high"]], [y, y], color=paint, linewidth=2, alpha=0.55)
+                    axes.axvline(
+                        100 * row["accuracy"], color=paint, linewidth=1, linestyle=(0, (4, 3))
+                    )
+                axes.plot(
+                    [100 * row["low"], 100 * row["high"]],
+                    [y, y],
+                    color=paint,
+                    linewidth=2,
+                    alpha=0.55,
+                )
                 axes.plot(100 * row["accuracy"], y, "o", color=paint, markersize=5)
                 ends = [100 * row["lowest_seed"], 100 * row["highest_seed"]]
                 axes.plot(ends, [y, y], "|", color="#22262b", markersize=5.5, markeredgewidth=0.8)
@@ -127,11 +146,24 @@ def comparisons(rows: list[dict]) -> str:
         for y, row in enumerate(rows):
             paint = "#9aa0a8" if row["reading"] == "unclear" else colour(row["arm"])
             if row["low_seeds"] is not None:
-                axes.plot([100 * row["low_seeds"], 100 * row["high_seeds"]], [y, y], color=paint, linewidth=1.2)
-            axes.plot([100 * row["low"], 100 * row["high"]], [y, y], color=paint, linewidth=3.4, alpha=0.55)
+                axes.plot(
+                    [100 * row["low_seeds"], 100 * row["high_seeds"]],
+                    [y, y],
+                    color=paint,
+                    linewidth=1.2,
+                )
+            axes.plot(
+                [100 * row["low"], 100 * row["high"]],
+                [y, y],
+                color=paint,
+                linewidth=3.4,
+                alpha=0.55,
+            )
             axes.plot(100 * row["difference"], y, "o", color=paint, markersize=5)
         _names(axes, [f"{row['arm']} − {row['against']}, {row['benchmark']}" for row in rows])
-        _label(figure, "difference in points (thick: over problems; thin: with seeds; grey: unclear)")
+        _label(
+            figure, "difference in points (thick: over problems; thin: with seeds; grey: unclear)"
+        )
         return _svg(figure)
 
 
@@ -141,7 +173,13 @@ def treatment(rows: list[dict]) -> str:
         figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * len(rows) + 0.6))
         for y, row in enumerate(rows):
             paint = colour(row["arm"])
-            axes.plot([100 * row["low"], 100 * row["high"]], [y, y], color=paint, linewidth=3.4, alpha=0.55)
+            axes.plot(
+                [100 * row["low"], 100 * row["high"]],
+                [y, y],
+                color=paint,
+                linewidth=3.4,
+                alpha=0.55,
+            )
             axes.plot(100 * row["rate"], y, "o", color=paint, markersize=5)
             axes.plot(100 * row["chance"], y, "d", color="#22262b", markersize=4, fillstyle="none")
         _names(axes, [row["arm"] for row in rows])
@@ -159,10 +197,20 @@ def lengths(rows: list[dict], benchmarks: list[str]) -> str:
         for row in rows:
             index = benchmarks.index(row["benchmark"])
             y = arms.index(row["arm"]) + 0.22 * (index - (len(benchmarks) - 1) / 2)
-            axes.plot([row["median"], row["p90"]], [y, y], color=colour(row["arm"]), linewidth=2, alpha=0.45)
-            axes.plot(row["mean"], y, marks[index % len(marks)], color=colour(row["arm"]), markersize=5)
+            axes.plot(
+                [row["median"], row["p90"]],
+                [y, y],
+                color=colour(row["arm"]),
+                linewidth=2,
+                alpha=0.45,
+            )
+            axes.plot(
+                row["mean"], y, marks[index % len(marks)], color=colour(row["arm"]), markersize=5
+            )
         for index, benchmark in enumerate(benchmarks):
-            axes.plot([], [], marks[index % len(marks)], color="#5b626c", markersize=5, label=benchmark)
+            axes.plot(
+                [], [], marks[index % len(marks)], color="#5b626c", markersize=5, label=benchmark
+            )
         _names(axes, arms)
         axes.set_xlim(0, 1.05 * max(max(row["mean"], row["p90"]) for row in rows))
         _label(figure, "completion tokens (mark: mean; bar: median to 90th percentile)")
@@ -185,12 +233,21 @@ def waterfall(rows: list[dict]) -> str:
             for row in mine:
                 width = 100 * row["removed"] / total
                 shade = shades(0.25 + 0.7 * names.index(row["filter"]) / max(1, len(names) - 1))
-                axes.barh(y, width, left=left, height=0.6, color=shade, edgecolor="white", linewidth=0.5)
+                axes.barh(
+                    y, width, left=left, height=0.6, color=shade, edgecolor="white", linewidth=0.5
+                )
                 left += width
-        taken = [name for name in names if any(row["removed"] for row in rows if row["filter"] == name)]
+        taken = [
+            name for name in names if any(row["removed"] for row in rows if row["filter"] == name)
+        ]
         axes.barh(0, 0, color="#2a9d72", label="kept")
         for name in taken:
-            axes.barh(0, 0, color=shades(0.25 + 0.7 * names.index(name) / max(1, len(names) - 1)), label=name)
+            axes.barh(
+                0,
+                0,
+                color=shades(0.25 + 0.7 * names.index(name) / max(1, len(names) - 1)),
+                label=name,
+            )
         _names(axes, arms)
         axes.set_xlim(0, 100)
         axes.set_xlabel("reflections, %")
@@ -203,7 +260,9 @@ def curves(rows: list[dict]) -> str:
     metrics = [m for m in ("loss", "accuracy") if any(row[m] is not None for row in rows)]
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(len(metrics), 1, figsize=(WIDTH, 1.6 * len(metrics) + 0.7), squeeze=False)
+        figure, panels = plt.subplots(
+            len(metrics), 1, figsize=(WIDTH, 1.6 * len(metrics) + 0.7), squeeze=False
+        )
         for axes, metric in zip(panels[:, 0], metrics, strict=True):
             for arm in arms:
                 by_step: dict[int, list[float]] = {}
@@ -212,8 +271,16 @@ def curves(rows: list[dict]) -> str:
                         by_step.setdefault(row["step"], []).append(row[metric])
                 steps = sorted(by_step)
                 means = [sum(by_step[s]) / len(by_step[s]) for s in steps]
-                axes.plot(steps, means, color=colour(arm), linewidth=1.1, label=arm if metric == metrics[0] else None)
-            axes.set_title({"loss": "training loss", "accuracy": "token accuracy on the training text"}[metric])
+                axes.plot(
+                    steps,
+                    means,
+                    color=colour(arm),
+                    linewidth=1.1,
+                    label=arm if metric == metrics[0] else None,
+                )
+            axes.set_title(
+                {"loss": "training loss", "accuracy": "token accuracy on the training text"}[metric]
+            )
             axes.grid(axis="y")
         panels[-1, 0].set_xlabel("optimiser step (mean over seeds)")
         figure.legend(loc="outside upper center", ncols=4)

@@ -41,7 +41,11 @@ class Arm:
     def accuracies(self, benchmark: str) -> np.ndarray:
         """Accuracy by seed and problem, ``(seeds, problems)``; problems sorted by problem_id."""
         return np.stack(
-            [e.per_problem["accuracy"].to_numpy() for (b, _), e in self.evaluations.items() if b == benchmark]
+            [
+                e.per_problem["accuracy"].to_numpy()
+                for (b, _), e in self.evaluations.items()
+                if b == benchmark
+            ]
         )
 
 
@@ -59,7 +63,9 @@ class Street:
 
 def street(config: Config, root: str | Path, dataset: str, model: str) -> Street:
     """All artifacts of one student on one training set."""
-    trace_verdicts = tables.read(layout.dataset(root, dataset, "trace_verdicts.parquet"), tables.VERDICT_ROWS)
+    trace_verdicts = tables.read(
+        layout.dataset(root, dataset, "trace_verdicts.parquet"), tables.VERDICT_ROWS
+    )
     samples = judged(
         layout.student(root, dataset, model, "samples.parquet"),
         layout.student(root, dataset, model, "verdicts.parquet"),
@@ -69,7 +75,8 @@ def street(config: Config, root: str | Path, dataset: str, model: str) -> Street
         dataset,
         model,
         tables.read(
-            layout.traced(root, dataset, sampled=config.datasets[dataset].teacher is not None), tables.PROBLEMS
+            layout.traced(root, dataset, sampled=config.datasets[dataset].teacher is not None),
+            tables.PROBLEMS,
         ),
         trace_verdicts.filter(pl.col("verdict") == "correct").height,
         samples,
@@ -96,7 +103,8 @@ def _arm(config: Config, root: str | Path, dataset: str, model: str, name: str) 
     if trained_on == "reflection":
         arm.errors = tables.read(layout.arm(**where, file="errors.parquet"), tables.ERRORS)
         reflections, verdicts = (
-            layout.arm(**where, file=f"{stem}.parquet") for stem in ("reflections", "reflection_verdicts")
+            layout.arm(**where, file=f"{stem}.parquet")
+            for stem in ("reflections", "reflection_verdicts")
         )
         arm.reflections = judged(reflections, verdicts, tables.REFLECTIONS)
     if trained_on != "nothing":
@@ -107,7 +115,9 @@ def _arm(config: Config, root: str | Path, dataset: str, model: str, name: str) 
             arm.logs[seed] = _log(layout.run(**where, seed=seed, file="train_log.jsonl"))
     for benchmark in config.runs.benchmarks:
         for seed in config.runs.seeds:
-            arm.evaluations[benchmark, seed] = _evaluation({**where, "seed": seed, "benchmark": benchmark})
+            arm.evaluations[benchmark, seed] = _evaluation(
+                {**where, "seed": seed, "benchmark": benchmark}
+            )
     return arm
 
 
@@ -115,18 +125,28 @@ def _log(path: Path) -> list[dict]:
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable training log ({error}); delete the run's folder and rerun") from None
+        raise InputError(
+            f"{path}: not a readable training log ({error}); delete the run's folder and rerun"
+        ) from None
 
 
 def _evaluation(where: dict) -> Evaluation:
     scores = layout.evaluation(**where, file="scores.json")
-    samples, verdicts = (layout.evaluation(**where, file=f"{stem}.parquet") for stem in ("samples", "verdicts"))
+    samples, verdicts = (
+        layout.evaluation(**where, file=f"{stem}.parquet") for stem in ("samples", "verdicts")
+    )
     rows = judged(samples, verdicts, tables.SAMPLES)
-    ids, means = stats.problem_means(rows["problem_id"].to_list(), (rows["verdict"] == "correct").to_numpy())
+    ids, means = stats.problem_means(
+        rows["problem_id"].to_list(), (rows["verdict"] == "correct").to_numpy()
+    )
     by_metric = {row["metric"]: row for row in tables.read_json(scores)["rows"]}
     told = by_metric["accuracy"]["value"]
     if abs(told - means.mean()) > 1e-9:
-        raise InputError(f"{scores}: accuracy {told}, but the verdicts give {means.mean()}; delete it and rerun")
+        raise InputError(
+            f"{scores}: accuracy {told}, but the verdicts give {means.mean()}; delete it and rerun"
+        )
     return Evaluation(
-        by_metric, pl.DataFrame({"problem_id": ids, "accuracy": means}), rows["completion_tokens"].to_numpy()
+        by_metric,
+        pl.DataFrame({"problem_id": ids, "accuracy": means}),
+        rows["completion_tokens"].to_numpy(),
     )

@@ -17,7 +17,9 @@ SCORE = ("metric", "value", "low", "high", "n_problems", "k")
 CURVE = ("loss", "learning_rate", "grad_norm", "tokens", "trained_tokens", "accuracy", "entropy")
 
 
-def accuracy_rows(street: Street, benchmarks: list[str], *, confidence: float, resamples: int) -> list[dict]:
+def accuracy_rows(
+    street: Street, benchmarks: list[str], *, confidence: float, resamples: int
+) -> list[dict]:
     """One row an arm and benchmark; accuracy averages the seeds within a problem, its interval resamples problems."""
     rows = []
     for arm in street.arms.values():
@@ -46,7 +48,10 @@ def accuracy_rows(street: Street, benchmarks: list[str], *, confidence: float, r
                     "lowest_seed": float(by_seed.min()),
                     "highest_seed": float(by_seed.max()),
                     "spread": float(by_seed.std(ddof=1)) if len(runs) > 1 else None,
-                    **{m: _mean(runs.values(), m) for m in ("pass_at_k", "mean_completion_tokens", *HEALTH)},
+                    **{
+                        m: _mean(runs.values(), m)
+                        for m in ("pass_at_k", "mean_completion_tokens", *HEALTH)
+                    },
                     **training(arm),
                 }
             )
@@ -60,10 +65,20 @@ def _mean(evaluations: Iterable, metric: str) -> float:
 def training(arm: Arm) -> dict:
     """What an arm was trained on; nulls for an untrained one. Steps are the most that a seed took."""
     if arm.train is None or arm.packed is None:
-        names = ("train_rows", "train_problems", "dropped_too_long", "packed_tokens", "trained_tokens")
-        return dict.fromkeys((*names, "trained_tokens_per_row", "steps", "seen_trained_tokens", "passes"))
+        names = (
+            "train_rows",
+            "train_problems",
+            "dropped_too_long",
+            "packed_tokens",
+            "trained_tokens",
+        )
+        return dict.fromkeys(
+            (*names, "trained_tokens_per_row", "steps", "seen_trained_tokens", "passes")
+        )
     last = [log[-1] for log in arm.logs.values() if log]
-    seen = max((entry["trained_tokens"] for entry in last if "trained_tokens" in entry), default=None)
+    seen = max(
+        (entry["trained_tokens"] for entry in last if "trained_tokens" in entry), default=None
+    )
     return {
         "train_rows": arm.train.height,
         "train_problems": arm.train["problem_id"].n_unique(),
@@ -80,7 +95,12 @@ def training(arm: Arm) -> dict:
 def seed_rows(street: Street) -> list[dict]:
     """One row an arm, benchmark, seed and metric, as in scores.json."""
     return [
-        {"arm": arm.name, "benchmark": benchmark, "seed": seed, **{column: row[column] for column in SCORE}}
+        {
+            "arm": arm.name,
+            "benchmark": benchmark,
+            "seed": seed,
+            **{column: row[column] for column in SCORE},
+        }
         for arm in street.arms.values()
         for (benchmark, seed), evaluation in arm.evaluations.items()
         for row in evaluation.scores.values()
@@ -90,10 +110,18 @@ def seed_rows(street: Street) -> list[dict]:
 def base_row(street: Street, *, confidence: float, resamples: int) -> dict:
     """The untrained student on the training problems: accuracy, and how many problems have right and wrong samples."""
     right = pl.col("verdict") == "correct"
-    grouped = street.samples.group_by("problem_id").agg(accuracy=right.mean(), k=pl.len()).sort("problem_id")
+    grouped = (
+        street.samples.group_by("problem_id")
+        .agg(accuracy=right.mean(), k=pl.len())
+        .sort("problem_id")
+    )
     values = grouped["accuracy"].to_numpy()  # (problems,)
     interval = stats.bootstrap_interval(
-        values, confidence=confidence, resamples=resamples, key=("base", street.dataset, street.model), proportion=True
+        values,
+        confidence=confidence,
+        resamples=resamples,
+        key=("base", street.dataset, street.model),
+        proportion=True,
     )
     verdicts = street.samples["verdict"]
     return {
@@ -119,7 +147,9 @@ def length_rows(street: Street, benchmarks: list[str]) -> list[dict]:
     rows = []
     for arm in street.arms.values():
         for benchmark in benchmarks:
-            tokens = np.concatenate([e.tokens for (b, _), e in arm.evaluations.items() if b == benchmark])
+            tokens = np.concatenate(
+                [e.tokens for (b, _), e in arm.evaluations.items() if b == benchmark]
+            )
             median, p90 = np.quantile(tokens, [0.5, 0.9])
             rows.append(
                 {
@@ -161,19 +191,30 @@ def selection_rows(street: Street) -> list[dict]:
             continue
         kinds = arm.filters["rows_by_kind"]
         policies = arm.filters["policies"]
-        row = {"arm": arm.name, "problems": arm.filters["problems"], "trained": arm.train["problem_id"].n_unique()}
+        row = {
+            "arm": arm.name,
+            "problems": arm.filters["problems"],
+            "trained": arm.train["problem_id"].n_unique(),
+        }
         for case in ("no_wrong_sample", "no_survivor"):
             used = policies.get(case) or {"policy": None, "problems": None}
             row |= {case: used["problems"], f"{case}_policy": used["policy"]}
         targets = ("solution", "teacher_trace", "own_correct", "reflection")
-        rows.append({**row, "rows": arm.filters["rows"], **{kind: kinds.get(kind, 0) for kind in targets}})
+        rows.append(
+            {**row, "rows": arm.filters["rows"], **{kind: kinds.get(kind, 0) for kind in targets}}
+        )
     return rows
 
 
 def curve_rows(street: Street) -> list[dict]:
     """One row an arm, seed and logged step."""
     return [
-        {"arm": arm.name, "seed": seed, "step": entry["step"], **{name: entry.get(name) for name in CURVE}}
+        {
+            "arm": arm.name,
+            "seed": seed,
+            "step": entry["step"],
+            **{name: entry.get(name) for name in CURVE},
+        }
         for arm in street.arms.values()
         for seed, log in arm.logs.items()
         for entry in log

@@ -44,7 +44,9 @@ def look_up(doc: Any, key: str) -> Any:
 def number(doc: dict, key: str, form: str) -> Markup:
     """A number with the place it comes from."""
     text = show(look_up(doc, key), form)
-    return Markup('<span class="n" data-key="{}" data-format="{}">{}</span>').format(key, form, text)
+    return Markup('<span class="n" data-key="{}" data-format="{}">{}</span>').format(
+        key, form, text
+    )
 
 
 def inline(svg: str, prefix: str) -> Markup:
@@ -72,5 +74,7 @@ def render(doc: dict, figures: dict[str, str]) -> str:
         doc=doc,
         n=lambda key, form: number(doc, key, form),
         colour=colour,
-        figure=lambda key: inline(figures[key], "f" + key.replace("/", "-")) if key in figures else None,
+        figure=lambda key: (
+            inline(figures[key], "f" + key.replace("/", "-")) if key in figures else None
+        ),
     )

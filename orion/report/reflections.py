@@ -22,7 +22,9 @@ def reflection_rows(street: Street, prompt_set: str, *, confidence: float) -> li
         if arm.reflections is None:
             continue
         total = arm.reflections.height
-        refined = sum(prompts.refined(prompt_set, text) is not None for text in arm.reflections["response"])
+        refined = sum(
+            prompts.refined(prompt_set, text) is not None for text in arm.reflections["response"]
+        )
         correct = int((arm.reflections["verdict"] == "correct").sum())
         share = stats.wilson(correct, total, confidence=confidence) if total else None
         rows.append(
@@ -48,8 +50,12 @@ def own_attempts(street: Street, arm: Arm) -> pl.DataFrame:
     ``attempt`` is the student's own wrong sample (own_sample_id), also for the placebo, which was shown another.
     """
     assert arm.reflections is not None and arm.errors is not None
-    own = street.samples.select("problem_id", pl.col("sample_id").alias("own_sample_id"), attempt="response")
-    attempts = arm.errors.select("problem_id", "rank", "own_sample_id").join(own, on=["problem_id", "own_sample_id"])
+    own = street.samples.select(
+        "problem_id", pl.col("sample_id").alias("own_sample_id"), attempt="response"
+    )
+    attempts = arm.errors.select("problem_id", "rank", "own_sample_id").join(
+        own, on=["problem_id", "own_sample_id"]
+    )
     return (
         arm.reflections.select("problem_id", "sample_id", "response", "verdict", "prompt_id")
         .with_columns(rank=pl.col("prompt_id").str.split(":").list.last().str.split("+"))
@@ -86,7 +92,9 @@ def treatment_rows(street: Street, prompt_set: str, *, confidence: float) -> lis
             inside = [pair for pair in pairs if scope == "all" or pair["correct"]]
             readable = [pair for pair in inside if pair["wrong_step"] is not None]
             treated = sum(pair["treated"] for pair in readable)
-            share = stats.wilson(treated, len(readable), confidence=confidence) if readable else None
+            share = (
+                stats.wilson(treated, len(readable), confidence=confidence) if readable else None
+            )
             rows.append(
                 {
                     "arm": arm.name,

@@ -76,12 +76,18 @@ def _verdicts(rows: list[dict], confidence: float) -> list[dict]:
         )
     ]
     if sides:
-        said.append(_say("Supported by these data:", *(_said(row, f"is {row['reading']}") for row in sides)))
+        said.append(
+            _say("Supported by these data:", *(_said(row, f"is {row['reading']}") for row in sides))
+        )
     unclear = [row for row in tested if row["reading"] == "unclear"]
     if unclear:
         said.append(_say("Not decided by these data:", *(_said(row, "against") for row in unclear)))
     if any(row["low_seeds"] is None for row in tested):
-        said.append(_say("With a single seed no difference is called supported: one training run shows no spread."))
+        said.append(
+            _say(
+                "With a single seed no difference is called supported: one training run shows no spread."
+            )
+        )
     return said
 
 
@@ -107,10 +113,17 @@ def _treatment(street: dict) -> list[dict]:
         return []
     correct = [f"{row['arm']}: {percent(row['share_correct'])}" for row in street["reflections"]]
     said = [_say("Reflections whose refined part checks correct:", *correct)]
-    treated = [row for row in street["treatment"] if row["scope"] == "all" and row["rate"] is not None]
+    treated = [
+        row for row in street["treatment"] if row["scope"] == "all" and row["rate"] is not None
+    ]
     if not treated:
-        return [*said, _say("How often a reflection treats its own error is not measurable on this dataset.")]
-    rates = (f"{row['arm']}: {percent(row['rate'])} (chance {percent(row['chance'])})" for row in treated)
+        return [
+            *said,
+            _say("How often a reflection treats its own error is not measurable on this dataset."),
+        ]
+    rates = (
+        f"{row['arm']}: {percent(row['rate'])} (chance {percent(row['chance'])})" for row in treated
+    )
     return [*said, _say("Reflections that treat the step their own error got wrong:", *rates)]
 
 
@@ -119,16 +132,25 @@ def warnings(doc: dict) -> list[str]:
     found = []
     versions: dict[str, list[str]] = {}
     for row in doc["packages"]:
-        versions.setdefault(row["package"], []).append(f"{row['version']} ({row['artifacts']} artifacts)")
+        versions.setdefault(row["package"], []).append(
+            f"{row['version']} ({row['artifacts']} artifacts)"
+        )
     for package, seen in versions.items():
         if len(seen) > 1:
-            found.append(f"Artifacts were made with different versions of {package}: {', '.join(seen)}.")
+            found.append(
+                f"Artifacts were made with different versions of {package}: {', '.join(seen)}."
+            )
     if len(doc["grid"]["seeds"]) < 2:
         found.append("One seed only: the spread between training runs is unknown.")
     for source in doc["sources"]:
-        for count, what in ((source["rejected"], "rejected rows"), (source["unparseable"], "unparseable gold answers")):
+        for count, what in (
+            (source["rejected"], "rejected rows"),
+            (source["unparseable"], "unparseable gold answers"),
+        ):
             if count:
-                found.append(f"{source['name']}: {count} {what}; they are listed beside its problems.")
+                found.append(
+                    f"{source['name']}: {count} {what}; they are listed beside its problems."
+                )
     for street in doc["streets"]:
         found += _street_warnings(street)
     return found
@@ -145,16 +167,26 @@ def _street_warnings(street: dict) -> list[str]:
         )
     if base["traces_correct"] < base["with_trace"]:
         wrong = base["with_trace"] - base["traces_correct"]
-        found.append(f"{where}: {wrong} of {base['with_trace']} teacher traces do not check correct and are not used.")
-    dropped = {row["arm"]: row["dropped_too_long"] for row in street["table"] if row["dropped_too_long"]}
+        found.append(
+            f"{where}: {wrong} of {base['with_trace']} teacher traces do not check correct and are not used."
+        )
+    dropped = {
+        row["arm"]: row["dropped_too_long"] for row in street["table"] if row["dropped_too_long"]
+    }
     for arm, count in dropped.items():
-        found.append(f"{where}, {arm}: {count} training rows were longer than pack.max_length and dropped.")
+        found.append(
+            f"{where}, {arm}: {count} training rows were longer than pack.max_length and dropped."
+        )
     for row in street["table"]:
         if row["unfinished"] + row["failed"] > 0.1:
             share = percent(row["unfinished"] + row["failed"])
-            found.append(f"{where}, {row['arm']} on {row['benchmark']}: {share} of the samples did not finish.")
+            found.append(
+                f"{where}, {row['arm']} on {row['benchmark']}: {share} of the samples did not finish."
+            )
     for row in street["comparisons"]:
         if row["reading"] == "not run":
-            found.append(f"{where}: {row['arm']} against {row['against']} was listed but is not in the grid.")
+            found.append(
+                f"{where}: {row['arm']} against {row['against']} was listed but is not in the grid."
+            )
             break
     return found

@@ -23,7 +23,9 @@ def _one_thread():
 @pytest.fixture
 def randn(request):
     """randn(*shape, dtype=float64): normal numbers from a generator seeded with the test's name."""
-    generator = torch.Generator().manual_seed(zlib.crc32(request.node.nodeid.rpartition("::")[2].encode()))
+    generator = torch.Generator().manual_seed(
+        zlib.crc32(request.node.nodeid.rpartition("::")[2].encode())
+    )
 
     def draw(*shape, dtype=torch.float64):
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
@@ -44,7 +46,10 @@ def case(randn):
     """case(...) -> hidden (n, hidden), weight (vocab, hidden), bias (vocab,) or None, labels (n,) with a share ignored."""
 
     def make(n=23, hidden=16, vocab=37, ignored=0.4, dtype=torch.float64, bias=True, spread=2.0):
-        x, w = randn(n, hidden, dtype=dtype), (randn(vocab, hidden) * spread / hidden**0.5).to(dtype)
+        x, w = (
+            randn(n, hidden, dtype=dtype),
+            (randn(vocab, hidden) * spread / hidden**0.5).to(dtype),
+        )
         b = randn(vocab, dtype=dtype) if bias else None
         y = torch.randint(vocab, (n,), generator=randn.generator)
         y[torch.rand(n, generator=randn.generator) < ignored] = -100

@@ -18,10 +18,17 @@ def load() -> None:
     if CUDA:
         return
     # gluon is imported by the first launch otherwise, and must have seen the variable too
-    kernels = ("attention_kernels", "cross_entropy_kernels", "cross_entropy_triton", "attention_triton")
+    kernels = (
+        "attention_kernels",
+        "cross_entropy_kernels",
+        "cross_entropy_triton",
+        "attention_triton",
+    )
     before, there = os.environ.get("TRITON_INTERPRET"), sys.modules.get("triton")
     if there is not None and isinstance(there.language.cdiv, there.JITFunction):
-        raise RuntimeError("triton was imported before tests/kernels/conftest.py without TRITON_INTERPRET=1")
+        raise RuntimeError(
+            "triton was imported before tests/kernels/conftest.py without TRITON_INTERPRET=1"
+        )
     os.environ["TRITON_INTERPRET"] = "1"
     try:
         importlib.import_module("triton.experimental.gluon")

@@ -7,7 +7,16 @@ from dataclasses import replace
 
 from orion_kernels.aot import Built, Config, faults
 
-GOOD = Built("some", registers=168, stack_bytes=0, spills=0, shared_bytes=98304, hgmma=4, utmaldg=6, narrow_stores=0)
+GOOD = Built(
+    "some",
+    registers=168,
+    stack_bytes=0,
+    spills=0,
+    shared_bytes=98304,
+    hgmma=4,
+    utmaldg=6,
+    narrow_stores=0,
+)
 CONFIG = Config("some", None, {"x": "tensordesc<bf16[128,64]>"}, {}, 8, 3)
 
 

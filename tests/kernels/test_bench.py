@@ -12,7 +12,15 @@ import torch
 
 BENCH = Path(__file__).parents[2] / "kernels" / "bench"
 TINY = {
-    "linear_cross_entropy": ["--shapes", "40,8,19", "--ignored", "0.5", "--heads", "trained", "frozen"],
+    "linear_cross_entropy": [
+        "--shapes",
+        "40,8,19",
+        "--ignored",
+        "0.5",
+        "--heads",
+        "trained",
+        "frozen",
+    ],
     "packed_attention": ["--tokens", "40", "--regimes", "short", "equal20", "--heads", "2,1,64"],
 }
 # what runs everywhere; for the others the table says why they do not
@@ -31,8 +39,20 @@ ABSENT = {"linear_cross_entropy": "Liger, default", "packed_attention": "torch v
 
 @pytest.mark.parametrize("script", TINY)
 def test_smoke(script):
-    command = [sys.executable, str(BENCH / f"{script}.py"), "--rounds", "2", "--json", *TINY[script]]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [
+        sys.executable,
+        str(BENCH / f"{script}.py"),
+        "--rounds",
+        "2",
+        "--json",
+        *TINY[script],
+    ]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "TRITON_INTERPRET": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -40,7 +60,9 @@ def test_smoke(script):
     for name in OURS[script]:
         mine = [row for row in rows if row["provider"] == name]
         assert len(mine) == 2 and all(row[key] > 0 and not row["note"] for row in mine), name
-    assert all(row["note"] and row[key] is None for row in rows if row["provider"] == ABSENT[script])
+    assert all(
+        row["note"] and row[key] is None for row in rows if row["provider"] == ABSENT[script]
+    )
 
 
 def load(name, monkeypatch):

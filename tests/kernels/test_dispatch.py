@@ -46,11 +46,14 @@ class OnDevice:
 
 
 @pytest.mark.parametrize(
-    ("capability", "chosen"), [((9, 0), True), ((10, 3), True), ((8, 0), False), ((8, 9), False), ((12, 0), False)]
+    ("capability", "chosen"),
+    [((9, 0), True), ((10, 3), True), ((8, 0), False), ((8, 9), False), ((12, 0), False)],
 )
 def test_the_default_minds_the_shared_memory_of_the_gpu(monkeypatch, capability, chosen):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert not dispatch.triton_by_default(OnDevice, "this"), "no GPU has shown that the kernels are right"
+    assert not dispatch.triton_by_default(OnDevice, "this"), (
+        "no GPU has shown that the kernels are right"
+    )
     monkeypatch.setattr(dispatch, "PROVEN", (9, 10))
     assert dispatch.triton_by_default(OnDevice, "this") is chosen
 
@@ -60,7 +63,9 @@ def test_a_missing_triton_is_told_once(monkeypatch):
     monkeypatch.setattr(dispatch, "installed", lambda: False)
     monkeypatch.setattr(dispatch, "PROVEN", (9,))
     dispatch._warn.cache_clear()
-    with pytest.warns(UserWarning, match="triton is not installed: this uses its torch implementation") as told:
+    with pytest.warns(
+        UserWarning, match="triton is not installed: this uses its torch implementation"
+    ) as told:
         assert not dispatch.triton_by_default(OnDevice, "this")
         assert not dispatch.triton_by_default(OnDevice, "this")
     assert len(told) == 1
@@ -72,4 +77,6 @@ def test_on_a_cpu_torch_is_the_default():
     w = torch.randn(5, 4)
     assert torch.equal(linear_cross_entropy(x, w, y), linear_cross_entropy(x, w, y, impl="torch"))
     q, packing = torch.randn(5, 2, 64), Packing.from_seq_lengths([2, 3])
-    assert torch.equal(packed_attention(q, q, q, packing), packed_attention(q, q, q, packing, impl="torch"))
+    assert torch.equal(
+        packed_attention(q, q, q, packing), packed_attention(q, q, q, packing, impl="torch")
+    )

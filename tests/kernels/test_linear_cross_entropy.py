@@ -45,7 +45,9 @@ def gradients(loss_of, tensors):
 
 
 def assert_close(got, want, tolerance, what, size=None):
-    error = (got.double() - want.double()).norm() / (want if size is None else size).double().norm().clamp(min=1e-30)
+    error = (got.double() - want.double()).norm() / (
+        want if size is None else size
+    ).double().norm().clamp(min=1e-30)
     assert error <= tolerance, f"{what}: relative error {error:.2e} > {tolerance:.0e}"
 
 
@@ -65,7 +67,10 @@ def check(tensors, y, kwargs, options, impl, dtype, reduce, few_rows=False):
         # the powers are rounded too, before the products: what the kernels' issue allows (notes: 2.9e-3 on average)
         grad_tol = 3.5e-3
     loss, got = gradients(
-        lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], **WAYS[impl], **kwargs, **options), tensors
+        lambda *t: linear_cross_entropy(
+            t[0], t[1], y, bias=t[2], **WAYS[impl], **kwargs, **options
+        ),
+        tensors,
     )
     wide = [None if t is None else t.double() for t in tensors]
     want_loss, want = gradients(lambda *t: reduce(oracle_rows(*t, y, **options)), wide)
@@ -93,7 +98,9 @@ def test_odd_shapes(case, impl, vocab, n, hidden):
     y[-1] = vocab - 1
     # over one class the terms of the slope cancel exactly without smoothing: the gradient must be 0, not small
     options = OPTIONS["all"] if vocab > 1 else OPTIONS["softcap"]
-    check((x, w, b), y, {"reduction": "sum"}, options, impl, torch.float32, torch.sum, few_rows=True)
+    check(
+        (x, w, b), y, {"reduction": "sum"}, options, impl, torch.float32, torch.sum, few_rows=True
+    )
 
 
 def test_large_vocabulary_is_as_exact_as_plain_torch(case):
@@ -125,7 +132,10 @@ def test_none_with_any_upstream_gradient(case, randn, impl, options):
     assert (got[y == -100] == 0).all()
     _, grads = gradients(
         lambda *t: (
-            linear_cross_entropy(t[0], t[1], y, bias=t[2], reduction="none", **WAYS[impl], **options) * upstream
+            linear_cross_entropy(
+                t[0], t[1], y, bias=t[2], reduction="none", **WAYS[impl], **options
+            )
+            * upstream
         ).sum(),
         (x, w, b),
     )
@@ -142,7 +152,13 @@ def test_all_ignored_is_zero_and_connected(case, impl, reduction):
         leaves = [t.clone().requires_grad_() for t in (x[:n], w, b)]
         ignored = torch.full((n,), -100)
         loss, metrics = linear_cross_entropy(
-            leaves[0], leaves[1], ignored, bias=leaves[2], reduction=reduction, return_metrics=True, **WAYS[impl]
+            leaves[0],
+            leaves[1],
+            ignored,
+            bias=leaves[2],
+            reduction=reduction,
+            return_metrics=True,
+            **WAYS[impl],
         )
         assert (loss == 0).all() and loss.requires_grad
         loss.sum().backward()
@@ -170,7 +186,9 @@ def test_ignored_rows_change_nothing(case, impl, reduction, fill):
 
     def run(hidden):
         return gradients(
-            lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], reduction=reduction, **WAYS[impl]).sum(),
+            lambda *t: linear_cross_entropy(
+                t[0], t[1], y, bias=t[2], reduction=reduction, **WAYS[impl]
+            ).sum(),
             (hidden, w, b),
         )
 
@@ -191,7 +209,10 @@ def test_moving_the_ignored_rows_changes_nothing(case, randn, impl):
     order[places[keep:]] = (y == -100).nonzero().squeeze(1)
 
     def run(rows, labels):
-        return gradients(lambda *t: linear_cross_entropy(t[0], t[1], labels, bias=t[2], **WAYS[impl]), (rows, w, b))
+        return gradients(
+            lambda *t: linear_cross_entropy(t[0], t[1], labels, bias=t[2], **WAYS[impl]),
+            (rows, w, b),
+        )
 
     (loss, want), (moved, got) = run(x, y), run(x[order], y[order])
     assert torch.equal(loss, moved) and torch.equal(got[0], want[0][order])
@@ -210,7 +231,9 @@ def test_class_weights_are_token_weights(case, randn, impl):
         ),
         (x, w, b),
     )
-    _, want = gradients(lambda *t: F.cross_entropy(F.linear(t[0], t[1], t[2]), y, weight=classes), (x, w, b))
+    _, want = gradients(
+        lambda *t: F.cross_entropy(F.linear(t[0], t[1], t[2]), y, weight=classes), (x, w, b)
+    )
     for g, ref in zip(got, want, strict=True):
         assert_close(g, ref, 1e-13, "gradient")
 
@@ -222,12 +245,22 @@ def test_everything_at_once(case, randn, impl, smoothing):
     weights = randn(40).abs()
     kwargs = {"token_weights": weights, "normalizer": 7.5}
     options = {**OPTIONS["all"], "label_smoothing": smoothing}
-    check((x, w, b), y, kwargs, options, impl, torch.float64, lambda rows: (rows * weights).sum() / 7.5)
+    check(
+        (x, w, b),
+        y,
+        kwargs,
+        options,
+        impl,
+        torch.float64,
+        lambda rows: (rows * weights).sum() / 7.5,
+    )
 
 
 @pytest.mark.parametrize("impl", WAYS)
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])  # with it, and for "none", the fast way is the lean one
+@pytest.mark.parametrize(
+    "smoothing", [0.0, 0.2]
+)  # with it, and for "none", the fast way is the lean one
 def test_every_element_is_written(case, impl, reduction, smoothing):
     """Memory that arrives full of NaN shows what was never written, also beside a vocabulary of no whole 16."""
     x, w, b, y = case(n=40, dtype=torch.float32)
@@ -235,7 +268,13 @@ def test_every_element_is_written(case, impl, reduction, smoothing):
 
     def run():
         def loss(*t):
-            kwargs = {"bias": t[2], "reduction": reduction, "return_metrics": True, **options, **WAYS[impl]}
+            kwargs = {
+                "bias": t[2],
+                "reduction": reduction,
+                "return_metrics": True,
+                **options,
+                **WAYS[impl],
+            }
             found, metrics = linear_cross_entropy(t[0], t[1], y, **kwargs)
             seen.extend(metrics[:3])
             return found.sum()
@@ -278,7 +317,9 @@ def test_token_weights(case, randn, impl, reduction):
         ).sum(),
         (x, w, b),
     )
-    _, want = gradients(lambda *t: (oracle_rows(*t, y) * weights.detach()).sum() / divisor, (x, w, b))
+    _, want = gradients(
+        lambda *t: (oracle_rows(*t, y) * weights.detach()).sum() / divisor, (x, w, b)
+    )
     for g, ref in zip(got, want, strict=True):
         assert_close(g, ref, 1e-13, "gradient")
     assert weights.grad is None
@@ -290,11 +331,16 @@ def test_micro_batches_with_a_common_normalizer_equal_one_batch(case, impl, as_t
     x, w, b, y = case()
     count = int((y != -100).sum())
     normalizer = torch.tensor([count]) if as_tensor else count
-    whole, want = gradients(lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], **WAYS[impl]), (x, w, b))
+    whole, want = gradients(
+        lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2], **WAYS[impl]), (x, w, b)
+    )
 
     def parts(xx, ww, bb):
         cuts = zip(xx.split([3, 9, 11]), y.split([3, 9, 11]), strict=True)
-        return sum(linear_cross_entropy(a, ww, c, bias=bb, normalizer=normalizer, **WAYS[impl]) for a, c in cuts)
+        return sum(
+            linear_cross_entropy(a, ww, c, bias=bb, normalizer=normalizer, **WAYS[impl])
+            for a, c in cuts
+        )
 
     total, got = gradients(parts, (x, w, b))
     torch.testing.assert_close(total, whole, rtol=1e-13, atol=0)
@@ -309,7 +355,9 @@ def test_gradcheck(case, impl, reduction):
     leaves = [t.requires_grad_() for t in (x, w, b)]
 
     def loss(xx, ww, bb):
-        return linear_cross_entropy(xx, ww, y, bias=bb, reduction=reduction, **WAYS[impl], **OPTIONS["all"])
+        return linear_cross_entropy(
+            xx, ww, y, bias=bb, reduction=reduction, **WAYS[impl], **OPTIONS["all"]
+        )
 
     assert torch.autograd.gradcheck(loss, leaves)
 
@@ -341,7 +389,10 @@ def test_chunks_change_nothing_but_rounding(case, monkeypatch):
 
 def test_repeats_bitwise(case):
     x, w, b, y = case(n=60, dtype=torch.float32)
-    runs = [gradients(lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2]), (x, w, b)) for _ in range(5)]
+    runs = [
+        gradients(lambda *t: linear_cross_entropy(t[0], t[1], y, bias=t[2]), (x, w, b))
+        for _ in range(5)
+    ]
     for loss, grads in runs[1:]:
         assert torch.equal(loss, runs[0][0])
         assert all(torch.equal(a, c) for a, c in zip(grads, runs[0][1], strict=True))

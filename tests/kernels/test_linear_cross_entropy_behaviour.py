@@ -20,12 +20,16 @@ pytestmark = pytest.mark.usefixtures("small_chunks")
 def test_metrics(case, impl):
     x, w, b, y = case(n=40, vocab=7, dtype=torch.float32)
     w[3], b[3] = w[5], b[5]
-    loss, metrics = linear_cross_entropy(x, w, y, bias=b, softcap=5.0, return_metrics=True, **WAYS[impl])
+    loss, metrics = linear_cross_entropy(
+        x, w, y, bias=b, softcap=5.0, return_metrics=True, **WAYS[impl]
+    )
     z = 5.0 * torch.tanh(F.linear(x.double(), w.double(), b.double()) / 5.0)
     logp, keep = torch.log_softmax(z, 1), y != -100
     want = logp.gather(1, y.clamp(min=0)[:, None]).squeeze(1)
     torch.testing.assert_close(metrics.logprob[keep].double(), want[keep], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(metrics.entropy[keep].double(), -(logp.exp() * logp).sum(1)[keep], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        metrics.entropy[keep].double(), -(logp.exp() * logp).sum(1)[keep], rtol=1e-5, atol=1e-6
+    )
     # classes 3 and 5 tie exactly: the lower index wins
     assert not ((y == 5) & (metrics.accuracy == 1)).any()
     torch.testing.assert_close(metrics.accuracy[keep], (z[keep].argmax(1) == y[keep]).float())
@@ -40,12 +44,16 @@ def test_extreme_logits(impl):
     w = torch.eye(4)
     x = torch.tensor([[1e4, -1e4, 0, 0], [0, 0, 0, 0], [3e38, 0, 0, 0], [120.0, 0, 0, 0]])
     y = torch.tensor([0, 2, 0, 3])
-    loss, metrics = linear_cross_entropy(x, w, y, reduction="none", return_metrics=True, **WAYS[impl])
+    loss, metrics = linear_cross_entropy(
+        x, w, y, reduction="none", return_metrics=True, **WAYS[impl]
+    )
     torch.testing.assert_close(loss, torch.tensor([0.0, math.log(4), 0.0, 120.0]))
     torch.testing.assert_close(metrics.entropy, torch.tensor([0.0, math.log(4), 0.0, 0.0]))
     # an entry masked away by a bias of -inf has probability 0 and leaves every number finite
     masked = torch.tensor([0.0, float("-inf"), 0.0, 0.0])
-    loss, metrics = linear_cross_entropy(x[1:2], w, y[1:2], bias=masked, return_metrics=True, **WAYS[impl])
+    loss, metrics = linear_cross_entropy(
+        x[1:2], w, y[1:2], bias=masked, return_metrics=True, **WAYS[impl]
+    )
     torch.testing.assert_close(loss, torch.tensor(3.0).log())
     torch.testing.assert_close(metrics.entropy, torch.tensor([3.0]).log())
 
@@ -58,9 +66,14 @@ def test_layouts_and_label_forms(case, impl):
     assert not wide.is_contiguous()
     for hidden in (wide, x.t().contiguous().t(), x.view(2, 12, 16), x.view(2, 3, 4, 16)):
         labels = y.view(hidden.shape[:-1])
-        got = linear_cross_entropy(hidden, w.t().contiguous().t(), labels.int(), bias=b, **WAYS[impl])
+        got = linear_cross_entropy(
+            hidden, w.t().contiguous().t(), labels.int(), bias=b, **WAYS[impl]
+        )
         torch.testing.assert_close(got, want)
-        assert linear_cross_entropy(hidden, w, labels, reduction="none", **WAYS[impl]).shape == labels.shape
+        assert (
+            linear_cross_entropy(hidden, w, labels, reduction="none", **WAYS[impl]).shape
+            == labels.shape
+        )
     broadcast = x[0].expand(6, 16)
     torch.testing.assert_close(
         linear_cross_entropy(broadcast, w, y[:6].clamp(min=0), **WAYS[impl]),
@@ -140,7 +153,9 @@ def test_tied_embeddings_and_a_float32_main_grad(case, randn, impl):
     for part in parts:
         loss(leaf, part).backward()
     wide = w.double().requires_grad_()
-    hidden = (w[tokens] + x).double() - w.double()[tokens]  # the sum as it was rounded, and its gradient to both
+    hidden = (w[tokens] + x).double() - w.double()[
+        tokens
+    ]  # the sum as it was rounded, and its gradient to both
     F.cross_entropy((wide[tokens] + hidden) @ wide.t(), y).backward()
     assert leaf.grad is None
     assert (main.double() - wide.grad).norm() <= 6e-3 * wide.grad.norm()
@@ -151,15 +166,23 @@ def test_autocast_keeps_the_softmax_in_float32(case, impl):
     x, w, b, y = case(dtype=torch.float32, spread=8.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = linear_cross_entropy(x.bfloat16(), w, y, bias=b, **WAYS[impl])
-    want = linear_cross_entropy(*(t.bfloat16().double() for t in (x, w)), y, bias=b.bfloat16().double())
+    want = linear_cross_entropy(
+        *(t.bfloat16().double() for t in (x, w)), y, bias=b.bfloat16().double()
+    )
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss.double(), want, rtol=1e-6, atol=0)
 
 
 BAD = {
-    "unknown impl": ({"impl": "cuda"}, r"impl must be None or one of \['reference', 'torch', 'triton'\]"),
+    "unknown impl": (
+        {"impl": "cuda"},
+        r"impl must be None or one of \['reference', 'torch', 'triton'\]",
+    ),
     "reduction": ({"reduction": "avg"}, "'mean', 'sum' or 'none', but is 'avg'"),
-    "normalizer of a sum": ({"reduction": "sum", "normalizer": 3}, "normalizer divides the mean only"),
+    "normalizer of a sum": (
+        {"reduction": "sum", "normalizer": 3},
+        "normalizer divides the mean only",
+    ),
     "normalizer zero": ({"normalizer": 0}, "normalizer must be positive"),
     "normalizer vector": ({"normalizer": torch.ones(2)}, "must hold one element"),
     "smoothing": ({"label_smoothing": 1.0}, r"in \[0, 1\), but is 1.0"),
@@ -171,7 +194,10 @@ BAD = {
     ),
     "label below": ({"labels": torch.tensor([0, -1, 1])}, "but one is -1"),
     "float labels": ({"labels": torch.zeros(3)}, "labels must be int32 or int64"),
-    "labels shape": ({"labels": torch.zeros(4, dtype=torch.long)}, r"labels must have shape \(3,\)"),
+    "labels shape": (
+        {"labels": torch.zeros(4, dtype=torch.long)},
+        r"labels must have shape \(3,\)",
+    ),
     "labels device": (
         {"labels": torch.zeros(3, dtype=torch.long, device="meta")},
         "labels must be on the device of hidden",
@@ -179,14 +205,21 @@ BAD = {
     "hidden size": ({"weight": torch.zeros(5, 3)}, r"they are \(3, 2\) and \(5, 3\)"),
     "weight dtype": ({"weight": torch.zeros(5, 2).half()}, "must share one floating dtype"),
     "bias": ({"bias": torch.zeros(4)}, r"bias must have shape \(5,\)"),
-    "token weights": ({"token_weights": torch.zeros(2)}, r"token_weights must have the shape of labels \(3,\)"),
+    "token weights": (
+        {"token_weights": torch.zeros(2)},
+        r"token_weights must have the shape of labels \(3,\)",
+    ),
     "no vocabulary": ({"weight": torch.zeros(0, 2)}, "at least one vocabulary row"),
 }
 
 
 @pytest.mark.parametrize("changes, message", BAD.values(), ids=BAD.keys())
 def test_bad_input_says_what_is_wrong(changes, message):
-    good = {"hidden": torch.zeros(3, 2), "weight": torch.zeros(5, 2), "labels": torch.tensor([0, 1, -100])}
+    good = {
+        "hidden": torch.zeros(3, 2),
+        "weight": torch.zeros(5, 2),
+        "labels": torch.tensor([0, 1, -100]),
+    }
     linear_cross_entropy(**good)
     with pytest.raises(ValueError, match=message):
         linear_cross_entropy(**{**good, **changes})

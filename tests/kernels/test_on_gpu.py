@@ -14,7 +14,11 @@ MEMORY = ["fast", "lean"]
 def head(n, hidden, vocab, dtype=torch.bfloat16, ignored=0.3):
     generator = torch.Generator(DEVICE).manual_seed(0)
     x = torch.randn(n, hidden, generator=generator, device=DEVICE, dtype=dtype)
-    w = torch.randn(vocab, hidden, generator=generator, device=DEVICE, dtype=dtype) * 2 / hidden**0.5
+    w = (
+        torch.randn(vocab, hidden, generator=generator, device=DEVICE, dtype=dtype)
+        * 2
+        / hidden**0.5
+    )
     y = torch.randint(vocab - 1, (n,), generator=generator, device=DEVICE)
     y[torch.rand(n, generator=generator, device=DEVICE) < ignored] = -100
     y[-1] = vocab - 1
@@ -63,13 +67,17 @@ def test_more_than_two_to_the_31_logits_and_weights(memory):
     x, w, y = head(16_400, 8_200, 262_208)
     assert int((y != -100).sum()) * w.shape[0] > 2**31 and w.numel() > 2**31
     loss, dx, dw = loss_step(x, w, y, memory=memory, reduction="sum")
-    rows = torch.cat([torch.arange(8, device=DEVICE), torch.arange(len(y) - 8, len(y), device=DEVICE)])
+    rows = torch.cat(
+        [torch.arange(8, device=DEVICE), torch.arange(len(y) - 8, len(y), device=DEVICE)]
+    )
     logits = x.detach()[rows].double() @ w.detach().double().t()
     leaf = logits.requires_grad_()
     (slopes,) = torch.autograd.grad(F.cross_entropy(leaf, y[rows], reduction="sum"), leaf)
     assert relative(dx[rows], slopes @ w.detach().double()) < 5e-3
     # the last class is the label of the last row: its gradient is dominated by that row
-    assert dw[-1].isfinite().all() and relative(dw[-1], slopes[-1, -1] * x.detach()[-1].double()) < 0.2
+    assert (
+        dw[-1].isfinite().all() and relative(dw[-1], slopes[-1, -1] * x.detach()[-1].double()) < 0.2
+    )
     assert loss.isfinite()
 
 
@@ -89,7 +97,10 @@ def test_finite_differences_along_a_direction(memory):
     with torch.no_grad():
         ahead, behind = x + step, x - step
         width = ahead.double() - behind.double()
-        rise = [linear_cross_entropy(t, w, y, impl="triton", reduction="sum").double() for t in (ahead, behind)]
+        rise = [
+            linear_cross_entropy(t, w, y, impl="triton", reduction="sum").double()
+            for t in (ahead, behind)
+        ]
     assert float((rise[0] - rise[1]) / (dx.double() * width).sum()) == pytest.approx(1, abs=0.05)
 
 
@@ -126,7 +137,9 @@ def test_attention_is_as_exact_as_torch(head_dim, dtype):
         tensors = heads(packing.num_tokens, 8, 2, head_dim, dtype)
         wide = [t.double() for t in tensors]
         want = attention_step(*wide, packing, impl="reference")
-        ours, theirs = (attention_step(*tensors, packing, impl=impl) for impl in ("triton", "torch"))
+        ours, theirs = (
+            attention_step(*tensors, packing, impl=impl) for impl in ("triton", "torch")
+        )
         for name, a, b, exact in zip(("output", "dq", "dk", "dv"), ours, theirs, want, strict=True):
             assert relative(a, exact) <= 2 * relative(b, exact) + 1e-5, name
 
@@ -152,7 +165,8 @@ def test_what_is_frozen_costs_no_memory(frozen):
 
 def test_no_wait_and_no_compilation_over_fifty_batches():
     shapes = [
-        [int(n) for n in torch.randint(1, 300, (5,), generator=torch.Generator().manual_seed(i))] for i in range(50)
+        [int(n) for n in torch.randint(1, 300, (5,), generator=torch.Generator().manual_seed(i))]
+        for i in range(50)
     ]
     attend = torch.compile(packed_attention, fullgraph=True, dynamic=True)
     counters = torch._dynamo.utils.counters
@@ -193,6 +207,8 @@ def test_offsets_beyond_32_bits_with_gradients():
     packing = Packing.from_seq_lengths([1000] * 600, device=DEVICE)
     tensors = heads(packing.num_tokens, 28, 4, 128)
     got = attention_step(*tensors, packing)
-    want = attention_step(*(t[-1000:] for t in tensors), Packing.from_seq_lengths([1000], device=DEVICE), impl="torch")
+    want = attention_step(
+        *(t[-1000:] for t in tensors), Packing.from_seq_lengths([1000], device=DEVICE), impl="torch"
+    )
     for name, a, b in zip(("output", "dq", "dk", "dv"), got, want, strict=True):
         assert relative(a[-1000:], b) < 1.6e-2, name

@@ -20,7 +20,9 @@ LENGTHS = {
 
 
 def inputs(randn, tokens, q_heads=4, kv_heads=2, head_dim=8, dtype=torch.float64):
-    return tuple(randn(tokens, heads, head_dim, dtype=dtype) for heads in (q_heads, kv_heads, kv_heads))
+    return tuple(
+        randn(tokens, heads, head_dim, dtype=dtype) for heads in (q_heads, kv_heads, kv_heads)
+    )
 
 
 def dense_oracle(q, k, v, packing, scale=None):
@@ -28,7 +30,9 @@ def dense_oracle(q, k, v, packing, scale=None):
     q, k, v = (t.double() for t in (q, k, v))
     group = q.shape[1] // k.shape[1]
     grouped = q.unflatten(1, (k.shape[1], group))  # (tokens, kv_heads, group, head_dim)
-    scores = torch.einsum("qhgd,khd->hgqk", grouped, k) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    scores = torch.einsum("qhgd,khd->hgqk", grouped, k) * (
+        q.shape[-1] ** -0.5 if scale is None else scale
+    )
     probabilities = scores.masked_fill(~packing.dense_mask(), float("-inf")).softmax(-1)
     return torch.einsum("hgqk,khd->qhgd", probabilities, v).flatten(1, 2)
 
@@ -41,13 +45,17 @@ def run(function, tensors, upstream):
 
 def assert_matches(tensors, packing, upstream, impl, dtype, **kwargs):
     got = run(lambda *t: packed_attention(*t, packing, impl=impl, **kwargs), tensors, upstream)
-    want = run(lambda *t: dense_oracle(*t, packing, **kwargs), [t.double() for t in tensors], upstream)
+    want = run(
+        lambda *t: dense_oracle(*t, packing, **kwargs), [t.double() for t in tensors], upstream
+    )
     for name, g, w in zip(("output", "dq", "dk", "dv"), got, want, strict=True):
         assert g.dtype == dtype and g.shape == w.shape
         # a document of one token has no gradient in q and k: measured against that of v
         error = (g.double() - w).norm() / torch.maximum(w.norm(), want[3].norm())
         # the rounding of a score grows with it and ends up in its exponential
-        assert error <= TOLERANCE[dtype] * max(1.0, kwargs.get("scale", 0.0)), f"{name}: relative error {error:.2e}"
+        assert error <= TOLERANCE[dtype] * max(1.0, kwargs.get("scale", 0.0)), (
+            f"{name}: relative error {error:.2e}"
+        )
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -72,7 +80,9 @@ def test_grouped_query_attention(randn, impl, kv_heads, ratio, head_dim):
 def test_many_random_documents(randn, impl):
     lengths = torch.randint(0, 12, (40,), generator=randn.generator).tolist()
     tensors = inputs(randn, sum(lengths))
-    assert_matches(tensors, Packing.from_seq_lengths(lengths), randn(*tensors[0].shape), impl, torch.float64)
+    assert_matches(
+        tensors, Packing.from_seq_lengths(lengths), randn(*tensors[0].shape), impl, torch.float64
+    )
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -80,7 +90,12 @@ def test_many_random_documents(randn, impl):
 def test_scale(randn, impl, scale):
     tensors = inputs(randn, 12)
     assert_matches(
-        tensors, Packing.from_seq_lengths([5, 7]), randn(*tensors[0].shape), impl, torch.float64, scale=scale
+        tensors,
+        Packing.from_seq_lengths([5, 7]),
+        randn(*tensors[0].shape),
+        impl,
+        torch.float64,
+        scale=scale,
     )
 
 
@@ -106,7 +121,9 @@ def test_no_leak_across_documents(randn, impl, poison, poisoned, dtype):
 def test_jacobian_between_documents_is_exactly_zero(randn, impl):
     packing = Packing.from_seq_lengths([3, 4])
     tensors = inputs(randn, 7, 2, 1, 4)
-    for jacobian in torch.autograd.functional.jacobian(lambda *t: packed_attention(*t, packing, impl=impl), tensors):
+    for jacobian in torch.autograd.functional.jacobian(
+        lambda *t: packed_attention(*t, packing, impl=impl), tensors
+    ):
         # (tokens, heads, dim, tokens, heads, dim)
         assert (jacobian[:3, :, :, 3:] == 0).all() and (jacobian[3:, :, :, :3] == 0).all()
         assert (jacobian[:3, :, :, :3] != 0).any()
@@ -121,7 +138,9 @@ def test_earlier_tokens_do_not_see_later_ones(randn, impl, token):
     for t in changed:
         t[token] += 100.0
     before, after = (packed_attention(*ts, packing, impl=impl) for ts in (tensors, changed))
-    assert torch.equal(before[:token], after[:token]) and not torch.equal(before[token], after[token])
+    assert torch.equal(before[:token], after[:token]) and not torch.equal(
+        before[token], after[token]
+    )
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -133,7 +152,11 @@ def test_packed_equals_each_document_alone_in_any_order(randn, impl):
     packed = run(lambda *t: packed_attention(*t, packing, impl=impl), tensors, upstream)
     parts = list(zip(*(t.split(lengths) for t in (*tensors, upstream)), strict=True))
     alone = [
-        run(lambda *t: packed_attention(*t, Packing.from_seq_lengths([t[0].shape[0]]), impl=impl), part[:3], part[3])
+        run(
+            lambda *t: packed_attention(*t, Packing.from_seq_lengths([t[0].shape[0]]), impl=impl),
+            part[:3],
+            part[3],
+        )
         for part in parts
     ]
     for index, whole in enumerate(packed):
@@ -212,13 +235,37 @@ BAD = {
     ),
     "batched": ((zeros(1, 3, 4, 8), zeros(3, 2, 8), zeros(3, 2, 8)), {}, "q must be"),
     "k and v": ((zeros(3, 4, 8), zeros(3, 2, 8), zeros(3, 1, 8)), {}, "q must be"),
-    "tokens": ((zeros(4, 4, 8), zeros(3, 2, 8), zeros(3, 2, 8)), {}, "agree in tokens and head_dim"),
-    "heads": ((zeros(3, 3, 8), zeros(3, 2, 8), zeros(3, 2, 8)), {}, "multiple of kv_heads, but they are 3 and 2"),
-    "packing": ((zeros(4, 4, 8), zeros(4, 2, 8), zeros(4, 2, 8)), {}, "packing covers 3 tokens, but q, k and v hold 4"),
-    "dtype": ((zeros(3, 4, 8).half(), zeros(3, 2, 8), zeros(3, 2, 8)), {}, "share one floating dtype"),
+    "tokens": (
+        (zeros(4, 4, 8), zeros(3, 2, 8), zeros(3, 2, 8)),
+        {},
+        "agree in tokens and head_dim",
+    ),
+    "heads": (
+        (zeros(3, 3, 8), zeros(3, 2, 8), zeros(3, 2, 8)),
+        {},
+        "multiple of kv_heads, but they are 3 and 2",
+    ),
+    "packing": (
+        (zeros(4, 4, 8), zeros(4, 2, 8), zeros(4, 2, 8)),
+        {},
+        "packing covers 3 tokens, but q, k and v hold 4",
+    ),
+    "dtype": (
+        (zeros(3, 4, 8).half(), zeros(3, 2, 8), zeros(3, 2, 8)),
+        {},
+        "share one floating dtype",
+    ),
     "integers": (tuple(zeros(3, 2, 8).int() for _ in range(3)), {}, "share one floating dtype"),
-    "scale": ((zeros(3, 2, 8), zeros(3, 2, 8), zeros(3, 2, 8)), {"scale": -1.0}, "scale must be positive, but is -1.0"),
-    "device": ((zeros(3, 4, 8), zeros(3, 2, 8, device="meta"), zeros(3, 2, 8)), {}, "must be on one device"),
+    "scale": (
+        (zeros(3, 2, 8), zeros(3, 2, 8), zeros(3, 2, 8)),
+        {"scale": -1.0},
+        "scale must be positive, but is -1.0",
+    ),
+    "device": (
+        (zeros(3, 4, 8), zeros(3, 2, 8, device="meta"), zeros(3, 2, 8)),
+        {},
+        "must be on one device",
+    ),
 }
 
 

@@ -35,7 +35,10 @@ def test_constructors_agree_and_describe_the_documents(lengths):
     assert same(without_empty, Packing.from_position_ids(packing.position_ids))
     mask = [[a == c and p >= q for c, q in tokens] for a, p in tokens]
     assert packing.dense_mask().tolist() == mask
-    targets = [i + 1 if i + 1 < len(tokens) and tokens[i + 1][0] == tokens[i][0] else -100 for i in range(len(tokens))]
+    targets = [
+        i + 1 if i + 1 < len(tokens) and tokens[i + 1][0] == tokens[i][0] else -100
+        for i in range(len(tokens))
+    ]
     assert packing.shifted_labels(torch.arange(len(tokens))).tolist() == targets
 
 
@@ -53,7 +56,12 @@ def test_a_row_that_continues_counting_is_still_a_new_document_and_refused():
 
 def test_shifted_labels_of_a_batch_with_another_ignore_index():
     packing = Packing.from_seq_lengths([2, 2])
-    assert packing.shifted_labels(torch.tensor([[5, 6], [7, 8]]), ignore_index=-1).tolist() == [6, -1, 8, -1]
+    assert packing.shifted_labels(torch.tensor([[5, 6], [7, 8]]), ignore_index=-1).tolist() == [
+        6,
+        -1,
+        8,
+        -1,
+    ]
 
 
 def test_to_keeps_everything():
@@ -67,7 +75,10 @@ BAD = {
         lambda: Packing.from_cu_seqlens(torch.tensor([0, 4]), 5),
         "must end at the token count 5, but it ends at 4",
     ),
-    "cu start": (lambda: Packing.from_cu_seqlens(torch.tensor([1, 4]), 4), r"must start at 0, but it is \[1\]"),
+    "cu start": (
+        lambda: Packing.from_cu_seqlens(torch.tensor([1, 4]), 4),
+        r"must start at 0, but it is \[1\]",
+    ),
     "cu empty": (
         lambda: Packing.from_cu_seqlens(torch.tensor([], dtype=torch.int32), 0),
         "must start at 0, but it is empty",
@@ -77,7 +88,10 @@ BAD = {
         lambda: Packing.from_cu_seqlens(torch.tensor([0.0, 4.0]), 4),
         "must hold integers, but has dtype torch.float32",
     ),
-    "cu shape": (lambda: Packing.from_cu_seqlens(torch.zeros(2, 2, dtype=torch.int32), 0), r"has shape \(2, 2\)"),
+    "cu shape": (
+        lambda: Packing.from_cu_seqlens(torch.zeros(2, 2, dtype=torch.int32), 0),
+        r"has shape \(2, 2\)",
+    ),
     "length negative": (lambda: Packing.from_seq_lengths([3, -1]), r"seq_lengths\[1\] is -1"),
     "length fraction": (lambda: Packing.from_seq_lengths([2.5]), r"seq_lengths\[0\] is 2.5"),
     "too long": (lambda: Packing.from_seq_lengths([0, 2**31]), "at most"),
@@ -85,9 +99,18 @@ BAD = {
         lambda: Packing.from_position_ids(torch.tensor([1, 2])),
         "token 0 .* starts a document at position 1",
     ),
-    "positions gap": (lambda: Packing.from_position_ids(torch.tensor([0, 1, 3])), "token 2 .* at position 3"),
-    "positions shape": (lambda: Packing.from_position_ids(torch.zeros(1, 1, 1, dtype=torch.long)), "1 or 2 dimensions"),
-    "labels": (lambda: Packing.from_seq_lengths([3]).shifted_labels(torch.zeros(1, 4)), "each of 3 packed tokens"),
+    "positions gap": (
+        lambda: Packing.from_position_ids(torch.tensor([0, 1, 3])),
+        "token 2 .* at position 3",
+    ),
+    "positions shape": (
+        lambda: Packing.from_position_ids(torch.zeros(1, 1, 1, dtype=torch.long)),
+        "1 or 2 dimensions",
+    ),
+    "labels": (
+        lambda: Packing.from_seq_lengths([3]).shifted_labels(torch.zeros(1, 4)),
+        "each of 3 packed tokens",
+    ),
 }
 
 

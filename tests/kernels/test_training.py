@@ -47,7 +47,11 @@ def batches(generator):
     for _ in range(3):
         ids = torch.randint(VOCAB, (1, sum(LENGTHS)), generator=generator)
         labels = ids.masked_fill(torch.rand(ids.shape, generator=generator) < 0.3, -100)
-        row = {"input_ids": ids.to(DEVICE), "position_ids": packing.position_ids[None], "labels": labels.to(DEVICE)}
+        row = {
+            "input_ids": ids.to(DEVICE),
+            "position_ids": packing.position_ids[None],
+            "labels": labels.to(DEVICE),
+        }
         made.append(row | {"packing": packing})
     return made
 
@@ -63,8 +67,14 @@ def with_torch(model, batch):
 def alone(model, batch):
     """The library's own loss and attention, one document after the other."""
     targets = int((batch["packing"].shifted_labels(batch["labels"]) != -100).sum())
-    parts = zip(batch["input_ids"].split(LENGTHS, 1), batch["labels"].split(LENGTHS, 1), strict=True)
-    losses = [model(ids, labels=labels, num_items_in_batch=targets).loss for ids, labels in parts if ids.shape[1] > 1]
+    parts = zip(
+        batch["input_ids"].split(LENGTHS, 1), batch["labels"].split(LENGTHS, 1), strict=True
+    )
+    losses = [
+        model(ids, labels=labels, num_items_in_batch=targets).loss
+        for ids, labels in parts
+        if ids.shape[1] > 1
+    ]
     return torch.stack(losses).sum()
 
 
@@ -87,7 +97,11 @@ def curve(loss_of, data, *, attention=None, dtype=torch.float32):
 @pytest.mark.skipif(CUDA, reason="attention in float32 runs in the interpreter only")
 def test_fifty_steps_with_the_kernels_follow_plain_torch_and_single_documents(randn):
     data = batches(randn.generator)
-    kernels, plain, unpacked = curve(with_kernels, data), curve(with_torch, data), curve(alone, data, attention="sdpa")
+    kernels, plain, unpacked = (
+        curve(with_kernels, data),
+        curve(with_torch, data),
+        curve(alone, data, attention="sdpa"),
+    )
     assert sum(plain[-3:]) < 0.7 * sum(plain[:3]), "it learns"
     assert kernels == pytest.approx(plain, rel=1e-4)
     assert unpacked == pytest.approx(plain, rel=1e-4)
@@ -111,7 +125,9 @@ def test_a_compiled_model_trains_to_the_same_gradients(randn):
     loss.backward()
     for name, parameter in compiled.named_parameters():
         name = name.replace("_orig_mod.", "")
-        torch.testing.assert_close(parameter.grad, want[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            parameter.grad, want[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 FSDP = """
@@ -150,7 +166,10 @@ def test_fully_sharded_data_parallel_on_one_process(tmp_path, tied):
     """FSDP2: the head belongs to the root group, whose parameters stay whole until backward ends."""
     code = FSDP.format(folder=str(Path(__file__).parents[1]), tied=tied)
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "meeting")], env=os.environ, capture_output=True, text=True
+        [sys.executable, "-c", code, str(tmp_path / "meeting")],
+        env=os.environ,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0 and "same" in done.stdout, done.stderr[-2000:]
 

@@ -5,7 +5,11 @@ import copy
 import pytest
 import torch
 from orion_kernels import Packing
-from orion_kernels.transformers_integration import ATTENTION_NAME, causal_lm_loss, register_attention
+from orion_kernels.transformers_integration import (
+    ATTENTION_NAME,
+    causal_lm_loss,
+    register_attention,
+)
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import (
@@ -54,8 +58,15 @@ def build(family="qwen2", **config):
 def batch(randn):
     packing = Packing.from_seq_lengths(LENGTHS)
     input_ids = torch.randint(VOCAB, (1, sum(LENGTHS)), generator=randn.generator)
-    labels = input_ids.masked_fill(torch.rand(input_ids.shape, generator=randn.generator) < 0.3, -100)
-    return {"input_ids": input_ids, "position_ids": packing.position_ids[None], "labels": labels, "packing": packing}
+    labels = input_ids.masked_fill(
+        torch.rand(input_ids.shape, generator=randn.generator) < 0.3, -100
+    )
+    return {
+        "input_ids": input_ids,
+        "position_ids": packing.position_ids[None],
+        "labels": labels,
+        "packing": packing,
+    }
 
 
 def targets_in(batch):
@@ -67,7 +78,9 @@ def each_document_alone(model, batch):
     plain = copy.deepcopy(model)
     plain.set_attn_implementation("sdpa")
     total = torch.zeros(())
-    for ids, labels in zip(batch["input_ids"].split(LENGTHS, 1), batch["labels"].split(LENGTHS, 1), strict=True):
+    for ids, labels in zip(
+        batch["input_ids"].split(LENGTHS, 1), batch["labels"].split(LENGTHS, 1), strict=True
+    ):
         if ids.shape[1] > 1:
             total = total + plain(ids, labels=labels, num_items_in_batch=targets_in(batch)).loss
     total.backward()
@@ -82,7 +95,11 @@ def assert_same(got, want):
     assert got.keys() == want.keys()
     for name, gradient in want.items():
         torch.testing.assert_close(
-            got[name], gradient, rtol=1e-4, atol=2e-6 * float(gradient.norm() + 1), msg=lambda m, n=name: f"{n}: {m}"
+            got[name],
+            gradient,
+            rtol=1e-4,
+            atol=2e-6 * float(gradient.norm() + 1),
+            msg=lambda m, n=name: f"{n}: {m}",
         )
 
 
@@ -120,11 +137,19 @@ def test_what_collators_of_packed_rows_make(randn):
     plain = DataCollatorWithFlattening()(examples)
     full = DataCollatorWithFlattening(return_flash_attn_kwargs=True, return_seq_idx=True)(examples)
     assert set(plain) == {"input_ids", "labels", "position_ids"}
-    packings = Packing.from_position_ids(plain["position_ids"]), Packing.from_cu_seqlens(full["cu_seq_lens_q"], 24)
+    packings = (
+        Packing.from_position_ids(plain["position_ids"]),
+        Packing.from_cu_seqlens(full["cu_seq_lens_q"], 24),
+    )
     for packing in packings:
-        assert packing.seq_lengths == tuple(LENGTHS) and torch.equal(packing.document_ids, full["seq_idx"][0])
+        assert packing.seq_lengths == tuple(LENGTHS) and torch.equal(
+            packing.document_ids, full["seq_idx"][0]
+        )
     model = build()
-    losses = [causal_lm_loss(model, **b, packing=p)[0] for b, p in zip((plain, full), packings, strict=True)]
+    losses = [
+        causal_lm_loss(model, **b, packing=p)[0]
+        for b, p in zip((plain, full), packings, strict=True)
+    ]
     assert torch.equal(*losses)
     # no target is another document's token: what the collator marked at each document's start is what the shift leaves out
     targets = packings[0].shifted_labels(plain["labels"])
@@ -135,7 +160,9 @@ def test_what_collators_of_packed_rows_make(randn):
 def test_positions_known_to_a_collator_change_nothing(batch):
     model = build()
     index = batch["packing"].shifted_labels(batch["labels"]).ne(-100).nonzero().squeeze(1)
-    assert torch.equal(causal_lm_loss(model, **batch)[0], causal_lm_loss(model, **batch, valid_index=index)[0])
+    assert torch.equal(
+        causal_lm_loss(model, **batch)[0], causal_lm_loss(model, **batch, valid_index=index)[0]
+    )
     with pytest.raises(ValueError, match="position of every label"):
         causal_lm_loss(model, **batch, valid_index=index[1:])
 
@@ -145,13 +172,17 @@ def test_other_documents_leave_no_trace(batch):
     inside = batch["packing"].document_ids == 2
 
     def hidden_of(ids):
-        out = model.model(ids, position_ids=batch["position_ids"], packing=batch["packing"], use_cache=False)
+        out = model.model(
+            ids, position_ids=batch["position_ids"], packing=batch["packing"], use_cache=False
+        )
         return out.last_hidden_state[0]
 
     before = hidden_of(batch["input_ids"])
     after = hidden_of(torch.where(inside, (batch["input_ids"] + 1) % VOCAB, batch["input_ids"]))
     # the attention is bitwise isolated; a matrix product over all rows may still group its sums by row count, which is unchanged
-    assert torch.equal(before[~inside], after[~inside]) and not torch.equal(before[inside], after[inside])
+    assert torch.equal(before[~inside], after[~inside]) and not torch.equal(
+        before[inside], after[inside]
+    )
 
 
 @pytest.mark.parametrize("use_reentrant", [False, True])
@@ -160,7 +191,9 @@ def test_gradient_checkpointing(batch, use_reentrant):
     causal_lm_loss(model, **batch)[0].backward()
     want = gradients(model)
     model.zero_grad()
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": use_reentrant})
+    model.gradient_checkpointing_enable(
+        gradient_checkpointing_kwargs={"use_reentrant": use_reentrant}
+    )
     model.train()
     model.enable_input_require_grads()
     causal_lm_loss(model, **batch)[0].backward()
@@ -178,7 +211,9 @@ def test_gradient_accumulation_with_a_normalizer(batch):
         keep = batch["packing"].document_ids == document
         part = {k: v[:, keep] for k, v in batch.items() if k != "packing"}
         packing = Packing.from_position_ids(part["position_ids"])
-        piece, _ = causal_lm_loss(model, **part, packing=packing, normalizer=torch.tensor(targets_in(batch)))
+        piece, _ = causal_lm_loss(
+            model, **part, packing=packing, normalizer=torch.tensor(targets_in(batch))
+        )
         piece.backward()
         total += piece.item()
     assert total == pytest.approx(loss.item(), rel=1e-6)
@@ -216,7 +251,9 @@ def test_peft_head_saved_whole_is_trained_and_an_adapted_head_is_refused(batch):
     whole = lora(build(tie_word_embeddings=False), modules_to_save=["lm_head"])
     causal_lm_loss(whole, **batch)[0].backward()
     assert any("lm_head.modules_to_save" in name for name in gradients(whole))
-    adapted = get_peft_model(build(tie_word_embeddings=False), LoraConfig(r=2, target_modules=["q_proj", "lm_head"]))
+    adapted = get_peft_model(
+        build(tie_word_embeddings=False), LoraConfig(r=2, target_modules=["q_proj", "lm_head"])
+    )
     with pytest.raises(ValueError, match="the head must be a plain torch.nn.Linear"):
         causal_lm_loss(adapted, **batch)
 
@@ -291,7 +328,9 @@ class PackedTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         packing = Packing.from_position_ids(inputs["position_ids"])
-        loss, metrics = causal_lm_loss(model, **inputs, packing=packing, normalizer=num_items_in_batch)
+        loss, metrics = causal_lm_loss(
+            model, **inputs, packing=packing, normalizer=num_items_in_batch
+        )
         return (loss, {"metrics": metrics}) if return_outputs else loss
 
 
@@ -316,7 +355,12 @@ def test_trainer_with_gradient_accumulation(batch, tmp_path):
         )  # fmt: skip
         trainer = PackedTrainer(model=model, args=arguments, train_dataset=rows)
         trainer.train()
-        results.append((trainer.state.log_history[0]["loss"], {n: p.detach() for n, p in model.named_parameters()}))
+        results.append(
+            (
+                trainer.state.log_history[0]["loss"],
+                {n: p.detach() for n, p in model.named_parameters()},
+            )
+        )
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-5)
     for name, value in results[0][1].items():
         torch.testing.assert_close(value, results[1][1][name], rtol=1e-4, atol=1e-6)
@@ -325,7 +369,9 @@ def test_trainer_with_gradient_accumulation(batch, tmp_path):
 def test_the_model_computes_the_logits_of_one_position_only(batch):
     model = build()
     shapes = []
-    model.lm_head.register_forward_hook(lambda _module, _args, logits: shapes.append(tuple(logits.shape)))
+    model.lm_head.register_forward_hook(
+        lambda _module, _args, logits: shapes.append(tuple(logits.shape))
+    )
     causal_lm_loss(model, **batch)
     assert shapes == [(1, 1, VOCAB)]
     assert not model.model._forward_hooks
@@ -345,7 +391,12 @@ def test_misuse_is_refused(batch):
     with pytest.raises(ValueError, match="takes no attention_mask"):
         model(ids, position_ids=position_ids, packing=packing, attention_mask=torch.ones_like(ids))
     with pytest.raises(ValueError, match="takes no attention_mask"):
-        model(ids, position_ids=position_ids, packing=packing, attention_mask=torch.zeros(1, 1, 24, 24))
+        model(
+            ids,
+            position_ids=position_ids,
+            packing=packing,
+            attention_mask=torch.zeros(1, 1, 24, 24),
+        )
     with pytest.raises(ValueError, match="packing covers 24 tokens, but q, k and v hold 23"):
         model(ids[:, :-1], position_ids=position_ids[:, :-1], packing=packing)
     with pytest.raises(ValueError, match="labels must have one entry for each of 24"):

@@ -12,7 +12,11 @@ pytest.importorskip("triton")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MEMORY = ["fast", "lean"]
 # relative to the norm of the oracle: (loss, gradients)
-TOLERANCE = {torch.float32: (1e-6, 2e-6), torch.float16: (1e-6, 4e-4), torch.bfloat16: (1e-6, 3.5e-3)}
+TOLERANCE = {
+    torch.float32: (1e-6, 2e-6),
+    torch.float16: (1e-6, 4e-4),
+    torch.bfloat16: (1e-6, 3.5e-3),
+}
 if DEVICE == "cpu":
     TOLERANCE[torch.float64] = (1e-14, 1e-13)
 OPTIONS = {
@@ -58,9 +62,15 @@ def near(got, want, tolerance):
 
 
 def check(tensors, y, dtype, options=None, upstream=None, **kwargs):
-    options, tensors, y = options or {}, [None if t is None else t.to(DEVICE) for t in tensors], y.to(DEVICE)
+    options, tensors, y = (
+        options or {},
+        [None if t is None else t.to(DEVICE) for t in tensors],
+        y.to(DEVICE),
+    )
     factor = 1 if upstream is None else upstream.to(DEVICE)
-    loss, got = gradients(lambda x, w, b: triton(x, w, y, bias=b, **options, **kwargs) * factor, tensors)
+    loss, got = gradients(
+        lambda x, w, b: triton(x, w, y, bias=b, **options, **kwargs) * factor, tensors
+    )
     wide = [None if t is None else t.double() for t in tensors]
     want_loss, want = gradients(lambda x, w, b: oracle(x, w, b, y, **options) * factor, wide)
     near(loss.sum(), want_loss.sum(), TOLERANCE[dtype][0])
@@ -85,7 +95,9 @@ def test_odd_shapes(case, memory, vocab, n, hidden):
     y[-1] = vocab - 1
     if vocab == 1:
         # one class: loss and slopes are 0, not small
-        loss, got = gradients(lambda *t: triton(*t, y.to(DEVICE), memory=memory), (x.to(DEVICE), w.to(DEVICE)))
+        loss, got = gradients(
+            lambda *t: triton(*t, y.to(DEVICE), memory=memory), (x.to(DEVICE), w.to(DEVICE))
+        )
         assert loss == 0 and all((g == 0).all() for g in got)
     else:
         check((x, w, b), y, torch.float32, reduction="sum", memory=memory)
@@ -106,7 +118,9 @@ def test_all_ignored_is_zero_and_connected(case, memory, reduction):
     for n in (len(x), 0):
         leaves = [t.clone().requires_grad_() for t in (x[:n], w, b)]
         y = torch.full((n,), -100, device=DEVICE)
-        loss, metrics = triton(*leaves[:2], y, bias=leaves[2], reduction=reduction, return_metrics=True, memory=memory)
+        loss, metrics = triton(
+            *leaves[:2], y, bias=leaves[2], reduction=reduction, return_metrics=True, memory=memory
+        )
         loss.sum().backward()
         assert (loss == 0).all() and all(torch.equal(t.grad, torch.zeros_like(t)) for t in leaves)
         assert all(v == 0 for v in metrics.means().values())
@@ -120,7 +134,10 @@ def test_ignored_rows_change_nothing_and_runs_repeat(case, memory, fill):
     dirty[y == -100] = fill
     index = (y != -100).nonzero().squeeze(1)
     runs = [
-        gradients(lambda *t, i=i: triton(t[0], t[1], y, bias=t[2], memory=memory, valid_index=i), (rows, w, b))
+        gradients(
+            lambda *t, i=i: triton(t[0], t[1], y, bias=t[2], memory=memory, valid_index=i),
+            (rows, w, b),
+        )
         for rows, i in ((x, None), (x, None), (dirty, None), (dirty, index))
     ]
     for loss, grads in runs[1:]:
@@ -129,7 +146,9 @@ def test_ignored_rows_change_nothing_and_runs_repeat(case, memory, fill):
     assert (runs[2][1][0][y == -100] == 0).all()
 
 
-@pytest.mark.parametrize("options", [OPTIONS["plain"], {"softcap": 3.0, "z_loss": 0.01}], ids=["plain", "some"])
+@pytest.mark.parametrize(
+    "options", [OPTIONS["plain"], {"softcap": 3.0, "z_loss": 0.01}], ids=["plain", "some"]
+)
 def test_chunks_and_both_ways_agree(case, monkeypatch, options):
     """One chunk, several, and a slab of the vocabulary at a time compute the same numbers but for the order of their sums."""
     from orion_kernels import cross_entropy_triton
@@ -138,7 +157,9 @@ def test_chunks_and_both_ways_agree(case, monkeypatch, options):
     x, w, b, y = (t.to(DEVICE) for t in case(n=70, dtype=torch.float32))
 
     def run(memory):
-        return gradients(lambda *t: triton(t[0], t[1], y, bias=t[2], memory=memory, **options), (x, w, b))
+        return gradients(
+            lambda *t: triton(t[0], t[1], y, bias=t[2], memory=memory, **options), (x, w, b)
+        )
 
     many, lean = run("fast"), run("lean")
     monkeypatch.setattr(cross_entropy_triton, "CHUNK_ROWS", 1000)
@@ -172,7 +193,9 @@ def test_descriptors_and_pointers_agree(case, memory):
 @pytest.mark.parametrize("memory", MEMORY)
 def test_extreme_logits_and_repair(memory):
     w = torch.eye(4, device=DEVICE).requires_grad_()
-    x = torch.tensor([[1e4, -1e4, 0, 0], [0, 0, 0, 0], [3e38, 0, 0, 0], [120.0, 0, 0, 0]], device=DEVICE)
+    x = torch.tensor(
+        [[1e4, -1e4, 0, 0], [0, 0, 0, 0], [3e38, 0, 0, 0], [120.0, 0, 0, 0]], device=DEVICE
+    )
     x.requires_grad_()
     y = torch.tensor([0, 2, 0, 3], device=DEVICE)
     loss, metrics = triton(x, w, y, reduction="sum", return_metrics=True, memory=memory)
@@ -187,7 +210,12 @@ def test_layouts(case):
     x, w, b, y = (t.to(DEVICE) for t in case(n=24, dtype=torch.float32))
     want = triton(x, w, y, bias=b)
     shifted = torch.empty(x.numel() + 1, device=DEVICE)[1:].view(x.shape).copy_(x)
-    for hidden in (torch.stack([x, x], dim=2)[:, :, 0], x.t().contiguous().t(), x.view(2, 3, 4, 16), shifted):
+    for hidden in (
+        torch.stack([x, x], dim=2)[:, :, 0],
+        x.t().contiguous().t(),
+        x.view(2, 3, 4, 16),
+        shifted,
+    ):
         got = triton(hidden, w.t().contiguous().t(), y.view(hidden.shape[:-1]).int(), bias=b)
         torch.testing.assert_close(got, want)
 

@@ -4,7 +4,13 @@ import functools
 
 import pytest
 import torch
-from orion_kernels import Packing, attention_configs, attention_kernels, attention_triton, packed_attention
+from orion_kernels import (
+    Packing,
+    attention_configs,
+    attention_kernels,
+    attention_triton,
+    packed_attention,
+)
 
 from .interpreted import CUDA, DEVICE
 
@@ -34,7 +40,10 @@ def small_tiles(monkeypatch):
 
 
 def inputs(randn, tokens, q_heads=4, kv_heads=2, head_dim=64, dtype=EXACT):
-    return [randn(tokens, h, head_dim, dtype=dtype).to(DEVICE) for h in (q_heads, kv_heads, kv_heads, q_heads)]
+    return [
+        randn(tokens, h, head_dim, dtype=dtype).to(DEVICE)
+        for h in (q_heads, kv_heads, kv_heads, q_heads)
+    ]
 
 
 def triton_attention(packing, **kwargs):
@@ -44,7 +53,9 @@ def triton_attention(packing, **kwargs):
 def oracle(packing, scale=None):
     def dense(q, k, v):
         grouped = q.unflatten(1, (k.shape[1], -1))
-        scores = torch.einsum("qhgd,khd->hgqk", grouped, k) * (q.shape[-1] ** -0.5 if scale is None else scale)
+        scores = torch.einsum("qhgd,khd->hgqk", grouped, k) * (
+            q.shape[-1] ** -0.5 if scale is None else scale
+        )
         probabilities = scores.masked_fill(~packing.dense_mask(), float("-inf")).softmax(-1)
         return torch.einsum("hgqk,khd->qhgd", probabilities, v).flatten(1, 2)
 
@@ -68,7 +79,9 @@ def assert_matches(tensors, lengths, **kwargs):
     for name, g, w in zip(("output", "dq", "dk", "dv"), got, want, strict=True):
         assert g.dtype == dtype and g.shape == w.shape
         error = (g.double() - w).norm() / torch.maximum(w.norm(), want[3].norm())
-        assert error <= TOLERANCE[dtype] * max(1.0, kwargs.get("scale", 0.0)), f"{name}: relative error {error:.2e}"
+        assert error <= TOLERANCE[dtype] * max(1.0, kwargs.get("scale", 0.0)), (
+            f"{name}: relative error {error:.2e}"
+        )
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS.keys())
@@ -106,7 +119,9 @@ def test_a_documents_gradient_is_exactly_zero_outside_of_it(randn, small_tiles):
     q, k, v, upstream = inputs(randn, 56)
     for document in range(3):
         inside = packing.document_ids == document
-        grads = run(triton_attention(packing), q, k, v, upstream.masked_fill(~inside[:, None, None], 0))[1:]
+        grads = run(
+            triton_attention(packing), q, k, v, upstream.masked_fill(~inside[:, None, None], 0)
+        )[1:]
         assert all((g[~inside] == 0).all() and (g[inside] != 0).any() for g in grads)
 
 
@@ -135,7 +150,9 @@ def test_earlier_tokens_do_not_see_later_ones(randn, small_tiles, token):
     for t in changed:
         t[token] += 100.0
     before, after = (triton_attention(packing)(*ts) for ts in (tensors, changed))
-    assert torch.equal(before[:token], after[:token]) and not torch.equal(before[token], after[token])
+    assert torch.equal(before[:token], after[:token]) and not torch.equal(
+        before[token], after[token]
+    )
 
 
 def test_packed_equals_each_document_alone_in_any_order(randn, small_tiles, monkeypatch):
@@ -145,7 +162,9 @@ def test_packed_equals_each_document_alone_in_any_order(randn, small_tiles, monk
     tensors = inputs(randn, sum(lengths))
     parts = list(zip(*(t.split(lengths) for t in tensors), strict=True))
     whole = run(triton_attention(packed(lengths)), *tensors)
-    alone = [run(triton_attention(packed([n])), *part) for n, part in zip(lengths, parts, strict=True)]
+    alone = [
+        run(triton_attention(packed([n])), *part) for n, part in zip(lengths, parts, strict=True)
+    ]
     moved = [torch.cat([parts[i][j] for i in order]) for j in range(4)]
     permuted = run(triton_attention(packed([lengths[i] for i in order])), *moved)
     for index in range(4):
@@ -166,9 +185,13 @@ def test_log_sum_exp_and_every_split_of_the_group(randn, small_tiles):
     out, lse = attention_triton._forward(q, k, v, *tables, packing.lengths, 0.125, True)
     scores = torch.einsum("qhd,kd->hqk", q.double(), k[:, 0].double()) * 0.125
     want = scores.masked_fill(~packing.dense_mask(), float("-inf")).logsumexp(-1)
-    torch.testing.assert_close(lse.double(), want, rtol=1e-3 if CUDA else 1e-6, atol=1e-3 if CUDA else 1e-6)
+    torch.testing.assert_close(
+        lse.double(), want, rtol=1e-3 if CUDA else 1e-6, atol=1e-3 if CUDA else 1e-6
+    )
     grads = [
-        attention_triton._backward(upstream, q, k, v, out, lse, *tables, packing.lengths, 0.125, True, parts)
+        attention_triton._backward(
+            upstream, q, k, v, out, lse, *tables, packing.lengths, 0.125, True, parts
+        )
         for parts in (1, 2, 7)
     ]
     for other in grads[1:]:
@@ -206,7 +229,9 @@ def test_gradcheck(randn, small_tiles):
 
 def test_second_derivative_is_refused(randn, small_tiles):
     q, k, v = (t.requires_grad_() for t in inputs(randn, 5)[:3])
-    (grad,) = torch.autograd.grad(triton_attention(packed([5]))(q, k, v).sum(), q, create_graph=True)
+    (grad,) = torch.autograd.grad(
+        triton_attention(packed([5]))(q, k, v).sum(), q, create_graph=True
+    )
     with pytest.raises(RuntimeError, match="no second derivative"):
         grad.sum().backward()
 
@@ -263,5 +288,7 @@ def test_nothing_waits_for_the_device(randn):
 
 def test_a_packing_elsewhere_is_refused(randn):
     q, k, v, _ = inputs(randn, 6, 2, 1)
-    with pytest.raises(ValueError, match=r"packing is on meta, but q on .*packing\.to\(q\.device\)"):
+    with pytest.raises(
+        ValueError, match=r"packing is on meta, but q on .*packing\.to\(q\.device\)"
+    ):
         packed_attention(q, k, v, packed([6]).to("meta"), impl="triton")

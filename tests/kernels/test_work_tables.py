@@ -9,13 +9,23 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.lists(st.integers(0, 70), max_size=8), st.sampled_from([1, 16, 64]), st.booleans(), st.integers(0, 3))
+@given(
+    st.lists(st.integers(0, 70), max_size=8),
+    st.sampled_from([1, 16, 64]),
+    st.booleans(),
+    st.integers(0, 3),
+)
 def test_every_tile_once_and_the_most_expensive_first(lengths, block, by_keys, spare):
     packing = Packing.from_seq_lengths(lengths, max_documents=len(lengths) + spare)
     table = packing.work_table(block, by_keys=by_keys)
-    assert table.shape == (-(-sum(lengths) // block) + len(lengths) + spare, 4) and table.dtype == torch.int32
+    assert (
+        table.shape == (-(-sum(lengths) // block) + len(lengths) + spare, 4)
+        and table.dtype == torch.int32
+    )
     starts = [sum(lengths[:d]) for d in range(len(lengths))]
-    tiles = {(s, n, b, 1) for s, n in zip(starts, lengths, strict=True) for b in range(-(-n // block))}
+    tiles = {
+        (s, n, b, 1) for s, n in zip(starts, lengths, strict=True) for b in range(-(-n // block))
+    }
     live = [tuple(row) for row in table.tolist() if row[3]]
     assert len(live) == len(tiles) and set(live) == tiles
     costs = [n - b * block if by_keys else min((b + 1) * block, n) for _, n, b, _ in live]
@@ -31,17 +41,25 @@ def test_too_many_documents():
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(
-    st.lists(st.sampled_from([0, 1, 5, 16, 17, 32, 40, 100]), min_size=1, max_size=7), st.sampled_from([16, 32, 128])
+    st.lists(st.sampled_from([0, 1, 5, 16, 17, 32, 40, 100]), min_size=1, max_size=7),
+    st.sampled_from([16, 32, 128]),
 )
 def test_block_mask_is_the_one_torch_builds(lengths, size):
     packing = Packing.from_seq_lengths([*lengths, 3])
     got = packing.block_mask(size)
     tokens = packing.num_tokens
-    want = create_block_mask(got.mask_mod, None, None, tokens, tokens, device="cpu", BLOCK_SIZE=size)
+    want = create_block_mask(
+        got.mask_mod, None, None, tokens, tokens, device="cpu", BLOCK_SIZE=size
+    )
     for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
         assert torch.equal(getattr(got, name), getattr(want, name))
-    for index, count in (("kv_indices", "kv_num_blocks"), ("full_kv_indices", "full_kv_num_blocks")):
-        for a, b, n in zip(*(getattr(m, index)[0, 0] for m in (got, want)), getattr(got, count)[0, 0], strict=True):
+    for index, count in (
+        ("kv_indices", "kv_num_blocks"),
+        ("full_kv_indices", "full_kv_num_blocks"),
+    ):
+        for a, b, n in zip(
+            *(getattr(m, index)[0, 0] for m in (got, want)), getattr(got, count)[0, 0], strict=True
+        ):
             assert a[:n].tolist() == sorted(b[:n].tolist())
 
 

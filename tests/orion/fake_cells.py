@@ -47,18 +47,35 @@ class Fake:
 
 def wanted(problems: int, k: int, prompt: str = "solve {}") -> pl.DataFrame:
     rows = [(f"p{i:03}", j, "solve", prompt.format(i)) for i in range(problems) for j in range(k)]
-    schema = {"problem_id": pl.String, "sample_id": pl.Int64, "prompt_id": pl.String, "prompt": pl.String}
+    schema = {
+        "problem_id": pl.String,
+        "sample_id": pl.Int64,
+        "prompt_id": pl.String,
+        "prompt": pl.String,
+    }
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def run(
-    requests: pl.DataFrame, root: Path, engine: Fake | None = None, model=MODEL, call=cells.complete, **changes
+    requests: pl.DataFrame,
+    root: Path,
+    engine: Fake | None = None,
+    model=MODEL,
+    call=cells.complete,
+    **changes,
 ) -> tuple[pl.DataFrame, int]:
     """The completed table and the number of cells generated for it."""
     engine = engine or Fake()
     generation = {**GENERATION, **{k: v for k, v in changes.items() if k in GENERATION}}
     speed = {k: v for k, v in changes.items() if k not in GENERATION}
-    frame = call(requests, model_doc=model, generation=generation, root=root, open_engine=engine.open, **speed)
+    frame = call(
+        requests,
+        model_doc=model,
+        generation=generation,
+        root=root,
+        open_engine=engine.open,
+        **speed,
+    )
     return frame, len(engine.asked)
 
 
@@ -67,12 +84,18 @@ def cell(number: int, text: str = "answer {}") -> Completion:
 
 
 def keys(numbers) -> pl.DataFrame:
-    return pl.DataFrame({"cell": [f"{number:064x}" for number in numbers]}, schema={"cell": pl.String})
+    return pl.DataFrame(
+        {"cell": [f"{number:064x}" for number in numbers]}, schema={"cell": pl.String}
+    )
 
 
 def leftovers(root: Path) -> list[str]:
     """Names of the files that are no parts."""
-    return [path.name for path in root.rglob("*") if path.is_file() and not parts.NAME.fullmatch(path.name)]
+    return [
+        path.name
+        for path in root.rglob("*")
+        if path.is_file() and not parts.NAME.fullmatch(path.name)
+    ]
 
 
 def child(code: str, *args) -> subprocess.Popen:

@@ -13,7 +13,13 @@ from .fake_cells import MODEL, Fake, cell, keys, run, wanted
 
 
 def test_a_key_is_what_decides_a_completion_and_nothing_else():
-    base = {"model_digest": "m", "prompt": "p", "sampling": {"seed": 0, "top_p": 1.0}, "engine": "e", "sample_index": 0}
+    base = {
+        "model_digest": "m",
+        "prompt": "p",
+        "sampling": {"seed": 0, "top_p": 1.0},
+        "engine": "e",
+        "sample_index": 0,
+    }
     changes = {
         "model_digest": "n",
         "prompt": "q",
@@ -21,9 +27,14 @@ def test_a_key_is_what_decides_a_completion_and_nothing_else():
         "engine": "f",
         "sample_index": 1,
     }
-    keys = {cells.cell_key(**base), *(cells.cell_key(**{**base, name: value}) for name, value in changes.items())}
+    keys = {
+        cells.cell_key(**base),
+        *(cells.cell_key(**{**base, name: value}) for name, value in changes.items()),
+    }
     assert len(keys) == 6 and all(len(key) == 64 for key in keys)
-    assert cells.cell_key(**base) == cells.cell_key(**{**base, "sampling": {"top_p": 1.0, "seed": 0}})
+    assert cells.cell_key(**base) == cells.cell_key(
+        **{**base, "sampling": {"top_p": 1.0, "seed": 0}}
+    )
     seeds = {cells.cell_seed(key) for key in keys}
     assert len(seeds) == 6 and all(0 <= seed < 2**63 for seed in seeds)
     assert cells.cell_seed("f" * 64) == 2**63 - 1
@@ -54,7 +65,19 @@ def test_the_second_run_generates_nothing_and_opens_no_engine(tmp_path):
         (wanted(10, 2), {"temperature": 0.8, "k": 99, "flush_every": 3}, 0),
         (wanted(10, 2), {"model": {**MODEL, "digest": "ab" * 31 + "00"}}, 20),
     ],
-    ids=["k", "problems", "fewer", "template", "temperature", "top_p", "length", "penalty", "seed", "speed", "model"],
+    ids=[
+        "k",
+        "problems",
+        "fewer",
+        "template",
+        "temperature",
+        "top_p",
+        "length",
+        "penalty",
+        "seed",
+        "speed",
+        "model",
+    ],
 )
 def test_a_change_costs_exactly_the_cells_it_touches(tmp_path, request_table, changes, new):
     run(wanted(10, 2), tmp_path)
@@ -66,7 +89,9 @@ def test_a_change_costs_exactly_the_cells_it_touches(tmp_path, request_table, ch
 def test_equal_prompts_are_different_samples_and_more_of_them_keep_the_first(tmp_path):
     def asked(k):
         # two prompts a problem, sample_id = prompt index * k + i, as reflections number them
-        rows = [("p", prompt * k + i, "x", f"prompt {prompt}") for prompt in range(2) for i in range(k)]
+        rows = [
+            ("p", prompt * k + i, "x", f"prompt {prompt}") for prompt in range(2) for i in range(k)
+        ]
         return pl.DataFrame(rows, schema=wanted(1, 1).schema, orient="row")
 
     frame, n = run(asked(2), tmp_path)
@@ -131,19 +156,42 @@ def test_keys_of_a_table_are_those_of_single_cells():
     # the last problem asks the first one's prompt again
     rows += [("z", 0, "solve", AWKWARD[0])]
     table = pl.DataFrame(rows, schema=wanted(1, 1).schema, orient="row")
-    sampling = {"temperature": 0.8, "top_p": 1.0, "max_tokens": 64, "repetition_penalty": 1.0, "seed": 0, "new": None}
-    found = cells.keyed(table.sample(fraction=1, shuffle=True, seed=1), model_digest="m", sampling=sampling, engine="e")
+    sampling = {
+        "temperature": 0.8,
+        "top_p": 1.0,
+        "max_tokens": 64,
+        "repetition_penalty": 1.0,
+        "seed": 0,
+        "new": None,
+    }
+    found = cells.keyed(
+        table.sample(fraction=1, shuffle=True, seed=1),
+        model_digest="m",
+        sampling=sampling,
+        engine="e",
+    )
     expected = [
-        cells.cell_key("m", prompt, sampling, "e", 3 if name == "z" else sample) for name, sample, _, prompt in rows
+        cells.cell_key("m", prompt, sampling, "e", 3 if name == "z" else sample)
+        for name, sample, _, prompt in rows
     ]
     assert found["cell"].to_list() == expected and len(set(expected)) == len(expected)
 
 
 def test_keys_are_what_they_were():
     # changed keys would mean that everything ever generated is generated again
-    table = pl.DataFrame([("p", i, "solve", AWKWARD[1]) for i in (0, 1)], schema=wanted(1, 1).schema, orient="row")
-    sampling = {"temperature": 0.8, "top_p": 1.0, "max_tokens": 64, "repetition_penalty": 1.0, "seed": 0}
-    found = cells.keyed(table, model_digest="ab" * 32, sampling=sampling, engine="transformers-1")["cell"]
+    table = pl.DataFrame(
+        [("p", i, "solve", AWKWARD[1]) for i in (0, 1)], schema=wanted(1, 1).schema, orient="row"
+    )
+    sampling = {
+        "temperature": 0.8,
+        "top_p": 1.0,
+        "max_tokens": 64,
+        "repetition_penalty": 1.0,
+        "seed": 0,
+    }
+    found = cells.keyed(table, model_digest="ab" * 32, sampling=sampling, engine="transformers-1")[
+        "cell"
+    ]
     assert found.to_list() == [
         "cf3bf926077a9975167bf90486e29ea6174ccd3535f68c6b2fc0efdd7200cdf2",
         "6459b3fc22063e9c4a1dec82efc294b16a894a5c3f4b963646314e63247b3d4e",
@@ -154,7 +202,9 @@ def test_held_says_which_keys_are_stored_in_the_order_asked(tmp_path):
     store = cells.CellStore(tmp_path, MODEL["digest"])
     assert store.held(keys([1, 2])).to_list() == [False, False]
     for start in (0, 10, 5):
-        store.append([Completion(f"{n:064x}", "text", "stop", n, 1) for n in range(start, start + 10)])
+        store.append(
+            [Completion(f"{n:064x}", "text", "stop", n, 1) for n in range(start, start + 10)]
+        )
     asked = [30, 7, 0, 19, 20, 3]
     assert store.held(keys(asked)).to_list() == [False, True, True, True, False, True]
     assert store.held(keys([])).to_list() == []
@@ -162,7 +212,10 @@ def test_held_says_which_keys_are_stored_in_the_order_asked(tmp_path):
 
 def test_a_lookup_reads_the_texts_of_row_groups_with_a_wanted_key_only(tmp_path, monkeypatch):
     store = cells.CellStore(tmp_path, MODEL["digest"])
-    frames = [cells.store.as_frame(cell(n) for n in range(start, start + 10)) for start in range(0, 100, 10)]
+    frames = [
+        cells.store.as_frame(cell(n) for n in range(start, start + 10))
+        for start in range(0, 100, 10)
+    ]
     paths = [parts.write(store.folder, frames[:7]), parts.write(store.folder, frames[7:])]
     read = []
     groups = parts.groups
@@ -183,9 +236,13 @@ def test_parts_of_the_first_format_are_read(tmp_path):
     rows = cells.store.as_frame(cell(n) for n in range(5))
     for number, compression in enumerate(("zstd", "snappy")):
         path = store.folder / f"part-{number:032x}.parquet"
-        rows[number::2].write_parquet(path, compression=compression, statistics=False, row_group_size=2)
+        rows[number::2].write_parquet(
+            path, compression=compression, statistics=False, row_group_size=2
+        )
     store.append([cell(7)])
-    assert store.lookup(keys(range(10))).sort("cell")["response"].to_list() == [f"answer {n}" for n in (*range(5), 7)]
+    assert store.lookup(keys(range(10))).sort("cell")["response"].to_list() == [
+        f"answer {n}" for n in (*range(5), 7)
+    ]
 
 
 @pytest.mark.parametrize("shards", [1, 2, 5])
@@ -232,17 +289,26 @@ def test_progress_says_what_is_resumed_then_lines_then_the_sums(tmp_path, capsys
     run(wanted(2, 1), tmp_path)
     capsys.readouterr()
     init = Progress.__init__
-    monkeypatch.setattr(Progress, "__init__", lambda self, total, unit: init(self, total, unit, every_s=0.0))
+    monkeypatch.setattr(
+        Progress, "__init__", lambda self, total, unit: init(self, total, unit, every_s=0.0)
+    )
     reasons = {"solve 2": "length", "solve 3": "prompt_too_long", "solve 4": "error"}
     run(wanted(6, 1), tmp_path, Fake(lambda request: reasons.get(request.prompt, "stop")))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "cells: 2 of 6 are stored, 4 to generate"
     steps = [line for line in lines if line.startswith("cells: ") and line.endswith(" left")]
-    assert len(steps) == 4 and steps[-1].startswith("cells: 4 of 4, ") and " tokens/s, 0 s left" in steps[-1]
+    assert (
+        len(steps) == 4
+        and steps[-1].startswith("cells: 4 of 4, ")
+        and " tokens/s, 0 s left" in steps[-1]
+    )
     assert "cells: failed requests, asked once more: 1" in lines
     sums = next(line for line in lines if "reused" in line)
     assert sums.startswith("cells: 2 reused, 4 new, 28 prompt and 14 completion tokens in ")
     assert sums.endswith("new cells not ended by the model: error 1, length 1, prompt_too_long 1")
     assert lines[-1].startswith("cells: failed twice: 1 (p004/0); their rows say `error`")
     run(wanted(2, 1), tmp_path)
-    assert capsys.readouterr().err.splitlines() == ["cells: 2 of 2 are stored, 0 to generate", "cells: 2 reused, 0 new"]
+    assert capsys.readouterr().err.splitlines() == [
+        "cells: 2 of 2 are stored, 0 to generate",
+        "cells: 2 reused, 0 new",
+    ]

@@ -34,7 +34,9 @@ def test_many_small_parts_become_one_with_the_same_rows_in_the_order_written(tmp
     assert compaction.compact(store.folder, many=6) == 6
     (part,) = store.parts()
     assert parts.fault(part) is None and leftovers(tmp_path) == []
-    assert [frame["cell"].to_list() for frame in parts.groups(part)] == [keys(range(35))["cell"].to_list()]
+    assert [frame["cell"].to_list() for frame in parts.groups(part)] == [
+        keys(range(35))["cell"].to_list()
+    ]
     assert store.lookup(keys(range(35))).sort("cell").equals(before.sort("cell"))
 
 
@@ -68,7 +70,10 @@ def test_large_parts_stay_and_a_budget_bounds_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(compaction, "TARGET_BYTES", 3 * size + size // 2)
     plan = compaction.planned(compaction.small(store.folder))
     assert [len(group) for group in plan] == [3, 3, 3, 3]
-    assert [len(group) for group in compaction.planned(compaction.small(store.folder), budget=5 * size + 1)] == [3, 2]
+    assert [
+        len(group)
+        for group in compaction.planned(compaction.small(store.folder), budget=5 * size + 1)
+    ] == [3, 2]
     monkeypatch.setattr(compaction, "SMALL_BYTES", size - 100)
     assert compaction.compact(store.folder, many=1) == 0 and len(store.parts()) == 12
 
@@ -82,7 +87,9 @@ def test_row_groups_are_bounded_in_rows_and_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(compaction, "GROUP_BYTES", 60)
     store.append([cell(99)])
     compaction.compact(store.folder, many=1)
-    assert parts.sizes(store.parts()[0]) == [10, 10, 10, 1] and answers(store, 30) == [f"answer {n}" for n in range(30)]
+    assert parts.sizes(store.parts()[0]) == [10, 10, 10, 1] and answers(store, 30) == [
+        f"answer {n}" for n in range(30)
+    ]
 
 
 class Killed(BaseException):
@@ -123,7 +130,9 @@ def test_killed_at_any_instant_it_loses_nothing(tmp_path, monkeypatch, moment):
     assert len(store.parts()) == 1 and answers(store, 40) == [f"answer {n}" for n in range(40)]
 
 
-def test_a_part_that_another_process_merged_between_listing_and_reading_is_looked_for_again(tmp_path, monkeypatch):
+def test_a_part_that_another_process_merged_between_listing_and_reading_is_looked_for_again(
+    tmp_path, monkeypatch
+):
     store = filled(tmp_path, 4)
     listed, looks = store.parts, []
 
@@ -235,4 +244,8 @@ def test_a_run_on_a_merged_store_generates_nothing(tmp_path):
     frame, _ = run(wanted(70, 1), tmp_path, flush_every=1)
     assert len(cells.CellStore(tmp_path, MODEL["digest"]).parts()) == 70
     again, n = run(wanted(70, 1), tmp_path)
-    assert n == 0 and again.equals(frame) and len(cells.CellStore(tmp_path, MODEL["digest"]).parts()) == 1
+    assert (
+        n == 0
+        and again.equals(frame)
+        and len(cells.CellStore(tmp_path, MODEL["digest"]).parts()) == 1
+    )

@@ -35,7 +35,9 @@ class Writes:
         return full() if self.first <= self.calls <= self.last else self.fsync(descriptor)
 
 
-def test_a_full_disk_costs_nothing_if_there_is_space_again_before_the_end(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_costs_nothing_if_there_is_space_again_before_the_end(
+    tmp_path, monkeypatch, capsys
+):
     expected = run(wanted(30, 1), tmp_path / "fresh")[0]
     Writes(monkeypatch, 2, 4)
     frame, n = run(wanted(30, 1), tmp_path / "cells", flush_every=10, flush_seconds=0.0)
@@ -46,12 +48,15 @@ def test_a_full_disk_costs_nothing_if_there_is_space_again_before_the_end(tmp_pa
     assert run(wanted(30, 1), tmp_path / "cells")[1] == 0 and leftovers(tmp_path / "cells") == []
 
 
-def test_a_disk_that_stays_full_ends_in_an_error_that_names_the_folder(tmp_path, monkeypatch, capsys):
+def test_a_disk_that_stays_full_ends_in_an_error_that_names_the_folder(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(generation, "LAST_PAUSES_S", (0.0, 0.0))
     writes = Writes(monkeypatch, 2)
     folder = cells.CellStore(tmp_path, MODEL["digest"]).folder
     with pytest.raises(
-        InputError, match=r"No space left.*; 20 new cells are lost, 10 are stored; free space and run"
+        InputError,
+        match=r"No space left.*; 20 new cells are lost, 10 are stored; free space and run",
     ) as e:
         run(wanted(30, 1), tmp_path, flush_every=10)
     # the second flush, the one at the engine's end, and three times at last; not once for every completion
@@ -152,13 +157,21 @@ class Flaky(Fake):
     """Fails the odd prompts the first ``times`` that they are asked."""
 
     def __init__(self, times):
-        super().__init__(lambda r: "error" if int(r.prompt[-1]) % 2 and self.asked.count(r.key) <= times else "stop")
+        super().__init__(
+            lambda r: (
+                "error" if int(r.prompt[-1]) % 2 and self.asked.count(r.key) <= times else "stop"
+            )
+        )
 
 
 def test_a_failed_request_is_asked_once_more_in_the_same_run(tmp_path, capsys):
     engine = Flaky(1)
     frame, n = run(wanted(6, 1), tmp_path, engine)
-    assert n == 9 and set(frame["finish_reason"]) == {"stop"} and frame.equals(run(wanted(6, 1), tmp_path / "fresh")[0])
+    assert (
+        n == 9
+        and set(frame["finish_reason"]) == {"stop"}
+        and frame.equals(run(wanted(6, 1), tmp_path / "fresh")[0])
+    )
     assert "failed twice" not in capsys.readouterr().err
     assert run(wanted(6, 1), tmp_path)[1] == 0
 
@@ -168,7 +181,10 @@ def test_what_fails_twice_is_a_row_a_line_in_the_log_and_asked_by_the_next_run(t
     assert n == 9 and frame["finish_reason"].to_list() == ["stop", "error"] * 3
     assert tables.check(frame, tables.SAMPLES, rows=6).equals(frame)
     said = capsys.readouterr().err
-    assert "failed twice: 3 (p001/0, p003/0, p005/0)" in said and "delete the table and run again" in said
+    assert (
+        "failed twice: 3 (p001/0, p003/0, p005/0)" in said
+        and "delete the table and run again" in said
+    )
     frame, n = run(wanted(6, 1), tmp_path)
     assert n == 3 and set(frame["finish_reason"]) == {"stop"}
 
@@ -191,7 +207,11 @@ def test_a_damaged_part_is_set_aside_and_only_its_cells_generated_again(tmp_path
     again, n = run(wanted(20, 1), tmp_path)
     assert n == 5 and again.equals(frame)
     message = capsys.readouterr().err
-    assert f"{victim} is damaged" in message and "set aside as" in message and "generated again" in message
+    assert (
+        f"{victim} is damaged" in message
+        and "set aside as" in message
+        and "generated again" in message
+    )
     assert victim.with_name(victim.name + ".damaged").exists()
     assert run(wanted(20, 1), tmp_path)[1] == 0
 
@@ -212,7 +232,9 @@ def test_a_bit_that_decompresses_to_another_text_is_found_by_the_checksums(tmp_p
             break
     assert other != text, "nothing else would have noticed"
     part.write_bytes(flipped)
-    assert store.lookup(keys([int("c" * 64, 16)])).height == 0 and leftovers(tmp_path) == [part.name + ".damaged"]
+    assert store.lookup(keys([int("c" * 64, 16)])).height == 0 and leftovers(tmp_path) == [
+        part.name + ".damaged"
+    ]
 
 
 def test_an_intact_part_of_another_format_stops_the_run_and_stays_where_it_is(tmp_path):
@@ -221,7 +243,9 @@ def test_an_intact_part_of_another_format_stops_the_run_and_stays_where_it_is(tm
     cells.store.as_frame([cell(1)]).with_columns(more=1).write_parquet(store.folder / "x")
     foreign = store.folder / f"part-{parts.digest_file(store.folder / 'x')[:32]}.parquet"
     (store.folder / "x").rename(foreign)
-    with pytest.raises(InputError, match=f"{foreign}: intact, but not a part that this version reads"):
+    with pytest.raises(
+        InputError, match=f"{foreign}: intact, but not a part that this version reads"
+    ):
         run(wanted(4, 1), tmp_path)
     assert foreign.exists()
 

@@ -37,7 +37,9 @@ def test_sigkill_in_the_middle_of_a_flush_leaves_what_was_flushed_before(tmp_pat
     assert process.wait() == -signal.SIGKILL
     store = cells.CellStore(tmp_path, MODEL["digest"])
     assert [name.endswith(".partial") for name in leftovers(tmp_path)] == [True]
-    assert store.lookup(keys([int("a" * 64, 16), int("b" * 64, 16)]))["response"].to_list() == ["kept"]
+    assert store.lookup(keys([int("a" * 64, 16), int("b" * 64, 16)]))["response"].to_list() == [
+        "kept"
+    ]
 
 
 SLOW = """
@@ -84,7 +86,10 @@ def test_sigterm_stores_everything_that_was_generated(tmp_path):
     request_table = wanted(200, 1)
     request_table.write_parquet(tmp_path / "requests.parquet")
     process = child(
-        SLOW.replace("flush_every=10", "flush_every=1000"), tmp_path / "requests.parquet", tmp_path / "cells", ""
+        SLOW.replace("flush_every=10", "flush_every=1000"),
+        tmp_path / "requests.parquet",
+        tmp_path / "cells",
+        "",
     )
     generated = [process.stdout.readline() for _ in range(23)]
     process.send_signal(signal.SIGTERM)
@@ -92,13 +97,21 @@ def test_sigterm_stores_everything_that_was_generated(tmp_path):
     generated += process.stdout.readlines()
     assert process.wait() == 128 + signal.SIGTERM
     # the one that was on its way when the signal came is not counted
-    assert len(generated) - 1 <= 200 - run(request_table, tmp_path / "cells")[1] <= len(generated) < 200
+    assert (
+        len(generated) - 1
+        <= 200 - run(request_table, tmp_path / "cells")[1]
+        <= len(generated)
+        < 200
+    )
 
 
 def test_two_runs_of_the_same_cells_at_once_end_alike(tmp_path):
     wanted(150, 1).write_parquet(tmp_path / "requests.parquet")
     tables_of_both = [tmp_path / "one", tmp_path / "two"]
-    both = [child(SLOW, tmp_path / "requests.parquet", tmp_path / "cells", path) for path in tables_of_both]
+    both = [
+        child(SLOW, tmp_path / "requests.parquet", tmp_path / "cells", path)
+        for path in tables_of_both
+    ]
     counts = [len(process.stdout.read().split()) for process in both]
     assert [process.wait() for process in both] == [0, 0] and max(counts) == 150
     assert tables_of_both[0].read_bytes() == tables_of_both[1].read_bytes()

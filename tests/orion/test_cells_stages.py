@@ -19,7 +19,13 @@ from .engines.conftest import save
 from .killed_stages import FLUSH
 
 PROBLEMS, K, KILLS = 40, 4, 10
-GENERATION = {"temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0, "max_tokens": 12, "seed": 0}
+GENERATION = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "repetition_penalty": 1.0,
+    "max_tokens": 12,
+    "seed": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +55,13 @@ def inputs(tmp_path_factory):
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 110}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
     # large weights, so that logits differ between tokens as a trained model's do
-    config = Qwen2Config(**sizes, **heads, max_position_embeddings=256, tie_word_embeddings=True, initializer_range=0.3)
+    config = Qwen2Config(
+        **sizes,
+        **heads,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        initializer_range=0.3,
+    )
     save(folder / "student", Qwen2ForCausalLM(config))
     names = [f"p{i:02}" for i in range(PROBLEMS)]
     problems = pl.DataFrame(
@@ -63,7 +75,13 @@ def inputs(tmp_path_factory):
         },
         schema_overrides={"solution": pl.String},
     )
-    verdicts = {"sample_id": 0, "verdict": "correct", "extracted": "1", "reason": "equal", "method": "text"}
+    verdicts = {
+        "sample_id": 0,
+        "verdict": "correct",
+        "extracted": "1",
+        "reason": "equal",
+        "method": "text",
+    }
     errors = {"origin": "own", "extracted": "2", "response": "w9 w8 so 2"}
     pairs = pl.DataFrame({"problem_id": names}).join(pl.DataFrame({"rank": [0, 1]}), how="cross")
     errors_table = pairs.with_columns(
@@ -74,11 +92,16 @@ def inputs(tmp_path_factory):
     )
     tables.write(problems, folder / "problems", tables.PROBLEMS, {})
     verdict_rows = pl.DataFrame({"problem_id": names}).with_columns(
-        **{name: pl.lit(value, dtype=tables.VERDICT_ROWS.columns[name]) for name, value in verdicts.items()}
+        **{
+            name: pl.lit(value, dtype=tables.VERDICT_ROWS.columns[name])
+            for name, value in verdicts.items()
+        }
     )
     tables.write(verdict_rows, folder / "trace-verdicts", tables.VERDICT_ROWS, {})
     tables.write(errors_table, folder / "errors", tables.ERRORS, {})
-    tables.write_json(checkpoints.describe(folder / "student", name="x", dtype="float32"), folder / "model", {})
+    tables.write_json(
+        checkpoints.describe(folder / "student", name="x", dtype="float32"), folder / "model", {}
+    )
     return folder
 
 
@@ -90,7 +113,14 @@ def arguments(stage, inputs, folder):
         config |= {"shows": ["teacher", "errors"], "rewrite": "none", "errors_per_prompt": 1}
         names += ["trace-verdicts", "errors"]
     given = [part for name in names for part in (f"--{name}", str(inputs / name))]
-    places = ["--cells", str(folder / "cells"), "--output", str(folder / "table.parquet"), "--batch-size", "16"]
+    places = [
+        "--cells",
+        str(folder / "cells"),
+        "--output",
+        str(folder / "table.parquet"),
+        "--batch-size",
+        "16",
+    ]
     return ["--config", json.dumps(config), *given, *places]
 
 
@@ -103,7 +133,9 @@ def test_a_stage_killed_ten_times_loses_only_what_was_not_flushed(tmp_path, nurs
 
     killed = tmp_path / "killed"
     digest = tables.read_json(inputs / "model")["digest"]
-    keys = tables.read(whole / "table.parquet", tables.SAMPLES if stage == "sample" else tables.REFLECTIONS)
+    keys = tables.read(
+        whole / "table.parquet", tables.SAMPLES if stage == "sample" else tables.REFLECTIONS
+    )
     store, seed = cells.CellStore(killed / "cells", digest), random.Random(stage)
     stored = paid = 0
     for _ in range(KILLS):

@@ -41,7 +41,9 @@ def root(tmp_path):
     document(results / "chains" / "tiny" / "orion" / "seed-1" / "model.json", TRAINED)
     root = results / "cells"
     for digest, numbers in ((USED, (1, 2)), (USED, (2, 3)), (TRAINED, (4,)), (UNUSED, (5,))):
-        cells.CellStore(root, digest).append([Completion(f"{n:064x}", "text", "stop", 10, 100) for n in numbers])
+        cells.CellStore(root, digest).append(
+            [Completion(f"{n:064x}", "text", "stop", 10, 100) for n in numbers]
+        )
     return root
 
 
@@ -56,7 +58,9 @@ def test_stat_counts_what_is_there_by_model(root, capsys):
     assert rows[0][:3] == ["digest", "parts", "cells"]
     assert rows[1][:6] == ["a" * 16, "2", "3", "1", "40", "400"]
     assert " ".join(rows[1][8:]) == "tiny, tiny-again (1 damaged, set aside)"
-    assert rows[2][:6] == ["b" * 16, "1", "1", "0", "10", "100"] and rows[2][8:] == ["chains/tiny/orion/seed-1"]
+    assert rows[2][:6] == ["b" * 16, "1", "1", "0", "10", "100"] and rows[2][8:] == [
+        "chains/tiny/orion/seed-1"
+    ]
     assert rows[3][:6] == ["c" * 16, "1", "1", "0", "10", "100"] and rows[3][8:] == ["none", "here"]
     assert rows[4][:6] == ["all", "4", "5", "1", "60", "600"]
 
@@ -80,10 +84,18 @@ def test_verify_is_silent_about_sound_parts_and_names_each_damaged_one(root, cap
     folder = cells.CellStore(root, USED).folder
     sound = cells.store.as_frame([cell(1)])
     expected = {
-        broken(folder, sound, "part-" + "0" * 32 + ".parquet"): "its content is not what its name says",
-        broken(folder, cells.store.as_frame([Completion("A" * 64, "", "stop", 1, 1)])): "1 keys that are not 64",
-        broken(folder, cells.store.as_frame([Completion("a" * 63, "", "stop", 1, 1)])): "1 keys that are not 64",
-        broken(folder, cells.store.as_frame([Completion("a" * 64, "", "error", 1, -1)])): "1 rows that neither stopped",
+        broken(
+            folder, sound, "part-" + "0" * 32 + ".parquet"
+        ): "its content is not what its name says",
+        broken(
+            folder, cells.store.as_frame([Completion("A" * 64, "", "stop", 1, 1)])
+        ): "1 keys that are not 64",
+        broken(
+            folder, cells.store.as_frame([Completion("a" * 63, "", "stop", 1, 1)])
+        ): "1 keys that are not 64",
+        broken(
+            folder, cells.store.as_frame([Completion("a" * 64, "", "error", 1, -1)])
+        ): "1 rows that neither stopped",
         broken(folder, sound.with_columns(response=None).cast(parts.CELL)): "1 rows with a null",
         broken(folder, sound.drop("response")): "its columns are cell, finish_reason",
     }
@@ -93,9 +105,16 @@ def test_verify_is_silent_about_sound_parts_and_names_each_damaged_one(root, cap
     with pytest.raises(SystemExit) as end:
         orion("verify", "--root", root)
     out = capsys.readouterr().out
-    assert end.value.code == 1 and "10 parts, 7 damaged" in out and "the next run generates their cells again" in out
+    assert (
+        end.value.code == 1
+        and "10 parts, 7 damaged" in out
+        and "the next run generates their cells again" in out
+    )
     for path, reason in expected.items():
-        assert any(line.startswith(f"{path}: ") and reason in line for line in out.splitlines()), (path, reason)
+        assert any(line.startswith(f"{path}: ") and reason in line for line in out.splitlines()), (
+            path,
+            reason,
+        )
 
 
 def age(path, seconds):
@@ -135,9 +154,14 @@ def test_gc_changes_nothing_until_told_and_then_only_what_nobody_needs(root, cap
 def test_gc_leaves_what_a_model_may_yet_be_written_for(root, capsys):
     """A run stores cells of a model before another results folder, or a rule that is running, has its model.json."""
     orion("gc", "--root", root, "--delete")
-    assert "no model.json refers to it" not in capsys.readouterr().out and (root / ("c" * 16)).exists()
+    assert (
+        "no model.json refers to it" not in capsys.readouterr().out and (root / ("c" * 16)).exists()
+    )
     orion("gc", "--root", root, "--delete", "--force")
-    assert "no model.json refers to it: 1 file," in capsys.readouterr().out and not (root / ("c" * 16)).exists()
+    assert (
+        "no model.json refers to it: 1 file," in capsys.readouterr().out
+        and not (root / ("c" * 16)).exists()
+    )
 
 
 def test_gc_looks_behind_symbolic_links(root, tmp_path):

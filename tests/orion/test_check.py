@@ -27,7 +27,9 @@ def folder(tmp_path_factory):
         }
         for i in range(N_PROBLEMS)
     ]
-    frame = tables.from_rows(problems, tables.PROBLEMS).with_columns(meta=pl.struct(level=pl.lit(1)))
+    frame = tables.from_rows(problems, tables.PROBLEMS).with_columns(
+        meta=pl.struct(level=pl.lit(1))
+    )
     tables.write(frame, path / "problems.parquet", tables.PROBLEMS, {})
     samples = [
         {
@@ -43,7 +45,9 @@ def folder(tmp_path_factory):
         for i in range(N_PROBLEMS)
         for j in range(K)
     ]
-    tables.write(tables.from_rows(samples, tables.SAMPLES), path / "samples.parquet", tables.SAMPLES, {})
+    tables.write(
+        tables.from_rows(samples, tables.SAMPLES), path / "samples.parquet", tables.SAMPLES, {}
+    )
     return path
 
 
@@ -61,7 +65,11 @@ def test_the_verdicts_are_those_of_check_many_whatever_the_number_of_processes(f
     run(folder, tmp_path / "two.parquet", workers=2)
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     samples = tables.read(folder / "samples.parquet", tables.SAMPLES)
-    golds = dict(tables.read(folder / "problems.parquet", tables.PROBLEMS, ["problem_id", "answer"]).iter_rows())
+    golds = dict(
+        tables.read(
+            folder / "problems.parquet", tables.PROBLEMS, ["problem_id", "answer"]
+        ).iter_rows()
+    )
     expected = check_many(
         samples["response"].to_list(),
         [golds[p] for p in samples["problem_id"]],

@@ -19,7 +19,12 @@ TEMPLATE = (
     "{%- if enable_thinking is defined and not enable_thinking -%}quick {% endif -%}"
     "{%- if add_generation_prompt -%}<assistant>{%- endif -%}"
 )
-CONFIG = {"model_type": "qwen2", "vocab_size": len(WORDS), "max_position_embeddings": 64, "hidden_size": 4}
+CONFIG = {
+    "model_type": "qwen2",
+    "vocab_size": len(WORDS),
+    "max_position_embeddings": 64,
+    "hidden_size": 4,
+}
 
 
 @pytest.fixture
@@ -32,9 +37,18 @@ def folder(tmp_path):
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Digits(individual_digits=True)]
     )
     core.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    tokens = {"pad_token": "<pad>", "eos_token": "<end>", "additional_special_tokens": ["<user>", "<assistant>"]}
-    PreTrainedTokenizerFast(tokenizer_object=core, chat_template=TEMPLATE, **tokens).save_pretrained(path)
-    save_file({"embed": np.zeros((16, 4), np.float32), "norm": np.ones(4, np.float32)}, path / "model.safetensors")
+    tokens = {
+        "pad_token": "<pad>",
+        "eos_token": "<end>",
+        "additional_special_tokens": ["<user>", "<assistant>"],
+    }
+    PreTrainedTokenizerFast(
+        tokenizer_object=core, chat_template=TEMPLATE, **tokens
+    ).save_pretrained(path)
+    save_file(
+        {"embed": np.zeros((16, 4), np.float32), "norm": np.ones(4, np.float32)},
+        path / "model.safetensors",
+    )
     (path / "config.json").write_text(json.dumps(CONFIG))
     (path / "generation_config.json").write_text('{"eos_token_id": 1}')
     (path / "README.md").write_text("not part of the model")
@@ -49,7 +63,8 @@ def test_the_document(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     document = describe(folder)
     assert {
-        k: document[k] for k in ("model", "path", "repo", "revision", "context_length", "vocab_size", "parameters")
+        k: document[k]
+        for k in ("model", "path", "repo", "revision", "context_length", "vocab_size", "parameters")
     } == {
         "model": "tiny",
         "path": "checkpoint",
@@ -60,7 +75,12 @@ def test_the_document(folder, monkeypatch):
         "parameters": 68,
     }
     assert document["chat_template"] == TEMPLATE and document["trust_remote_code"] is False
-    assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= document["files"].keys()
+    assert {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    } <= document["files"].keys()
     assert "README.md" not in document["files"]
     assert json.loads(json.dumps(document)) == document
     hub = describe(folder, repo="org/name", revision="0" * 40)
@@ -75,7 +95,9 @@ def test_the_digest_is_of_the_content_not_the_place(folder, tmp_path):
     assert describe(folder, dtype="bfloat16")["digest"] != digest
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "generation_config.json", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "generation_config.json", "tokenizer.json"]
+)
 def test_the_digest_follows_every_file_that_matters(folder, name):
     digest = describe(folder)["digest"]
     path = folder / name
@@ -88,13 +110,18 @@ def test_the_digest_follows_every_file_that_matters(folder, name):
 
 def test_a_chat_template_can_be_supplied(folder, tmp_path):
     (folder / "chat_template.jinja").unlink()
-    with pytest.raises(InputError, match="no chat template.*`chat_template:` key names a jinja file"):
+    with pytest.raises(
+        InputError, match="no chat template.*`chat_template:` key names a jinja file"
+    ):
         describe(folder)
     template = tmp_path / "own.jinja"
     template.write_text("{% for m in messages %}<user> {{ m['content'] }} {% endfor %}<assistant>")
     document = describe(folder, chat_template_file=template)
     tokenizer = checkpoints.load_tokenizer(document)
-    assert checkpoints.render(tokenizer, [{"role": "user", "content": "1 plus 2"}]) == "<user> 1 plus 2 <assistant>"
+    assert (
+        checkpoints.render(tokenizer, [{"role": "user", "content": "1 plus 2"}])
+        == "<user> 1 plus 2 <assistant>"
+    )
     with pytest.raises(InputError, match=r"absent\.jinja: No such file"):
         describe(folder, chat_template_file=tmp_path / "absent.jinja")
     template.write_text("{% for m in messages %}")
@@ -115,9 +142,13 @@ def test_render(folder):
     tokenizer = checkpoints.load_tokenizer(describe(folder))
     user = [{"role": "user", "content": "1"}]
     assert checkpoints.render(tokenizer, user) == "<user> 1 <assistant>"
-    assert checkpoints.render(tokenizer, user, enable_thinking=False) == "<user> 1 quick <assistant>"
+    assert (
+        checkpoints.render(tokenizer, user, enable_thinking=False) == "<user> 1 quick <assistant>"
+    )
     assert checkpoints.render(tokenizer, user, add_generation_prompt=False) == "<user> 1 "
-    with pytest.raises(InputError, match="refuses messages of the roles system, user: no system turn"):
+    with pytest.raises(
+        InputError, match="refuses messages of the roles system, user: no system turn"
+    ):
         checkpoints.render(tokenizer, [{"role": "system", "content": "x"}, *user])
 
 
@@ -135,7 +166,9 @@ def half_download(folder):
 
 
 def missing_shard(folder):
-    index = {"weight_map": {"embed": "model.safetensors", "norm": "model-00002-of-00002.safetensors"}}
+    index = {
+        "weight_map": {"embed": "model.safetensors", "norm": "model-00002-of-00002.safetensors"}
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
@@ -152,13 +185,22 @@ def write_config(**changes):
     [
         (shutil.rmtree, "no such folder"),
         (lambda folder: (folder / "config.json").unlink(), "no config.json"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json: not readable as JSON"),
+        (
+            lambda folder: (folder / "config.json").write_text("{"),
+            "config.json: not readable as JSON",
+        ),
         (lambda folder: (folder / "model.safetensors").unlink(), r"no weights \(\*.safetensors\)"),
         (only_pickle, r"only as pickle \(pytorch_model.bin\).*convert them to safetensors"),
         (half_download, "not readable as safetensors.*repeat the download"),
-        (missing_shard, "1 weight files are missing .model-00002-of-00002.safetensors.*finish the download"),
+        (
+            missing_shard,
+            "1 weight files are missing .model-00002-of-00002.safetensors.*finish the download",
+        ),
         (remove_tokenizer, "no tokenizer.*copy the base model's tokenizer"),
-        (write_config(max_position_embeddings=None), "no max_position_embeddings; set the model's `context_length:`"),
+        (
+            write_config(max_position_embeddings=None),
+            "no max_position_embeddings; set the model's `context_length:`",
+        ),
         (write_config(vocab_size=10), "the tokenizer has 16 entries, the model 10"),
     ],
     ids=[
@@ -203,13 +245,21 @@ def test_a_hub_snapshot_is_found_without_a_network(folder, tmp_path, monkeypatch
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     source = {"kind": "huggingface", "repo": "org/name", "revision": revision}
     assert checkpoints.resolve(source) == snapshot
-    with pytest.raises(InputError, match=r"org/other@0123456789.*not in the local cache and the hub cannot be reached"):
+    with pytest.raises(
+        InputError,
+        match=r"org/other@0123456789.*not in the local cache and the hub cannot be reached",
+    ):
         checkpoints.resolve({**source, "repo": "org/other"})
 
 
 @pytest.mark.parametrize(
     ("generation", "config", "ids"),
-    [('{"eos_token_id": [1, 0]}', 5, {0, 1}), ("{}", [4, 5], {1, 4, 5}), (None, 4, {1, 4}), (None, None, {1})],
+    [
+        ('{"eos_token_id": [1, 0]}', 5, {0, 1}),
+        ("{}", [4, 5], {1, 4, 5}),
+        (None, 4, {1, 4}),
+        (None, None, {1}),
+    ],
     ids=["list", "config's", "no generation config", "tokenizer's"],
 )
 def test_end_tokens(folder, generation, config, ids):

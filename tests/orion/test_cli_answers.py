@@ -41,7 +41,12 @@ def jsonl(path, rows, packed=False):
     return path
 
 
-GOLDS = [{"id": "one", "answer": "5"}, {"id": "two", "answer": "\\foo"}, {"id": "three", "answer": 7.0}, {"id": "four"}]
+GOLDS = [
+    {"id": "one", "answer": "5"},
+    {"id": "two", "answer": "\\foo"},
+    {"id": "three", "answer": 7.0},
+    {"id": "four"},
+]
 
 
 def test_check_prints_the_verdict_as_json(run, monkeypatch):
@@ -80,7 +85,12 @@ def test_lint_under_math_verify(run, tmp_path):
         ("absent.jsonl", None, [], "no such file"),
         ("golds.jsonl", "", [], "no rows"),
         ("golds.jsonl", "{", [], "line 1: not JSON"),
-        ("golds.jsonl", '{"id": 1, "gold": "5"}', [], "no row has the column 'answer'; the columns are: gold, id"),
+        (
+            "golds.jsonl",
+            '{"id": 1, "gold": "5"}',
+            [],
+            "no row has the column 'answer'; the columns are: gold, id",
+        ),
         ("golds.parquet", "no parquet", [], "not a parquet file"),
         ("golds.jsonl", '{"answer": "5"}', ["--policy", "maths"], "unknown answer policy 'maths'"),
     ],
@@ -105,33 +115,65 @@ def test_audit_prints_both_accuracies_the_band_and_the_disputes(run, tmp_path):
     output = tmp_path / "differ.jsonl"
     status, out, err = run("audit", jsonl(tmp_path / "rows.jsonl", ROWS), "--output", output)
     assert status == 0 and err.endswith("differ.jsonl: 1 rows\n")
-    for wanted in ("4 rows", "25.00%  (1 correct)", "50.00%  (2 correct)", "25.00% to 50.00%: the 1 rows in dispute"):
+    for wanted in (
+        "4 rows",
+        "25.00%  (1 correct)",
+        "50.00%  (2 correct)",
+        "25.00% to 50.00%: the 1 rows in dispute",
+    ):
         assert wanted in out
     assert "b  gold 25" in out and "the thinking was never closed" in out
     (record,) = map(json.loads, output.read_text().splitlines())
-    assert (record["id"], record["math"]["verdict"], record["math-verify"]["verdict"]) == ("b", "no_answer", "correct")
+    assert (record["id"], record["math"]["verdict"], record["math-verify"]["verdict"]) == (
+        "b",
+        "no_answer",
+        "correct",
+    )
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
 
 
 def test_audit_of_a_runs_samples_with_the_golds_of_its_problems(run, tmp_path):
     problems, samples = tmp_path / "problems.parquet", tmp_path / "samples.parquet"
-    made = [{"problem_id": str(n), "problem": "?", "answer": str(n), "meta": {"source_row": n}} for n in range(3)]
-    frame = pl.DataFrame(made).with_columns(pl.lit(None, pl.String).alias(c) for c in ("solution", "teacher_trace"))
+    made = [
+        {"problem_id": str(n), "problem": "?", "answer": str(n), "meta": {"source_row": n}}
+        for n in range(3)
+    ]
+    frame = pl.DataFrame(made).with_columns(
+        pl.lit(None, pl.String).alias(c) for c in ("solution", "teacher_trace")
+    )
     tables.write(frame, problems, tables.PROBLEMS, {})
     text = {"prompt_id": "p", "prompt_tokens": 1, "completion_tokens": 1, "cell": "c"}
     rows = [
-        {"problem_id": "1", "sample_id": k, "response": f"it is {k}", "finish_reason": reason, **text}
+        {
+            "problem_id": "1",
+            "sample_id": k,
+            "response": f"it is {k}",
+            "finish_reason": reason,
+            **text,
+        }
         for k, reason in ((0, "stop"), (1, "length"))
     ]
     tables.write(tables.from_rows(rows, tables.SAMPLES), samples, tables.SAMPLES, {})
     status, out, _ = run("audit", samples, "--problems", problems, "--against", "strict")
-    assert status == 0 and "2 rows" in out and "0 rows in dispute" in out and "1 rows differ in the verdict" in out
+    assert (
+        status == 0
+        and "2 rows" in out
+        and "0 rows in dispute" in out
+        and "1 rows differ in the verdict" in out
+    )
     status, out, _ = run("audit", samples, "--problems", problems)
     # the sample that was cut off gets no credit from us, and Math-Verify does not know
     assert "1/1  gold 1" in out and "cut off before an answer" in out
-    status, _, err = run("audit", samples, "--problems", jsonl(tmp_path / "other.jsonl", [{"id": "7", "answer": "1"}]))
+    status, _, err = run(
+        "audit",
+        samples,
+        "--problems",
+        jsonl(tmp_path / "other.jsonl", [{"id": "7", "answer": "1"}]),
+    )
     assert status == 2 and "1/0 has no problem in" in err
-    double = jsonl(tmp_path / "double.jsonl", [{"id": "1", "answer": "1"}, {"id": "1", "answer": "2"}])
+    double = jsonl(
+        tmp_path / "double.jsonl", [{"id": "1", "answer": "1"}, {"id": "1", "answer": "2"}]
+    )
     status, _, err = run("audit", samples, "--problems", double)
     assert status == 2 and "1 stands there twice" in err
 
@@ -146,17 +188,31 @@ def test_the_configuration_knows_exactly_the_policies_there_are(root):
 
 def test_the_check_stage_takes_the_replay_as_its_policy(tmp_path):
     problems, output = tmp_path / "problems.parquet", tmp_path / "verdicts.parquet"
-    made = [{"problem_id": "1", "problem": "?", "answer": "1/2", "solution": None, "meta": {"source_row": 0}}]
-    frame = pl.DataFrame(made, schema_overrides={"solution": pl.String}).with_columns(teacher_trace=pl.lit("It is 0.5"))
+    made = [
+        {
+            "problem_id": "1",
+            "problem": "?",
+            "answer": "1/2",
+            "solution": None,
+            "meta": {"source_row": 0},
+        }
+    ]
+    frame = pl.DataFrame(made, schema_overrides={"solution": pl.String}).with_columns(
+        teacher_trace=pl.lit("It is 0.5")
+    )
     tables.write(frame, problems, tables.PROBLEMS, {})
     keys = json.dumps({"policy": "math-verify", "timeout_s": 12.0, "part": "teacher_trace"})
     files = ["--problems", problems, "--samples", problems, "--output", output]
     check.main(["--config", keys, *map(str, files)])
-    assert tables.read(output, tables.VERDICT_ROWS).rows() == [("1", 0, "correct", "0.5", "", "math-verify")]
+    assert tables.read(output, tables.VERDICT_ROWS).rows() == [
+        ("1", 0, "correct", "0.5", "", "math-verify")
+    ]
 
 
 def test_audit_shows_and_reads_as_many_rows_as_wanted(run, tmp_path):
-    rows = jsonl(tmp_path / "rows.jsonl", [{**ROWS[0], "id": n, "response": "It is 1/2."} for n in range(30)])
+    rows = jsonl(
+        tmp_path / "rows.jsonl", [{**ROWS[0], "id": n, "response": "It is 1/2."} for n in range(30)]
+    )
     _, out, _ = run("audit", rows, "--against", "strict", "--show", 2, "--limit", 20)
     assert "20 rows in dispute:" in out and out.count("gold 1/2") == 2 and "and 18 more" in out
     assert run("audit", rows, "--limit", 0)[0] == 2
@@ -175,7 +231,9 @@ def test_an_audit_that_fails_leaves_no_output(run, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
-def test_without_the_package_every_command_and_the_lint_stage_name_the_extra(run, tmp_path, monkeypatch):
+def test_without_the_package_every_command_and_the_lint_stage_name_the_extra(
+    run, tmp_path, monkeypatch
+):
     def absent(name):
         raise importlib.metadata.PackageNotFoundError(name)
 

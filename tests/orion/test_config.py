@@ -7,7 +7,13 @@ import yaml
 from orion import config
 from orion.errors import InputError
 
-KEYS = {"dataset": "chains", "model": "tiny", "arm": "orion", "seed": "1", "benchmark": "chains-test"}
+KEYS = {
+    "dataset": "chains",
+    "model": "tiny",
+    "arm": "orion",
+    "seed": "1",
+    "benchmark": "chains-test",
+}
 WILDCARDS = {
     "dataset": ["dataset"],
     "benchmark": ["benchmark"],
@@ -17,7 +23,9 @@ WILDCARDS = {
     "check": ["dataset", "model"],
     "check_traces": ["dataset"],
     "lint": ["dataset"],
-    **dict.fromkeys(("expose", "reflect", "check_reflections", "select", "pack"), ["dataset", "model", "arm"]),
+    **dict.fromkeys(
+        ("expose", "reflect", "check_reflections", "select", "pack"), ["dataset", "model", "arm"]
+    ),
     "train": ["dataset", "model", "arm", "seed"],
     **dict.fromkeys(("evaluate_sample", "evaluate_check", "evaluate"), list(KEYS)),
     "report": [],
@@ -38,7 +46,11 @@ def changed(raw, path, value):
     block[path[-1]] = value
     before, after = config.validate(raw), config.validate(other)
     wanted = {stage: {name: KEYS[name] for name in names} for stage, names in WILDCARDS.items()}
-    return {s for s, w in wanted.items() if config.params(before, s, **w) != config.params(after, s, **w)} - {"report"}
+    return {
+        s
+        for s, w in wanted.items()
+        if config.params(before, s, **w) != config.params(after, s, **w)
+    } - {"report"}
 
 
 @pytest.mark.parametrize(
@@ -46,8 +58,16 @@ def changed(raw, path, value):
     [
         (["sample", "temperature"], 0.5, {"sample"}),
         (["sample", "k"], 16, {"sample"}),
-        (["check", "timeout_s"], 9.0, {"check", "check_traces", "check_reflections", "evaluate_check"}),
-        (["datasets", "chains", "policy"], "gsm8k", {"dataset", "lint", "check", "check_traces", "check_reflections"}),
+        (
+            ["check", "timeout_s"],
+            9.0,
+            {"check", "check_traces", "check_reflections", "evaluate_check"},
+        ),
+        (
+            ["datasets", "chains", "policy"],
+            "gsm8k",
+            {"dataset", "lint", "check", "check_traces", "check_reflections"},
+        ),
         (["expose", "max_errors"], 3, {"expose"}),
         (["arms", "orion", "reflect"], {"temperature": 0.1}, {"reflect"}),
         (["arms", "orion_placebo", "reflect"], {"temperature": 0.1}, set()),
@@ -80,7 +100,9 @@ def test_the_seed_reaches_training_and_evaluation(raw):
     loaded = config.validate(raw)
     for stage in ("train", "evaluate_sample"):
         names = {name: KEYS[name] for name in WILDCARDS[stage]}
-        assert config.params(loaded, stage, **names) != config.params(loaded, stage, **{**names, "seed": "2"})
+        assert config.params(loaded, stage, **names) != config.params(
+            loaded, stage, **{**names, "seed": "2"}
+        )
 
 
 @pytest.mark.parametrize(
@@ -99,8 +121,16 @@ def test_the_seed_reaches_training_and_evaluation(raw):
             {"source": {"kind": "jsonl", "path": "x"}},
             r"datasets\.models: this name is a folder",
         ),
-        (["comparisons"], [{"arm": "orion", "against": "nobody"}], r"comparisons name unknown arms: nobody"),
-        (["models", "tiny", "source"], {"kind": "huggingface", "repo": "a/b", "revision": "main"}, r"revision"),
+        (
+            ["comparisons"],
+            [{"arm": "orion", "against": "nobody"}],
+            r"comparisons name unknown arms: nobody",
+        ),
+        (
+            ["models", "tiny", "source"],
+            {"kind": "huggingface", "repo": "a/b", "revision": "main"},
+            r"revision",
+        ),
     ],
 )
 def test_bad_configuration_names_the_key(raw, path, value, message):
@@ -137,9 +167,14 @@ def test_a_served_model_runs_with_untrained_arms(raw):
     # where it is, and which key it wants, reruns nothing
     assert keys["server"] is None
     # a server beside a checkpoint is no fault, and a checkpoint may be sampled from it
-    checkpoint = {"source": {"kind": "path", "path": "x"}, "server": {**SERVER, "served_model": "student"}}
+    checkpoint = {
+        "source": {"kind": "path", "path": "x"},
+        "server": {**SERVER, "served_model": "student"},
+    }
     beside = config.validate(served(raw, ("openai", "vllm"), ("base", "orion"), checkpoint))
-    assert config.stage_config(beside, "model", model="other")["server"] == {"served_model": "student"}
+    assert config.stage_config(beside, "model", model="other")["server"] == {
+        "served_model": "student"
+    }
 
 
 @pytest.mark.parametrize(
@@ -150,11 +185,20 @@ def test_a_served_model_runs_with_untrained_arms(raw):
             r"models\.other\.source: .*cannot be trained, and runs\.arms names sft_teacher",
         ),
         ({"engines": ("vllm", "openai")}, r"sample\.engine: vllm cannot sample models\.other"),
-        ({"engines": ("openai", "transformers")}, r"evaluate\.engine: transformers cannot sample models\.other"),
+        (
+            {"engines": ("openai", "transformers")},
+            r"evaluate\.engine: transformers cannot sample models\.other",
+        ),
         ({"model": {**SERVED, "server": None}}, r"models\.other.*server: required"),
         ({"model": {**SERVED, "context_length": None}}, r"models\.other.*context_length: required"),
-        ({"model": {**SERVED, "chat_template": "a.jinja"}}, r"models\.other.*chat_template: the server decides this"),
-        ({"model": {**SERVED, "server": {"base_url": "localhost"}}}, r"models\.other\.server\.base_url"),
+        (
+            {"model": {**SERVED, "chat_template": "a.jinja"}},
+            r"models\.other.*chat_template: the server decides this",
+        ),
+        (
+            {"model": {**SERVED, "server": {"base_url": "localhost"}}},
+            r"models\.other\.server\.base_url",
+        ),
         *(
             ({"model": {**SERVED, "server": {"base_url": url}}}, r"models\.other\.server\.base_url")
             for url in (
@@ -165,7 +209,10 @@ def test_a_served_model_runs_with_untrained_arms(raw):
             )
         ),
         *(
-            ({"model": {**SERVED, "server": {**SERVER, "api_key_env": key}}}, r"models\.other\.server\.api_key_env")
+            (
+                {"model": {**SERVED, "server": {**SERVER, "api_key_env": key}}},
+                r"models\.other\.server\.api_key_env",
+            )
             for key in ("sk-1234", "sk1234abc")
         ),
         (
@@ -177,7 +224,10 @@ def test_a_served_model_runs_with_untrained_arms(raw):
             r"models\.other\.server: required, since sample\.engine is openai",
         ),
         (
-            {"model": {"source": {"kind": "path", "path": "x"}, "server": SERVER}, "arms": ("base", "sft_teacher")},
+            {
+                "model": {"source": {"kind": "path", "path": "x"}, "server": SERVER},
+                "arms": ("base", "sft_teacher"),
+            },
             r"evaluate\.engine: openai would ask the server of models\.other, which has the untrained model",
         ),
     ],
@@ -192,7 +242,10 @@ def test_two_served_models_of_one_name_are_told_apart(raw):
     other = served(raw)
     elsewhere = {**SERVER, "base_url": "http://elsewhere/v1"}
     other["models"]["second"] = {**SERVED, "server": elsewhere}
-    with pytest.raises(InputError, match=r"models\.second\.source: org/teacher is models\.other too, .* a `revision`"):
+    with pytest.raises(
+        InputError,
+        match=r"models\.second\.source: org/teacher is models\.other too, .* a `revision`",
+    ):
         config.validate(other)
     other["models"]["second"]["source"] = {**SERVED["source"], "revision": "elsewhere"}
     config.validate(other)
@@ -206,10 +259,16 @@ def test_two_served_models_of_one_name_are_told_apart(raw):
 
 
 def test_an_arms_own_engine_is_looked_at(raw):
-    other = served(raw, ("transformers", "transformers"), ("base", "orion"), {"source": {"kind": "path", "path": "x"}})
+    other = served(
+        raw,
+        ("transformers", "transformers"),
+        ("base", "orion"),
+        {"source": {"kind": "path", "path": "x"}},
+    )
     other["arms"]["orion"]["reflect"] = {"engine": "openai"}
     with pytest.raises(
-        InputError, match=r"models\.other\.server: required, since arms\.orion: reflect\.engine is openai"
+        InputError,
+        match=r"models\.other\.server: required, since arms\.orion: reflect\.engine is openai",
     ):
         config.validate(other)
 
@@ -217,7 +276,9 @@ def test_an_arms_own_engine_is_looked_at(raw):
 @pytest.mark.parametrize("name", ["config.yaml", "own.yaml", "paper.yaml"])
 def test_the_shipped_files_are_valid(root, name):
     # later files are merged over the embedded default, as snakemake does
-    files = [root / "config/config.yaml"] + ([root / "config" / name] if name != "config.yaml" else [])
+    files = [root / "config/config.yaml"] + (
+        [root / "config" / name] if name != "config.yaml" else []
+    )
     config.load(*files)
 
 

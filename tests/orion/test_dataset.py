@@ -9,7 +9,13 @@ from orion.errors import InputError
 
 FIELDS = {"problem_id": "id", "problem": "question", "answer": "answer", "teacher_trace": "trace"}
 ROWS = [
-    {"id": f"q{i}", "question": f"What is {i} + {i} ?", "answer": str(2 * i), "trace": f"so {2 * i}"} for i in range(8)
+    {
+        "id": f"q{i}",
+        "question": f"What is {i} + {i} ?",
+        "answer": str(2 * i),
+        "trace": f"so {2 * i}",
+    }
+    for i in range(8)
 ]
 
 
@@ -38,9 +44,13 @@ def test_all_file_kinds_give_the_same_problems(tmp_path, kind):
         pl.DataFrame(ROWS).write_parquet(path)
     else:
         raw = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
-        path.write_bytes(pyarrow.compress(raw, codec="zstd", asbytes=True) if kind.endswith("zst") else raw)
+        path.write_bytes(
+            pyarrow.compress(raw, codec="zstd", asbytes=True) if kind.endswith("zst") else raw
+        )
     problems, rejected = run(tmp_path, config({"kind": kind.split(".")[0], "path": str(path)}))
-    assert problems.drop("meta").rows() == [(r["id"], r["question"], r["answer"], None, r["trace"]) for r in ROWS]
+    assert problems.drop("meta").rows() == [
+        (r["id"], r["question"], r["answer"], None, r["trace"]) for r in ROWS
+    ]
     assert rejected.is_empty()
 
 
@@ -60,7 +70,9 @@ def test_unusable_rows_are_counted_with_a_reason(tmp_path):
         {"id": "x", "question": " ", "answer": "1"},
         {"id": "y", "question": "Has no answer?", "answer": None},
     ]
-    problems, rejected = run(tmp_path, config(jsonl(tmp_path / "rows.jsonl", rows), max_rejected=0.5))
+    problems, rejected = run(
+        tmp_path, config(jsonl(tmp_path / "rows.jsonl", rows), max_rejected=0.5)
+    )
     assert problems.height == len(ROWS)
     assert rejected.select("row", "problem_id", "reason").rows() == [
         (8, "again", "duplicate_problem"),
@@ -71,8 +83,13 @@ def test_unusable_rows_are_counted_with_a_reason(tmp_path):
 
 
 def test_too_many_unusable_rows_stop_the_run(tmp_path):
-    with pytest.raises(InputError, match=r"(?s)1 of 9 rows are unusable.*row 8 \(q0\): duplicate_problem_id"):
-        run(tmp_path, config(jsonl(tmp_path / "rows.jsonl", [*ROWS, {**ROWS[0], "question": "New?"}])))
+    with pytest.raises(
+        InputError, match=r"(?s)1 of 9 rows are unusable.*row 8 \(q0\): duplicate_problem_id"
+    ):
+        run(
+            tmp_path,
+            config(jsonl(tmp_path / "rows.jsonl", [*ROWS, {**ROWS[0], "question": "New?"}])),
+        )
     assert not (tmp_path / "problems.parquet").exists()
 
 
@@ -110,13 +127,19 @@ def test_numbers_as_problems_and_strange_meta_are_survived(tmp_path):
         {"id": 1, "question": 12, "answer": 1, "meta": {"a": 1}},
         {"id": 2, "question": "B?", "answer": 2, "meta": [1]},
     ]
-    problems, _ = run(tmp_path, config(jsonl(tmp_path / "rows.jsonl", rows), fields={**FIELDS, "teacher_trace": None}))
+    problems, _ = run(
+        tmp_path,
+        config(jsonl(tmp_path / "rows.jsonl", rows), fields={**FIELDS, "teacher_trace": None}),
+    )
     assert problems["problem"].to_list() == ["12", "B?"]
 
 
 @pytest.mark.parametrize(
     ("name", "raw", "message"),
-    [("r.jsonl", b'{"id": "\xff"}\n', "not UTF-8"), ("r.jsonl.zst", b"\x28\xb5\x2f\xfdxx", "damaged zst")],
+    [
+        ("r.jsonl", b'{"id": "\xff"}\n', "not UTF-8"),
+        ("r.jsonl.zst", b"\x28\xb5\x2f\xfdxx", "damaged zst"),
+    ],
 )
 def test_unreadable_files_are_named(tmp_path, name, raw, message):
     (tmp_path / name).write_bytes(raw)
@@ -138,7 +161,12 @@ def test_a_short_benchmark_problem_inside_a_longer_one_is_found(tmp_path):
     (tmp_path / "b").mkdir()
     run(
         tmp_path / "b",
-        config(jsonl(tmp_path / "bench.jsonl", [{"id": "b", "question": stem, "answer": "1", "trace": ""}])),
+        config(
+            jsonl(
+                tmp_path / "bench.jsonl",
+                [{"id": "b", "question": stem, "answer": "1", "trace": ""}],
+            )
+        ),
     )
     rows = [
         *ROWS,
@@ -148,7 +176,9 @@ def test_a_short_benchmark_problem_inside_a_longer_one_is_found(tmp_path):
             "answer": "1",
         },
     ]
-    settings = config(jsonl(tmp_path / "rows.jsonl", rows), max_rejected=0.5, decontaminate_ngram=13)
+    settings = config(
+        jsonl(tmp_path / "rows.jsonl", rows), max_rejected=0.5, decontaminate_ngram=13
+    )
     _, rejected = run(tmp_path, settings, [tmp_path / "b" / "problems.parquet"])
     assert rejected["problem_id"].to_list() == ["part"]
 
@@ -156,7 +186,9 @@ def test_a_short_benchmark_problem_inside_a_longer_one_is_found(tmp_path):
 def test_keep_limit_and_row_numbers(tmp_path):
     rows = [{**row, "split": "a" if i % 2 else "b"} for i, row in enumerate(ROWS)]
     fields = {**FIELDS, "problem_id": None}
-    settings = config(jsonl(tmp_path / "rows.jsonl", rows), keep={"split": "a"}, limit=2, fields=fields)
+    settings = config(
+        jsonl(tmp_path / "rows.jsonl", rows), keep={"split": "a"}, limit=2, fields=fields
+    )
     problems, _ = run(tmp_path, settings)
     assert problems["problem_id"].to_list() == ["row-1", "row-3"]
     assert problems["meta"].struct.field("source_row").to_list() == [1, 3]
@@ -164,7 +196,8 @@ def test_keep_limit_and_row_numbers(tmp_path):
 
 def test_contaminated_rows_are_dropped_and_named(tmp_path):
     held = jsonl(
-        tmp_path / "bench.jsonl", [{"id": "b", "question": "One two three four, five six?", "answer": "1", "trace": ""}]
+        tmp_path / "bench.jsonl",
+        [{"id": "b", "question": "One two three four, five six?", "answer": "1", "trace": ""}],
     )
     (tmp_path / "b").mkdir()
     run(tmp_path / "b", config(held))
@@ -179,7 +212,9 @@ def test_contaminated_rows_are_dropped_and_named(tmp_path):
     problems, rejected = run(tmp_path, settings, [tmp_path / "b" / "problems.parquet"])
     assert rejected["problem_id"].to_list() == ["same", "part"]
     assert "less" in problems["problem_id"]
-    problems, rejected = run(tmp_path, {**settings, "decontaminate_ngram": None}, [tmp_path / "b" / "problems.parquet"])
+    problems, rejected = run(
+        tmp_path, {**settings, "decontaminate_ngram": None}, [tmp_path / "b" / "problems.parquet"]
+    )
     assert rejected["problem_id"].to_list() == ["same"]
 
 
@@ -197,7 +232,9 @@ def test_traces_from_another_file(tmp_path):
         "teacher_trace": "response",
         "keep": {"ok": True},
     }
-    problems, _ = run(tmp_path, config(jsonl(tmp_path / "rows.jsonl", ROWS), fields=fields, traces=spec))
+    problems, _ = run(
+        tmp_path, config(jsonl(tmp_path / "rows.jsonl", ROWS), fields=fields, traces=spec)
+    )
     assert problems["teacher_trace"].to_list() == ["first"] + [None] * 7
 
 

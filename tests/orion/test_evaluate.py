@@ -23,7 +23,14 @@ def frames():
     """Problems, samples and verdicts of ANSWERS; p2's first sample is a loop."""
     problems = pl.DataFrame(
         [
-            {"problem_id": p, "problem": p, "answer": "1", "solution": None, "teacher_trace": None, "meta": {"row": 0}}
+            {
+                "problem_id": p,
+                "problem": p,
+                "answer": "1",
+                "solution": None,
+                "teacher_trace": None,
+                "meta": {"row": 0},
+            }
             for p in ANSWERS
         ],
         schema_overrides={"solution": pl.String, "teacher_trace": pl.String},
@@ -35,8 +42,14 @@ def frames():
             text = LOOP if finish == "length" else "one two three"
             told = {"prompt_id": "solve", "response": text, "finish_reason": finish, "cell": "c"}
             samples.append({**key, **told, "prompt_tokens": 5, "completion_tokens": tokens})
-            verdicts.append({**key, "verdict": verdict, "extracted": None, "reason": "", "method": ""})
-    return problems, tables.from_rows(samples, tables.SAMPLES), tables.from_rows(verdicts, tables.VERDICT_ROWS)
+            verdicts.append(
+                {**key, "verdict": verdict, "extracted": None, "reason": "", "method": ""}
+            )
+    return (
+        problems,
+        tables.from_rows(samples, tables.SAMPLES),
+        tables.from_rows(verdicts, tables.VERDICT_ROWS),
+    )
 
 
 def written(folder, problems, samples, verdicts):
@@ -100,7 +113,8 @@ def test_a_missing_sample_or_verdict_stops_the_run(tmp_path, which):
         # the right number of rows, but one problem has three samples and another one
         moved = pl.when((pl.col("problem_id") == "p1") & (pl.col("sample_id") == 1))
         samples = samples.with_columns(
-            sample_id=moved.then(2).otherwise("sample_id"), problem_id=moved.then(pl.lit("p0")).otherwise("problem_id")
+            sample_id=moved.then(2).otherwise("sample_id"),
+            problem_id=moved.then(pl.lit("p0")).otherwise("problem_id"),
         )
     with pytest.raises(InputError, match="run again"):
         evaluate.main(written(tmp_path, problems, samples, verdicts))

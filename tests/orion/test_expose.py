@@ -16,7 +16,14 @@ def table(rows):
     )  # fmt: skip
     verdicts = tables.from_rows(
         (
-            {"problem_id": p, "sample_id": s, "verdict": v, "extracted": x, "reason": "", "method": ""}
+            {
+                "problem_id": p,
+                "sample_id": s,
+                "verdict": v,
+                "extracted": x,
+                "reason": "",
+                "method": "",
+            }
             for p, s, v, x in rows
         ),
         tables.VERDICT_ROWS,
@@ -65,14 +72,19 @@ def test_the_placebo_shows_as_many_attempts_of_other_problems():
     )
     assert (foreign["problem_id"] != foreign["source_problem_id"]).all()
     assert sorted(foreign["response"]) == sorted(own["response"])
-    assert (foreign["response"] == foreign["source_problem_id"] + "/" + foreign["sample_id"].cast(pl.String)).all()
+    assert (
+        foreign["response"]
+        == foreign["source_problem_id"] + "/" + foreign["sample_id"].cast(pl.String)
+    ).all()
     assert set(foreign["origin"]) == {"other_problem"}
 
 
 def test_the_placebo_does_not_depend_on_row_order():
     own = expose.own_errors(*table(ROWS), max_errors=2, selection="distinct")
     again = expose.foreign_errors(own.sample(fraction=1, shuffle=True, seed=3))
-    assert again.sort("problem_id", "rank").equals(expose.foreign_errors(own).sort("problem_id", "rank"))
+    assert again.sort("problem_id", "rank").equals(
+        expose.foreign_errors(own).sort("problem_id", "rank")
+    )
 
 
 def test_one_problem_has_no_foreign_attempt():

@@ -14,7 +14,9 @@ def objections(text, names=tuple(filters.FILTERS), prompt_set="chat", **changes)
         "completion_tokens": 50,
         "teacher_trace": LONG,
     }
-    limits = filters.Limits(prompt_set, max_tokens=100, copy_ngram=5, copy_fraction=0.5, loop_ngram=3, loop_repeats=3)
+    limits = filters.Limits(
+        prompt_set, max_tokens=100, copy_ngram=5, copy_fraction=0.5, loop_ngram=3, loop_repeats=3
+    )
     return filters.objections(filters.Reflection(**{**seen, **changes}), list(names), limits)
 
 
@@ -49,7 +51,9 @@ def test_each_filter_catches_its_case(text, changes, expected):
 
 def test_filters_apply_in_the_order_named():
     assert objections(
-        "\\boxed{1}\\boxed{2}", names=["leak", "several_answers", "wrong_answer"], verdict="incorrect"
+        "\\boxed{1}\\boxed{2}",
+        names=["leak", "several_answers", "wrong_answer"],
+        verdict="incorrect",
     ) == [
         "several_answers",
         "wrong_answer",

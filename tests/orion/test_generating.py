@@ -18,7 +18,13 @@ from orion.errors import InputError
 from .engines.conftest import model_doc
 
 __all__ = ["model_doc"]
-GENERATION = {"engine": "transformers", "k": 3, "temperature": 1.0, "top_p": 0.9, "repetition_penalty": 1.0}
+GENERATION = {
+    "engine": "transformers",
+    "k": 3,
+    "temperature": 1.0,
+    "top_p": 0.9,
+    "repetition_penalty": 1.0,
+}
 N = 12
 
 
@@ -48,7 +54,15 @@ def run(folder, name, *options):
     config = {"prompts": "demo", "generation": {**GENERATION, "max_tokens": 10, "seed": 3}}
     paths = [x for n in ("problems", "model") for x in (f"--{n}", str(folder / n))]
     output = folder / f"{name}.parquet"
-    argv = ["--config", json.dumps(config), *paths, "--cells", str(folder / f"cells-{name}"), "--output", str(output)]
+    argv = [
+        "--config",
+        json.dumps(config),
+        *paths,
+        "--cells",
+        str(folder / f"cells-{name}"),
+        "--output",
+        str(output),
+    ]
     sample.main([*argv, *options])
     return output
 
@@ -75,7 +89,9 @@ def test_another_order_of_the_problems_gives_each_the_same_samples(folder):
     random.Random(1).shuffle(order)
     problems(folder, order)
     after = tables.read(run(folder, "after"), tables.SAMPLES)
-    names = pl.DataFrame({"problem_id": [f"p{i:02}" for i in range(N)], "was": [f"p{i:02}" for i in order]})
+    names = pl.DataFrame(
+        {"problem_id": [f"p{i:02}" for i in range(N)], "was": [f"p{i:02}" for i in order]}
+    )
     renamed = after.join(names, on="problem_id").drop("problem_id").rename({"was": "problem_id"})
     assert renamed.select(before.columns).sort("problem_id", "sample_id").equals(before)
 
@@ -106,13 +122,29 @@ def parsed(*options):
 
 
 def test_an_engine_gets_the_options_it_has():
-    args = parsed("--batch-size", "8", "--token-budget", "900", "--shard", "1/3", "--tensor-parallel-size", "2")
+    args = parsed(
+        "--batch-size",
+        "8",
+        "--token-budget",
+        "900",
+        "--shard",
+        "1/3",
+        "--tensor-parallel-size",
+        "2",
+    )
     assert generating.speed("transformers", args) == {"batch_size": 8}
     assert generating.speed("openai", args) == {"batch_size": 8, "token_budget": 300}
-    vllm = {"batch_size": 8, "tensor_parallel_size": 2, "gpu_memory_utilization": 0.9, "batch_invariant": False}
+    vllm = {
+        "batch_size": 8,
+        "tensor_parallel_size": 2,
+        "gpu_memory_utilization": 0.9,
+        "batch_invariant": False,
+    }
     assert generating.speed("vllm", args) == vllm
     assert generating.speed("openai", parsed()) == {}
-    assert generating.speed("openai", parsed("--token-budget", "900", "--shards", "3")) == {"token_budget": 900}
+    assert generating.speed("openai", parsed("--token-budget", "900", "--shards", "3")) == {
+        "token_budget": 900
+    }
 
 
 def test_gpus_are_dealt_out_whole(monkeypatch):
@@ -146,7 +178,9 @@ def test_shards_are_told_to_end_and_waited_for(tmp_path):
     (tmp_path / "share.py").write_text(SHARE)
     code = "from orion import generating; generating._run_shards('share', [], 2)"
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}
+    )
     deadline = time.monotonic() + 30
     while len(list(tmp_path.glob("begun-*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)

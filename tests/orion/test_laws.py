@@ -29,7 +29,11 @@ SOURCES = sorted((ROOT / "orion").rglob("*.py")) + sorted((ROOT / "kernels").rgl
 def imported(path: Path) -> set[str]:
     """Dotted names a file imports anywhere, relative ones resolved."""
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    package = module.rpartition(".")[0] if path.name != "__init__.py" else module.removesuffix(".__init__")
+    package = (
+        module.rpartition(".")[0]
+        if path.name != "__init__.py"
+        else module.removesuffix(".__init__")
+    )
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -47,7 +51,9 @@ def room(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in SOURCES if ROOT / "orion" in p.parents], ids=lambda p: str(p.relative_to(ROOT))
+    "path",
+    [p for p in SOURCES if ROOT / "orion" in p.parents],
+    ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_imports_go_one_way(path):
     ours = {name.split(".")[1] for name in imported(path) if name.startswith("orion.")}
@@ -55,7 +61,9 @@ def test_imports_go_one_way(path):
     here = room(path)
     if here in STAGES:
         assert not (ours & STAGES) - {here}, "a stage imports a stage"
-        assert here == "report" or "config" not in ours, "a new configuration key would change this stage's digest"
+        assert here == "report" or "config" not in ours, (
+            "a new configuration key would change this stage's digest"
+        )
     elif here not in COMMANDS:
         assert not ours & STAGES, "a helper imports a stage"
     if here == "answers":
@@ -75,7 +83,9 @@ def test_imports_go_one_way(path):
 def test_the_worker_imports_sympy_and_math_verify_where_they_are_used_only():
     tree = ast.parse((ROOT / "orion" / "answers" / "worker.py").read_text(encoding="utf-8"))
     top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    names = {alias.name.split(".")[0] for node in top for alias in node.names} | {getattr(n, "module", "") for n in top}
+    names = {alias.name.split(".")[0] for node in top for alias in node.names} | {
+        getattr(n, "module", "") for n in top
+    }
     assert not names & {"sympy", "math_verify"}
 
 

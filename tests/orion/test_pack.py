@@ -21,7 +21,9 @@ def tokenizer():
 
 def test_only_the_completion_and_its_end_are_trained(tokenizer):
     prompt, completion = "Question: Sam has 47 pens", "47 + 38 = 85 ; \\boxed{ 85 }"
-    ids, labels = pack.encode(tokenizer, prompt, completion, eos={tokenizer.eos_token_id}, thinking=None)
+    ids, labels = pack.encode(
+        tokenizer, prompt, completion, eos={tokenizer.eos_token_id}, thinking=None
+    )
     trained = [label for label in labels if label != -100]
     assert tokenizer.decode(trained[:-1]) == completion and trained[-1] == tokenizer.eos_token_id
     head = ids[: labels.index(trained[0])]
@@ -98,8 +100,20 @@ def arm(tmp_path, tokenizer):
 
 def run(folder, max_length):
     pack.main(
-        ["--config", json.dumps({"max_length": max_length}), "--train", str(folder / "train"), "--model"]
-        + [str(folder / "model.json"), "--output", str(folder / "packed"), "--stats", str(folder / "stats.json")]
+        [
+            "--config",
+            json.dumps({"max_length": max_length}),
+            "--train",
+            str(folder / "train"),
+            "--model",
+        ]
+        + [
+            str(folder / "model.json"),
+            "--output",
+            str(folder / "packed"),
+            "--stats",
+            str(folder / "stats.json"),
+        ]
     )
     return tables.read(folder / "packed", tables.PACKED), tables.read_json(folder / "stats.json")
 

@@ -71,19 +71,32 @@ def test_unknown_module_is_an_error():
 
 def test_canonical_json_drops_nulls_and_sorts():
     assert (
-        provenance.canonical_json({"b": 1, "a": None, "c": {"z": None, "y": [1, None]}}) == '{"b":1,"c":{"y":[1,null]}}'
+        provenance.canonical_json({"b": 1, "a": None, "c": {"z": None, "y": [1, None]}})
+        == '{"b":1,"c":{"y":[1,null]}}'
     )
 
 
 def test_mismatches_name_the_changed_key(tmp_path):
     source = tmp_path / "in.txt"
     source.write_text("one")
-    made = provenance.record("orion.expose", {"max_errors": 2, "nested": {"a": 1}}, {"samples": source})
-    assert provenance.mismatches(made, config={"max_errors": 2, "nested": {"a": 1}}, inputs={"samples": source}) == []
-    found = provenance.mismatches(made, config={"max_errors": 3, "nested": {"a": 1}}, inputs={"samples": source})
+    made = provenance.record(
+        "orion.expose", {"max_errors": 2, "nested": {"a": 1}}, {"samples": source}
+    )
+    assert (
+        provenance.mismatches(
+            made, config={"max_errors": 2, "nested": {"a": 1}}, inputs={"samples": source}
+        )
+        == []
+    )
+    found = provenance.mismatches(
+        made, config={"max_errors": 3, "nested": {"a": 1}}, inputs={"samples": source}
+    )
     assert found == ["made with another configuration (max_errors)"]
     source.write_text("two")
-    assert "another samples" in provenance.mismatches(made, config=made["config"], inputs={"samples": source})[0]
+    assert (
+        "another samples"
+        in provenance.mismatches(made, config=made["config"], inputs={"samples": source})[0]
+    )
 
 
 def test_the_workflow_starts_without_torch():

@@ -25,7 +25,14 @@ def completions(rows, table):
 def verdicts(rows):
     return tables.from_rows(
         (
-            {"problem_id": p, "sample_id": s, "verdict": v, "extracted": None, "reason": "", "method": ""}
+            {
+                "problem_id": p,
+                "sample_id": s,
+                "verdict": v,
+                "extracted": None,
+                "reason": "",
+                "method": "",
+            }
             for p, s, v in rows
         ),
         tables.VERDICT_ROWS,
@@ -46,7 +53,13 @@ def street(tmp_path):
         },
         schema_overrides={"solution": pl.String},
     )
-    samples = [("a", 0, "wrong a"), ("a", 1, "right a"), ("b", 0, "wrong b"), ("c", 0, "right c"), ("c", 1, "right c")]
+    samples = [
+        ("a", 0, "wrong a"),
+        ("a", 1, "right a"),
+        ("b", 0, "wrong b"),
+        ("c", 0, "right c"),
+        ("c", 1, "right c"),
+    ]
     judged = [
         ("a", 0, "incorrect"),
         ("a", 1, "correct"),
@@ -63,7 +76,9 @@ def street(tmp_path):
         ("b", 1, "reflect:0", "New: cut", "length"),
         ("c", 0, "rewrite:", "New: rewritten", "stop"),
     ]
-    reflected = [(p, s, "incorrect" if (p, s) == ("a", 1) else "correct") for p, s, *_ in reflections]
+    reflected = [
+        (p, s, "incorrect" if (p, s) == ("a", 1) else "correct") for p, s, *_ in reflections
+    ]
     errors = [
         {"problem_id": p, "rank": r, "sample_id": s, "response": "w", "extracted": "9", "origin": "own",
          "source_problem_id": p, "own_sample_id": s}
@@ -75,7 +90,10 @@ def street(tmp_path):
             verdicts([("a", 0, "correct"), ("b", 0, "incorrect"), ("c", 0, "correct")]),
             tables.VERDICT_ROWS,
         ),
-        "samples": (completions([(p, s, "solve", r, "stop") for p, s, r in samples], tables.SAMPLES), tables.SAMPLES),
+        "samples": (
+            completions([(p, s, "solve", r, "stop") for p, s, r in samples], tables.SAMPLES),
+            tables.SAMPLES,
+        ),
         "verdicts": (verdicts(judged), tables.VERDICT_ROWS),
         "errors": (tables.from_rows(errors, tables.ERRORS), tables.ERRORS),
         "reflections": (completions(reflections, tables.REFLECTIONS), tables.REFLECTIONS),
@@ -86,7 +104,14 @@ def street(tmp_path):
     return tmp_path
 
 
-def run(folder, trained_on="reflection", no_wrong_sample="drop", no_survivor="drop", names=NAMES, limit=2):
+def run(
+    folder,
+    trained_on="reflection",
+    no_wrong_sample="drop",
+    no_survivor="drop",
+    names=NAMES,
+    limit=2,
+):
     config = {
         "prompts": "demo",
         "trained_on": trained_on,
@@ -193,10 +218,16 @@ def test_own_samples_pass_the_filters_that_apply_to_any_text(street):
         "good": "1 + 0 = 1 ; so it is \\boxed{ 1 }",
     }
     rows = [
-        ("a", n, "solve", text, "length" if name == "cut" else "stop") for n, (name, text) in enumerate(texts.items())
+        ("a", n, "solve", text, "length" if name == "cut" else "stop")
+        for n, (name, text) in enumerate(texts.items())
     ]
     tables.write(completions(rows, tables.SAMPLES), street / "samples", tables.SAMPLES, {})
-    tables.write(verdicts([("a", n, "correct") for n in range(3)]), street / "verdicts", tables.VERDICT_ROWS, {})
+    tables.write(
+        verdicts([("a", n, "correct") for n in range(3)]),
+        street / "verdicts",
+        tables.VERDICT_ROWS,
+        {},
+    )
     found, _ = run(street, "own_correct", names=[*NAMES, "several_answers"])
     assert found["completion"].to_list() == [texts["good"]]
 
@@ -206,8 +237,21 @@ def test_the_limit_holds_for_every_arm(street):
 
 
 def test_an_empty_training_set_stops_and_says_why(street):
-    with pytest.raises(InputError, match=r"arm x: no training row is left; 7 reflections, waterfall .*leak"):
-        run(street, names=["no_refined_part", "leak", "wrong_answer", "truncated", "answer_first", "too_long"], limit=0)
+    with pytest.raises(
+        InputError, match=r"arm x: no training row is left; 7 reflections, waterfall .*leak"
+    ):
+        run(
+            street,
+            names=[
+                "no_refined_part",
+                "leak",
+                "wrong_answer",
+                "truncated",
+                "answer_first",
+                "too_long",
+            ],
+            limit=0,
+        )
 
 
 def test_preview_is_for_reading(street):

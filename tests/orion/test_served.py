@@ -28,13 +28,19 @@ def config(**changes) -> dict:
 
 def described(tmp_path, **changes) -> dict:
     path = tmp_path / "model.json"
-    model.main(["--config", json.dumps(config(**changes)), "--name", "teacher", "--output", str(path)])
+    model.main(
+        ["--config", json.dumps(config(**changes)), "--name", "teacher", "--output", str(path)]
+    )
     return tables.read_json(path)
 
 
 def test_the_document(tmp_path, capsys):
     document = described(tmp_path)
-    assert document["kind"] == "server" and document["context_length"] == 4096 and document["parameters"] is None
+    assert (
+        document["kind"] == "server"
+        and document["context_length"] == 4096
+        and document["parameters"] is None
+    )
     assert document["served_model"] == "org/teacher" and "http" not in json.dumps(document)
     assert "teacher: served, context 4096" in capsys.readouterr().err
     assert described(tmp_path, context_length=8192)["digest"] == document["digest"]
@@ -48,13 +54,18 @@ def test_a_prompt_is_the_canonical_json_of_what_is_asked(tmp_path):
     prompt = checkpoints.render(tokenizer, TURN)
     assert prompt == '{"messages":[{"content":"Say \\"1 + 1 = ?\\" in ünicode","role":"user"}]}'
     quick = checkpoints.render(tokenizer, TURN, enable_thinking=False)
-    assert json.loads(quick) == {"messages": TURN, "chat_template_kwargs": {"enable_thinking": False}}
+    assert json.loads(quick) == {
+        "messages": TURN,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
 
 
 def test_it_has_neither_weights_nor_tokens(tmp_path):
     document = described(tmp_path)
     tokenizer = checkpoints.load_tokenizer(document)
-    with pytest.raises(InputError, match=r"models\.teacher\.source: .*no tokenizer here, so it cannot be trained"):
+    with pytest.raises(
+        InputError, match=r"models\.teacher\.source: .*no tokenizer here, so it cannot be trained"
+    ):
         checkpoints.render(tokenizer, TURN, add_generation_prompt=False)
     with pytest.raises(InputError, match="cannot be trained"):
         tokenizer("text", add_special_tokens=False)
@@ -70,13 +81,33 @@ def test_the_stage_samples_from_a_server_and_pays_once(tmp_path, monkeypatch):
         described(tmp_path)
         problems = {"problem_id": ["a", "b"], "problem": ["1 + 1", "2 + 2"], "answer": ["2", "4"]}
         frame = pl.DataFrame(problems).with_columns(
-            solution=pl.lit(None, pl.String), teacher_trace=pl.lit(None, pl.String), meta=pl.struct(level=pl.lit(1))
+            solution=pl.lit(None, pl.String),
+            teacher_trace=pl.lit(None, pl.String),
+            meta=pl.struct(level=pl.lit(1)),
         )
         tables.write(frame, tmp_path / "problems.parquet", tables.PROBLEMS, {})
-        generation = {"k": 3, "temperature": 0.6, "top_p": 1.0, "repetition_penalty": 1.0, "max_tokens": 64, "seed": 0}
-        keys = {"prompts": "chat", "generation": {**generation, "engine": "openai"}, "enable_thinking": True}
-        paths = {"problems": "problems.parquet", "model": "model.json", "cells": "cells", "output": "samples.parquet"}
-        words = [word for name, path in paths.items() for word in (f"--{name}", str(tmp_path / path))]
+        generation = {
+            "k": 3,
+            "temperature": 0.6,
+            "top_p": 1.0,
+            "repetition_penalty": 1.0,
+            "max_tokens": 64,
+            "seed": 0,
+        }
+        keys = {
+            "prompts": "chat",
+            "generation": {**generation, "engine": "openai"},
+            "enable_thinking": True,
+        }
+        paths = {
+            "problems": "problems.parquet",
+            "model": "model.json",
+            "cells": "cells",
+            "output": "samples.parquet",
+        }
+        words = [
+            word for name, path in paths.items() for word in (f"--{name}", str(tmp_path / path))
+        ]
         words += ["--base-url", server.url, "--api-key-env", "TEACHER_KEY"]
         sample.main(["--config", json.dumps(keys), *words])
         samples = tables.read(tmp_path / "samples.parquet", tables.SAMPLES)

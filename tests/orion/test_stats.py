@@ -26,7 +26,11 @@ def test_pass_at_k_is_the_share_of_k_subsets_with_a_right_sample():
 
 def test_wilson_against_published_values():
     # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29
-    for successes, trials, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
+    for successes, trials, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+    ):
         found = stats.wilson(successes, trials, confidence=0.95)
         assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
     assert stats.wilson(1, 29, confidence=0.95).high == pytest.approx(0.1718, abs=5e-5)
@@ -92,9 +96,13 @@ def test_the_interval_of_clustered_samples_covers_as_often_as_it_says():
     for trial in range(400):
         difficulty = rng.beta(0.5, 0.5, size=60)
         samples = rng.random((60, 8)) < difficulty[:, None]
-        found = stats.bootstrap_interval(samples.mean(axis=1), confidence=0.95, resamples=400, key=("cover", trial))
+        found = stats.bootstrap_interval(
+            samples.mean(axis=1), confidence=0.95, resamples=400, key=("cover", trial)
+        )
         hits += found.low <= 0.5 <= found.high
-        loose = stats.bootstrap_interval(samples.ravel() * 1.0, confidence=0.95, resamples=200, key=("naive", trial))
+        loose = stats.bootstrap_interval(
+            samples.ravel() * 1.0, confidence=0.95, resamples=200, key=("naive", trial)
+        )
         naive += loose.low <= 0.5 <= loose.high
     # three binomial standard errors around the promise, a little slack below for the percentile method at 60 problems
     assert 0.91 <= hits / 400 <= 0.985
@@ -117,7 +125,9 @@ def test_one_seed_has_no_interval_over_seeds_and_unequal_numbers_no_pairs_of_see
     alone = stats.paired_difference(values[0], values[1], confidence=0.95, resamples=50, key=("t",))
     assert (alone.low_seeds, alone.high_seeds, alone.spread) == (None, None, None)
     assert len(alone.by_seed) == 1
-    mixed = stats.paired_difference(values[:2], values[2], confidence=0.95, resamples=50, key=("t",))
+    mixed = stats.paired_difference(
+        values[:2], values[2], confidence=0.95, resamples=50, key=("t",)
+    )
     assert mixed.by_seed is None and mixed.low_seeds is not None
 
 

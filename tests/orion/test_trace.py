@@ -20,26 +20,48 @@ VERDICTS = {
 @pytest.fixture
 def files(tmp_path):
     problems = [
-        {"problem_id": p, "problem": "?", "answer": "1", "solution": None, "teacher_trace": None} for p in ("p0", "p1")
+        {"problem_id": p, "problem": "?", "answer": "1", "solution": None, "teacher_trace": None}
+        for p in ("p0", "p1")
     ]
-    frame = tables.from_rows(problems, tables.PROBLEMS).with_columns(meta=pl.struct(level=pl.lit(1)))
+    frame = tables.from_rows(problems, tables.PROBLEMS).with_columns(
+        meta=pl.struct(level=pl.lit(1))
+    )
     tables.write(frame, tmp_path / "problems", tables.PROBLEMS, {})
-    head = {"prompt_id": "solve", "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1}
+    head = {
+        "prompt_id": "solve",
+        "finish_reason": "stop",
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+    }
     samples = [
-        {"problem_id": p, "sample_id": i, "response": f"{p} thinks {i}", "cell": f"{p}{i}", **head} for p, i in VERDICTS
+        {"problem_id": p, "sample_id": i, "response": f"{p} thinks {i}", "cell": f"{p}{i}", **head}
+        for p, i in VERDICTS
     ]
-    tables.write(tables.from_rows(samples, tables.SAMPLES), tmp_path / "samples", tables.SAMPLES, {})
+    tables.write(
+        tables.from_rows(samples, tables.SAMPLES), tmp_path / "samples", tables.SAMPLES, {}
+    )
     return tmp_path
 
 
 def run(files, verdicts):
     rows = [
-        {"problem_id": p, "sample_id": i, "verdict": v, "extracted": None, "reason": "", "method": ""}
+        {
+            "problem_id": p,
+            "sample_id": i,
+            "verdict": v,
+            "extracted": None,
+            "reason": "",
+            "method": "",
+        }
         for (p, i), v in verdicts.items()
     ]
-    tables.write(tables.from_rows(rows, tables.VERDICT_ROWS), files / "verdicts", tables.VERDICT_ROWS, {})
+    tables.write(
+        tables.from_rows(rows, tables.VERDICT_ROWS), files / "verdicts", tables.VERDICT_ROWS, {}
+    )
     paths = [
-        text for name in ("problems", "samples", "verdicts", "output") for text in (f"--{name}", str(files / name))
+        text
+        for name in ("problems", "samples", "verdicts", "output")
+        for text in (f"--{name}", str(files / name))
     ]
     trace.main(["--config", json.dumps({"teacher": "big"}), *paths])
     return tables.read(files / "output", tables.PROBLEMS)
@@ -47,8 +69,13 @@ def run(files, verdicts):
 
 def test_the_first_correct_sample_is_the_trace(files):
     table = run(files, VERDICTS)
-    assert dict(table.select("problem_id", "teacher_trace").iter_rows()) == {"p0": "p0 thinks 1", "p1": None}
-    assert table.drop("teacher_trace").equals(tables.read(files / "problems", tables.PROBLEMS).drop("teacher_trace"))
+    assert dict(table.select("problem_id", "teacher_trace").iter_rows()) == {
+        "p0": "p0 thinks 1",
+        "p1": None,
+    }
+    assert table.drop("teacher_trace").equals(
+        tables.read(files / "problems", tables.PROBLEMS).drop("teacher_trace")
+    )
 
 
 def test_a_teacher_without_any_correct_sample_is_named(files):

@@ -38,7 +38,12 @@ def street(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         intermediate_size=64,
@@ -51,17 +56,33 @@ def street(tmp_path_factory):
     )
     Qwen2ForCausalLM(config).save_pretrained(folder / "student")
     tokenizer.save_pretrained(folder / "student")
-    document = checkpoints.describe(folder / "student", name="student", dtype="float32", trust_remote_code=False)
+    document = checkpoints.describe(
+        folder / "student", name="student", dtype="float32", trust_remote_code=False
+    )
     tables.write_json(document, folder / "model.json", {})
-    pairs = [(f"Question: Sam has {n} pens", f"{n} + {n} = {2 * n} ; \\boxed{{ {2 * n} }}") for n in range(10, 40)]
-    documents = [pack.encode(tokenizer, *pair, eos={tokenizer.eos_token_id}, thinking=None) for pair in pairs]
+    pairs = [
+        (f"Question: Sam has {n} pens", f"{n} + {n} = {2 * n} ; \\boxed{{ {2 * n} }}")
+        for n in range(10, 40)
+    ]
+    documents = [
+        pack.encode(tokenizer, *pair, eos={tokenizer.eos_token_id}, thinking=None) for pair in pairs
+    ]
     tables.write(pack.sequences(documents, 160), folder / "packed", tables.PACKED, {})
     return folder
 
 
 def arguments(street, out, config, micro_batch=1):
-    paths = {"name": "t", "packed": street / "packed", "model": street / "model.json", "work": out / "work"}
-    paths |= {"output-dir": out / "model", "output-model": out / "model.json", "log": out / "log.jsonl"}
+    paths = {
+        "name": "t",
+        "packed": street / "packed",
+        "model": street / "model.json",
+        "work": out / "work",
+    }
+    paths |= {
+        "output-dir": out / "model",
+        "output-model": out / "model.json",
+        "log": out / "log.jsonl",
+    }
     words = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
     return ["--config", json.dumps(config), *words, "--micro-batch", str(micro_batch)]
 
@@ -106,12 +127,16 @@ def test_the_first_loss_is_that_of_the_unpacked_documents(reference, street):
             labels = torch.tensor([row["labels"][start : start + length]])
             logits = model(ids).logits[:, :-1].float()
             targets = labels[:, 1:]
-            total += torch.nn.functional.cross_entropy(logits[0], targets[0], ignore_index=-100, reduction="sum").item()
+            total += torch.nn.functional.cross_entropy(
+                logits[0], targets[0], ignore_index=-100, reduction="sum"
+            ).item()
             count += int((targets != -100).sum())
             start += length
         rows[row["row"]] = (total, count)
     # the batch of the first step: two of the sequences, their target tokens weighted equally
-    pairs = [(rows[i][0] + rows[j][0]) / (rows[i][1] + rows[j][1]) for i in rows for j in rows if i < j]
+    pairs = [
+        (rows[i][0] + rows[j][0]) / (rows[i][1] + rows[j][1]) for i in rows for j in rows if i < j
+    ]
     # the log rounds to four or more digits
     assert min(abs(log[0]["loss"] - pair) for pair in pairs) < 1e-3
 
@@ -123,13 +148,17 @@ def test_same_seed_same_bytes_other_seed_other_weights(reference, street, tmp_pa
     name = "model.safetensors"
     assert (out / "model" / name).read_bytes() == (tmp_path / "again" / "model" / name).read_bytes()
     _, other = run(street, tmp_path / "other", seed=2)
-    assert not torch.equal(weights(other), weights(AutoModelForCausalLM.from_pretrained(out / "model")))
+    assert not torch.equal(
+        weights(other), weights(AutoModelForCausalLM.from_pretrained(out / "model"))
+    )
 
 
 def test_the_micro_batch_changes_rounding_only(reference, street, tmp_path):
     _, log, model = reference
     other_log, other = run(street, tmp_path, micro_batch=2)
-    assert [entry["trained_tokens"] for entry in other_log] == [entry["trained_tokens"] for entry in log]
+    assert [entry["trained_tokens"] for entry in other_log] == [
+        entry["trained_tokens"] for entry in log
+    ]
     torch.testing.assert_close(weights(other), weights(model), rtol=1e-3, atol=1e-4)
 
 
@@ -144,10 +173,14 @@ def test_the_triton_kernels_change_rounding_only(street, tmp_path):
         "num_key_value_heads": 1,
         "head_dim": 64,
     }
-    config = Qwen2Config(vocab_size=len(tokenizer), intermediate_size=32, tie_word_embeddings=True, **sizes)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), intermediate_size=32, tie_word_embeddings=True, **sizes
+    )
     Qwen2ForCausalLM(config).save_pretrained(tmp_path / "student")
     tokenizer.save_pretrained(tmp_path / "student")
-    document = checkpoints.describe(tmp_path / "student", name="student", dtype="float32", trust_remote_code=False)
+    document = checkpoints.describe(
+        tmp_path / "student", name="student", dtype="float32", trust_remote_code=False
+    )
     tables.write_json(document, tmp_path / "model.json", {})
     shutil.copy(street / "packed", tmp_path / "packed")
     logs = {}
@@ -195,7 +228,9 @@ def test_kernels_that_cannot_train_here_are_refused(street, tmp_path, monkeypatc
         with pytest.raises(InputError, match="no CUDA device for --kernels triton"):
             train.main(words)
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    with pytest.raises(InputError, match=r"heads of 8 dimensions, but only \[64, 96, 128\] with --kernels triton"):
+    with pytest.raises(
+        InputError, match=r"heads of 8 dimensions, but only \[64, 96, 128\] with --kernels triton"
+    ):
         train.main(words)
     assert not (tmp_path / "log.jsonl").exists()
 
@@ -214,7 +249,9 @@ def test_lora_trains_and_is_merged(street, tmp_path):
     log, model = run(street, tmp_path, method="lora")
     assert log[-1]["loss"] < log[0]["loss"]
     base = AutoModelForCausalLM.from_pretrained(street / "student")
-    assert {name for name, _ in model.named_parameters()} == {name for name, _ in base.named_parameters()}
+    assert {name for name, _ in model.named_parameters()} == {
+        name for name, _ in base.named_parameters()
+    }
     assert not torch.equal(weights(model), weights(base))
     # embeddings and norms are frozen under LoRA
     assert torch.equal(model.model.embed_tokens.weight, base.model.embed_tokens.weight)
@@ -227,28 +264,47 @@ def test_an_adapter_is_kept_beside_its_base(street, tmp_path):
     for out in (tmp_path / "kept", tmp_path / "again"):
         train.main(arguments(street, out, {**CONFIG, "method": "lora", "lora": lora}))
     folder = tmp_path / "kept" / "model"
-    assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
     assert str(tmp_path) not in (folder / "adapter_config.json").read_text()
     assert str(street) not in (folder / "adapter_config.json").read_text()
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / "model" / path.name).read_bytes()
 
-    base, document = tables.read_json(street / "model.json"), tables.read_json(tmp_path / "kept" / "model.json")
-    assert document["path"] == base["path"] and document["adapter"]["rank"] == 4 and "served_model" not in document
-    assert document["parameters"] > base["parameters"] and document["chat_template"] == base["chat_template"]
-    assert document["digest"] not in (base["digest"], tables.read_json(tmp_path / "merged" / "model.json")["digest"])
+    base, document = (
+        tables.read_json(street / "model.json"),
+        tables.read_json(tmp_path / "kept" / "model.json"),
+    )
+    assert (
+        document["path"] == base["path"]
+        and document["adapter"]["rank"] == 4
+        and "served_model" not in document
+    )
+    assert (
+        document["parameters"] > base["parameters"]
+        and document["chat_template"] == base["chat_template"]
+    )
+    assert document["digest"] not in (
+        base["digest"],
+        tables.read_json(tmp_path / "merged" / "model.json")["digest"],
+    )
     other = {**base, "digest": "0" * 64, "served_model": "student"}
     elsewhere = adapters.describe(folder, other, name="t")
     assert elsewhere["digest"] != document["digest"] and "served_model" not in elsewhere
 
     ids = torch.tensor([checkpoints.load_tokenizer(document)("Sam has 12 pens")["input_ids"]])
     loaded = checkpoints.load_model(document, "cpu")
-    assert type(loaded) is type(merged) and any("lora_" in name for name, _ in loaded.named_parameters())
+    assert type(loaded) is type(merged) and any(
+        "lora_" in name for name, _ in loaded.named_parameters()
+    )
     with torch.no_grad():
         torch.testing.assert_close(loaded(ids).logits, merged(ids).logits, rtol=1e-3, atol=1e-4)
-    assert {p.dtype for p in checkpoints.load_model({**document, "dtype": "bfloat16"}, "cpu").parameters()} == {
-        torch.bfloat16
-    }
+    assert {
+        p.dtype
+        for p in checkpoints.load_model({**document, "dtype": "bfloat16"}, "cpu").parameters()
+    } == {torch.bfloat16}
     with pytest.raises(InputError, match="is an adapter on its base"):
         train.prepare(document, CONFIG)
     weights_file = folder / "adapter_model.safetensors"
@@ -260,7 +316,9 @@ def test_an_adapter_is_kept_beside_its_base(street, tmp_path):
 
 
 def test_the_micro_batch_must_divide_the_batch(street, tmp_path):
-    with pytest.raises(InputError, match=r"micro_batch = 2 does not divide train\.batch_sequences = 3"):
+    with pytest.raises(
+        InputError, match=r"micro_batch = 2 does not divide train\.batch_sequences = 3"
+    ):
         run(street, tmp_path, micro_batch=2, batch_sequences=3)
 
 
@@ -273,7 +331,10 @@ def test_a_killed_run_resumes_to_the_same_result(street, tmp_path):
     command = [sys.executable, "-m", "orion.train", *arguments(street, out, config)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list((out / "work").glob("*/checkpoint-*/trainer_state.json")) and time.monotonic() < deadline:
+    while (
+        not list((out / "work").glob("*/checkpoint-*/trainer_state.json"))
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -72,13 +72,17 @@ class Street:
 def street(root, tmp_path_factory) -> Street:
     folder = tmp_path_factory.mktemp("street")
     for name in ("orion", "kernels", "workflow", "config", "envs"):
-        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(
+            root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
     made = Street(folder)
     made.bin.mkdir()
     (made.bin / "python").write_text(STAND_IN.format(python=sys.executable))
     (made.bin / "python").chmod(0o755)
     config = made.config()
-    config["runs"].update(arms=["base", "sft_own", "orion_placebo", "orion"], seeds=[1], benchmarks=["chains-test"])
+    config["runs"].update(
+        arms=["base", "sft_own", "orion_placebo", "orion"], seeds=[1], benchmarks=["chains-test"]
+    )
     made.write_config(config)
     made.run()
     return made

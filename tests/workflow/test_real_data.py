@@ -23,7 +23,15 @@ CHATML = (
 
 def snakemake(folder, root, *args):
     env = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "snakemake", "-s", str(root / "workflow/Snakefile"), "--cores", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        str(root / "workflow/Snakefile"),
+        "--cores",
+        "2",
+    ]
     done = subprocess.run([*command, *args], cwd=folder, env=env, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
@@ -35,11 +43,22 @@ def street(root, data, tmp_path_factory):
     (folder / "config").symlink_to(root / "config")
     (folder / "data").symlink_to(data)
     gold = {"problem_id": "id", "problem": "problem", "answer": "answer"}
-    traced = {"problem_id": "id", "problem": "problem", "answer": "answer", "teacher_trace": "response"}
+    traced = {
+        "problem_id": "id",
+        "problem": "problem",
+        "answer": "answer",
+        "teacher_trace": "response",
+    }
 
     def traces(model, **more):
         source = {"kind": "jsonl", "path": "data/teacher_traces.jsonl.zst"}
-        return {"source": source, "fields": traced, "keep": {"model": model}, "max_rejected": 1.0, **more}
+        return {
+            "source": source,
+            "fields": traced,
+            "keep": {"model": model},
+            "max_rejected": 1.0,
+            **more,
+        }
 
     config = {
         "prompts": "chat",
@@ -63,7 +82,11 @@ def street(root, data, tmp_path_factory):
             },
         },
         "benchmarks": {
-            name: {"source": {"kind": "jsonl", "path": f"data/{file}.jsonl"}, "fields": gold, "policy": policy}
+            name: {
+                "source": {"kind": "jsonl", "path": f"data/{file}.jsonl"},
+                "fields": gold,
+                "policy": policy,
+            }
             for name, file, policy in (
                 ("gsm8k", "gsm8k_test", "gsm8k"),
                 ("gsm-hard", "gsm_hard", "gsm8k"),
@@ -113,7 +136,8 @@ def test_what_math_train_shares_with_the_tests_is_found(street):
 
 
 @pytest.mark.parametrize(
-    ("name", "rows"), [("gsm8k", 1319), ("math500", 500), ("aime24", 30), ("amc23", 40), ("gsm-hard", 1319)]
+    ("name", "rows"),
+    [("gsm8k", 1319), ("math500", 500), ("aime24", 30), ("amc23", 40), ("gsm-hard", 1319)],
 )
 def test_every_gold_of_the_benchmarks_is_readable(street, name, rows):
     folder = street[0] / "results/benchmarks" / name
@@ -128,7 +152,9 @@ def rollouts(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rollouts")
     with pyarrow.input_stream(str(data / "student_rollouts.jsonl.zst"), compression="zstd") as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8").read()
-    rows = [row for line in text.splitlines() if (row := json.loads(line))["id"].startswith("qwenmath-")]
+    rows = [
+        row for line in text.splitlines() if (row := json.loads(line))["id"].startswith("qwenmath-")
+    ]
     first = {row["group"]: row for row in rows}
     frame = pl.DataFrame(
         [
@@ -183,7 +209,9 @@ def test_verdicts_agree_with_the_labels(rollouts):
     folder, labels = rollouts
     found = tables.read(folder / "verdicts", tables.VERDICT_ROWS)
     assert found.height == len(labels) == 576
-    ours = {f"{p}-{s}": v for p, s, v in found.select("problem_id", "sample_id", "verdict").iter_rows()}
+    ours = {
+        f"{p}-{s}": v for p, s, v in found.select("problem_id", "sample_id", "verdict").iter_rows()
+    }
     differing = [name for name, label in labels.items() if (ours[name] == "correct") != label]
     # 10000 against 10{,}000, which the file's own label calls wrong
     assert differing == ["qwenmath-72-7"]
@@ -194,7 +222,9 @@ def test_exposed_errors_are_wrong_and_distinct(rollouts):
     own, foreign = (tables.read(folder / name, tables.ERRORS) for name in ("own", "other_problem"))
     assert own.height >= 20
     assert own.group_by("problem_id").len()["len"].max() <= 3
-    wrong = tables.read(folder / "verdicts", tables.VERDICT_ROWS).filter(pl.col("verdict") == "incorrect")
+    wrong = tables.read(folder / "verdicts", tables.VERDICT_ROWS).filter(
+        pl.col("verdict") == "incorrect"
+    )
     assert own.join(wrong, on=["problem_id", "sample_id"], how="anti").is_empty()
     assert (foreign["problem_id"] != foreign["source_problem_id"]).all()
 
@@ -210,7 +240,14 @@ def test_select_and_pack_with_a_real_tokenizer(rollouts, data, trained_on):
     out = folder / trained_on
     out.mkdir()
     select.main(
-        ["--config", json.dumps(config), "--arm", trained_on, "--problems", str(folder / "problems")]
+        [
+            "--config",
+            json.dumps(config),
+            "--arm",
+            trained_on,
+            "--problems",
+            str(folder / "problems"),
+        ]
         + ["--trace-verdicts", str(folder / "trace_verdicts"), "--samples", str(folder / "samples")]
         + [
             "--verdicts",

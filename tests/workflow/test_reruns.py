@@ -76,7 +76,11 @@ def test_a_comment_or_docstring_runs_nothing(changing):
     ("path", "value", "rules"),
     [
         ("sample.temperature", 0.7, FROM_SAMPLE),
-        ("check.timeout_s", 7.0, {"check", "check_traces", "expose", "evaluate_check", "evaluate", *FROM_REFLECT}),
+        (
+            "check.timeout_s",
+            7.0,
+            {"check", "check_traces", "expose", "evaluate_check", "evaluate", *FROM_REFLECT},
+        ),
         ("train.learning_rate", 1.0e-3, FROM_TRAIN),
         # 1 stands elsewhere among the values of the stage: a set of values without names would miss this
         ("train.max_steps", 1, FROM_TRAIN),
@@ -112,7 +116,15 @@ def test_an_edit_in_the_checker_rechecks_and_samples_nothing(changing):
     edit(changing, "orion/answers/__init__.py", "\n__all__", "\nADDED = 1\n__all__")
     found = set(changing.plan())
     lints = {"lint_dataset", "lint_benchmark"}
-    assert found == {"check", "check_traces", "expose", "evaluate_check", "evaluate", *lints, *FROM_REFLECT}
+    assert found == {
+        "check",
+        "check_traces",
+        "expose",
+        "evaluate_check",
+        "evaluate",
+        *lints,
+        *FROM_REFLECT,
+    }
 
 
 def test_an_edit_in_training_retrains(changing):
@@ -134,11 +146,23 @@ def test_a_new_configuration_key_with_a_null_default_costs_a_report(changing):
 @pytest.mark.parametrize(
     ("path", "value", "added"),
     [
-        ("runs.seeds", [1, 2], {"train": 3, "evaluate_sample": 4, "evaluate_check": 4, "evaluate": 4, "report": 1}),
+        (
+            "runs.seeds",
+            [1, 2],
+            {"train": 3, "evaluate_sample": 4, "evaluate_check": 4, "evaluate": 4, "report": 1},
+        ),
         (
             "runs.arms",
             ["base", "sft_own", "orion_placebo", "orion", "sft_answer"],
-            {"select": 1, "pack": 1, "train": 1, "evaluate_sample": 1, "evaluate_check": 1, "evaluate": 1, "report": 1},
+            {
+                "select": 1,
+                "pack": 1,
+                "train": 1,
+                "evaluate_sample": 1,
+                "evaluate_check": 1,
+                "evaluate": 1,
+                "report": 1,
+            },
         ),
     ],
 )
@@ -158,9 +182,15 @@ def test_adding_a_model_costs_only_that_model(changing):
 
 
 def test_a_server_beside_the_model_costs_a_report_and_its_name_there_the_model(changing):
-    set_key(changing, "models.tiny.server", {"base_url": "http://here:8000/v1", "api_key_env": "KEY"})
+    set_key(
+        changing, "models.tiny.server", {"base_url": "http://here:8000/v1", "api_key_env": "KEY"}
+    )
     assert set(changing.plan()) == {"report"}
-    set_key(changing, "models.tiny.server", {"base_url": "http://here:8000/v1", "served_model": "student"})
+    set_key(
+        changing,
+        "models.tiny.server",
+        {"base_url": "http://here:8000/v1", "served_model": "student"},
+    )
     assert "model_made" in changing.plan()
 
 
@@ -180,12 +210,21 @@ def test_speed_runs_nothing(changing):
     edit(changing, "workflow/profiles/default/config.yaml", "gpu=1", "gpu=2")
     assert changing.plan("--set-resources", "train:micro_batch=1") == {}
     assert changing.plan("--set-resources", "train:kernels=triton") == {}
-    place = ("sample:shards=4", "sample:python=.venv-vllm/bin/python", "reflect:tensor_parallel_size=2")
+    place = (
+        "sample:shards=4",
+        "sample:python=.venv-vllm/bin/python",
+        "reflect:tensor_parallel_size=2",
+    )
     assert changing.plan("--set-resources", *place) == {}
 
 
 def test_a_kernels_source_runs_nothing(changing):
-    edit(changing, "kernels/orion_kernels/packing.py", "class Packing", "ADDED = 1\n\n\nclass Packing")
+    edit(
+        changing,
+        "kernels/orion_kernels/packing.py",
+        "class Packing",
+        "ADDED = 1\n\n\nclass Packing",
+    )
     assert changing.plan() == {}
 
 

@@ -13,7 +13,16 @@ import yaml
 from orion import tables
 
 pytestmark = pytest.mark.slow
-ARMS = ["base", "sft_answer", "sft_teacher", "sft_own", "sft_rewrite", "orion_no_teacher", "orion_placebo", "orion"]
+ARMS = [
+    "base",
+    "sft_answer",
+    "sft_teacher",
+    "sft_own",
+    "sft_rewrite",
+    "orion_no_teacher",
+    "orion_placebo",
+    "orion",
+]
 
 
 class Folder:
@@ -22,8 +31,18 @@ class Folder:
 
     def snakemake(self, *args: str) -> str:
         env = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
-        command = [sys.executable, "-m", "snakemake", "-s", str(self.root / "workflow/Snakefile"), "--cores", "2"]
-        done = subprocess.run([*command, *args], cwd=self.path, env=env, capture_output=True, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "-s",
+            str(self.root / "workflow/Snakefile"),
+            "--cores",
+            "2",
+        ]
+        done = subprocess.run(
+            [*command, *args], cwd=self.path, env=env, capture_output=True, text=True
+        )
         out = done.stdout + done.stderr
         assert done.returncode == 0, out[-6000:]
         return out
@@ -41,7 +60,9 @@ def folder(root, tmp_path_factory):
     # an under-trained student on the easiest problems: wrong on most, right on some
     config["models"]["tiny"]["source"].update(plain=5000, reflections=900, drills=300)
     config["datasets"]["chains"]["source"].update(level="easy", n=40)
-    config["benchmarks"] = {"chains-test": {"source": {"kind": "demo", "level": "easy", "n": 20, "seed": 12}}}
+    config["benchmarks"] = {
+        "chains-test": {"source": {"kind": "demo", "level": "easy", "n": 20, "seed": 12}}
+    }
     config["select"]["no_survivor"] = "own_correct"
     config["train"]["max_steps"] = 3
     config["evaluate"].update(k=2, max_tokens=96)
@@ -79,11 +100,15 @@ def test_artifacts_hold_nothing_of_this_machine(folder):
     for path in folder.path.joinpath("results").rglob("*.json"):
         if "/model/" not in str(path) and "checkpoint" not in str(path):
             text = path.read_text()
-            assert str(folder.path) not in text and os.uname().nodename not in re.findall(r"[\w-]{3,}", text), path
+            assert str(folder.path) not in text and os.uname().nodename not in re.findall(
+                r"[\w-]{3,}", text
+            ), path
 
 
 def test_the_wrong_and_the_right_are_real(folder):
-    verdicts = tables.read(folder.path / "results/chains/tiny/verdicts.parquet", tables.VERDICT_ROWS)
+    verdicts = tables.read(
+        folder.path / "results/chains/tiny/verdicts.parquet", tables.VERDICT_ROWS
+    )
     counts = dict(verdicts["verdict"].value_counts().iter_rows())
     assert counts["incorrect"] > 20 and counts["correct"] > 0, counts
 
@@ -101,7 +126,10 @@ def test_a_teacher_that_is_sampled(folder):
     taught = {**config["datasets"]["chains"], "teacher": "big"}
     taught["fields"] = {**taught["fields"], "teacher_trace": None}
     config["datasets"]["taught"] = taught
-    config["models"]["big"] = {"source": {"kind": "path", "path": "results/models/tiny/checkpoint"}, "dtype": "float32"}
+    config["models"]["big"] = {
+        "source": {"kind": "path", "path": "results/models/tiny/checkpoint"},
+        "dtype": "float32",
+    }
     config["teacher"] = {"k": 6, "temperature": 0.9, "max_tokens": 96}
     config["runs"].update(datasets=["taught"], arms=["base", "sft_teacher"], seeds=[1])
     config["comparisons"] = [{"arm": "sft_teacher", "against": "base"}]

@@ -21,7 +21,9 @@ BIN = Path(sys.executable).parent
     ids=lambda command: " ".join(command[:2]),
 )
 def test_clean(command, root):
-    done = subprocess.run([BIN / command[0], *command[1:]], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [BIN / command[0], *command[1:]], cwd=root, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -32,7 +34,10 @@ def test_every_rule_has_two_params_a_log_and_an_environment(root):
             if "shell:" not in rule:
                 continue
             params = re.search(r"    params:\n((?:        .*\n)+)", rule)
-            assert params and re.findall(r"^        (\w+)=", params.group(1), re.M) == ["config", "code"], name
+            assert params and re.findall(r"^        (\w+)=", params.group(1), re.M) == [
+                "config",
+                "code",
+            ], name
             assert "    log:" in rule and "    conda:" in rule and "    benchmark:" in rule, name
 
 

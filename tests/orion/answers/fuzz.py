@@ -51,7 +51,9 @@ def _alarm(signum, frame):
 class Session(Promises):
     """The examples of one run: what was found, how fast it went."""
 
-    def __init__(self, policies: list[str], rss_mb: int, failures: Path | None, stop: float) -> None:
+    def __init__(
+        self, policies: list[str], rss_mb: int, failures: Path | None, stop: float
+    ) -> None:
         super().__init__(policies, rss_mb)
         self.failures, self.stop = failures, stop
         self.examples = 0
@@ -62,7 +64,9 @@ class Session(Promises):
 
     def example(self, case: tuple[str, str, bool]) -> None:
         """One example of hypothesis; only the fault that is being shrunk raises."""
-        if time.monotonic() > self.stop or (self.hunting and time.monotonic() > self.hunting_since + SHRINK_S):
+        if time.monotonic() > self.stop or (
+            self.hunting and time.monotonic() > self.hunting_since + SHRINK_S
+        ):
             raise Enough
         response, gold, _ = case
         signal.setitimer(signal.ITIMER_REAL, HANG_S)
@@ -111,7 +115,12 @@ class Session(Promises):
         self.saved[error.kind] += 1
         print(f"FAILED {error}\n  response {_short(response)}\n  gold {_short(gold)}", flush=True)
         if self.failures is not None:
-            record = {"kind": error.kind, "detail": error.detail, "response": response, "gold": gold}
+            record = {
+                "kind": error.kind,
+                "detail": error.detail,
+                "response": response,
+                "gold": gold,
+            }
             with self.failures.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
@@ -138,25 +147,50 @@ def _short(text: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=1.0, help="how long to go on")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first chunk; the next takes the next number")
-    parser.add_argument("--policy", action="append", choices=sorted(POLICIES), help="default: all that are installed")
-    parser.add_argument("--rss-mb", type=int, default=1024, help="limit for this process and for each worker")
-    parser.add_argument("--failures", type=Path, help="file to which each fault is appended as a line of JSON")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the first chunk; the next takes the next number",
+    )
+    parser.add_argument(
+        "--policy",
+        action="append",
+        choices=sorted(POLICIES),
+        help="default: all that are installed",
+    )
+    parser.add_argument(
+        "--rss-mb", type=int, default=1024, help="limit for this process and for each worker"
+    )
+    parser.add_argument(
+        "--failures", type=Path, help="file to which each fault is appended as a line of JSON"
+    )
     args = parser.parse_args(argv)
     signal.signal(signal.SIGALRM, _alarm)
     # the samples make long representations
     warnings.simplefilter("ignore", HypothesisWarning)
-    session = Session(args.policy or _installed(), args.rss_mb, args.failures, time.monotonic() + 60 * args.minutes)
+    session = Session(
+        args.policy or _installed(),
+        args.rss_mb,
+        args.failures,
+        time.monotonic() + 60 * args.minutes,
+    )
     number = args.seed
     while time.monotonic() < session.stop:
         session.chunk(number)
         number += 1
     session.progress(last=True)
     print("verdicts", dict(session.verdicts))
-    for (method, reason), (cpu, response, gold) in sorted(session.slow.items(), key=lambda s: -s[1][0])[:10]:
-        print(f"slow {cpu:.2f} s ({method}, {reason})\n  response {_short(response)}\n  gold {_short(gold)}")
+    for (method, reason), (cpu, response, gold) in sorted(
+        session.slow.items(), key=lambda s: -s[1][0]
+    )[:10]:
+        print(
+            f"slow {cpu:.2f} s ({method}, {reason})\n  response {_short(response)}\n  gold {_short(gold)}"
+        )
     for _, policy, response, gold in sorted(set(session.lost))[:5]:
         print(f"timeout under {policy}\n  response {_short(response)}\n  gold {_short(gold)}")
     for kind, count in session.saved.most_common():

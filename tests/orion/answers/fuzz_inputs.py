@@ -63,7 +63,19 @@ UNITS = _items(
 """
 )
 UNITS += list(" \n\0\ud800") + [
-    f"{unit} " for unit in ("$", "\\", "\\pm", "\\sin", "and", "or 1", "a", "word", "answer is", "the answer is not")
+    f"{unit} "
+    for unit in (
+        "$",
+        "\\",
+        "\\pm",
+        "\\sin",
+        "and",
+        "or 1",
+        "a",
+        "word",
+        "answer is",
+        "the answer is not",
+    )
 ]
 UNITS += ["#### 1\n"]
 
@@ -72,7 +84,9 @@ def _lines(path: Path) -> list[dict]:
     if path.suffix == ".zst":
         if shutil.which("zstd") is None:
             return []
-        text = subprocess.run(["zstd", "-dc", str(path)], capture_output=True, check=True).stdout.decode()
+        text = subprocess.run(
+            ["zstd", "-dc", str(path)], capture_output=True, check=True
+        ).stdout.decode()
     else:
         text = path.read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines() if line.strip()]
@@ -98,9 +112,25 @@ fragments = st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join)
 
 
 def _leaf() -> st.SearchStrategy[str]:
-    numbers = st.one_of(small.map(str), st.integers(-(10**6), 10**30).map(str), st.fractions(-9, 9).map(str))
+    numbers = st.one_of(
+        small.map(str), st.integers(-(10**6), 10**30).map(str), st.fractions(-9, 9).map(str)
+    )
     names = st.sampled_from(
-        ("x", "y", "n", "\\theta", "\\pi", "e", "i", "\\infty", "x_1", "0.5", "1\\frac12", "50\\%", "45^\\circ")
+        (
+            "x",
+            "y",
+            "n",
+            "\\theta",
+            "\\pi",
+            "e",
+            "i",
+            "\\infty",
+            "x_1",
+            "0.5",
+            "1\\frac12",
+            "50\\%",
+            "45^\\circ",
+        )
     )
     return st.one_of(numbers, names)
 
@@ -188,7 +218,13 @@ huge = st.one_of(
     st.builds("({})!".format, st.integers(10, 10**9)),
     st.builds("\\binom{{{}}}{{{}}}".format, st.integers(10, 10**9), st.integers(1, 10**9)),
     st.builds("{}e{}".format, small, st.integers(-(10**9), 10**9)),
-    st.builds("(x+{})^{{{}}}-(x+{})^{{{}}}".format, small, st.integers(2, 10**4), small, st.integers(2, 60)),
+    st.builds(
+        "(x+{})^{{{}}}-(x+{})^{{{}}}".format,
+        small,
+        st.integers(2, 10**4),
+        small,
+        st.integers(2, 60),
+    ),
     st.builds("\\sqrt[{}]{{{}}}".format, st.integers(2, 10**6), _digits),
     st.builds("\\sin({}^{{{}}})".format, small, st.integers(1, 10**6)),
 )
@@ -219,7 +255,9 @@ def rivals(draw) -> tuple[str, str]:
     item, other, count = draw(st.sampled_from(_ITEMS)), draw(st.sampled_from(_ITEMS)), draw(_counts)
     joint, shell = draw(_joint), draw(_shell)
     other = other if draw(st.integers(0, 3)) == 3 else item
-    return _series(item, draw(small), count, joint, shell), _series(other, draw(small), count, joint, shell)
+    return _series(item, draw(small), count, joint, shell), _series(
+        other, draw(small), count, joint, shell
+    )
 
 
 answers = st.one_of(

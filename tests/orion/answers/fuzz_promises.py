@@ -23,7 +23,9 @@ GRACE_S = 1.0
 SLOW_S = 0.2
 FINISHED = (None, True, False)
 # policies that hand over to another checker in a worker, which costs a hundred times as much and promises less
-REPLAYED = frozenset(name for name, policy in POLICIES.items() if getattr(policy, "math_verify", None) is not None)
+REPLAYED = frozenset(
+    name for name, policy in POLICIES.items() if getattr(policy, "math_verify", None) is not None
+)
 SHOWN = 300
 _SOURCES = frozenset(path.name for path in Path(orion.answers.__file__).parent.glob("*.py"))
 
@@ -43,7 +45,10 @@ class Memory(threading.Thread):
         super().__init__(daemon=True)
         self.own, self.seen, self.alive = psutil.Process(), set(), 0
         # since the last example, and since the beginning
-        self.recent, self.peak = {"this process": 0, "a worker": 0}, {"this process": 0, "a worker": 0}
+        self.recent, self.peak = (
+            {"this process": 0, "a worker": 0},
+            {"this process": 0, "a worker": 0},
+        )
 
     def note(self, who: str, held: int) -> None:
         self.recent[who], self.peak[who] = max(self.recent[who], held), max(self.peak[who], held)
@@ -62,7 +67,9 @@ class Memory(threading.Thread):
     def over(self, limit: int) -> str:
         """Who went over the limit since the last call, in words."""
         self.note("this process", self.own.memory_info().rss)
-        found = ", ".join(f"{who} held {held >> 20} MB" for who, held in self.recent.items() if held > limit)
+        found = ", ".join(
+            f"{who} held {held >> 20} MB" for who, held in self.recent.items() if held > limit
+        )
         self.recent = dict.fromkeys(self.recent, 0)
         return found
 
@@ -99,7 +106,9 @@ class Promises:
         try:
             verdict = check(response, gold, policy, finished=finished, timeout_s=DEADLINE_S)
         except Exception as error:
-            raise Broken(f"check raised {type(error).__name__} {_where(error)}", str(error)[:SHOWN]) from error
+            raise Broken(
+                f"check raised {type(error).__name__} {_where(error)}", str(error)[:SHOWN]
+            ) from error
         wall, cpu = time.monotonic() - wall, time.process_time() - cpu
         self.checks += 1
         self.verdicts[verdict.verdict] += 1
@@ -119,7 +128,10 @@ class Promises:
             # once may be the machine's fault
             verdict, again = self.timed(response, gold, policy, finished)
             if again > DEADLINE_S + GRACE_S:
-                raise Broken(f"late ({verdict.method}, {verdict.reason})", f"{wall:.2f} s and {again:.2f} s; {case}")
+                raise Broken(
+                    f"late ({verdict.method}, {verdict.reason})",
+                    f"{wall:.2f} s and {again:.2f} s; {case}",
+                )
         if verdict.verdict not in VERDICTS:
             raise Broken("unknown verdict", case)
         if verdict.reason.startswith("internal error"):
@@ -132,7 +144,9 @@ class Promises:
             raise Broken(f"cannot be written ({type(error).__name__})", case) from error
         if verdict.start is not None:
             span = response[verdict.start : verdict.end]
-            joined = any(box in span for box in ("\\boxed", "\\fbox")) and "," in str(verdict.extracted)
+            joined = any(box in span for box in ("\\boxed", "\\fbox")) and "," in str(
+                verdict.extracted
+            )
             if verdict.extracted != _writable(span) and not joined:
                 raise Broken("extracted is not the span", case)
         elif verdict.extracted is not None and policy not in REPLAYED:
@@ -144,7 +158,9 @@ class Promises:
         try:
             problem = parse_gold(gold, policy)
         except Exception as error:
-            raise Broken(f"parse_gold raised {type(error).__name__} {_where(error)}", str(error)[:SHOWN]) from error
+            raise Broken(
+                f"parse_gold raised {type(error).__name__} {_where(error)}", str(error)[:SHOWN]
+            ) from error
         if problem == "":
             raise Broken("parse_gold gave no reason", f"policy {policy}")
         if problem is not None or policy in REPLAYED:
@@ -166,7 +182,9 @@ class Promises:
                 # a killed worker costs seconds, and the next flag would most likely cost as much
                 if verdict.verdict == "timeout":
                     break
-            second = first if first.verdict == "timeout" else self.timed(response, gold, policy, None)[0]
+            second = (
+                first if first.verdict == "timeout" else self.timed(response, gold, policy, None)[0]
+            )
             if first != second and second.verdict != "timeout":
                 both = f"{str(first)[:SHOWN]} then {str(second)[:SHOWN]}"
                 raise Broken("twice is not the same", f"policy {policy}: {both}")
@@ -177,5 +195,9 @@ class Promises:
 
 def _where(error: Exception) -> str:
     """The last line of the checker that the error came through."""
-    frames = [f"{Path(f.filename).name}:{f.name}" for f in traceback.extract_tb(error.__traceback__)]
-    return f"at {frames[-1]}" + "".join([f" from {f}" for f in frames if f.split(":")[0] in _SOURCES][-1:])
+    frames = [
+        f"{Path(f.filename).name}:{f.name}" for f in traceback.extract_tb(error.__traceback__)
+    ]
+    return f"at {frames[-1]}" + "".join(
+        [f" from {f}" for f in frames if f.split(":")[0] in _SOURCES][-1:]
+    )

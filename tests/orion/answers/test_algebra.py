@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from orion.answers import check
 
 sys.path.insert(0, str(Path(__file__).parent))
-grow, rows, shapes, relations = (import_module(f"algebra.{name}") for name in ("grow", "rows", "shapes", "relations"))
+grow, rows, shapes, relations = (
+    import_module(f"algebra.{name}") for name in ("grow", "rows", "shapes", "relations")
+)
 
 FAMILIES = {
     **{name: partial(rows.expressions, kind=name) for name in grow.KINDS},
@@ -64,7 +66,11 @@ def judged(family: str) -> tuple:
     found = []
 
     @settings(
-        max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
     )
     @given(st.randoms(use_true_random=True))
     def draw(rng):
@@ -84,7 +90,9 @@ def listed(failures: list) -> str:
     for (equal, verdict, reason), pairs in sorted(classes.items(), key=lambda c: -len(c[1])):
         row = min(pairs, key=lambda r: len(r.response) + len(r.gold))
         lines.append(f"{len(pairs)} x {'equal' if equal else 'unequal'} but {verdict} ({reason})")
-        lines.append(f"    {row.response[-SHOWN:]!r} against {row.gold[:SHOWN]!r} by {', '.join(row.trail)}")
+        lines.append(
+            f"    {row.response[-SHOWN:]!r} against {row.gold[:SHOWN]!r} by {', '.join(row.trail)}"
+        )
     return "\n".join(lines)
 
 
@@ -95,13 +103,17 @@ def holds(failures: list, allowed: float = 0) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equal_pairs_are_correct(family):
-    failures = [(row, verdict) for row, verdict in judged(family) if row.equal and not verdict.correct]
+    failures = [
+        (row, verdict) for row, verdict in judged(family) if row.equal and not verdict.correct
+    ]
     holds(failures)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_unequal_pairs_get_no_credit(family):
-    failures = [(row, verdict) for row, verdict in judged(family) if not row.equal and verdict.correct]
+    failures = [
+        (row, verdict) for row, verdict in judged(family) if not row.equal and verdict.correct
+    ]
     holds(failures)
 
 
@@ -111,7 +123,9 @@ def test_pairs_that_were_once_judged_wrongly(response, gold, equal):
 
 
 def test_nearly_all_unequal_pairs_are_understood():
-    unequal = [(row, verdict) for family in FAMILIES for row, verdict in judged(family) if not row.equal]
+    unequal = [
+        (row, verdict) for family in FAMILIES for row, verdict in judged(family) if not row.equal
+    ]
     failures = [(row, verdict) for row, verdict in unequal if verdict.verdict != "incorrect"]
     holds(failures, (1 - FLOOR) * len(unequal))
 
@@ -122,5 +136,8 @@ def test_the_pairs_are_many_and_every_rewriting_and_change_occurs():
     assert 0.4 < sum(row.equal for row in pairs) / len(pairs) < 0.6
     assert len({(row.response, row.gold) for row in pairs}) > 0.98 * len(pairs)
     seen = Counter(step for row in pairs for step in row.trail)
-    rules, changes = import_module("algebra.rewrites").RULES, import_module("algebra.changes").CHANGES
+    rules, changes = (
+        import_module("algebra.rewrites").RULES,
+        import_module("algebra.changes").CHANGES,
+    )
     assert [name for name in (*rules, *changes) if not seen[name]] == []

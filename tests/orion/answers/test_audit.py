@@ -47,7 +47,13 @@ def test_rows_in_order_with_both_verdicts_and_the_finish_flag():
 
 def test_tally_and_band():
     made = tallied(judged())
-    assert (made.rows, made.correct(0), made.correct(1), made.disputed, made.differing) == (6, 3, 1, 2, 3)
+    assert (made.rows, made.correct(0), made.correct(1), made.disputed, made.differing) == (
+        6,
+        3,
+        1,
+        2,
+        3,
+    )
     assert made.band() == (1 / 6, 3 / 6)
     assert (made.accuracy(0), made.accuracy(1)) == (3 / 6, 1 / 6)
 
@@ -58,12 +64,25 @@ def test_no_rows_give_no_accuracy():
     assert audit.summary(made)[0] == "0 rows"
 
 
-@given(st.dictionaries(st.tuples(st.sampled_from(VERDICTS), st.sampled_from(VERDICTS)), st.integers(1, 99), min_size=1))
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(VERDICTS), st.sampled_from(VERDICTS)),
+        st.integers(1, 99),
+        min_size=1,
+    )
+)
 @settings(max_examples=50, deadline=None)
 def test_the_band_brackets_both_accuracies(counts):
     made = audit.Audit(NAMES, Counter(counts))
     low, high = made.band()
-    assert 0 <= low <= min(made.accuracy(0), made.accuracy(1)) <= max(made.accuracy(0), made.accuracy(1)) <= high <= 1
+    assert (
+        0
+        <= low
+        <= min(made.accuracy(0), made.accuracy(1))
+        <= max(made.accuracy(0), made.accuracy(1))
+        <= high
+        <= 1
+    )
     assert math.isclose((high - low) * made.rows, made.disputed, abs_tol=1e-6)
 
 
@@ -71,7 +90,13 @@ def test_summary_shows_every_verdict_that_occurs_and_its_count():
     text = audit.summary(tallied(judged()))
     header = next(line for line in text if "no_answer" in line)
     assert header.split() == ["correct", "incorrect", "unparseable", "no_answer"]
-    assert next(line for line in text if line.startswith("correct")).split() == ["correct", "1", "1", "0", "1"]
+    assert next(line for line in text if line.startswith("correct")).split() == [
+        "correct",
+        "1",
+        "1",
+        "0",
+        "1",
+    ]
     assert "16.67% to 50.00%: the 2 rows in dispute" in "\n".join(text)
 
 
@@ -110,4 +135,7 @@ def test_a_record_holds_both_verdicts_and_the_end_of_the_response():
     made = json.loads(json.dumps(audit.record(long, NAMES)))
     assert (made["id"], made["gold"], made["disputed"]) == ("b", "5", True)
     assert made["math"]["extracted"] == "5" and made["strict"]["reason"] == "no box"
-    assert made["response_end"].endswith("The answer is 5.") and len(made["response_end"]) == audit.TAIL
+    assert (
+        made["response_end"].endswith("The answer is 5.")
+        and len(made["response_end"]) == audit.TAIL
+    )

@@ -10,7 +10,10 @@ import pytest
 
 from orion.answers import check, check_many
 
-CASES = [json.loads(line) for line in (Path(__file__).parent / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
+CASES = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "cases.jsonl").read_text(encoding="utf-8").splitlines()
+]
 KINDS = sorted({case["kind"] for case in CASES})
 
 
@@ -18,7 +21,11 @@ KINDS = sorted({case["kind"] for case in CASES})
 def test_every_row_gets_its_verdict(kind):
     cases = [case for case in CASES if case["kind"] == kind]
     verdicts = check_many([case["response"] for case in cases], [case["gold"] for case in cases])
-    wrong = [case["id"] for case, verdict in zip(cases, verdicts, strict=True) if verdict.correct != case["expected"]]
+    wrong = [
+        case["id"]
+        for case, verdict in zip(cases, verdicts, strict=True)
+        if verdict.correct != case["expected"]
+    ]
     assert wrong == []
 
 
@@ -27,13 +34,20 @@ def test_wrong_rows_are_understood_and_differ():
     cases = [
         case
         for case in CASES
-        if not case["expected"] and case["kind"] not in ("dos", "extraction", "malformed", "real_aime")
+        if not case["expected"]
+        and case["kind"] not in ("dos", "extraction", "malformed", "real_aime")
     ]
     verdicts = check_many([case["response"] for case in cases], [case["gold"] for case in cases])
-    given_up = [case["id"] for case, v in zip(cases, verdicts, strict=True) if v.verdict in ("unparseable", "timeout")]
+    given_up = [
+        case["id"]
+        for case, v in zip(cases, verdicts, strict=True)
+        if v.verdict in ("unparseable", "timeout")
+    ]
     assert len(given_up) <= 0.02 * len(cases), given_up
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case["expected"]][::9], ids=lambda case: case["id"])
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case["expected"]][::9], ids=lambda case: case["id"]
+)
 def test_the_same_answer_in_a_box_is_right_against_itself(case):
     assert check(f"\\boxed{{{case['gold']}}}", case["gold"]).correct

@@ -13,7 +13,9 @@ SHARED = Path(__file__).resolve().parents[3] / ".." / "shared"
 BENCHMARKS = ["gsm8k_test", "math500", "gsm_hard", "aime2024", "amc2023"]
 pytestmark = [
     pytest.mark.data,
-    pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the data folder beside the checkout is absent"),
+    pytest.mark.skipif(
+        not (SHARED / "data").is_dir(), reason="the data folder beside the checkout is absent"
+    ),
 ]
 
 
@@ -21,7 +23,9 @@ def rows(path: Path) -> list[dict]:
     if path.suffix == ".zst":
         if shutil.which("zstd") is None:
             pytest.skip("zstd is not installed")
-        text = subprocess.run(["zstd", "-dc", str(path)], capture_output=True, check=True).stdout.decode()
+        text = subprocess.run(
+            ["zstd", "-dc", str(path)], capture_output=True, check=True
+        ).stdout.decode()
     else:
         text = path.read_text()
     return [json.loads(line) for line in text.splitlines() if line.strip()]
@@ -35,7 +39,11 @@ def test_every_gold_is_readable_equals_itself_and_not_its_neighbour(name):
     assert all(v.correct for v in check_many(boxed, golds))
     neighbours = check_many(boxed[1:] + boxed[:1], golds)
     assert all(v.verdict in ("correct", "incorrect") for v in neighbours)
-    wrong = [(a, b) for a, b, v in zip(golds[1:] + golds[:1], golds, neighbours, strict=True) if v.correct and a != b]
+    wrong = [
+        (a, b)
+        for a, b, v in zip(golds[1:] + golds[:1], golds, neighbours, strict=True)
+        if v.correct and a != b
+    ]
     assert wrong in ([], [("x=5", "5")], [("5", "x=5")], [("x=5", "5"), ("5", "x=5")])
 
 
@@ -46,7 +54,9 @@ def test_written_solutions_are_correct():
 
 
 def test_student_rollouts_agree_with_their_labels_but_for_a_few_read_by_eye():
-    rollouts = [r for r in rows(SHARED / "data" / "student_rollouts.jsonl.zst") if r["correct"] is not None]
+    rollouts = [
+        r for r in rows(SHARED / "data" / "student_rollouts.jsonl.zst") if r["correct"] is not None
+    ]
     verdicts = check_many([r["response"] for r in rollouts], [r["answer"] for r in rollouts])
     differ = [r["id"] for r, v in zip(rollouts, verdicts, strict=True) if r["correct"] != v.correct]
     assert len(rollouts) == 3086

@@ -20,7 +20,9 @@ def test_one_struct_column_in_the_order_of_the_frame():
     rows = frame()
     found = check_frame(rows, "text", "gold", finished="ended")
     assert found.columns == ["text", "gold", "ended", "verdict"]
-    expected = check_many(rows["text"].to_list(), rows["gold"].to_list(), finished=rows["ended"].to_list())
+    expected = check_many(
+        rows["text"].to_list(), rows["gold"].to_list(), finished=rows["ended"].to_list()
+    )
     assert found["verdict"].to_list() == [v.as_dict() for v in expected]
     assert found["verdict"].struct.field("verdict").to_list() == [
         "correct", "no_answer", "unparseable", "no_answer", "no_answer",
@@ -35,7 +37,9 @@ def test_types_hold_for_an_empty_frame():
 
 
 def test_bad_columns_are_named():
-    with pytest.raises(ValueError, match="no column 'answer' in the frame; its columns are text, gold, ended"):
+    with pytest.raises(
+        ValueError, match="no column 'answer' in the frame; its columns are text, gold, ended"
+    ):
         check_frame(frame(), "text")
     with pytest.raises(ValueError, match="a column 'ended' already"):
         check_frame(frame(), "text", "gold", into="ended")

@@ -86,8 +86,18 @@ TEXTS = [
     ("The answer is 5 times as many.", "5", False, None),
     ("The answer is 5 times $x$.", "5", False, None),
     # a label in words before a chain of equal values
-    ("\\[\nP(\\text{win})=\\frac{1}{27}\\times\\frac{1}{2}\n=\\frac{1}{54}\\,.\n\\]", "\\frac{1}{54}", True, None),
-    ("\\[\nP(\\text{win})=\\frac{1}{27}\\times\\frac{1}{2}\n=\\frac{1}{54}\\,.\n\\]", "\\frac{1}{27}", False, None),
+    (
+        "\\[\nP(\\text{win})=\\frac{1}{27}\\times\\frac{1}{2}\n=\\frac{1}{54}\\,.\n\\]",
+        "\\frac{1}{54}",
+        True,
+        None,
+    ),
+    (
+        "\\[\nP(\\text{win})=\\frac{1}{27}\\times\\frac{1}{2}\n=\\frac{1}{54}\\,.\n\\]",
+        "\\frac{1}{27}",
+        False,
+        None,
+    ),
     ("The answer is less than 5.", "5", False, None),
     ("The answer is at least 5.", "5", False, None),
     ("The answer is negative 5.", "5", False, None),

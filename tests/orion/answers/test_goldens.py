@@ -201,4 +201,8 @@ def test_final_answers_are_found_by_the_rules(response, gold, right):
     verdict = check(response, gold)
     assert verdict.correct is right, verdict
     if verdict.start is not None and verdict.method != "boxes":
-        assert response[verdict.start : verdict.end].strip().startswith(verdict.extracted.split(", ")[0].strip())
+        assert (
+            response[verdict.start : verdict.end]
+            .strip()
+            .startswith(verdict.extracted.split(", ")[0].strip())
+        )

@@ -42,7 +42,12 @@ def wait_until_gone(pid: int, seconds: float) -> bool:
 def run_python(code: str) -> str:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     ).stdout.strip()
 
 
@@ -85,7 +90,9 @@ def test_timeout_is_a_verdict_of_its_own_from_any_thread(monkeypatch):
 
     monkeypatch.setattr(guard, "equal", never)
     found = []
-    thread = threading.Thread(target=lambda: found.append(check(r"\boxed{\sec^2 y}", r"\tan^2 y+1", "strict")))
+    thread = threading.Thread(
+        target=lambda: found.append(check(r"\boxed{\sec^2 y}", r"\tan^2 y+1", "strict"))
+    )
     thread.start()
     thread.join()
     assert (found[0].verdict, found[0].reason) == ("timeout", "no decision within the deadline")
@@ -94,7 +101,11 @@ def test_timeout_is_a_verdict_of_its_own_from_any_thread(monkeypatch):
 def test_threads_share_the_pool():
     answers = []
     threads = [
-        threading.Thread(target=lambda: answers.append(guard.equal(parse("1"), parse(r"\sin^2 x + \cos^2 x"), 30)))
+        threading.Thread(
+            target=lambda: answers.append(
+                guard.equal(parse("1"), parse(r"\sin^2 x + \cos^2 x"), 30)
+            )
+        )
         for _ in range(3)
     ]
     for thread in threads:
@@ -121,7 +132,9 @@ def test_a_worker_dies_with_its_parent():
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60
+    )
     assert run.returncode == -signal.SIGKILL
     assert wait_until_gone(int(run.stdout), 5)
 

@@ -19,5 +19,9 @@ def sets(root):
 @pytest.mark.parametrize("name", ["math500", "qwen", "palign", "traces"])
 def test_verdicts_differ_from_the_labels_only_where_the_label_is_wrong(sets, name):
     cases = sets.load([name], sets.DATA, False, 0)[name]
-    wrong = [case for case in cases if case.right is not None and check(case.response, case.gold).correct != case.right]
+    wrong = [
+        case
+        for case in cases
+        if case.right is not None and check(case.response, case.gold).correct != case.right
+    ]
     assert len(wrong) == sets.SIZES[name][2], [(case.gold, case.response[-80:]) for case in wrong]

@@ -30,14 +30,26 @@ def test_printed_doubles_of_gsm_hard():
 
 
 @pytest.mark.parametrize(
-    "gold", ["85", "\\frac{1}{2}", "x^2+1", "(1,2)", "\\text{Evelyn}", "[0,\\infty)", "3:4", "204_5", "\\pm 2"]
+    "gold",
+    [
+        "85",
+        "\\frac{1}{2}",
+        "x^2+1",
+        "(1,2)",
+        "\\text{Evelyn}",
+        "[0,\\infty)",
+        "3:4",
+        "204_5",
+        "\\pm 2",
+    ],
 )
 def test_readable_golds(gold):
     assert parse_gold(gold) is None
 
 
 @pytest.mark.parametrize(
-    "gold, reason", [("", "empty"), ("\\frac{1}{", "brackets"), ("((", "brackets"), ("\\foo", "unknown command")]
+    "gold, reason",
+    [("", "empty"), ("\\frac{1}{", "brackets"), ("((", "brackets"), ("\\foo", "unknown command")],
 )
 def test_unreadable_golds_are_reported_and_never_make_a_response_incorrect(gold, reason):
     assert reason in parse_gold(gold)
@@ -103,7 +115,11 @@ def test_hostile_inputs_get_a_reason_in_time(name):
     start = time.process_time()
     verdict = check(HOSTILE[name], "5")
     assert verdict.verdict != "correct" and verdict.reason
-    assert check("\\boxed{5}", HOSTILE[name][:30_000]).verdict in ("unparseable", "incorrect", "no_answer")
+    assert check("\\boxed{5}", HOSTILE[name][:30_000]).verdict in (
+        "unparseable",
+        "incorrect",
+        "no_answer",
+    )
     assert time.process_time() - start < 2.5
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from orion.answers import check
 
-PROBES = [json.loads(line) for line in (Path(__file__).parent / "probes.jsonl").read_text().splitlines()]
+PROBES = [
+    json.loads(line) for line in (Path(__file__).parent / "probes.jsonl").read_text().splitlines()
+]
 
 
 def holds(probe: dict) -> bool:

@@ -25,7 +25,11 @@ def verdict(answer: str, gold: str) -> str:
 @st.composite
 def polynomials(draw) -> tuple[str, str, list[tuple[int, int, int]]]:
     """Two spellings of one polynomial in x and y, and its terms (coefficient, power of x, power of y)."""
-    keys = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=4, unique=True))
+    keys = draw(
+        st.lists(
+            st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=4, unique=True
+        )
+    )
     terms = [(draw(small.filter(bool)), a, b) for a, b in keys]
     return spell(terms), spell(draw(st.permutations(terms)), " \\cdot "), terms
 
@@ -73,12 +77,21 @@ def test_fractions_in_every_dress(value, scale):
 @given(positive, positive, positive)
 def test_square_roots(a, b, c):
     assert verdict(f"\\sqrt{{{a * a * b}}}", f"{a}\\sqrt{{{b}}}") == "correct"
-    assert verdict(f"\\frac{{{c}}}{{\\sqrt{{{b}}}}}", f"\\frac{{{c}\\sqrt{{{b}}}}}{{{b}}}") == "correct"
+    assert (
+        verdict(f"\\frac{{{c}}}{{\\sqrt{{{b}}}}}", f"\\frac{{{c}\\sqrt{{{b}}}}}{{{b}}}")
+        == "correct"
+    )
     assert verdict(f"\\sqrt{{{a * a * b + 1}}}", f"{a}\\sqrt{{{b}}}") == "incorrect"
-    assert verdict(f"\\sqrt{{{a + b}+2\\sqrt{{{a * b}}}}}", f"\\sqrt{{{a}}}+\\sqrt{{{b}}}") == "correct"
+    assert (
+        verdict(f"\\sqrt{{{a + b}+2\\sqrt{{{a * b}}}}}", f"\\sqrt{{{a}}}+\\sqrt{{{b}}}")
+        == "correct"
+    )
 
 
-@given(st.lists(st.integers(-30, 30), min_size=2, max_size=6, unique=True), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.integers(-30, 30), min_size=2, max_size=6, unique=True),
+    st.randoms(use_true_random=False),
+)
 def test_lists_are_unordered_and_tuples_are_not(values, random):
     shuffled = values[:]
     random.shuffle(shuffled)
@@ -121,7 +134,8 @@ def test_balls_contain_the_true_value(x):
     exact = wide.divide(Decimal(x.numerator), Decimal(x.denominator))
     assert wide.subtract(point.mid, exact).copy_abs() <= point.rad
     one = balls.add(
-        balls.mul(balls.sine(point), balls.sine(point)), balls.mul(balls.sine(point, 1), balls.sine(point, 1))
+        balls.mul(balls.sine(point), balls.sine(point)),
+        balls.mul(balls.sine(point, 1), balls.sine(point, 1)),
     )
     assert wide.subtract(one.mid, Decimal(1)).copy_abs() <= one.rad < Decimal("1e-30")
     back = balls.ln(balls.exp(point))
@@ -142,7 +156,11 @@ _PIECES = (
 FRAGMENTS = st.sampled_from([*_PIECES.split(" "), " ", "the answer is ", "\n"])
 
 
-@given(st.lists(FRAGMENTS, max_size=14), st.lists(FRAGMENTS, max_size=10), st.sampled_from([None, True, False]))
+@given(
+    st.lists(FRAGMENTS, max_size=14),
+    st.lists(FRAGMENTS, max_size=10),
+    st.sampled_from([None, True, False]),
+)
 @settings(max_examples=250)
 def test_no_string_raises_and_every_string_gets_a_reason(response, gold, finished):
     # factorials of symbols and the like may reach a worker; that is another test's business

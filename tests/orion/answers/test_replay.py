@@ -52,7 +52,11 @@ def test_verdicts_reasons_and_forms():
     found = check_many([c[0] for c in CASES], [c[1] for c in CASES], "math-verify", timeout_s=20)
     assert [(v.verdict, v.reason) for v in found] == [c[2:] for c in CASES]
     assert {v.method for v in found} == {"math-verify"}
-    assert (found[0].extracted, found[0].normal, found[0].gold_normal) == (r"\frac{2}{4}", "1/2", "1/2")
+    assert (found[0].extracted, found[0].normal, found[0].gold_normal) == (
+        r"\frac{2}{4}",
+        "1/2",
+        "1/2",
+    )
     assert (found[0].start, found[0].end) == (None, None)
     "".join(str(v.extracted) for v in found).encode("utf-8")
 
@@ -60,8 +64,26 @@ def test_verdicts_reasons_and_forms():
 def test_credit_is_that_of_the_package_itself():
     from math_verify import parse, verify
 
-    golds = ["1/2", r"\frac{1}{3}", r"(1,2)", r"[0,\infty)", "50\\%", "x^2+1", r"\{1,2\}", "2004", r"\text{Evelyn}"]
-    said = [r"\boxed{0.5}", "0.333333", "$(1, 2)$ I hope", r"\boxed{x \ge 0}", "0.5", r"\boxed{1+x^2}", "1 and 2"]
+    golds = [
+        "1/2",
+        r"\frac{1}{3}",
+        r"(1,2)",
+        r"[0,\infty)",
+        "50\\%",
+        "x^2+1",
+        r"\{1,2\}",
+        "2004",
+        r"\text{Evelyn}",
+    ]
+    said = [
+        r"\boxed{0.5}",
+        "0.333333",
+        "$(1, 2)$ I hope",
+        r"\boxed{x \ge 0}",
+        "0.5",
+        r"\boxed{1+x^2}",
+        "1 and 2",
+    ]
     pairs = [(response, gold) for response in said for gold in golds]
     for wrap, name in ((r"\boxed{%s}", "math-verify"), ("$%s$", "math-verify-dollar")):
         direct = [verify(parse(wrap % gold), parse(response)) for response, gold in pairs]
@@ -100,7 +122,9 @@ def test_many_in_order_with_threads_and_with_what_is_no_string():
     golds = [str(n) for n in range(40)] + ["5", "5", 5]
     found = check_many(responses, golds, "math-verify", 20, workers=2)
     assert all(v.correct for v in found[:40]) and len(guard.POOL.idle) == 2
-    assert {(v.verdict, v.reason) for v in found[40:]} == {("unparseable", "the response or the gold is not a string")}
+    assert {(v.verdict, v.reason) for v in found[40:]} == {
+        ("unparseable", "the response or the gold is not a string")
+    }
 
 
 def test_a_response_longer_than_the_pipe_and_one_too_long_for_any_worker():
@@ -110,7 +134,9 @@ def test_a_response_longer_than_the_pipe_and_one_too_long_for_any_worker():
 
 
 def test_a_worker_that_does_not_read_cannot_hold_the_caller(monkeypatch):
-    monkeypatch.setattr(guard, "_CODE", "import time; print('{\"ready\": true}', flush=True); time.sleep(60)")
+    monkeypatch.setattr(
+        guard, "_CODE", "import time; print('{\"ready\": true}', flush=True); time.sleep(60)"
+    )
     start = time.monotonic()
     assert check("5" * 1_000_000, "5", "math-verify", timeout_s=0.5).verdict == "timeout"
     assert time.monotonic() - start < 5
@@ -139,8 +165,18 @@ def test_its_own_limit_is_told_from_ours_keeps_the_worker_and_is_silent():
         "print(verdict.verdict, verdict.reason, before == guard.POOL.idle, 'math_verify' in sys.modules)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=True)
-    assert (run.stdout.strip(), run.stderr) == ("timeout its own time limit in comparing True False", "")
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (run.stdout.strip(), run.stderr) == (
+        "timeout its own time limit in comparing True False",
+        "",
+    )
 
 
 def absent(name: str) -> str:
@@ -155,11 +191,18 @@ def absent(name: str) -> str:
         (lambda name: "0.9.0", None, "no antlr4 runtime for it is installed"),
     ],
 )
-def test_without_the_package_nothing_starts_and_the_error_names_the_extra(unknown_installation, version, runtime, said):
+def test_without_the_package_nothing_starts_and_the_error_names_the_extra(
+    unknown_installation, version, runtime, said
+):
     unknown_installation.setattr(importlib.metadata, "version", version)
     unknown_installation.setattr(importlib.util, "find_spec", lambda name: runtime)
-    for call in (lambda: check("5", "5", "math-verify"), lambda: parse_gold("5", "math-verify-dollar")):
-        with pytest.raises(PolicyError, match=f"{said}; install the extra orion.math-verify.: pip install"):
+    for call in (
+        lambda: check("5", "5", "math-verify"),
+        lambda: parse_gold("5", "math-verify-dollar"),
+    ):
+        with pytest.raises(
+            PolicyError, match=f"{said}; install the extra orion.math-verify.: pip install"
+        ):
             call()
     assert guard.POOL.idle == []
     assert check("5", "5").correct
@@ -170,7 +213,9 @@ def test_an_installation_that_does_not_import_is_an_error_and_no_verdict(monkeyp
         "main(sys", "TASKS; TASKS['math_verify'] = lambda: __import__('no_such_package'); main(sys"
     )
     monkeypatch.setattr(guard, "_CODE", broken.replace("import main;", "import main, TASKS;"))
-    with pytest.raises(RuntimeError, match="math_verify cannot start: No module named 'no_such_package'"):
+    with pytest.raises(
+        RuntimeError, match="math_verify cannot start: No module named 'no_such_package'"
+    ):
         check("5", "5", "math-verify")
 
 

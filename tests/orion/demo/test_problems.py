@@ -4,7 +4,16 @@ import re
 
 import pytest
 
-from orion.demo.problems import BUCKETS, LEVELS, Step, columns, generate, solution, teacher_trace, write_step
+from orion.demo.problems import (
+    BUCKETS,
+    LEVELS,
+    Step,
+    columns,
+    generate,
+    solution,
+    teacher_trace,
+    write_step,
+)
 
 
 def replay(meta: dict) -> list[int]:
@@ -35,8 +44,13 @@ def test_chain_agrees_with_answer_and_texts(level):
 
 def test_every_equation_in_a_solution_and_a_trace_is_true():
     for p in generate("hard", 100, seed=5):
-        for a, op, b, result in re.findall(r"(\d+) ([-+*]) (\d+) = (\d+)", p.solution + p.teacher_trace):
-            assert int(result) == {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[op]
+        for a, op, b, result in re.findall(
+            r"(\d+) ([-+*]) (\d+) = (\d+)", p.solution + p.teacher_trace
+        ):
+            assert (
+                int(result)
+                == {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[op]
+            )
 
 
 def test_texts_are_distinct_within_and_across_levels_and_seeds():
@@ -73,9 +87,18 @@ def test_columns_rebuild_the_result(op):
 
 def test_written_forms():
     assert write_step(Step(47, "+", 38, 85)) == "47 + 38 = 85 ;"
-    assert write_step(Step(47, "+", 38, 85), detailed=True) == "47 + 38 : 7 + 8 = 15 , 4 + 3 + 1 = 8 , = 85 ;"
-    assert write_step(Step(85, "-", 19, 66), detailed=True) == "85 - 19 : 15 - 9 = 6 , 7 - 1 = 6 , = 66 ;"
-    assert write_step(Step(66, "*", 3, 198), detailed=True) == "66 * 3 : 6 * 3 = 18 , 6 * 3 + 1 = 19 , = 198 ;"
+    assert (
+        write_step(Step(47, "+", 38, 85), detailed=True)
+        == "47 + 38 : 7 + 8 = 15 , 4 + 3 + 1 = 8 , = 85 ;"
+    )
+    assert (
+        write_step(Step(85, "-", 19, 66), detailed=True)
+        == "85 - 19 : 15 - 9 = 6 , 7 - 1 = 6 , = 66 ;"
+    )
+    assert (
+        write_step(Step(66, "*", 3, 198), detailed=True)
+        == "66 * 3 : 6 * 3 = 18 , 6 * 3 + 1 = 19 , = 198 ;"
+    )
     assert solution([Step(2, "+", 2, 4)]) == "2 + 2 = 4 ; \\boxed{ 4 }"
     assert teacher_trace([Step(47, "+", 38, 85)]) == (
         "okay first we need 47 + 38 . ones : 7 plus 8 is 15 write 5 carry 1 . tens : 4 plus 3 plus 1 is 8 . "

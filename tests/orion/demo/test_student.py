@@ -44,7 +44,9 @@ def test_checkpoint_is_complete_and_generates(checkpoint):
     assert tokenizer(text)["input_ids"] == build_tokenizer()(text)["input_ids"]
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "Question: Sam has 2 pens"}], add_generation_prompt=True, return_tensors="pt"
+        [{"role": "user", "content": "Question: Sam has 2 pens"}],
+        add_generation_prompt=True,
+        return_tensors="pt",
     )
     out = model.generate(**prompt, max_new_tokens=3, do_sample=False)
     assert out.shape[1] > prompt["input_ids"].shape[1]
@@ -56,7 +58,9 @@ def test_checkpoint_is_complete_and_generates(checkpoint):
 @pytest.mark.slow
 def test_pretraining_is_deterministic(checkpoint, tmp_path):
     pretrain(tmp_path / "again", **TINY)
-    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        checkpoint / "model.safetensors"
+    ).read_bytes()
 
 
 def test_bad_calls_leave_the_output_alone(tmp_path):
@@ -72,7 +76,9 @@ def test_bad_calls_leave_the_output_alone(tmp_path):
 
 def test_shards_share_out_the_same_examples():
     counts = Counts(plain=30, reflections=10, drills=20)
-    whole = [curriculum(1, shard, 2, counts, plain_first=0.5, teacher_weight=0.3) for shard in (0, 1)]
+    whole = [
+        curriculum(1, shard, 2, counts, plain_first=0.5, teacher_weight=0.3) for shard in (0, 1)
+    ]
     rows = [str(example) for first, second in whole for example in first + second]
     assert len(rows) == 60
     assert not any("Question" in str(e) and "Refine" in str(e) for first, _ in whole for e in first)

@@ -27,7 +27,9 @@ def test_generated_texts_survive_the_round_trip(tokenizer, level):
             assert tokenizer.decode(ids) == text
 
 
-@pytest.mark.parametrize("make", [plain_example, drill_example, lambda rng: reflection_example(rng, 0.3)])
+@pytest.mark.parametrize(
+    "make", [plain_example, drill_example, lambda rng: reflection_example(rng, 0.3)]
+)
 def test_curriculum_has_no_unknown_words(tokenizer, make):
     for i in range(100):
         text = " ".join(piece.text for piece in make(random.Random(i)))
@@ -59,6 +61,8 @@ def test_template_writes_what_the_student_is_pretrained_on(tokenizer):
     for i in range(20):
         pieces = reflection_example(random.Random(i), 0.3)
         text = " ".join(piece.text for piece in pieces)
-        user, assistant = text.removeprefix("<|user|> ").removesuffix(" <|end|>").split(" <|assistant|> ")
+        user, assistant = (
+            text.removeprefix("<|user|> ").removesuffix(" <|end|>").split(" <|assistant|> ")
+        )
         messages = [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
         assert tokenizer.apply_chat_template(messages)["input_ids"] == tokenizer(text)["input_ids"]

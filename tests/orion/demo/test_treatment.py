@@ -7,7 +7,13 @@ import pytest
 
 from orion.demo.curriculum import corrupt
 from orion.demo.problems import Step, generate, solution
-from orion.demo.treatment import detailed_steps, first_wrong_step, parse_steps, treated_steps, treats_error
+from orion.demo.treatment import (
+    detailed_steps,
+    first_wrong_step,
+    parse_steps,
+    treated_steps,
+    treats_error,
+)
 
 META = {
     "start": 47,
@@ -28,7 +34,10 @@ RIGHT = "47 + 38 = 85 ; 85 - 19 = 66 ; 66 * 3 = 198 ; \\boxed{ 198 }"
         ("47 + 38 = 75 ; 75 - 19 = 56 ; 56 * 3 = 168 ; \\boxed{ 168 }", 0),
         ("47 + 38 = 85 ; 85 - 19 = 56 ; 56 * 3 = 168 ; \\boxed{ 168 }", 1),
         ("47 + 38 = 85 ; 85 - 19 = 66 ; 66 * 3 = 188 ; \\boxed{ 188 }", 2),
-        ("47 + 38 : 7 + 8 = 15 , 4 + 3 + 1 = 8 , = 85 ; 85 - 19 : 15 - 9 = 6 , 7 - 1 = 5 , = 56 ; 1 * 1 = 1 ;", 1),
+        (
+            "47 + 38 : 7 + 8 = 15 , 4 + 3 + 1 = 8 , = 85 ; 85 - 19 : 15 - 9 = 6 , 7 - 1 = 5 , = 56 ; 1 * 1 = 1 ;",
+            1,
+        ),
         ("47 + 38 = 85 ; \\boxed{ 85 }", 1),
         ("47 + 38 = 85 ; 85 - 19", 1),
         ("47 + 38 = 85 ; 85 - 19 = 66 ; ; 66 * 3 = 198 ;", 2),
@@ -46,8 +55,14 @@ def test_first_wrong_step(attempt, wrong):
     ("refined", "detailed"),
     [
         (RIGHT, set()),
-        ("47 + 38 = 85 ; 85 - 19 : 15 - 9 = 6 , 7 - 1 = 6 , = 66 ; 66 * 3 = 198 ; \\boxed{ 198 }", {1}),
-        ("check 85 vs 85 ok ; 66 vs 56 wrong ; New: 47 + 38 : 7 + 8 = 15 , = 85 ; 85 - 19 : = 66 ;", {0, 1}),
+        (
+            "47 + 38 = 85 ; 85 - 19 : 15 - 9 = 6 , 7 - 1 = 6 , = 66 ; 66 * 3 = 198 ; \\boxed{ 198 }",
+            {1},
+        ),
+        (
+            "check 85 vs 85 ok ; 66 vs 56 wrong ; New: 47 + 38 : 7 + 8 = 15 , = 85 ; 85 - 19 : = 66 ;",
+            {0, 1},
+        ),
         ("1 + 1 : 1 + 1 = 2 , = 2 ; New: 1 + 1 = 2 ;", set()),
         ("New:", set()),
         ("", set()),
@@ -63,7 +78,10 @@ def test_generated_chains_are_read_exactly():
         rng = random.Random(i)
         at, shown = rng.randrange(3), {j for j in range(3) if rng.random() < 0.5}
         values = [p.meta["start"], *(s["result"] for s in p.meta["steps"])]
-        steps = [Step(values[j], s["op"], s["operand"], s["result"]) for j, s in enumerate(p.meta["steps"])]
+        steps = [
+            Step(values[j], s["op"], s["operand"], s["result"])
+            for j, s in enumerate(p.meta["steps"])
+        ]
         assert first_wrong_step(p.meta, solution(steps, shown)) is None
         wrong = solution(corrupt(rng, steps, at))
         assert first_wrong_step(p.meta, wrong) == at
@@ -74,7 +92,14 @@ def test_generated_chains_are_read_exactly():
 
 @pytest.mark.parametrize(
     "text",
-    ["1" * 10**6, "1 + 1 = " * 10**5, ";" * 10**6, " " * 10**6, "New:" * 10**5, "1 + 1 : " + "= 1 " * 10**6],
+    [
+        "1" * 10**6,
+        "1 + 1 = " * 10**5,
+        ";" * 10**6,
+        " " * 10**6,
+        "New:" * 10**5,
+        "1 + 1 : " + "= 1 " * 10**6,
+    ],
 )
 def test_long_garbage_takes_linear_time(text):
     begin = time.process_time()

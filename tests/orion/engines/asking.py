@@ -17,14 +17,21 @@ TEACHER = served.describe("teacher", {"model": "org/teacher"}, context_length=40
 def requests(n: int = 12) -> list[Request]:
     tokenizer = served.ServedTokenizer(TEACHER)
     asked = [[{"role": "user", "content": f"w{i // 3}"}] for i in range(n)]
-    return [Request(f"r{i}", checkpoints.render(tokenizer, turn), 1000 + i) for i, turn in enumerate(asked)]
+    return [
+        Request(f"r{i}", checkpoints.render(tokenizer, turn), 1000 + i)
+        for i, turn in enumerate(asked)
+    ]
 
 
 def opened(server, doc: dict = TEACHER, sampling=SAMPLING, **options):
-    return open_engine("openai", doc, sampling, **{"base_url": server.url, "patience": QUICK, **options})
+    return open_engine(
+        "openai", doc, sampling, **{"base_url": server.url, "patience": QUICK, **options}
+    )
 
 
-def run(server, wanted: list[Request] | None = None, sampling=SAMPLING, doc: dict = TEACHER, **options) -> dict:
+def run(
+    server, wanted: list[Request] | None = None, sampling=SAMPLING, doc: dict = TEACHER, **options
+) -> dict:
     engine = opened(server, doc, sampling, **options)
     wanted = requests() if wanted is None else wanted
     answers = list(engine.generate(wanted))

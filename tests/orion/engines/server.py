@@ -17,8 +17,15 @@ def answer(body: dict, text: str | None = None, reason: str = "stop", **message)
     question = json.dumps(body, sort_keys=True)
     text = f"answer {hashlib.sha256(question.encode()).hexdigest()[:8]}" if text is None else text
     choice = {"index": 0, "finish_reason": reason}
-    choice |= {"message": {"role": "assistant", "content": text, **message}} if "messages" in body else {"text": text}
-    return {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}}
+    choice |= (
+        {"message": {"role": "assistant", "content": text, **message}}
+        if "messages" in body
+        else {"text": text}
+    )
+    return {
+        "choices": [choice],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
+    }
 
 
 class ScriptedServer:
@@ -44,7 +51,9 @@ class ScriptedServer:
         handler = type("Handler", (_Handler,), {"server_state": self})
         self.http = _Listener(("127.0.0.1", self.port), handler)
         self.port = self.http.server_address[1]
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
 
     def kill(self) -> None:
         """No answer to what is under way, no connection any more."""
@@ -116,7 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, content = said if isinstance(said, tuple) else (200, {}, said)
         content = json.dumps(content).encode() if isinstance(content, dict | list) else content
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": len(content), **headers}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": len(content),
+            **headers,
+        }.items():
             self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(content)

@@ -14,7 +14,9 @@ def chi_square(counts: torch.Tensor, probabilities: torch.Tensor) -> float:
     return float(((counts - expected) ** 2 / expected).sum())
 
 
-def tokens(logits: torch.Tensor, seeds: torch.Tensor, steps: torch.Tensor, temperature=1.0, top_p=1.0) -> torch.Tensor:
+def tokens(
+    logits: torch.Tensor, seeds: torch.Tensor, steps: torch.Tensor, temperature=1.0, top_p=1.0
+) -> torch.Tensor:
     rows = logits.expand(len(seeds), -1)
     return draw(rows, seeds, steps, temperature=temperature, top_p=top_p)
 
@@ -41,8 +43,12 @@ def test_frequencies_follow_the_softmax(vary, temperature):
     logits = torch.linspace(-2, 1, 20)
     n, counter = 40_000, torch.arange(40_000)
     fixed = torch.full((n,), 77)
-    drawn = tokens(logits, *((counter, fixed) if vary == "seed" else (fixed, counter)), temperature=temperature)
-    assert chi_square(drawn.bincount(minlength=20), (logits / temperature).softmax(0)) < CHI_SQUARE[19]
+    drawn = tokens(
+        logits, *((counter, fixed) if vary == "seed" else (fixed, counter)), temperature=temperature
+    )
+    assert (
+        chi_square(drawn.bincount(minlength=20), (logits / temperature).softmax(0)) < CHI_SQUARE[19]
+    )
 
 
 def test_successive_steps_are_independent():
@@ -54,8 +60,14 @@ def test_successive_steps_are_independent():
 
 def test_nucleus_keeps_the_smallest_set_that_reaches_top_p():
     scores = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.25, 0.25, 0.25, 0.25]]).log()
-    assert nucleus(scores, 0.7).isfinite().tolist() == [[False, True, False, True], [True, True, True, False]]
-    assert nucleus(scores, 0.4).isfinite().tolist() == [[False, True, False, False], [True, True, False, False]]
+    assert nucleus(scores, 0.7).isfinite().tolist() == [
+        [False, True, False, True],
+        [True, True, True, False],
+    ]
+    assert nucleus(scores, 0.4).isfinite().tolist() == [
+        [False, True, False, False],
+        [True, True, False, False],
+    ]
     assert nucleus(scores, 1e-9).isfinite().sum(-1).tolist() == [1, 1]
 
 

@@ -25,29 +25,56 @@ def test_answers_depend_on_neither_concurrency_nor_order(server):
     assert run(server, wanted[::-1], batch_size=30) == alone
     assert run(server, random.Random(1).sample(wanted, 30), batch_size=4) == alone
     assert len({a.response for a in alone.values()}) == 30
-    assert {(a.finish_reason, a.prompt_tokens, a.completion_tokens) for a in alone.values()} == {("stop", 7, 5)}
+    assert {(a.finish_reason, a.prompt_tokens, a.completion_tokens) for a in alone.values()} == {
+        ("stop", 7, 5)
+    }
 
 
 def test_what_a_served_model_is_asked(server):
     tokenizer = checkpoints.load_tokenizer(TEACHER)
     turn = [{"role": "user", "content": "1 + 1 = ?"}]
-    prompts = [checkpoints.render(tokenizer, turn), checkpoints.render(tokenizer, turn, enable_thinking=False)]
-    run(server, [Request(str(i), prompt, 2**62 + 5 + i) for i, prompt in enumerate(prompts)], batch_size=1)
+    prompts = [
+        checkpoints.render(tokenizer, turn),
+        checkpoints.render(tokenizer, turn, enable_thinking=False),
+    ]
+    run(
+        server,
+        [Request(str(i), prompt, 2**62 + 5 + i) for i, prompt in enumerate(prompts)],
+        batch_size=1,
+    )
     common = {"path": "/v1/chat/completions", "model": "org/teacher", "messages": turn}
     common |= {"temperature": 0.8, "top_p": 0.9, "max_tokens": 24}
     assert server.bodies[0] == {**common, "seed": 5}
-    assert server.bodies[1] == {**common, "seed": 6, "chat_template_kwargs": {"enable_thinking": False}}
+    assert server.bodies[1] == {
+        **common,
+        "seed": 6,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
     assert "Authorization" not in server.headers[0]
     run(server, requests(1), replace(SAMPLING, repetition_penalty=1.1))
-    assert server.bodies[2] == {**server.bodies[2], "model": "org/teacher", "repetition_penalty": 1.1}
+    assert server.bodies[2] == {
+        **server.bodies[2],
+        "model": "org/teacher",
+        "repetition_penalty": 1.1,
+    }
 
 
 def test_what_a_checkpoint_is_asked(server, model_doc):
     doc = {**model_doc, "served_model": "student"}
     tokenizer = checkpoints.load_tokenizer(doc)
     found = run(server, [Request("a", "w1 <user> w2", 3)], doc=doc)
-    body = {"path": "/v1/completions", "model": "student", "prompt": tokenizer.encode("w1 <user> w2")}
-    body |= {"return_token_ids": True, "temperature": 0.8, "top_p": 0.9, "max_tokens": 24, "seed": 3}
+    body = {
+        "path": "/v1/completions",
+        "model": "student",
+        "prompt": tokenizer.encode("w1 <user> w2"),
+    }
+    body |= {
+        "return_token_ids": True,
+        "temperature": 0.8,
+        "top_p": 0.9,
+        "max_tokens": 24,
+        "seed": 3,
+    }
     assert server.bodies == [body]
     assert found["a"].response.startswith("answer ")
     # ids, where the server gives them, are decoded here; one that is in no vocabulary decodes to nothing
@@ -57,27 +84,48 @@ def test_what_a_checkpoint_is_asked(server, model_doc):
 
 
 def test_a_server_beside_a_checkpoint_changes_no_digest(model_doc):
-    keys = {"source": {"kind": "path", "path": model_doc["path"]}, "dtype": "float32", "trust_remote_code": False}
+    keys = {
+        "source": {"kind": "path", "path": model_doc["path"]},
+        "dtype": "float32",
+        "trust_remote_code": False,
+    }
     alone = model.described("tiny", keys, None)
     assert model.described("tiny", {**keys, "server": {"served_model": None}}, None) == alone
     beside = model.described("tiny", {**keys, "server": {"served_model": "student"}}, None)
-    assert beside == {**alone, "served_model": "student"} and beside["digest"] == model_doc["digest"]
+    assert (
+        beside == {**alone, "served_model": "student"} and beside["digest"] == model_doc["digest"]
+    )
 
 
 def test_what_generation_config_would_change_is_set_to_neutral():
     file = {"top_k": 20, "top_p": 0.8, "repetition_penalty": 1.05, "min_p": None, "eos_token_id": 1}
     body = wire.completion_body("m", [1], Request("a", "w1", 3), SAMPLING, file)
-    assert (body["top_k"], body["repetition_penalty"], body["top_p"]) == (-1, 1.0, 0.9) and "min_p" not in body
-    body = wire.completion_body("m", [1], Request("a", "w1", 3), replace(SAMPLING, repetition_penalty=1.3), file)
+    assert (body["top_k"], body["repetition_penalty"], body["top_p"]) == (
+        -1,
+        1.0,
+        0.9,
+    ) and "min_p" not in body
+    body = wire.completion_body(
+        "m", [1], Request("a", "w1", 3), replace(SAMPLING, repetition_penalty=1.3), file
+    )
     assert body["repetition_penalty"] == 1.3
 
 
 def test_a_prompt_beyond_the_context_is_an_answer(server, model_doc):
     room = model_doc["context_length"] - SAMPLING.max_tokens
-    found = run(server, [Request("long", "w1 " * (room + 1), 1), Request("fits", "w1 " * room, 1)], doc=model_doc)
-    assert (found["long"].finish_reason, found["long"].prompt_tokens) == ("prompt_too_long", room + 1)
+    found = run(
+        server,
+        [Request("long", "w1 " * (room + 1), 1), Request("fits", "w1 " * room, 1)],
+        doc=model_doc,
+    )
+    assert (found["long"].finish_reason, found["long"].prompt_tokens) == (
+        "prompt_too_long",
+        room + 1,
+    )
     assert found["fits"].finish_reason == "stop" and len(server.bodies) == 1
-    assert run(server, [Request("long", "w1 " * (room + 1), 1)], doc=model_doc)["long"].response == ""
+    assert (
+        run(server, [Request("long", "w1 " * (room + 1), 1)], doc=model_doc)["long"].response == ""
+    )
 
 
 GENERATION = {
@@ -92,21 +140,34 @@ GENERATION = {
 
 def table(n: int) -> pl.DataFrame:
     return pl.DataFrame(
-        {"problem_id": f"p{i // 3}", "sample_id": i % 3, "prompt_id": "solve", "prompt": request.prompt}
+        {
+            "problem_id": f"p{i // 3}",
+            "sample_id": i % 3,
+            "prompt_id": "solve",
+            "prompt": request.prompt,
+        }
         for i, request in enumerate(requests(n))
     )
 
 
-def test_a_served_models_prompt_is_measured_by_the_server_and_its_answer_paid_for_once(server, tmp_path):
-    complete = partial(cells.complete, table(12), generation=GENERATION, root=tmp_path, base_url=server.url)
+def test_a_served_models_prompt_is_measured_by_the_server_and_its_answer_paid_for_once(
+    server, tmp_path
+):
+    complete = partial(
+        cells.complete, table(12), generation=GENERATION, root=tmp_path, base_url=server.url
+    )
 
     def shown(context_length):
         done = complete(model_doc={**TEACHER, "context_length": context_length})
-        return set(done.select("finish_reason", "prompt_tokens", "completion_tokens").iter_rows()), done["response"]
+        return set(
+            done.select("finish_reason", "prompt_tokens", "completion_tokens").iter_rows()
+        ), done["response"]
 
     # the server counts 7 tokens, and answers what the configured context has no room for
     reasons, texts = shown(30)
-    assert reasons == {("prompt_too_long", 7, 0)} and set(texts) == {""} and len(server.bodies) == 12
+    assert (
+        reasons == {("prompt_too_long", 7, 0)} and set(texts) == {""} and len(server.bodies) == 12
+    )
     assert shown(30)[0] == reasons and len(server.bodies) == 12
     reasons, texts = shown(31)
     assert reasons == {("stop", 7, 5)} and len(set(texts)) == 12 and len(server.bodies) == 12
@@ -115,7 +176,9 @@ def test_a_served_models_prompt_is_measured_by_the_server_and_its_answer_paid_fo
 def test_an_answer_that_was_cut_for_want_of_room_is_none(server):
     server.script = lambda body, attempt: answer(body, reason="length")
     tight = {**TEACHER, "context_length": 30}
-    assert {(a.finish_reason, a.response) for a in run(server, doc=tight).values()} == {("prompt_too_long", "")}
+    assert {(a.finish_reason, a.response) for a in run(server, doc=tight).values()} == {
+        ("prompt_too_long", "")
+    }
     assert {a.finish_reason for a in run(server).values()} == {"length"}
 
 
@@ -127,7 +190,9 @@ def test_where_only_refused_prompts_are_left_a_rerun_ends(server, tmp_path):
     server.script = lambda body, attempt: (
         blocked if canonical_json({"messages": body["messages"]}) in refused else answer(body)
     )
-    complete = partial(cells.complete, table(600), model_doc=TEACHER, root=tmp_path, generation=GENERATION)
+    complete = partial(
+        cells.complete, table(600), model_doc=TEACHER, root=tmp_path, generation=GENERATION
+    )
     first = complete(base_url=server.url, batch_size=1)
     assert first["finish_reason"].value_counts(sort=True)["count"].to_list() == [570, 30]
     before = len(server.bodies)
@@ -142,13 +207,24 @@ def test_where_only_refused_prompts_are_left_a_rerun_ends(server, tmp_path):
 @pytest.mark.parametrize(
     "refusal",
     [
-        {"error": {"message": "This model's maximum context length is 96 tokens. However, you requested 120"}},
+        {
+            "error": {
+                "message": "This model's maximum context length is 96 tokens. However, you requested 120"
+            }
+        },
         {"error": {"message": "Please shorten", "code": "context_length_exceeded"}},
-        {"error": {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"}},
+        {
+            "error": {
+                "message": "the request exceeds the available context size",
+                "type": "exceed_context_size_error",
+            }
+        },
     ],
 )
 def test_a_server_that_finds_the_prompt_too_long(server, refusal):
-    server.script = lambda body, attempt: answer(body) if body["seed"] == 1000 else (400, {}, refusal)
+    server.script = lambda body, attempt: (
+        answer(body) if body["seed"] == 1000 else (400, {}, refusal)
+    )
     found = run(server, requests(20), batch_size=1)
     assert [a.finish_reason for a in found.values()] == ["stop"] + ["prompt_too_long"] * 19
     assert {a.completion_tokens for a in list(found.values())[1:]} == {0}
@@ -167,13 +243,18 @@ def test_a_checkpoints_server_with_a_shorter_context_ends_the_run(server, model_
 
 def test_a_served_models_server_with_a_shorter_context_ends_the_run(server):
     server.script = lambda body, attempt: OVERFLOWS
-    with pytest.raises(InputError, match=r"shorter context than the 4,096 tokens of models\.teacher\.context_length"):
+    with pytest.raises(
+        InputError,
+        match=r"shorter context than the 4,096 tokens of models\.teacher\.context_length",
+    ):
         run(server, requests(20), batch_size=1)
     assert len(server.bodies) == 8
     # seven may be an accident, and so may prompts that are as long as the context
     assert {a.finish_reason for a in run(server, requests(7)).values()} == {"prompt_too_long"}
     tight = {**TEACHER, "context_length": 30}
-    assert {a.finish_reason for a in run(server, requests(20), doc=tight).values()} == {"prompt_too_long"}
+    assert {a.finish_reason for a in run(server, requests(20), doc=tight).values()} == {
+        "prompt_too_long"
+    }
 
 
 def test_half_surrogates_do_not_reach_the_tables(server):
@@ -190,7 +271,10 @@ def test_reasoning_is_put_back(server, field):
             "<think>\n1 and 1\n</think>\n\nIt is 2.",
         ),
         1: (answer({"messages": 1}, "It is 2.", **{field: ""}), "It is 2."),
-        2: (answer({"messages": 1}, None, "length", content=None, **{field: "Hm"}), "<think>\nHm\n"),
+        2: (
+            answer({"messages": 1}, None, "length", content=None, **{field: "Hm"}),
+            "<think>\nHm\n",
+        ),
         3: (answer({"messages": 1}, "", "stop", **{field: "Hm"}), "<think>\nHm\n</think>\n\n"),
     }
     server.script = lambda body, attempt: cases[body["seed"] - 1000][0]
@@ -227,11 +311,14 @@ def test_results_come_while_others_are_under_way_and_closing_cancels(server):
 
 
 def test_a_budget_ends_the_run_and_a_higher_one_asks_for_the_rest_only(server, tmp_path):
-    complete = partial(cells.complete, table(30), model_doc=TEACHER, generation=GENERATION, root=tmp_path)
+    complete = partial(
+        cells.complete, table(30), model_doc=TEACHER, generation=GENERATION, root=tmp_path
+    )
     complete = partial(complete, base_url=server.url, batch_size=1)
     # 12 tokens an answer: the sixth is the first to reach 70
     with pytest.raises(
-        InputError, match=r"token budget of 70 is used up \(72 counted\); 24 of 30 completions are missing"
+        InputError,
+        match=r"token budget of 70 is used up \(72 counted\); 24 of 30 completions are missing",
     ):
         complete(token_budget=70)
     assert len(server.bodies) == 6
@@ -273,5 +360,8 @@ def test_the_address_may_come_from_the_environment(server, monkeypatch):
 
 
 def test_a_model_without_a_server_is_refused(model_doc):
-    with pytest.raises(InputError, match=r"models\.tiny\.server\.base_url: .*nothing says where one serves this model"):
+    with pytest.raises(
+        InputError,
+        match=r"models\.tiny\.server\.base_url: .*nothing says where one serves this model",
+    ):
         open_engine("openai", model_doc, SAMPLING)

@@ -20,7 +20,13 @@ KEY = "sk-secret-0123456789abcdef"
 
 @pytest.mark.parametrize(
     "failure",
-    [(429, {}, b"slow down"), (500, {}, b"oops"), (503, {"Retry-After": "nonsense"}, b""), RESET, HANG],
+    [
+        (429, {}, b"slow down"),
+        (500, {}, b"oops"),
+        (503, {"Retry-After": "nonsense"}, b""),
+        RESET,
+        HANG,
+    ],
     ids=["429", "500", "503", "reset", "timeout"],
 )
 def test_what_may_pass_is_tried_again(server, failure, capsys):
@@ -37,7 +43,10 @@ def test_retry_after_is_kept(server):
     run(server, requests(3))
     assert time.monotonic() - start >= 0.5
     assert retry_after("2") == 2 and retry_after("1e9") == client.LONGEST_AGREED
-    assert [retry_after(value) for value in (None, "-1", "nan", "tomorrow", "Thu, 01 Jan 1970 00:00:00 GMT")] == [0] * 5
+    assert [
+        retry_after(value)
+        for value in (None, "-1", "nan", "tomorrow", "Thu, 01 Jan 1970 00:00:00 GMT")
+    ] == [0] * 5
     assert 0 < retry_after("Fri, 01 Jan 2100 00:00:00 GMT") <= client.LONGEST_AGREED
 
 
@@ -82,7 +91,11 @@ def test_what_never_passes_is_an_error_row_with_a_reason(server, capsys):
     def script(body, attempt):
         if body["seed"] % 3 == 0:
             return b"<html>no\x1b[31m</html>"
-        return (422, {}, {"error": {"message": "bad parameter"}}) if body["seed"] % 3 == 1 else answer(body)
+        return (
+            (422, {}, {"error": {"message": "bad parameter"}})
+            if body["seed"] % 3 == 1
+            else answer(body)
+        )
 
     server.script = script
     # the good ones first, so that the server has answered before it fails
@@ -92,7 +105,10 @@ def test_what_never_passes_is_an_error_row_with_a_reason(server, capsys):
         expected = "stop" if request.seed % 3 == 2 else "error"
         assert (got.finish_reason, bool(got.response)) == (expected, expected == "stop")
     log = capsys.readouterr().err
-    assert "not an answer: not JSON: <html>no [31m</html>, 4 times" in log and "HTTP 422: bad parameter" in log
+    assert (
+        "not an answer: not JSON: <html>no [31m</html>, 4 times" in log
+        and "HTTP 422: bad parameter" in log
+    )
     assert "12 requests given up" in log and "\x1b" not in log
     # a refusal is not repeated
     assert all(server.attempts[q] == 1 for q in server.attempts if json.loads(q)["seed"] % 3 == 1)
@@ -100,14 +116,18 @@ def test_what_never_passes_is_an_error_row_with_a_reason(server, capsys):
 
 def test_a_server_that_refuses_every_request_ends_the_run(server):
     server.script = lambda body, attempt: (400, {}, {"error": {"message": "unknown field seed"}})
-    with pytest.raises(InputError, match=r"answered none of 8 requests; the last: HTTP 400: unknown field seed"):
+    with pytest.raises(
+        InputError, match=r"answered none of 8 requests; the last: HTTP 400: unknown field seed"
+    ):
         run(server, requests(30), batch_size=4)
 
 
 def test_the_key_is_sent_and_never_shown(server, monkeypatch, capsys):
     monkeypatch.setenv("TEACHER_KEY", KEY + "\n")
     server.script = lambda body, attempt: (
-        (500, {}, {"error": {"message": f"Incorrect key {KEY}"}}) if attempt == 0 else answer(body, f"the key is {KEY}")
+        (500, {}, {"error": {"message": f"Incorrect key {KEY}"}})
+        if attempt == 0
+        else answer(body, f"the key is {KEY}")
     )
     keyed = partial(run, server, api_key_env="TEACHER_KEY")
     found = keyed()
@@ -139,7 +159,10 @@ def test_the_key_is_sent_and_never_shown(server, monkeypatch, capsys):
             "does not exist.*no such address or model",
         ),
         ((307, {"Location": "http://127.0.0.1:9/"}, b""), "it moved: give its final address"),
-        ((429, {}, {"error": {"message": "Pay", "code": "insufficient_quota"}}), "the account cannot pay"),
+        (
+            (429, {}, {"error": {"message": "Pay", "code": "insufficient_quota"}}),
+            "the account cannot pay",
+        ),
     ],
     ids=["401", "403", "404", "307", "quota"],
 )
@@ -152,7 +175,9 @@ def test_what_no_request_can_survive_ends_the_run_at_once(server, reply, message
 
 
 def test_a_403_after_a_success_is_about_one_prompt(server):
-    server.script = lambda body, attempt: (403, {}, b"blocked") if body["seed"] == 1005 else answer(body)
+    server.script = lambda body, attempt: (
+        (403, {}, b"blocked") if body["seed"] == 1005 else answer(body)
+    )
     found = run(server, batch_size=1)
     assert [key for key, a in found.items() if a.finish_reason == "error"] == ["r5"]
 
@@ -160,7 +185,9 @@ def test_a_403_after_a_success_is_about_one_prompt(server):
 def test_a_server_that_is_not_there(server):
     server.kill()
     start = time.monotonic()
-    with pytest.raises(InputError, match="models.teacher.server.base_url: .*was not there for 0.5 s") as error:
+    with pytest.raises(
+        InputError, match="models.teacher.server.base_url: .*was not there for 0.5 s"
+    ) as error:
         run(server)
     assert server.url in str(error.value) and 0.5 <= time.monotonic() - start < 5
 
@@ -168,7 +195,9 @@ def test_a_server_that_is_not_there(server):
 def test_a_server_that_starts_late(server):
     server.kill()
     threading.Timer(0.4, server.start).start()
-    assert {a.finish_reason for a in run(server, patience=replace(QUICK, start_s=10)).values()} == {"stop"}
+    assert {a.finish_reason for a in run(server, patience=replace(QUICK, start_s=10)).values()} == {
+        "stop"
+    }
 
 
 def test_a_server_killed_and_started_again_loses_nothing(server):
@@ -211,16 +240,22 @@ def test_what_was_answered_counts_in_the_next_call(server):
     assert {a.finish_reason for a in engine.generate(wanted[10:])} == {"error"}
     # 120 of 130 tokens are used: one more answer, whichever call asks for it
     server.script = lambda body, attempt: answer(body)
-    with pytest.raises(InputError, match=r"token budget of 130 is used up \(132 counted\); 10 of 11"):
+    with pytest.raises(
+        InputError, match=r"token budget of 130 is used up \(132 counted\); 10 of 11"
+    ):
         list(engine.generate(wanted[10:]))
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_a_server_that_is_busy_for_good_ends_the_run(server, status):
-    server.script = lambda body, attempt: answer(body) if body["seed"] < 1008 else (status, {}, b"busy")
+    server.script = lambda body, attempt: (
+        answer(body) if body["seed"] < 1008 else (status, {}, b"busy")
+    )
     engine = opened(server, batch_size=4, patience=replace(QUICK, outage_s=0.6))
     found = []
-    with pytest.raises(InputError, match=rf"answered nothing for 0.6 s: HTTP {status}: busy; run again"):
+    with pytest.raises(
+        InputError, match=rf"answered nothing for 0.6 s: HTTP {status}: busy; run again"
+    ):
         for completion in engine.generate(requests(60)):
             found.append(completion)
     # requests out of tries would be error rows
@@ -247,17 +282,23 @@ def test_an_outage_costs_no_tries(server):
     )
     # longer than tries last, and than the wait for a first connection: the server is there
     found = run(server, patience=replace(QUICK, tries=2, start_s=0.2))
-    assert {a.finish_reason for a in found.values()} == {"stop"} and max(server.attempts.values()) > 2
+    assert {a.finish_reason for a in found.values()} == {"stop"} and max(
+        server.attempts.values()
+    ) > 2
 
 
 def test_an_answer_without_content_is_an_error_at_once(server):
     refusals = [{"refusal": "I cannot help"}, {"tool_calls": [{}]}, {}]
     server.script = lambda body, attempt: (
-        answer(body, None, content=None, **refusals[body["seed"] % 3]) if body["seed"] < 1006 else answer(body)
+        answer(body, None, content=None, **refusals[body["seed"] % 3])
+        if body["seed"] < 1006
+        else answer(body)
     )
     found = run(server)
     assert [found[f"r{i}"].finish_reason for i in range(12)] == ["error"] * 6 + ["stop"] * 6
-    assert {(found[f"r{i}"].response, found[f"r{i}"].completion_tokens) for i in range(6)} == {("", 5)}
+    assert {(found[f"r{i}"].response, found[f"r{i}"].completion_tokens) for i in range(6)} == {
+        ("", 5)
+    }
     assert set(server.attempts.values()) == {1}
 
 
@@ -273,6 +314,9 @@ def test_an_answer_without_content_is_an_error_at_once(server):
 )
 def test_what_cannot_be_read_is_billed(server, garbage, tokens):
     server.script = lambda body, attempt: garbage
-    with pytest.raises(InputError, match=rf"token budget of {tokens + 1} is used up \({2 * tokens} counted\); 5 of 5"):
+    with pytest.raises(
+        InputError,
+        match=rf"token budget of {tokens + 1} is used up \({2 * tokens} counted\); 5 of 5",
+    ):
         run(server, requests(5), batch_size=1, token_budget=tokens + 1)
     assert len(server.bodies) == 2

@@ -22,7 +22,10 @@ GREEDY = replace(SAMPLING, temperature=0.0)
 
 def requests(n_prompts: int = 8, k: int = 3) -> list[Request]:
     rng = random.Random(0)
-    prompts = [" ".join(f"w{rng.randrange(100)}" for _ in range(rng.randint(1, 30))) for _ in range(n_prompts)]
+    prompts = [
+        " ".join(f"w{rng.randrange(100)}" for _ in range(rng.randint(1, 30)))
+        for _ in range(n_prompts)
+    ]
     rows = [(i, j, prompt) for i, prompt in enumerate(prompts) for j in range(k)]
     return [Request(f"{i}-{j}", prompt, 1000 * i + j) for i, j, prompt in rows]
 
@@ -51,7 +54,10 @@ def test_answers_depend_on_neither_batch_nor_order(model_doc, sampling):
 
 def test_sampling_is_the_draw_from_the_models_logits(model_doc):
     # no cache, no padding, no batch: the definition
-    model, tokenizer = checkpoints.load_model(model_doc, "cpu"), checkpoints.load_tokenizer(model_doc)
+    model, tokenizer = (
+        checkpoints.load_model(model_doc, "cpu"),
+        checkpoints.load_tokenizer(model_doc),
+    )
     wanted = requests(4, 2)
     found = run(model_doc, SAMPLING, wanted)
     for request in wanted:
@@ -69,13 +75,18 @@ def test_sampling_is_the_draw_from_the_models_logits(model_doc):
 
 
 def against_generate(model_doc: dict, sampling: Sampling) -> None:
-    model, tokenizer = checkpoints.load_model(model_doc, "cpu"), checkpoints.load_tokenizer(model_doc)
+    model, tokenizer = (
+        checkpoints.load_model(model_doc, "cpu"),
+        checkpoints.load_tokenizer(model_doc),
+    )
     wanted = requests(9, 1)
     found = run(model_doc, sampling, wanted, batch_size=5)
     for request in wanted:
         ids = tokenizer(request.prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
         penalty = sampling.repetition_penalty
-        out = model.generate(ids, do_sample=False, max_new_tokens=sampling.max_tokens, repetition_penalty=penalty)
+        out = model.generate(
+            ids, do_sample=False, max_new_tokens=sampling.max_tokens, repetition_penalty=penalty
+        )
         expected = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
         assert found[request.key].response == expected
 
@@ -89,7 +100,9 @@ def test_sliding_windows_are_kept(tmp_path):
     torch.manual_seed(1)
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
     size = {"vocab_size": 110, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
-    config = MistralConfig(**heads, **size, sliding_window=6, max_position_embeddings=96, initializer_range=0.3)
+    config = MistralConfig(
+        **heads, **size, sliding_window=6, max_position_embeddings=96, initializer_range=0.3
+    )
     save(tmp_path, MistralForCausalLM(config))
     against_generate(checkpoints.describe(tmp_path, name="window", dtype="float32"), GREEDY)
 
@@ -108,7 +121,11 @@ def test_a_prompt_beyond_the_context_is_an_answer(model_doc):
     prompts = {"fits": "w1 " * room, "long": "w1 " * (room + 1), "short": "w2"}
     found = run(model_doc, SAMPLING, [Request(key, prompt, 1) for key, prompt in prompts.items()])
     long = found.pop("long")
-    assert (long.finish_reason, long.response, long.prompt_tokens) == ("prompt_too_long", "", room + 1)
+    assert (long.finish_reason, long.response, long.prompt_tokens) == (
+        "prompt_too_long",
+        "",
+        room + 1,
+    )
     assert long.completion_tokens == 0
     assert all(answer.completion_tokens > 0 for answer in found.values())
 
@@ -154,7 +171,9 @@ def test_no_requests_no_answers(model_doc):
 def test_an_empty_prompt_and_an_unknown_engine_are_refused(model_doc):
     with pytest.raises(InputError, match="no token"):
         run(model_doc, SAMPLING, [Request("a", "", 1)])
-    with pytest.raises(InputError, match="engine: vlm is unknown; one of openai, transformers, vllm"):
+    with pytest.raises(
+        InputError, match="engine: vlm is unknown; one of openai, transformers, vllm"
+    ):
         open_engine("vlm", model_doc, SAMPLING)
 
 

@@ -38,15 +38,24 @@ ENVIRONMENT = {
 
 def requests(n_prompts: int = 8, k: int = 3) -> list[Request]:
     rng = random.Random(0)
-    prompts = [" ".join(f"w{rng.randrange(100)}" for _ in range(rng.randint(1, 30))) for _ in range(n_prompts)]
-    return [Request(f"{i}-{j}", prompt, 2**62 + 1000 * i + j) for i, prompt in enumerate(prompts) for j in range(k)]
+    prompts = [
+        " ".join(f"w{rng.randrange(100)}" for _ in range(rng.randint(1, 30)))
+        for _ in range(n_prompts)
+    ]
+    return [
+        Request(f"{i}-{j}", prompt, 2**62 + 1000 * i + j)
+        for i, prompt in enumerate(prompts)
+        for j in range(k)
+    ]
 
 
 def environment(root: Path) -> dict[str, str]:
     return {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(root)}
 
 
-def job(doc: dict, wanted: list[Request], sampling: Sampling = SAMPLING, close_after: int = 0, **speed) -> dict:
+def job(
+    doc: dict, wanted: list[Request], sampling: Sampling = SAMPLING, close_after: int = 0, **speed
+) -> dict:
     rows = [dataclasses.astuple(request) for request in wanted]
     made = {"doc": doc, "sampling": dataclasses.asdict(sampling), "speed": speed, "requests": rows}
     return {**made, "close_after": close_after}
@@ -55,7 +64,11 @@ def job(doc: dict, wanted: list[Request], sampling: Sampling = SAMPLING, close_a
 def jobs(llama_doc: dict, adapter_doc: dict) -> dict[str, dict]:
     wanted = requests()
     room = llama_doc["context_length"] - SAMPLING.max_tokens
-    edge = [Request("long", "w1 " * (room + 1), 1), Request("fits", "w1 " * room, 1), Request("short", "w2", 1)]
+    edge = [
+        Request("long", "w1 " * (room + 1), 1),
+        Request("fits", "w1 " * room, 1),
+        Request("short", "w2", 1),
+    ]
     twice = replace(GREEDY, repetition_penalty=1.5)
     return {
         "greedy": job(llama_doc, wanted, GREEDY, batch_size=16),
@@ -68,7 +81,10 @@ def jobs(llama_doc: dict, adapter_doc: dict) -> dict[str, dict]:
         "replicas": job(llama_doc, wanted, data_parallel_size=2),
         "share": job(llama_doc, wanted, gpu_memory_utilization=1.5),
         # more blocks than there is memory for: see vllm_jobs.py
-        "memory": {**job(llama_doc, wanted, batch_size=16), "environment": {"VLLM_CPU_KVCACHE_SPACE": "9000"}},
+        "memory": {
+            **job(llama_doc, wanted, batch_size=16),
+            "environment": {"VLLM_CPU_KVCACHE_SPACE": "9000"},
+        },
         "invariant": job(llama_doc, wanted, batch_invariant=True),
         "empty prompt": job(llama_doc, [Request("a", "", 1)]),
     }
@@ -92,7 +108,8 @@ def done(vllm_python, root, llama_doc, adapter_doc, tmp_path_factory) -> dict:
     assert "INFO" not in ran.stdout, "vLLM's log belongs on standard error"
     found = dict(zip(wanted, json.loads(output.read_text()), strict=True))
     return {
-        name: rows if isinstance(rows, str) else [Completion(**row) for row in rows] for name, rows in found.items()
+        name: rows if isinstance(rows, str) else [Completion(**row) for row in rows]
+        for name, rows in found.items()
     }
 
 
@@ -112,7 +129,9 @@ def check_agreement(doc: dict, sampling: Sampling, found: dict[str, Completion])
             same += 1
             continue
         prompt = {request.key: request.prompt for request in requests()}[expected.key]
-        ours, theirs = (tokenizer.encode(row.response, add_special_tokens=False) for row in (expected, got))
+        ours, theirs = (
+            tokenizer.encode(row.response, add_special_tokens=False) for row in (expected, got)
+        )
         at = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
         ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False) + ours[:at]])
         with torch.no_grad():
@@ -157,7 +176,9 @@ def test_reasons_and_counts(done, llama_doc):
     assert {row.finish_reason for row in rows} == {"stop", "length"}
     prompts = {request.key: request.prompt for request in requests()}
     for row in rows:
-        assert row.prompt_tokens == len(tokenizer.encode(prompts[row.key], add_special_tokens=False))
+        assert row.prompt_tokens == len(
+            tokenizer.encode(prompts[row.key], add_special_tokens=False)
+        )
         # the end token is counted and not shown; other special tokens are not shown either
         shown = len(tokenizer.encode(row.response, add_special_tokens=False))
         assert shown < row.completion_tokens or row.finish_reason == "length"
@@ -186,14 +207,18 @@ def test_what_cannot_be_is_refused_with_a_cure(done):
 
 def test_an_environment_without_vllm_is_told_which_one_has_it(llama_doc, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(InputError, match=r"no vLLM; make setup-vllm builds \.venv-vllm from envs/vllm\.lock"):
+    with pytest.raises(
+        InputError, match=r"no vLLM; make setup-vllm builds \.venv-vllm from envs/vllm\.lock"
+    ):
         open_engine("vllm", llama_doc, SAMPLING)
 
 
 def messages(doc: dict, content: str) -> str:
     """The prompt of one user's turn, with a thinking switch that this template ignores."""
     tokenizer = checkpoints.load_tokenizer(doc)
-    return checkpoints.render(tokenizer, [{"role": "user", "content": content}], enable_thinking=False)
+    return checkpoints.render(
+        tokenizer, [{"role": "user", "content": content}], enable_thinking=False
+    )
 
 
 class VllmServer:
@@ -204,10 +229,35 @@ class VllmServer:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.log = log
-        self.command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", doc["path"]]
-        self.command += ["--served-model-name", "student", "--host", "127.0.0.1", "--port", str(self.port)]
-        self.command += ["--dtype", "float32", "--enforce-eager", "--max-model-len", str(doc["context_length"])]
-        self.command += ["--max-num-seqs", "16", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "65536"]
+        self.command = [
+            str(python),
+            "-m",
+            "vllm.entrypoints.openai.api_server",
+            "--model",
+            doc["path"],
+        ]
+        self.command += [
+            "--served-model-name",
+            "student",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
+        self.command += [
+            "--dtype",
+            "float32",
+            "--enforce-eager",
+            "--max-model-len",
+            str(doc["context_length"]),
+        ]
+        self.command += [
+            "--max-num-seqs",
+            "16",
+            "--no-enable-chunked-prefill",
+            "--max-num-batched-tokens",
+            "65536",
+        ]
         self.environment = environment(root)
         self.start()
 
@@ -244,7 +294,9 @@ def vllm_server(vllm_python, root, llama_doc, tmp_path_factory):
 
 @pytest.mark.vllm
 @pytest.mark.slow
-def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(done, vllm_server, llama_doc, capsys):
+def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(
+    done, vllm_server, llama_doc, capsys
+):
     ask = partial(open_engine, "openai", base_url=f"http://127.0.0.1:{vllm_server.port}/v1")
     ask = partial(ask, patience=Patience(backoff_s=0.2, outage_s=200.0))
     doc = {**llama_doc, "served_model": "student"}
@@ -254,14 +306,27 @@ def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(done, v
         list(ask({**doc, "served_model": "nobody"}, GREEDY).generate(requests(1, 1)))
 
     # the same model without its checkpoint: messages, the server's template, the server's word on what is too long
-    chat_doc = served.describe("llama", {"model": "student"}, context_length=llama_doc["context_length"])
+    chat_doc = served.describe(
+        "llama", {"model": "student"}, context_length=llama_doc["context_length"]
+    )
     chat = ask(chat_doc, GREEDY)
     turns = {"fits": "w1 w2", "long": "w1 " * 90}
-    said = by_key(list(chat.generate([Request(key, messages(chat_doc, text), 1) for key, text in turns.items()])))
+    said = by_key(
+        list(
+            chat.generate(
+                [Request(key, messages(chat_doc, text), 1) for key, text in turns.items()]
+            )
+        )
+    )
     prompt = "<user> w1 w2 <assistant>"
-    assert said["long"].finish_reason == "prompt_too_long" and said["fits"].prompt_tokens == len(prompt.split())
+    assert said["long"].finish_reason == "prompt_too_long" and said["fits"].prompt_tokens == len(
+        prompt.split()
+    )
     same = next(iter(greedy.generate([Request("fits", prompt, 1)])))
-    assert said["fits"].response.split() == same.response.split() and said["fits"].completion_tokens > 0
+    assert (
+        said["fits"].response.split() == same.response.split()
+        and said["fits"].completion_tokens > 0
+    )
 
     wanted = requests(60, 4)
     sampled = ask(doc, SAMPLING, batch_size=4)

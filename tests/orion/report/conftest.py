@@ -48,7 +48,16 @@ class Run:
         before = Path.cwd()
         os.chdir(self.folder)
         try:
-            main(["--config", params(validate(self.raw), "report"), "--results", "results", "--output-dir", REPORT])
+            main(
+                [
+                    "--config",
+                    params(validate(self.raw), "report"),
+                    "--results",
+                    "results",
+                    "--output-dir",
+                    REPORT,
+                ]
+            )
         finally:
             os.chdir(before)
         return self.folder / REPORT

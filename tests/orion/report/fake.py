@@ -26,7 +26,16 @@ SKILL = {
 }
 # chance that the refined part writes out the step which the own error got wrong
 AIM = {"orion": 0.8, "orion_placebo": 0.2, "sft_rewrite": 0.05, "orion_no_teacher": 0.6}
-FILTERS = ["no_refined_part", "wrong_answer", "truncated", "loop", "several_answers", "answer_first", "leak", "copy"]
+FILTERS = [
+    "no_refined_part",
+    "wrong_answer",
+    "truncated",
+    "loop",
+    "several_answers",
+    "answer_first",
+    "leak",
+    "copy",
+]
 
 
 def configuration(problems: int = 30, k: int = 4) -> dict:
@@ -42,7 +51,8 @@ def configuration(problems: int = 30, k: int = 4) -> dict:
             "benchmarks": ["chains-test", "chains-hard"],
         },
         "comparisons": [
-            {"arm": "orion", "against": other} for other in ("sft_rewrite", "orion_placebo", "sft_teacher", "sft_own")
+            {"arm": "orion", "against": other}
+            for other in ("sft_rewrite", "orion_placebo", "sft_teacher", "sft_own")
         ],
         "prompts": "demo",
         "datasets": {
@@ -64,7 +74,11 @@ def configuration(problems: int = 30, k: int = 4) -> dict:
             "sft_own": {"trained_on": "own_correct"},
             "sft_rewrite": {**reflecting, "shows": ["teacher"]},
             "orion_no_teacher": {**reflecting, "shows": ["errors"]},
-            "orion_placebo": {**reflecting, "errors": "other_problem", "shows": ["teacher", "errors"]},
+            "orion_placebo": {
+                **reflecting,
+                "errors": "other_problem",
+                "shows": ["teacher", "errors"],
+            },
             "orion": {**reflecting, "shows": ["teacher", "errors"]},
         },
         "sample": {"k": k, "temperature": 0.8, "max_tokens": 128},
@@ -97,7 +111,12 @@ class _Maker:
     def problem_set(self, path: Path, name: str, wild: dict, held_out: list[Path]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         argv = ["--config", params(self.config, name, **wild), "--output", str(path)]
-        argv += ["--rejected", str(path.with_name("rejected.parquet")), "--benchmark", *map(str, held_out)]
+        argv += [
+            "--rejected",
+            str(path.with_name("rejected.parquet")),
+            "--benchmark",
+            *map(str, held_out),
+        ]
         dataset.main(argv)
         self.stage(lint, "lint", wild, problems=path, output=path.with_name("lint.json"))
 
@@ -147,11 +166,17 @@ def sampled(rows: list[dict], key: str, k: int, skill: float) -> list[dict]:
                 text, finish = text.partition("\\boxed")[0], "length"
             elif dice < 0.07:
                 text = f"<script>alert('{i}')</script> {text}"
-            out.append(completion(row["problem_id"], i, "solve", text, finish, f"{key}|{row['problem_id']}|{i}"))
+            out.append(
+                completion(
+                    row["problem_id"], i, "solve", text, finish, f"{key}|{row['problem_id']}|{i}"
+                )
+            )
     return out
 
 
-def completion(problem_id: str, sample_id: int, prompt_id: str, text: str, finish: str, cell: str) -> dict:
+def completion(
+    problem_id: str, sample_id: int, prompt_id: str, text: str, finish: str, cell: str
+) -> dict:
     """One row of samples or reflections."""
     return {
         "problem_id": problem_id,
@@ -186,12 +211,21 @@ def _make(maker: _Maker) -> None:
     for name, path in benchmarks.items():
         maker.problem_set(path, "benchmark", {"benchmark": name}, [])
     for model in config.runs.models:
-        maker.model(layout.model(root, model), maker.record("orion.model", "model", {}, model=model), model)
+        maker.model(
+            layout.model(root, model), maker.record("orion.model", "model", {}, model=model), model
+        )
     for name in config.runs.datasets:
         problems = layout.dataset(root, name, "problems.parquet")
         maker.problem_set(problems, "dataset", {"dataset": name}, list(benchmarks.values()))
         traces = problems.with_name("trace_verdicts.parquet")
-        maker.stage(check, "check_traces", {"dataset": name}, problems=problems, samples=problems, output=traces)
+        maker.stage(
+            check,
+            "check_traces",
+            {"dataset": name},
+            problems=problems,
+            samples=problems,
+            output=traces,
+        )
         for model in config.runs.models:
             _street(maker, {"dataset": name, "model": model}, problems, traces)
 
@@ -199,13 +233,22 @@ def _make(maker: _Maker) -> None:
 def _street(maker: _Maker, wild: dict, problems: Path, traces: Path) -> None:
     config, root = maker.config, maker.root
     document = layout.model(root, wild["model"])
-    samples, verdicts = (layout.student(root, **wild, file=f"{stem}.parquet") for stem in ("samples", "verdicts"))
+    samples, verdicts = (
+        layout.student(root, **wild, file=f"{stem}.parquet") for stem in ("samples", "verdicts")
+    )
     rows = _rows(problems, tables.PROBLEMS)
-    record = maker.record("orion.sample", "sample", {"problems": problems, "model": document}, **wild)
+    record = maker.record(
+        "orion.sample", "sample", {"problems": problems, "model": document}, **wild
+    )
     mine = sampled(rows, f"sample|{wild}", config.sample.k, SKILL["base"])
     tables.write(tables.from_rows(mine, tables.SAMPLES), samples, tables.SAMPLES, record)
     maker.stage(check, "check", wild, problems=problems, samples=samples, output=verdicts)
-    parents = {"problems": problems, "trace_verdicts": traces, "samples": samples, "verdicts": verdicts}
+    parents = {
+        "problems": problems,
+        "trace_verdicts": traces,
+        "samples": samples,
+        "verdicts": verdicts,
+    }
     for arm in config.runs.arms:
         keys = {**wild, "arm": arm}
         trained_on = config.arms[arm].trained_on
@@ -213,17 +256,33 @@ def _street(maker: _Maker, wild: dict, problems: Path, traces: Path) -> None:
             extra = _reflect(maker, keys, parents, document) if trained_on == "reflection" else {}
             _train(maker, keys, {**parents, **extra}, document)
         for seed in config.runs.seeds:
-            trained = document if trained_on == "nothing" else layout.run(root, **keys, seed=seed, file="model.json")
+            trained = (
+                document
+                if trained_on == "nothing"
+                else layout.run(root, **keys, seed=seed, file="model.json")
+            )
             for benchmark in config.runs.benchmarks:
                 _evaluate(maker, {**keys, "seed": str(seed), "benchmark": benchmark}, trained)
 
 
 def _reflect(maker: _Maker, wild: dict, parents: dict, document: Path) -> dict:
     names = ("errors", "reflections", "reflection_verdicts")
-    errors, reflections, verdicts = (layout.arm(maker.root, **wild, file=f"{n}.parquet") for n in names)
-    maker.stage(expose, "expose", wild, samples=parents["samples"], verdicts=parents["verdicts"], output=errors)
+    errors, reflections, verdicts = (
+        layout.arm(maker.root, **wild, file=f"{n}.parquet") for n in names
+    )
+    maker.stage(
+        expose,
+        "expose",
+        wild,
+        samples=parents["samples"],
+        verdicts=parents["verdicts"],
+        output=errors,
+    )
     problems = {r["problem_id"]: r for r in _rows(parents["problems"], tables.PROBLEMS)}
-    attempts = {(r["problem_id"], r["sample_id"]): r["response"] for r in _rows(parents["samples"], tables.SAMPLES)}
+    attempts = {
+        (r["problem_id"], r["sample_id"]): r["response"]
+        for r in _rows(parents["samples"], tables.SAMPLES)
+    }
     rows, index = [], {}
     for error in _rows(errors, tables.ERRORS):
         problem = problems[error["problem_id"]]
@@ -235,11 +294,23 @@ def _reflect(maker: _Maker, wild: dict, parents: dict, document: Path) -> dict:
         text = text if rng.random() > 0.05 else text.partition("New:")[0]
         number = index[error["problem_id"]] = index.get(error["problem_id"], -1) + 1
         rows.append(
-            completion(error["problem_id"], number, f"reflect:{error['rank']}", text, "stop", f"{wild}|{number}|{text}")
+            completion(
+                error["problem_id"],
+                number,
+                f"reflect:{error['rank']}",
+                text,
+                "stop",
+                f"{wild}|{number}|{text}",
+            )
         )
-    inputs = {name: parents[name] for name in ("problems", "trace_verdicts")} | {"errors": errors, "model": document}
+    inputs = {name: parents[name] for name in ("problems", "trace_verdicts")} | {
+        "errors": errors,
+        "model": document,
+    }
     record = maker.record("orion.reflect", "reflect", inputs, **wild)
-    tables.write(tables.from_rows(rows, tables.REFLECTIONS), reflections, tables.REFLECTIONS, record)
+    tables.write(
+        tables.from_rows(rows, tables.REFLECTIONS), reflections, tables.REFLECTIONS, record
+    )
     where = {"problems": parents["problems"], "samples": reflections}
     maker.stage(check, "check_reflections", wild, **where, output=verdicts)
     return {"errors": errors, "reflections": reflections, "reflection_verdicts": verdicts}
@@ -248,9 +319,24 @@ def _reflect(maker: _Maker, wild: dict, parents: dict, document: Path) -> dict:
 def _train(maker: _Maker, wild: dict, parents: dict, document: Path) -> None:
     train, filters, preview, packed, stats = (
         layout.arm(maker.root, **wild, file=file)
-        for file in ("train.parquet", "filters.json", "preview.jsonl", "packed/train.parquet", "packed/stats.json")
+        for file in (
+            "train.parquet",
+            "filters.json",
+            "preview.jsonl",
+            "packed/train.parquet",
+            "packed/stats.json",
+        )
     )
-    maker.stage(select, "select", wild, arm=wild["arm"], **parents, output=train, filters=filters, preview=preview)
+    maker.stage(
+        select,
+        "select",
+        wild,
+        arm=wild["arm"],
+        **parents,
+        output=train,
+        filters=filters,
+        preview=preview,
+    )
     rows, seen, limit = [], 0, maker.config.pack.max_length
     found = tables.read(train, tables.TRAIN)
     for row in found.iter_rows(named=True):
@@ -270,21 +356,40 @@ def _train(maker: _Maker, wild: dict, parents: dict, document: Path) -> None:
     record = maker.record("orion.pack", "pack", {"train": train, "model": document}, **wild)
     tables.write(tables.from_rows(rows, tables.PACKED), packed, tables.PACKED, record)
     tokens = sum(len(row["input_ids"]) for row in rows)
-    told = {"rows": len(rows), "documents": len(rows), "dropped_too_long": found.height - len(rows), "tokens": tokens}
+    told = {
+        "rows": len(rows),
+        "documents": len(rows),
+        "dropped_too_long": found.height - len(rows),
+        "tokens": tokens,
+    }
     fill = round(tokens / (len(rows) * limit), 6)
-    tables.write_json({**told, "trained_tokens": seen, "max_length": limit, "fill": fill}, stats, record)
+    tables.write_json(
+        {**told, "trained_tokens": seen, "max_length": limit, "fill": fill}, stats, record
+    )
     for seed in maker.config.runs.seeds:
         path = layout.run(maker.root, **wild, seed=seed, file="model.json")
         inputs = {"packed": packed, "model": document}
-        maker.model(path, maker.record("orion.train", "train", inputs, **wild, seed=str(seed)), "/".join(path.parts))
+        maker.model(
+            path,
+            maker.record("orion.train", "train", inputs, **wild, seed=str(seed)),
+            "/".join(path.parts),
+        )
         log = [_step(random.Random(f"{wild}|{seed}|{step}"), step, seen) for step in range(1, 13)]
-        path.with_name("train_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
+        path.with_name("train_log.jsonl").write_text(
+            "".join(json.dumps(line) + "\n" for line in log), encoding="utf-8"
+        )
 
 
 def _step(rng: random.Random, step: int, tokens: int) -> dict:
     loss = 1.2 / step**0.5 + 0.05 * rng.random()
     shown = {"loss": loss, "learning_rate": 5e-4 * (1 - step / 13), "grad_norm": 1 + rng.random()}
-    return {"step": step, **shown, "tokens": 40 * step, "trained_tokens": tokens * step // 12, "accuracy": 1 - loss / 2}
+    return {
+        "step": step,
+        **shown,
+        "tokens": 40 * step,
+        "trained_tokens": tokens * step // 12,
+        "accuracy": 1 - loss / 2,
+    }
 
 
 def _evaluate(maker: _Maker, wild: dict, trained: Path) -> None:
@@ -296,7 +401,9 @@ def _evaluate(maker: _Maker, wild: dict, trained: Path) -> None:
     rows = _rows(problems, tables.PROBLEMS)
     skill = SKILL[wild["arm"]] - (0.15 if wild["benchmark"].endswith("hard") else 0)
     made = sampled(rows, f"evaluate|{wild}", maker.config.evaluate.k, skill)
-    record = maker.record("orion.sample", "evaluate_sample", {"problems": problems, "model": trained}, **wild)
+    record = maker.record(
+        "orion.sample", "evaluate_sample", {"problems": problems, "model": trained}, **wild
+    )
     tables.write(tables.from_rows(made, tables.SAMPLES), samples, tables.SAMPLES, record)
     where = {"problems": problems, "samples": samples}
     maker.stage(check, "evaluate_check", wild, **where, output=verdicts)

@@ -38,16 +38,22 @@ class Recomputed:
         else:
             fits = told == found
         if not fits:
-            self.wrong.append(f"{'/'.join(self.key)} {place}: the report says {told!r}, the tables give {found!r}")
+            self.wrong.append(
+                f"{'/'.join(self.key)} {place}: the report says {told!r}, the tables give {found!r}"
+            )
 
     def row(self, place: str, told: dict, found: dict) -> None:
         for name, value in found.items():
             self.same(f"{place} {name}", told[name], value)
-        for name in told.keys() - found.keys() - {"arm", "against", "benchmark", "scope", "filter", "order"}:
+        for name in (
+            told.keys() - found.keys() - {"arm", "against", "benchmark", "scope", "filter", "order"}
+        ):
             self.wrong.append(f"{'/'.join(self.key)} {place}: nothing recomputes {name}")
 
     def frames(self, arm: str, benchmark: str) -> list[pl.DataFrame]:
-        folders = [self.folder / arm / f"seed-{seed}" / benchmark for seed in self.doc["grid"]["seeds"]]
+        folders = [
+            self.folder / arm / f"seed-{seed}" / benchmark for seed in self.doc["grid"]["seeds"]
+        ]
         return [_with_verdicts(f / "samples.parquet", f / "verdicts.parquet") for f in folders]
 
     def accuracies(self, arm: str, benchmark: str) -> np.ndarray:
@@ -60,11 +66,15 @@ class Recomputed:
             frames, values = self.frames(arm, benchmark), self.accuracies(arm, benchmark)
             rows = pl.concat(frames)
             interval = stats.bootstrap_interval(
-                values.mean(axis=0), key=("accuracy", *self.key, arm, benchmark), proportion=True, **self.drawn
+                values.mean(axis=0),
+                key=("accuracy", *self.key, arm, benchmark),
+                proportion=True,
+                **self.drawn,
             )
             by_seed = [(f["verdict"] == "correct").sum() / f.height for f in frames]
             any_right = [
-                f.group_by("problem_id").agg((pl.col("verdict") == "correct").any())["verdict"] for f in frames
+                f.group_by("problem_id").agg((pl.col("verdict") == "correct").any())["verdict"]
+                for f in frames
             ]
             found = {
                 "seeds": len(frames),
@@ -79,16 +89,28 @@ class Recomputed:
                 "pass_at_k": float(np.mean([series.sum() / series.len() for series in any_right])),
                 "mean_completion_tokens": rows["completion_tokens"].sum() / rows.height,
                 "unfinished": (rows["finish_reason"] == "length").sum() / rows.height,
-                "failed": rows["finish_reason"].is_in(["prompt_too_long", "error"]).sum() / rows.height,
+                "failed": rows["finish_reason"].is_in(["prompt_too_long", "error"]).sum()
+                / rows.height,
                 "loop": sum(map(_loops, rows["response"])) / rows.height,
-                **{v: (rows["verdict"] == v).sum() / rows.height for v in ("no_answer", "unparseable", "timeout")},
+                **{
+                    v: (rows["verdict"] == v).sum() / rows.height
+                    for v in ("no_answer", "unparseable", "timeout")
+                },
             }
             self.row(f"table {arm} {benchmark}", told, {**found, **self.training(arm)})
 
     def training(self, arm: str) -> dict:
-        names = ("train_rows", "train_problems", "dropped_too_long", "packed_tokens", "trained_tokens")
+        names = (
+            "train_rows",
+            "train_problems",
+            "dropped_too_long",
+            "packed_tokens",
+            "trained_tokens",
+        )
         if not (self.folder / arm / "train.parquet").exists():
-            return dict.fromkeys((*names, "trained_tokens_per_row", "steps", "seen_trained_tokens", "passes"))
+            return dict.fromkeys(
+                (*names, "trained_tokens_per_row", "steps", "seen_trained_tokens", "passes")
+            )
         train = pl.read_parquet(self.folder / arm / "train.parquet")
         packed = pl.read_parquet(self.folder / arm / "packed" / "train.parquet")
         documents = sum(len(lengths) for lengths in packed["seq_lengths"])
@@ -113,8 +135,12 @@ class Recomputed:
 
     def comparisons(self) -> None:
         listed = [(c["arm"], c["against"]) for c in self.config["comparisons"]]
-        wanted = [(*pair, benchmark) for pair in listed for benchmark in self.doc["grid"]["benchmarks"]]
-        told = [(row["arm"], row["against"], row["benchmark"]) for row in self.street["comparisons"]]
+        wanted = [
+            (*pair, benchmark) for pair in listed for benchmark in self.doc["grid"]["benchmarks"]
+        ]
+        told = [
+            (row["arm"], row["against"], row["benchmark"]) for row in self.street["comparisons"]
+        ]
         self.same("comparisons listed", told, wanted)
         tested = [row for row in self.street["comparisons"] if row["reading"] != "not run"]
         holm = _holm([row["p"] for row in tested])
@@ -122,7 +148,9 @@ class Recomputed:
             names = (row["arm"], row["against"], row["benchmark"])
             ours, theirs = self.accuracies(names[0], names[2]), self.accuracies(names[1], names[2])
             pairs = np.round(ours.mean(axis=0) - theirs.mean(axis=0), 9)
-            interval = stats.paired_difference(ours, theirs, key=("difference", *self.key, *names), **self.drawn)
+            interval = stats.paired_difference(
+                ours, theirs, key=("difference", *self.key, *names), **self.drawn
+            )
             by_seed = ours.mean(axis=1) - theirs.mean(axis=1)
             agreed = (
                 (row["low"] > 0 or row["high"] < 0)
@@ -134,23 +162,32 @@ class Recomputed:
                 "problems": pairs.size,
                 "seeds": len(by_seed),
                 "difference": float(ours.mean() - theirs.mean()),
-                **{name: getattr(interval, name) for name in ("low", "high", "low_seeds", "high_seeds")},
+                **{
+                    name: getattr(interval, name)
+                    for name in ("low", "high", "low_seeds", "high_seeds")
+                },
                 "lowest_seed": float(by_seed.min()),
                 "highest_seed": float(by_seed.max()),
                 "spread": _deviation(by_seed),
                 "better": int((pairs > 0).sum()),
                 "worse": int((pairs < 0).sum()),
                 "tied": int((pairs == 0).sum()),
-                "p": stats.sign_flip(ours.mean(axis=0) - theirs.mean(axis=0), key=("p", *self.key, *names)),
+                "p": stats.sign_flip(
+                    ours.mean(axis=0) - theirs.mean(axis=0), key=("p", *self.key, *names)
+                ),
                 "p_holm": adjusted,
-                "reading": ("above" if ours.mean() > theirs.mean() else "below") if agreed else "unclear",
+                "reading": ("above" if ours.mean() > theirs.mean() else "below")
+                if agreed
+                else "unclear",
             }
             self.row(f"comparisons {names}", row, found)
 
     def base(self) -> None:
         rows = _with_verdicts(self.folder / "samples.parquet", self.folder / "verdicts.parquet")
         values = _accuracies(rows)
-        interval = stats.bootstrap_interval(values, key=("base", *self.key), proportion=True, **self.drawn)
+        interval = stats.bootstrap_interval(
+            values, key=("base", *self.key), proportion=True, **self.drawn
+        )
         dataset = self.results / self.street["dataset"]
         traces = pl.read_parquet(dataset / "problems.parquet")["teacher_trace"]
         shares = Counter(rows["verdict"])
@@ -168,7 +205,9 @@ class Recomputed:
             "unfinished": Counter(rows["finish_reason"])["length"] / rows.height,
             "mean_completion_tokens": rows["completion_tokens"].sum() / rows.height,
             "with_trace": traces.len() - traces.null_count(),
-            "traces_correct": Counter(pl.read_parquet(dataset / "trace_verdicts.parquet")["verdict"])["correct"],
+            "traces_correct": Counter(
+                pl.read_parquet(dataset / "trace_verdicts.parquet")["verdict"]
+            )["correct"],
         }
         self.row("base", self.street["base"], found)
 
@@ -186,7 +225,8 @@ class Recomputed:
 
     def reflected(self, arm: str) -> pl.DataFrame:
         return _with_verdicts(
-            self.folder / arm / "reflections.parquet", self.folder / arm / "reflection_verdicts.parquet"
+            self.folder / arm / "reflections.parquet",
+            self.folder / arm / "reflection_verdicts.parquet",
         )
 
     def refined(self, response: str) -> str:
@@ -218,7 +258,10 @@ class Recomputed:
         texts = {(row["problem_id"], row["sample_id"]): row["response"] for row in samples}
         for told in self.street["treatment"]:
             errors = pl.read_parquet(self.folder / told["arm"] / "errors.parquet").rows(named=True)
-            own = {(e["problem_id"], str(e["rank"])): texts[e["problem_id"], e["own_sample_id"]] for e in errors}
+            own = {
+                (e["problem_id"], str(e["rank"])): texts[e["problem_id"], e["own_sample_id"]]
+                for e in errors
+            }
             seen, unreadable = [], 0
             for row in self.reflected(told["arm"]).rows(named=True):
                 if told["scope"] == "correct" and row["verdict"] != "correct":
@@ -233,7 +276,11 @@ class Recomputed:
                     if wrong is not None:
                         seen.append((wrong in hits, len(steps), len(steps) / len(known["steps"])))
             treated = sum(hit for hit, _, _ in seen)
-            share = stats.wilson(treated, len(seen), confidence=self.doc["confidence"]) if seen else None
+            share = (
+                stats.wilson(treated, len(seen), confidence=self.doc["confidence"])
+                if seen
+                else None
+            )
             found = {
                 "pairs": len(seen),
                 "unreadable": unreadable,
@@ -263,12 +310,16 @@ class Recomputed:
                 place = f"waterfall {arm} {step['filter']}"
                 self.same(f"{place} reflections", step["reflections"], rows.height)
                 self.same(f"{place} removed", step["removed"], before - after)
-                self.same(f"{place} objects", step["objects"], known.get(step["filter"], step["objects"]))
+                self.same(
+                    f"{place} objects", step["objects"], known.get(step["filter"], step["objects"])
+                )
         for told in self.street["selection"]:
             train = pl.read_parquet(self.folder / told["arm"] / "train.parquet")
             kinds = Counter(train["target_kind"])
             self.same(f"selection {told['arm']} rows", told["rows"], train.height)
-            self.same(f"selection {told['arm']} trained", told["trained"], len(set(train["problem_id"])))
+            self.same(
+                f"selection {told['arm']} trained", told["trained"], len(set(train["problem_id"]))
+            )
             for kind in ("solution", "teacher_trace", "own_correct", "reflection"):
                 self.same(f"selection {told['arm']} {kind}", told[kind], kinds[kind])
 
@@ -276,13 +327,19 @@ class Recomputed:
 def _with_verdicts(responses: Path, verdicts: Path) -> pl.DataFrame:
     left, right = pl.read_parquet(responses), pl.read_parquet(verdicts)
     assert left.height == right.height, responses
-    joined = left.join(right.select("problem_id", "sample_id", "verdict"), on=["problem_id", "sample_id"], how="left")
+    joined = left.join(
+        right.select("problem_id", "sample_id", "verdict"),
+        on=["problem_id", "sample_id"],
+        how="left",
+    )
     assert joined["verdict"].null_count() == 0, responses
     return joined
 
 
 def _accuracies(frame: pl.DataFrame) -> np.ndarray:
-    grouped = frame.group_by("problem_id").agg(right=(pl.col("verdict") == "correct").sum(), of=pl.len())
+    grouped = frame.group_by("problem_id").agg(
+        right=(pl.col("verdict") == "correct").sum(), of=pl.len()
+    )
     grouped = grouped.sort("problem_id")
     return grouped["right"].to_numpy() / grouped["of"].to_numpy()
 
@@ -290,12 +347,19 @@ def _accuracies(frame: pl.DataFrame) -> np.ndarray:
 def _deviation(values) -> float | None:
     values = list(values)
     mean = sum(values) / len(values)
-    return (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5 if len(values) > 1 else None
+    return (
+        (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+        if len(values) > 1
+        else None
+    )
 
 
 def _loops(response: str) -> bool:
     words = response.split()
-    return any(n >= 4 for n in Counter(" ".join(words[i : i + 12]) for i in range(len(words) - 11)).values())
+    return any(
+        n >= 4
+        for n in Counter(" ".join(words[i : i + 12]) for i in range(len(words) - 11)).values()
+    )
 
 
 def _holm(values: list[float]) -> list[float]:
@@ -312,16 +376,32 @@ def faults(results: str | Path) -> list[str]:
     wrong = []
     for street in doc["streets"]:
         again = Recomputed(results, doc, street)
-        for check in ("table", "comparisons", "base", "lengths", "reflections", "treatment", "waterfall"):
+        for check in (
+            "table",
+            "comparisons",
+            "base",
+            "lengths",
+            "reflections",
+            "treatment",
+            "waterfall",
+        ):
             getattr(again, check)()
         wrong += again.wrong
     for source in doc["sources"]:
-        folder = results / "benchmarks" / source["name"] if source["kind"] == "benchmark" else results / source["name"]
+        folder = (
+            results / "benchmarks" / source["name"]
+            if source["kind"] == "benchmark"
+            else results / source["name"]
+        )
         told = [source[name] for name in ("problems", "rejected", "unparseable")]
-        tables = [pl.read_parquet(folder / f"{name}.parquet").height for name in ("problems", "rejected")]
+        tables = [
+            pl.read_parquet(folder / f"{name}.parquet").height for name in ("problems", "rejected")
+        ]
         lint = len(json.loads((folder / "lint.json").read_text(encoding="utf-8"))["unparseable"])
         if told != [*tables, lint]:
-            wrong.append(f"sources {source['name']}: the report says {told}, the tables give {[*tables, lint]}")
+            wrong.append(
+                f"sources {source['name']}: the report says {told}, the tables give {[*tables, lint]}"
+            )
     return wrong
 
 

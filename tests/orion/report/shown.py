@@ -20,7 +20,8 @@ FORMATS = {
     "text": str,
 }
 EXTERNAL = re.compile(
-    r"""(?:src|href|action)\s*=\s*["']?(?:https?:)?//|url\(\s*["']?(?:https?:)?//|@import""", re.IGNORECASE
+    r"""(?:src|href|action)\s*=\s*["']?(?:https?:)?//|url\(\s*["']?(?:https?:)?//|@import""",
+    re.IGNORECASE,
 )
 
 
@@ -73,7 +74,9 @@ def page_faults(folder: Path, doc: dict) -> list[str]:
     html = (folder / "index.html").read_text(encoding="utf-8")
     page = Page()
     page.feed(html)
-    wrong = [f"index.html loads something from outside: {found}" for found in EXTERNAL.findall(html)]
+    wrong = [
+        f"index.html loads something from outside: {found}" for found in EXTERNAL.findall(html)
+    ]
     if not page.numbers:
         wrong.append("index.html marks no number")
     for key, form, text in page.numbers:
@@ -82,7 +85,9 @@ def page_faults(folder: Path, doc: dict) -> list[str]:
         if text != expected:
             wrong.append(f"index.html shows {text!r} for {key}, report.json gives {expected!r}")
     wrong += [
-        f"index.html: a number cell holds {text.strip()!r} without a place" for text in page.loose if _digits(text)
+        f"index.html: a number cell holds {text.strip()!r} without a place"
+        for text in page.loose
+        if _digits(text)
     ]
     # counts of sentences are the only numbers of the headline that no table shows
     known = {text.strip("+−") for _, _, text in page.numbers}
@@ -92,7 +97,11 @@ def page_faults(folder: Path, doc: dict) -> list[str]:
     for name in sorted(names, key=len, reverse=True):
         prose = prose.replace(name, "")
     told = re.findall(r"\d+(?:\.\d+)?", prose)
-    wrong += [f"index.html: the headline's {number} stands in no table" for number in told if number not in known]
+    wrong += [
+        f"index.html: the headline's {number} stands in no table"
+        for number in told
+        if number not in known
+    ]
     return wrong
 
 
@@ -127,13 +136,25 @@ def _long(results: Path, doc: dict, street: dict, name: str) -> list[dict]:
             for seed in doc["grid"]["seeds"]:
                 folder = results / street["dataset"] / street["model"] / arm / f"seed-{seed}"
                 if name == "seeds":
-                    scores = json.loads((folder / benchmark / "scores.json").read_text(encoding="utf-8"))["rows"]
+                    scores = json.loads(
+                        (folder / benchmark / "scores.json").read_text(encoding="utf-8")
+                    )["rows"]
                     order = ("metric", "value", "low", "high", "n_problems", "k")
                     head = {"arm": arm, "benchmark": benchmark, "seed": seed}
-                    rows += [{**head, **{column: row[column] for column in order}} for row in scores]
+                    rows += [
+                        {**head, **{column: row[column] for column in order}} for row in scores
+                    ]
                 elif (folder / "train_log.jsonl").exists():
                     lines = (folder / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
-                    order = ("loss", "learning_rate", "grad_norm", "tokens", "trained_tokens", "accuracy", "entropy")
+                    order = (
+                        "loss",
+                        "learning_rate",
+                        "grad_norm",
+                        "tokens",
+                        "trained_tokens",
+                        "accuracy",
+                        "entropy",
+                    )
                     for entry in map(json.loads, lines):
                         values = {column: _short(entry.get(column)) for column in order}
                         rows.append({"arm": arm, "seed": seed, "step": entry["step"], **values})

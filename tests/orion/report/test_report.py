@@ -11,7 +11,17 @@ from orion.errors import InputError
 from orion.report import chain, examples, words
 from orion.report.comparisons import reading
 
-SECTIONS = ("says", "accuracy", "comparisons", "student", "reflections", "lengths", "filters", "training", "examples")
+SECTIONS = (
+    "says",
+    "accuracy",
+    "comparisons",
+    "student",
+    "reflections",
+    "lengths",
+    "filters",
+    "training",
+    "examples",
+)
 
 
 def test_every_number_follows_from_the_tables(finished, recompute):
@@ -29,17 +39,34 @@ def test_the_recomputation_notices_a_changed_table(copy, recompute):
     tables.write(flipped, path, tables.VERDICT_ROWS, record)
     found = recompute.faults(copy.results)
     assert any("table orion chains-test accuracy" in line for line in found)
-    assert any("comparisons ('orion', 'sft_own', 'chains-test') difference" in line for line in found)
+    assert any(
+        "comparisons ('orion', 'sft_own', 'chains-test') difference" in line for line in found
+    )
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "fault"),
     [
         ("table.csv", r"(chains,tiny,orion,.*?,0\.)\d", r"\g<1>9", "table.csv"),
-        ("index.html", r'(data-key="streets/0/table/7/accuracy" data-format="percent">)', r"\g<1>9", "accuracy"),
+        (
+            "index.html",
+            r'(data-key="streets/0/table/7/accuracy" data-format="percent">)',
+            r"\g<1>9",
+            "accuracy",
+        ),
         ("index.html", r"(<td>)(<span)", r"\g<1>12 \g<2>", "without a place"),
-        ("index.html", r"(Supported by these data:|Not decided by these data:)", r"\g<1> 77.7", "stands in no table"),
-        ("index.html", r"</style>", "</style><link href='https://example.org/a.css'>", "from outside"),
+        (
+            "index.html",
+            r"(Supported by these data:|Not decided by these data:)",
+            r"\g<1> 77.7",
+            "stands in no table",
+        ),
+        (
+            "index.html",
+            r"</style>",
+            "</style><link href='https://example.org/a.css'>",
+            "from outside",
+        ),
     ],
 )
 def test_the_check_of_what_is_shown_notices_a_change(copy, shown, file, old, new, fault):
@@ -92,7 +119,13 @@ def _configuration(dataset: dict) -> dict:
     demo = {"source": {"kind": "demo", "level": "train", "n": 2, "seed": 1}}
     block = {"k": 1, "temperature": 0.0, "max_tokens": 8}
     return {
-        "runs": {"datasets": ["d"], "models": ["m"], "arms": ["base"], "seeds": [1], "benchmarks": ["b"]},
+        "runs": {
+            "datasets": ["d"],
+            "models": ["m"],
+            "arms": ["base"],
+            "seeds": [1],
+            "benchmarks": ["b"],
+        },
         "comparisons": [],
         "datasets": {"d": {**demo, **dataset}},
         "benchmarks": {"b": demo},
@@ -107,14 +140,17 @@ def _configuration(dataset: dict) -> dict:
 
 def test_a_missing_artifact_names_the_file_and_the_cure(copy):
     (copy.results / "chains/tiny/orion/filters.json").unlink()
-    with pytest.raises(InputError, match=r"orion/filters\.json: no such file; run the workflow again"):
+    with pytest.raises(
+        InputError, match=r"orion/filters\.json: no such file; run the workflow again"
+    ):
         copy.report()
 
 
 def test_another_configuration_is_refused(copy):
     copy.raw["evaluate"]["temperature"] = 0.5
     with pytest.raises(
-        InputError, match=r"samples\.parquet: made with another configuration \(generation\.temperature\)"
+        InputError,
+        match=r"samples\.parquet: made with another configuration \(generation\.temperature\)",
     ):
         copy.report()
 
@@ -122,9 +158,12 @@ def test_another_configuration_is_refused(copy):
 def test_an_artifact_of_other_inputs_is_refused(copy):
     path = copy.results / "chains/tiny/verdicts.parquet"
     frame, record = tables.read(path, tables.VERDICT_ROWS), tables.read_provenance(path)
-    tables.write(frame.with_columns(method=frame["method"] + "x"), path, tables.VERDICT_ROWS, record)
+    tables.write(
+        frame.with_columns(method=frame["method"] + "x"), path, tables.VERDICT_ROWS, record
+    )
     with pytest.raises(
-        InputError, match=r"sft_answer/train\.parquet: made from another verdicts than .*tiny/verdicts\.parquet"
+        InputError,
+        match=r"sft_answer/train\.parquet: made from another verdicts than .*tiny/verdicts\.parquet",
     ):
         copy.report()
 
@@ -133,7 +172,9 @@ def test_another_version_of_the_code_is_refused(copy):
     path = copy.results / "chains/tiny/samples.parquet"
     frame, record = tables.read(path, tables.SAMPLES), tables.read_provenance(path)
     tables.write(frame, path, tables.SAMPLES, {**record, "code": "0" * 64})
-    with pytest.raises(InputError, match=r"tiny/samples\.parquet: made by another version of orion\.sample"):
+    with pytest.raises(
+        InputError, match=r"tiny/samples\.parquet: made by another version of orion\.sample"
+    ):
         copy.report()
 
 
@@ -141,7 +182,9 @@ def test_scores_that_do_not_follow_from_the_verdicts_are_refused(copy):
     path = copy.results / "chains/tiny/orion/seed-2/chains-hard/scores.json"
     document = tables.read_json(path)
     document["rows"][0]["value"] += 0.01
-    tables.write_json({k: v for k, v in document.items() if k != "provenance"}, path, document["provenance"])
+    tables.write_json(
+        {k: v for k, v in document.items() if k != "provenance"}, path, document["provenance"]
+    )
     with pytest.raises(InputError, match=r"chains-hard/scores\.json: accuracy"):
         copy.report()
 
@@ -150,36 +193,59 @@ def test_different_package_versions_are_a_visible_warning(copy):
     path = copy.results / "chains/tiny/orion/seed-2/chains-hard/scores.json"
     document = tables.read_json(path)
     record = document.pop("provenance")
-    tables.write_json(document, path, {**record, "packages": {**record["packages"], "torch": "0.0.1"}})
+    tables.write_json(
+        document, path, {**record, "packages": {**record["packages"], "torch": "0.0.1"}}
+    )
     copy.report()
-    assert any("different versions of torch" in text and "0.0.1 (1 artifacts)" in text for text in copy.doc["warnings"])
+    assert any(
+        "different versions of torch" in text and "0.0.1 (1 artifacts)" in text
+        for text in copy.doc["warnings"]
+    )
     assert "different versions of torch" in copy.page
 
 
 def test_one_seed_and_an_arm_outside_the_grid(small, recompute, shown):
     def change(raw):
         raw["runs"] |= {"seeds": [1], "arms": ["base", "orion"]}
-        raw["comparisons"] = [{"arm": "orion", "against": "base"}, {"arm": "orion", "against": "sft_own"}]
+        raw["comparisons"] = [
+            {"arm": "orion", "against": "base"},
+            {"arm": "orion", "against": "sft_own"},
+        ]
 
     run = small(change)
     run.report()
     readings = {(row["against"], row["reading"]) for row in run.doc["streets"][0]["comparisons"]}
     assert readings == {("base", "unclear"), ("sft_own", "not run")}
     assert any("One seed only" in text for text in run.doc["warnings"])
-    assert any("orion against sft_own was listed but is not in the grid" in text for text in run.doc["warnings"])
+    assert any(
+        "orion against sft_own was listed but is not in the grid" in text
+        for text in run.doc["warnings"]
+    )
     assert [*recompute.faults(run.results), *shown.faults(run.results)] == []
 
 
-def test_problems_from_a_file_that_record_no_steps_and_a_second_student(small, recompute, shown, tmp_path):
-    rows = [{"id": f"r{i}", "problem": f"what is {i} and {i} ?", "answer": str(2 * i)} for i in range(12)]
+def test_problems_from_a_file_that_record_no_steps_and_a_second_student(
+    small, recompute, shown, tmp_path
+):
+    rows = [
+        {"id": f"r{i}", "problem": f"what is {i} and {i} ?", "answer": str(2 * i)}
+        for i in range(12)
+    ]
     lines = [json.dumps({**row, "trace": f"it is \\boxed{{ {row['answer']} }}"}) for row in rows]
     (tmp_path / "mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
     def change(raw):
-        source = {"source": {"kind": "jsonl", "path": "mine.jsonl"}, "fields": {"teacher_trace": "trace"}}
+        source = {
+            "source": {"kind": "jsonl", "path": "mine.jsonl"},
+            "fields": {"teacher_trace": "trace"},
+        }
         raw["datasets"] = {"mine": source}
         raw["models"]["other"] = raw["models"]["tiny"]
-        raw["runs"] |= {"arms": ["base", "orion"], "models": ["tiny", "other"], "benchmarks": ["chains-test"]}
+        raw["runs"] |= {
+            "arms": ["base", "orion"],
+            "models": ["tiny", "other"],
+            "benchmarks": ["chains-test"],
+        }
         raw["runs"]["datasets"] = ["mine"]
         raw["comparisons"] = []
 
@@ -194,7 +260,16 @@ def test_problems_from_a_file_that_record_no_steps_and_a_second_student(small, r
     ("change", "expected"),
     [
         ({}, "above"),
-        ({"difference": -0.1, "low": -0.2, "high": -0.05, "low_seeds": -0.3, "high_seeds": -0.01}, "below"),
+        (
+            {
+                "difference": -0.1,
+                "low": -0.2,
+                "high": -0.05,
+                "low_seeds": -0.3,
+                "high_seeds": -0.01,
+            },
+            "below",
+        ),
         ({"low": -0.01}, "unclear"),
         ({"low": 0.0}, "unclear"),
         ({"low_seeds": -0.01}, "unclear"),
@@ -203,7 +278,14 @@ def test_problems_from_a_file_that_record_no_steps_and_a_second_student(small, r
     ],
 )
 def test_a_side_is_named_only_where_everything_agrees(change, expected):
-    row = {"difference": 0.1, "low": 0.05, "high": 0.2, "low_seeds": 0.01, "high_seeds": 0.3, "p_holm": 0.04}
+    row = {
+        "difference": 0.1,
+        "low": 0.05,
+        "high": 0.2,
+        "low_seeds": 0.01,
+        "high_seeds": 0.3,
+        "p_holm": 0.04,
+    }
     assert reading({**row, **change}, alpha=0.05) == expected
 
 
@@ -214,15 +296,24 @@ def test_the_headline_claims_nothing_that_the_reading_does_not(finished):
     rows = [row for row in street["comparisons"] if row["reading"] in ("above", "below")]
     assert len(supported) == len(rows) > 0
     for row, line in zip(rows, supported, strict=True):
-        assert line.startswith(f"{row['arm']} is {row['reading']} {row['against']} on {row['benchmark']}:")
+        assert line.startswith(
+            f"{row['arm']} is {row['reading']} {row['against']} on {row['benchmark']}:"
+        )
     unclear = [row for row in street["comparisons"] if row["reading"] == "unclear"]
     assert len(said["Not decided by these data:"]) == len(unclear) > 0
 
 
 def test_every_arm_of_the_design_has_its_line_and_a_new_one_is_described():
     raw = _configuration({})
-    raw["arms"]["mine"] = {"trained_on": "reflection", "errors": "other_problem", "shows": ["teacher", "errors"]}
+    raw["arms"]["mine"] = {
+        "trained_on": "reflection",
+        "errors": "other_problem",
+        "shows": ["teacher", "errors"],
+    }
     raw["runs"]["arms"] = ["base", "mine"]
     lines = {row["arm"]: row["text"] for row in words.glossary(validate(raw))}
     assert lines["base"] == words.ARMS["base"]
-    assert lines["mine"] == "Trained on the student's reflections, shown teacher and errors; errors: other problem."
+    assert (
+        lines["mine"]
+        == "Trained on the student's reflections, shown teacher and errors; errors: other problem."
+    )

@@ -63,7 +63,10 @@ def tiny(rng: Random, e: Expr) -> Expr | None:
     """A relative change of 10^-12 in one number."""
     if e.op != "num" or not e.value:
         return None
-    return num(e.value * (1 + Fraction(1, 10**12)), "decimal" if e.value.denominator in (1, 2, 4, 5) else "")
+    return num(
+        e.value * (1 + Fraction(1, 10**12)),
+        "decimal" if e.value.denominator in (1, 2, 4, 5) else "",
+    )
 
 
 def symbol(rng: Random, e: Expr) -> Expr | None:
@@ -90,7 +93,9 @@ def change(rng: Random, expr: Expr) -> tuple[Expr, str]:
     start = rng.randrange(len(names))
     for offset in range(len(names)):
         name = names[(start + offset) % len(names)]
-        fitting = [(path, new) for path, e in places(expr) if (new := CHANGES[name](rng, e)) is not None]
+        fitting = [
+            (path, new) for path, e in places(expr) if (new := CHANGES[name](rng, e)) is not None
+        ]
         if fitting:
             path, new = rng.choice(fitting)
             return put(expr, path, new), name

@@ -136,7 +136,9 @@ def counting(rng: Random) -> Expr:
     if kind == 1:
         return binom
     if kind == 2:
-        return fact / product(*(Expr("fact", (num(rng.randint(2, 4)),)) for _ in range(rng.randint(1, 2))))
+        return fact / product(
+            *(Expr("fact", (num(rng.randint(2, 4)),)) for _ in range(rng.randint(1, 2)))
+        )
     if kind == 3:
         return product(binom, num(Fraction(1, rng.choice(_BOTTOMS))) ** rng.randint(1, 3))
     if kind == 4:

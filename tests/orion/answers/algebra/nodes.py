@@ -138,7 +138,9 @@ def _function(name: str, x: mpmath.mpf) -> mpmath.mpf:
         raise Undefined
     if name == "tan" and abs(mpmath.cos(x)) < 1e-9:
         raise Undefined
-    return {"abs": abs, "sin": mpmath.sin, "cos": mpmath.cos, "tan": mpmath.tan, "exp": mpmath.exp}[name](x)
+    return {"abs": abs, "sin": mpmath.sin, "cos": mpmath.cos, "tan": mpmath.tan, "exp": mpmath.exp}[
+        name
+    ](x)
 
 
 def evaluate(expr: Expr, point: dict[str, Fraction]) -> mpmath.mpf:
@@ -164,7 +166,9 @@ def evaluate(expr: Expr, point: dict[str, Fraction]) -> mpmath.mpf:
             raise Undefined
         return mpmath.sqrt(args[0])
     if op in ("fact", "binom"):
-        return mpmath.mpf(math.factorial(int(args[0])) if op == "fact" else math.comb(*map(int, args)))
+        return mpmath.mpf(
+            math.factorial(int(args[0])) if op == "fact" else math.comb(*map(int, args))
+        )
     divisor = args[1] if op == "div" else args[0]
     # so near to zero that only rounding can have kept it away
     if (op == "div" or expr.value < 0) and abs(divisor) < mpmath.mpf(10) ** -30:

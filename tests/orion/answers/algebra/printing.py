@@ -55,9 +55,15 @@ class Printer:
         self.bars = sum(1 for _, e in places(expr) if e.op == "fn" and e.value == "abs")
         if expr.op == "num" and expr.dress == "percent":
             return self.decimal(expr.value * 100) + ("\\%" if self.latex else "%")
-        whole, rest = divmod(abs(expr.value).numerator, expr.value.denominator) if expr.op == "num" else (0, 0)
+        whole, rest = (
+            divmod(abs(expr.value).numerator, expr.value.denominator)
+            if expr.op == "num"
+            else (0, 0)
+        )
         if expr.dress == "mixed" and whole and rest and not self.latex:
-            return self.minus(f"{'-' if expr.value < 0 else ''}{whole} {rest}/{expr.value.denominator}")
+            return self.minus(
+                f"{'-' if expr.value < 0 else ''}{whole} {rest}/{expr.value.denominator}"
+            )
         return self.minus(self.show(expr).text)
 
     def minus(self, text: str) -> str:
@@ -70,7 +76,11 @@ class Printer:
     def at(self, expr: Expr, level: int) -> Piece:
         """The expression, in brackets where it binds less than `level`."""
         piece = self.show(expr)
-        return piece if piece.level >= level and not piece.text.startswith("-") else self.wrap(piece.text)
+        return (
+            piece
+            if piece.level >= level and not piece.text.startswith("-")
+            else self.wrap(piece.text)
+        )
 
     def show(self, e: Expr) -> Piece:
         if e.op in ("fact", "binom"):
@@ -121,7 +131,11 @@ class Printer:
         for at, arg in enumerate(e.args):
             piece = self.show(arg)
             # a sum inside a sum keeps its brackets, or the rewriting that made it could not be seen
-            part = self.wrap(piece.text).text if arg.op == "add" and not (at == 0 and self.loose) else piece.text
+            part = (
+                self.wrap(piece.text).text
+                if arg.op == "add" and not (at == 0 and self.loose)
+                else piece.text
+            )
             if at == 0:
                 text = part
             elif part.startswith("-"):
@@ -142,7 +156,11 @@ class Printer:
             elif piece.level < POWER or piece.text.startswith("-"):
                 piece = self.wrap(piece.text)
             following = e.args[at + 1] if at + 1 < len(e.args) else None
-            if piece.bare and following is not None and not (following.op == "fn" and following.value in _BARE):
+            if (
+                piece.bare
+                and following is not None
+                and not (following.op == "fn" and following.value in _BARE)
+            ):
                 piece = self.wrap(piece.text)
             text = piece.text if at == 0 else self.join(text, last, piece)
             last = piece
@@ -154,7 +172,11 @@ class Printer:
         clear = clear and not re.match(r"\d|\.", right.text) and not left.text.endswith("!")
         if left.text[-1].isdigit():
             # a fraction behind a number would be a mixed number, and 2e and 2e^{3} read as the start of a float
-            clear = clear and not re.match(r"\\[dt]?frac|e", right.text) and not re.search(r"[/.]\d+$", left.text)
+            clear = (
+                clear
+                and not re.match(r"\\[dt]?frac|e", right.text)
+                and not re.search(r"[/.]\d+$", left.text)
+            )
         if not self.latex:
             # sqrt(2)x and x^2y are clear to TeX only
             clear = clear and re.fullmatch(r"[a-zθπ]|\d+|\(.*\)", left.text) is not None
@@ -192,19 +214,28 @@ class Printer:
             return self.function(base, self.exponent(value))
         inner = self.show(base)
         simple = base.op in ("sym", "const") or (base.op == "num" and inner.text.isdigit())
-        return Piece((inner.text if simple else self.wrap(inner.text).text) + self.exponent(value), POWER)
+        return Piece(
+            (inner.text if simple else self.wrap(inner.text).text) + self.exponent(value), POWER
+        )
 
     def show_root(self, e: Expr) -> Piece:
         inner = self.show(e.args[0]).text
         if chance(self.rng, 12):
-            half = self.rng.choice(("^{1/2}", "^{\\frac12}", "^{0.5}")) if self.latex else f"{self.power}(1/2)"
+            half = (
+                self.rng.choice(("^{1/2}", "^{\\frac12}", "^{0.5}"))
+                if self.latex
+                else f"{self.power}(1/2)"
+            )
             return Piece((inner if e.args[0].op == "sym" else self.wrap(inner).text) + half, POWER)
         if self.style == "plain":
             return Piece(f"sqrt({inner})", ATOM)
         if self.style == "unicode":
             return Piece(f"√{inner}" if inner.isdigit() and self.loose else f"√({inner})", ATOM)
         return Piece(
-            f"\\sqrt{inner}" if len(inner) == 1 and inner.isdigit() and self.loose else f"\\sqrt{{{inner}}}", ATOM
+            f"\\sqrt{inner}"
+            if len(inner) == 1 and inner.isdigit() and self.loose
+            else f"\\sqrt{{{inner}}}",
+            ATOM,
         )
 
     def show_fn(self, e: Expr) -> Piece:

@@ -29,7 +29,9 @@ def _times(k: Fraction, terms: list[Expr]) -> list[Expr]:
     out = []
     for t in terms:
         factors = list(t.args) if t.op == "mul" else [t]
-        head, rest = (factors[0].value, factors[1:]) if factors[0].op == "num" else (Fraction(1), factors)
+        head, rest = (
+            (factors[0].value, factors[1:]) if factors[0].op == "num" else (Fraction(1), factors)
+        )
         value = head * k
         out.append(-product(*rest) if rest and value == -1 else product(num(value), *rest))
     return out
@@ -68,7 +70,9 @@ def _same(a: Relation, b: Relation) -> bool:
     gaps = values([total(*a[0]) - total(*a[2]), total(*b[0]) - total(*b[2])])
     first, second = gaps[0]
     ratio = first / second if second else None
-    return ratio is None or all(abs(x - ratio * y) <= 1e-9 * (abs(x) + abs(ratio * y)) for x, y in gaps)
+    return ratio is None or all(
+        abs(x - ratio * y) <= 1e-9 * (abs(x) + abs(ratio * y)) for x, y in gaps
+    )
 
 
 def _line(rng: Random, names: list[Expr]) -> list[Expr]:
@@ -119,8 +123,19 @@ def solutions(rng: Random) -> list[Row]:
         row(rng, spell(rng, b), f"t{equal}{right}", False, "solution"),
     ]
     gold = f"p{equal}{right}, q{equal}{spell(rng, b)}"
-    found.append(row(rng, f"q{equal}{spell(rng, again(rng, b))}, p{equal}{left}", gold, True, "labelled", "permuted"))
-    found.append(row(rng, f"p{equal}{spell(rng, b)}, q{equal}{left}", gold, False, "labelled", "swapped"))
+    found.append(
+        row(
+            rng,
+            f"q{equal}{spell(rng, again(rng, b))}, p{equal}{left}",
+            gold,
+            True,
+            "labelled",
+            "permuted",
+        )
+    )
+    found.append(
+        row(rng, f"p{equal}{spell(rng, b)}, q{equal}{left}", gold, False, "labelled", "swapped")
+    )
     return found
 
 

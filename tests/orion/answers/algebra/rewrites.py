@@ -66,7 +66,9 @@ def factor_out(rng: Random, e: Expr) -> Expr | None:
             fs.remove(common)
         return product(common, total(*(product(*fs) for fs in factors)))
     leading = [fs[0].value if fs[0].op == "num" else Fraction(1) for fs in factors]
-    common_number = num(rng.choice([leading[0], Fraction(1, 2), Fraction(2), Fraction(-1), Fraction(3)]) or 1)
+    common_number = num(
+        rng.choice([leading[0], Fraction(1, 2), Fraction(2), Fraction(-1), Fraction(3)]) or 1
+    )
     inner = []
     for value, fs in zip(leading, factors, strict=True):
         rest = fs[1:] if fs[0].op == "num" else fs
@@ -120,7 +122,10 @@ def join_fractions(rng: Random, e: Expr) -> Expr | None:
     split = [parts(t) for t in e.args]
     if all(bottom == ONE for _, bottom in split) or len(split) > 3:
         return None
-    tops = [product(top, *(b for j, (_, b) in enumerate(split) if j != i)) for i, (top, _) in enumerate(split)]
+    tops = [
+        product(top, *(b for j, (_, b) in enumerate(split) if j != i))
+        for i, (top, _) in enumerate(split)
+    ]
     return total(*tops) / product(*(b for _, b in split))
 
 
@@ -181,13 +186,22 @@ def reciprocal(rng: Random, e: Expr) -> Expr | None:
 
 def difference_of_squares(rng: Random, e: Expr) -> Expr | None:
     """a^2 - b^2 = (a - b)(a + b), and back."""
-    if e.op == "mul" and len(e.args) == 2 and all(a.op == "add" and len(a.args) == 2 for a in e.args):
+    if (
+        e.op == "mul"
+        and len(e.args) == 2
+        and all(a.op == "add" and len(a.args) == 2 for a in e.args)
+    ):
         (a, b), (c, d) = e.args[0].args, e.args[1].args
         return a**2 - b**2 if a == c and d == -b else None
     if e.op != "add" or len(e.args) != 2 or e.args[0].op != "pow" or e.args[0].value != 2:
         return None
     value = rational(e.args[1])
-    if value is None or value >= 0 or value.denominator > 1 or round((-value.numerator) ** 0.5) ** 2 != -value:
+    if (
+        value is None
+        or value >= 0
+        or value.denominator > 1
+        or round((-value.numerator) ** 0.5) ** 2 != -value
+    ):
         return None
     a, b = e.args[0].args[0], num(round((-value.numerator) ** 0.5))
     return product(a - b, a + b)
@@ -274,7 +288,11 @@ def rewrite(rng: Random, expr: Expr, steps: int) -> tuple[Expr, list[str]]:
             names.sort(key=lambda name: name not in _SELDOM)
         # a rule that fits nowhere gives its turn to the next one
         for name in names:
-            fitting = [(path, new) for path, e in places(expr) if (new := RULES[name](rng, e)) is not None and new != e]
+            fitting = [
+                (path, new)
+                for path, e in places(expr)
+                if (new := RULES[name](rng, e)) is not None and new != e
+            ]
             if fitting:
                 path, new = rng.choice(fitting)
                 expr = put(expr, path, new)

@@ -30,7 +30,12 @@ def square_out(rng: Random, e: Expr) -> Expr | None:
 
 def square_in(rng: Random, e: Expr) -> Expr | None:
     """k sqrt(m) = sqrt(k^2 m) for a number k > 0."""
-    if e.op != "mul" or e.args[0].op != "num" or e.args[0].value <= 0 or e.args[0].value.denominator > 1:
+    if (
+        e.op != "mul"
+        or e.args[0].op != "num"
+        or e.args[0].value <= 0
+        or e.args[0].value.denominator > 1
+    ):
         return None
     at = next((i for i, a in enumerate(e.args) if a.op == "root"), None)
     if at is None or e.args[0].value > 30:
@@ -67,7 +72,11 @@ def rationalise(rng: Random, e: Expr) -> Expr | None:
         return None
     p, rest = bottom.args
     factors = list(rest.args) if rest.op == "mul" else [rest]
-    if factors[-1].op != "root" or factors[-1].args[0].op != "num" or any(f.op != "num" for f in factors[:-1]):
+    if (
+        factors[-1].op != "root"
+        or factors[-1].args[0].op != "num"
+        or any(f.op != "num" for f in factors[:-1])
+    ):
         return None
     if len(factors) > 2:
         return None
@@ -85,7 +94,12 @@ def unrationalise(rng: Random, e: Expr) -> Expr | None:
 
 def pythagoras(rng: Random, e: Expr) -> Expr | None:
     """sin^2 + cos^2 = 1, forwards, backwards and as a factor."""
-    if e.op == "pow" and e.value == 2 and e.args[0].op == "fn" and e.args[0].value in ("sin", "cos"):
+    if (
+        e.op == "pow"
+        and e.value == 2
+        and e.args[0].op == "fn"
+        and e.args[0].value in ("sin", "cos")
+    ):
         other = fn("cos" if e.args[0].value == "sin" else "sin", e.args[0].args[0])
         return num(1) - other**2
     x = sym(rng.choice("xy"))
@@ -144,7 +158,12 @@ def logarithms(rng: Random, e: Expr) -> Expr | None:
 
 def scale_logarithm(rng: Random, e: Expr) -> Expr | None:
     """k ln a = ln(a^k) for a positive number a."""
-    if e.op != "mul" or len(e.args) != 2 or e.args[0].op != "num" or e.args[0].value not in (2, 3, -1):
+    if (
+        e.op != "mul"
+        or len(e.args) != 2
+        or e.args[0].op != "num"
+        or e.args[0].value not in (2, 3, -1)
+    ):
         return None
     arg = e.args[1]
     if arg.op != "fn" or arg.value != "ln" or arg.args[0].op != "num" or arg.args[0].value <= 0:

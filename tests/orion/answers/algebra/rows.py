@@ -112,7 +112,9 @@ def remnants(rng: Random) -> list[Row]:
             found.append(row(rng, spell(rng, expr), spell(rng, part), False, "remnant"))
     rng.shuffle(found)
     same = equals(rng, expr)
-    return found[:2] + ([row(rng, spell(rng, same[0]), spell(rng, expr), True, *same[1])] if same else [])
+    return found[:2] + (
+        [row(rng, spell(rng, same[0]), spell(rng, expr), True, *same[1])] if same else []
+    )
 
 
 def distinct(exprs: list[Expr]) -> bool:
@@ -121,4 +123,6 @@ def distinct(exprs: list[Expr]) -> bool:
     if not found:
         return False
     first = found[0]
-    return all(abs(a - b) > 1e-9 * (abs(a) + abs(b)) for i, a in enumerate(first) for b in first[:i])
+    return all(
+        abs(a - b) > 1e-9 * (abs(a) + abs(b)) for i, a in enumerate(first) for b in first[:i]
+    )

@@ -90,7 +90,10 @@ def tuples(rng: Random) -> list[Row]:
 
     gold = listed(rng, [spell(rng, e) for e in exprs], "tuple")
     turned = exprs[1:] + exprs[:1]
-    found = [row(rng, show(exprs), gold, True, "tuple"), row(rng, show(turned), gold, False, "tuple", "permuted")]
+    found = [
+        row(rng, show(exprs), gold, True, "tuple"),
+        row(rng, show(turned), gold, False, "tuple", "permuted"),
+    ]
     if changed := wrong(rng, exprs):
         found.append(row(rng, show(changed), gold, False, "tuple", "changed"))
     if len(exprs) > 2:
@@ -104,7 +107,9 @@ def points(rng: Random) -> list[Row]:
     pairs = [exprs[:2], exprs[2:]]
 
     def show(chosen: list[list[Expr]]) -> str:
-        return commas(rng, [listed(rng, [spell(rng, again(rng, e)) for e in p], "tuple") for p in chosen])
+        return commas(
+            rng, [listed(rng, [spell(rng, again(rng, e)) for e in p], "tuple") for p in chosen]
+        )
 
     gold = show(pairs)
     crossed = [[exprs[0], exprs[3]], [exprs[2], exprs[1]]]
@@ -127,7 +132,9 @@ def matrices(rng: Random) -> list[Row]:
         name = rng.choice(("pmatrix", "bmatrix"))
         cell, line = rng.choice((" & ", "&")), rng.choice((" \\\\ ", "\\\\", " \\\\\n"))
         body = line.join(cell.join(spell(rng, again(rng, e)) for e in r) for r in chosen)
-        return f"\\begin{{{name}}}{rng.choice(('', ' '))}{body}{rng.choice(('', ' '))}\\end{{{name}}}"
+        return (
+            f"\\begin{{{name}}}{rng.choice(('', ' '))}{body}{rng.choice(('', ' '))}\\end{{{name}}}"
+        )
 
     gold = show(cells)
     found = [row(rng, show(cells), gold, True, "matrix")]
@@ -136,23 +143,39 @@ def matrices(rng: Random) -> list[Row]:
     found.append(row(rng, scaled, gold, True, "matrix", "scaled"))
     at = rng.randrange(rows)
     if changed := wrong(rng, cells[at]):
-        found.append(row(rng, show([*cells[:at], changed, *cells[at + 1 :]]), gold, False, "matrix", "changed"))
+        found.append(
+            row(
+                rng,
+                show([*cells[:at], changed, *cells[at + 1 :]]),
+                gold,
+                False,
+                "matrix",
+                "changed",
+            )
+        )
     turned = [list(c) for c in zip(*cells, strict=True)]
-    if rows != columns or any(truth(cells[i][j], cells[j][i]) is False for i in range(rows) for j in range(i)):
+    if rows != columns or any(
+        truth(cells[i][j], cells[j][i]) is False for i in range(rows) for j in range(i)
+    ):
         found.append(row(rng, show(turned), gold, False, "matrix", "transposed"))
     return found
 
 
 def plus_minus(rng: Random) -> list[Row]:
     """a plus-minus b against the list of both values, also over one fraction line."""
-    a, b = num(whole(rng)), product(num(rng.randint(1, 5)), root(num(rng.choice((2, 3, 5, 6, 7, 10)))))
+    a, b = (
+        num(whole(rng)),
+        product(num(rng.randint(1, 5)), root(num(rng.choice((2, 3, 5, 6, 7, 10))))),
+    )
     below = num(rng.choice((1, 1, 2, 3)))
     sign = rng.choice(("\\pm ", "±", "\\mp ", " \\pm "))
     top = f"{spell(rng, a)}{sign}{spell(rng, b)}"
     if below.value == 1:
         short = rng.choice(("%s", "x = %s")) % top
     else:
-        short = rng.choice((f"\\frac{{{top}}}{{{below.value}}}", f"\\dfrac{{{top}}}{{{below.value}}}"))
+        short = rng.choice(
+            (f"\\frac{{{top}}}{{{below.value}}}", f"\\dfrac{{{top}}}{{{below.value}}}")
+        )
     both = [(a + b) / below, (a - b) / below]
     if chance(rng, 2):
         both.reverse()
@@ -244,10 +267,18 @@ def intervals(rng: Random) -> list[Row]:
     spoiled = _spoiled(rng, pieces[at])
     # an end that moved outwards may touch the next interval, which the union then hides
     if spoiled and (len(pieces) == 1 or spoiled[2] != pieces[at][2]):
-        found.append(row(rng, show([*pieces[:at], spoiled, *pieces[at + 1 :]]), gold, False, name, "spoiled"))
+        found.append(
+            row(rng, show([*pieces[:at], spoiled, *pieces[at + 1 :]]), gold, False, name, "spoiled")
+        )
         found.append(
             row(
-                rng, show([*pieces[:at], spoiled, *pieces[at + 1 :]]), stated, False, name, "spoiled", "inequality gold"
+                rng,
+                show([*pieces[:at], spoiled, *pieces[at + 1 :]]),
+                stated,
+                False,
+                name,
+                "spoiled",
+                "inequality gold",
             )
         )
     return found
@@ -259,13 +290,22 @@ def punctured(rng: Random) -> list[Row]:
 
     def without(e: Expr) -> list[str]:
         x = spell(rng, e)
-        return [f"(-\\infty, {x}) \\cup ({x}, \\infty)", f"\\mathbb{{R}} \\setminus \\{{{x}\\}}", f"x \\ne {x}"]
+        return [
+            f"(-\\infty, {x}) \\cup ({x}, \\infty)",
+            f"\\mathbb{{R}} \\setminus \\{{{x}\\}}",
+            f"x \\ne {x}",
+        ]
 
     one, other = without(a), without(b)
     left, right = rng.randrange(3), rng.randrange(3)
     # the inequality as an answer to an interval is debatable
     left = right if left == 2 else left
-    return [row(rng, one[left], one[right], True, "punctured"), row(rng, other[left], one[right], False, "punctured")]
+    return [
+        row(rng, one[left], one[right], True, "punctured"),
+        row(rng, other[left], one[right], False, "punctured"),
+    ]
 
 
-SHAPES = {f.__name__: f for f in (lists, tuples, points, matrices, plus_minus, intervals, punctured)}
+SHAPES = {
+    f.__name__: f for f in (lists, tuples, points, matrices, plus_minus, intervals, punctured)
+}
