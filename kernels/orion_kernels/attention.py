@@ -36,6 +36,7 @@ def packed_attention(
     Returns (tokens, q_heads, head_dim) in the dtype of q.
     Raises ValueError for shapes, dtypes, devices, a scale or an impl that do not fit. A second derivative (create_graph=True)
     needs impl="reference"; the others raise RuntimeError.
+
     """
     q, k, v = under_autocast(q, k, v)
     _check(q, k, v, packing)

@@ -70,6 +70,7 @@ def linear_cross_entropy(
     connected to its inputs, and their gradients are 0.
     Raises ValueError for shapes, dtypes, devices, ranges or an impl that do not fit; RuntimeError from a backward with
     create_graph=True unless impl="reference".
+
     """
     hidden, weight = under_autocast(hidden, weight)
     if bias is not None:

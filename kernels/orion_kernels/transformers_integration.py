@@ -135,6 +135,7 @@ def causal_lm_loss(
 
     Returns (loss, metrics); metrics of shape (batch * length,) aligned with the position that predicts.
     Raises ValueError where the model's attention, head or logits cannot be reproduced from its hidden states and head weight.
+
     """
     language_model = _language_model(model)
     if packing is not None:

@@ -163,7 +163,7 @@ def as_interval(node: Node) -> Node | None:
 
 def described_set(node: Node) -> Node | None:
     """The set that inequalities or a set-builder describe; a comma means "and" where the items meet, else "or"."""
-    if node.kind not in ("list", "such") or node.kind == "list" and node.value is not None:
+    if node.kind not in ("list", "such") or (node.kind == "list" and node.value is not None):
         return as_set(node)
     if node.kind == "list" and not any(x.value == ("=",) for x in node.args):
         meet = as_set(node, "and")
@@ -194,7 +194,7 @@ def as_set(node: Node, link: str | None = None) -> Node | None:
         return None
     if not known:
         return _REALS
-    if node.kind == "such" and node.value != "or" or (link or node.value) == "and":
+    if (node.kind == "such" and node.value != "or") or (link or node.value) == "and":
         whole: Node | None = known[0]
         for part in known[1:]:
             whole = joined(whole, part)

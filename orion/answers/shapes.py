@@ -190,10 +190,8 @@ def as_point(node: Node) -> Node:
 
 
 def is_symbol_set(node: Node) -> bool:
-    return (
-        node.kind == "const"
-        and node.value in ("inf", "reals", "integers", "empty")
-        or (node.kind == "const" and node.value.startswith("mathbb"))
+    return (node.kind == "const" and node.value in ("inf", "reals", "integers", "empty")) or (
+        node.kind == "const" and node.value.startswith("mathbb")
     )
 
 

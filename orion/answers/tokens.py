@@ -344,7 +344,7 @@ class _Lexer:
     def counted(self, spelling: str) -> bool:
         """Whether a word behind a number, or behind a unit, says what is counted."""
         kind = self.out[-1].kind
-        return kind == "text" and len(spelling) > 1 or kind == "num" and len(spelling) > 3
+        return (kind == "text" and len(spelling) > 1) or (kind == "num" and len(spelling) > 3)
 
     def touches(self) -> bool:
         """Whether the word that was just read stands right behind a value, or right before an exponent or index."""

@@ -44,7 +44,8 @@ class _Job:
 
     def shown(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows as this table has them. The context's length is in no key: a completion made in a longer context is stored and
-        right, but here its prompt leaves no room for ``max_tokens``, and the row says so as an engine would."""
+        right, but here its prompt leaves no room for ``max_tokens``, and the row says so as an engine would.
+        """
         long = pl.col("prompt_tokens") + self.sampling.max_tokens > self.model_doc["context_length"]
         paid = pl.col("finish_reason").is_in(PAID)
         return rows.with_columns(

@@ -62,7 +62,8 @@ def open_engine(
 ) -> Engine:
     """The engine of a kind, loaded with a model.json document; ``speed`` (batch_size and the engine's own options, see its
     class) cannot change an answer. ``proven``: nearly all of what is wanted was answered in other runs; a server that refuses
-    the rest is no sign of a wrong configuration."""
+    the rest is no sign of a wrong configuration.
+    """
     if kind == "transformers":
         from orion.engines.transformers import TransformersEngine
 
