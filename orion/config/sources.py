@@ -5,11 +5,24 @@ Input: mappings from YAML. Output: validated blocks, which ``orion.config.models
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from orion.answers.policies import POLICIES
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _known_policy(name: str) -> str:
+    if name not in POLICIES:
+        raise ValueError(f"unknown answer policy; the policies are: {', '.join(sorted(POLICIES))}")
+    return name
+
+
+PolicyName = Annotated[
+    str, AfterValidator(_known_policy), Field(json_schema_extra={"enum": sorted(POLICIES)})
+]
 
 
 class Block(BaseModel):
@@ -66,22 +79,20 @@ class Traces(Block):
     join_on: Literal["problem_id", "problem"] = "problem"
     key: str = Field("problem", description="column of the traces' file that is joined on")
     teacher_trace: str = Field("response", description="column that holds the trace")
-    keep: dict[str, str | int | bool] = Field(
-        default_factory=dict, description="keep rows whose columns equal these"
+    where: dict[str, str | int | bool] = Field(
+        default_factory=dict, description="use only rows whose columns equal these"
     )
 
 
 class ProblemSet(Block):
     source: ProblemSource
     fields: Fields = Fields()
-    keep: dict[str, str | int | bool] = Field(
-        default_factory=dict, description="keep rows whose columns equal these"
+    where: dict[str, str | int | bool] = Field(
+        default_factory=dict, description="use only rows whose columns equal these"
     )
     limit: Count | None = Field(None, description="use the first rows only")
-    policy: Literal["strict", "math", "gsm8k", "aime", "math-verify", "math-verify-dollar"] = Field(
-        "math", description="answer policy of orion.answers"
-    )
-    max_rejected: Fraction = Field(
+    policy: PolicyName = Field("math", description="answer policy of orion.answers")
+    max_rejected_fraction: Fraction = Field(
         0.05, description="stop if a larger part of the rows is unusable"
     )
 

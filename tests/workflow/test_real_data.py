@@ -11,7 +11,8 @@ import pyarrow
 import pytest
 import yaml
 
-from orion import check, expose, pack, select, tables
+from orion import tables
+from orion.stages import check, expose, pack, select
 
 pytestmark = pytest.mark.data
 
@@ -55,8 +56,8 @@ def street(root, data, tmp_path_factory):
         return {
             "source": source,
             "fields": traced,
-            "keep": {"model": model},
-            "max_rejected": 1.0,
+            "where": {"model": model},
+            "max_rejected_fraction": 1.0,
             **more,
         }
 
@@ -77,7 +78,7 @@ def street(root, data, tmp_path_factory):
                 "fields": {"problem_id": "id", "problem": "problem", "answer": "answer"},
                 "traces": {
                     "source": {"kind": "jsonl", "path": "data/teacher_traces.jsonl.zst"},
-                    "keep": {"model": "Qwen3-4B-Thinking-2507"},
+                    "where": {"model": "Qwen3-4B-Thinking-2507"},
                 },
             },
         },
@@ -111,10 +112,10 @@ def rejected(street, name):
 
 def test_problems_that_stand_in_a_benchmark_stop_the_run(street):
     folder, code, out = street
-    log = (folder / "logs/leaky/problems.log").read_text()
+    log = (folder / "logs/datasets/leaky/problems.log").read_text()
     assert code != 0 and "contaminated" in log
     assert "39 rows, 0 usable" in log, log
-    assert not (folder / "results/leaky/problems.parquet").exists()
+    assert not (folder / "results/datasets/leaky/problems.parquet").exists()
 
 
 def test_training_problems_pass(street):
@@ -166,8 +167,8 @@ def rollouts(data, tmp_path_factory):
     tables.write(frame, folder / "problems", tables.PROBLEMS, {})
     samples = tables.from_rows(
         (
-            {"problem_id": row["group"], "sample_id": int(row["id"].rsplit("-", 1)[1]), "prompt_id": "solve",
-             "response": row["response"], "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1, "cell": row["id"]}
+            {"problem_id": row["group"], "sample_id": int(row["id"].rsplit("-", 1)[1]), "template": "solve",
+             "response": row["response"], "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1, "completion": row["id"]}
             for row in rows
         ),
         tables.SAMPLES,
@@ -235,7 +236,7 @@ def test_select_and_pack_with_a_real_tokenizer(rollouts, data, trained_on):
     config = {
         "prompts": "chat", "trained_on": trained_on, "seed": 0, "filters": ["wrong_answer"], "max_per_problem": 2,
         "copy_ngram": 12, "copy_fraction": 0.5, "loop_ngram": 12, "loop_repeats": 4,
-        "no_wrong_sample": "own_correct", "no_survivor": "drop",
+        "fallback_no_error": "own_correct", "fallback_all_filtered": "drop",
     }  # fmt: skip
     out = folder / trained_on
     out.mkdir()
@@ -281,7 +282,7 @@ def test_select_and_pack_with_a_real_tokenizer(rollouts, data, trained_on):
     packed = tables.read(out / "packed", tables.PACKED)
     assert stats["documents"] + stats["dropped_too_long"] == train.height >= 60
     assert stats["fill"] > 0.8
-    from orion import checkpoints
+    from orion.models import checkpoints
 
     tokenizer = checkpoints.load_tokenizer(document)
     assert len(tokenizer) == 49152

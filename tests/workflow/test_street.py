@@ -63,9 +63,9 @@ def folder(root, tmp_path_factory):
     config["benchmarks"] = {
         "chains-test": {"source": {"kind": "demo", "level": "easy", "n": 20, "seed": 12}}
     }
-    config["select"]["no_survivor"] = "own_correct"
+    config["select"]["fallback_all_filtered"] = "own_correct"
     config["train"]["max_steps"] = 3
-    config["evaluate"].update(k=2, max_tokens=96)
+    config["evaluate"].update(num_samples=2, max_tokens=96)
     config["report"].update(bootstrap=200, examples=6)
     (path / "config/config.yaml").write_text(yaml.safe_dump(config))
     made = Folder(path, root)
@@ -84,7 +84,9 @@ def test_every_arm_is_on_the_page(folder):
     page = (folder.path / "results/report/index.html").read_text()
     assert all(arm in page for arm in ARMS)
     for arm in ARMS[1:]:
-        assert (folder.path / f"results/chains/tiny/{arm}/seed-2/model/model.safetensors").exists()
+        assert (
+            folder.path / f"results/datasets/chains/tiny/{arm}/seed-2/model/model.safetensors"
+        ).exists()
 
 
 def test_a_second_run_plans_nothing(folder):
@@ -107,7 +109,7 @@ def test_artifacts_hold_nothing_of_this_machine(folder):
 
 def test_the_wrong_and_the_right_are_real(folder):
     verdicts = tables.read(
-        folder.path / "results/chains/tiny/verdicts.parquet", tables.VERDICT_ROWS
+        folder.path / "results/datasets/chains/tiny/verdicts.parquet", tables.VERDICT_ROWS
     )
     counts = dict(verdicts["verdict"].value_counts().iter_rows())
     assert counts["incorrect"] > 20 and counts["correct"] > 0, counts
@@ -130,13 +132,13 @@ def test_a_teacher_that_is_sampled(folder):
         "source": {"kind": "path", "path": "results/models/tiny/checkpoint"},
         "dtype": "float32",
     }
-    config["teacher"] = {"k": 6, "temperature": 0.9, "max_tokens": 96}
+    config["teacher"] = {"num_samples": 6, "temperature": 0.9, "max_tokens": 96}
     config["runs"].update(datasets=["taught"], arms=["base", "sft_teacher"], seeds=[1])
     config["comparisons"] = [{"arm": "sft_teacher", "against": "base"}]
     path.write_text(yaml.safe_dump(config))
     folder.snakemake()
-    results = folder.path / "results/taught"
-    traced = tables.read(results / "traced.parquet", tables.PROBLEMS)
+    results = folder.path / "results/datasets/taught"
+    traced = tables.read(results / "problems_with_traces.parquet", tables.PROBLEMS)
     verdicts = tables.read(results / "trace_verdicts.parquet", tables.VERDICT_ROWS)
     assert traced["teacher_trace"].count() == verdicts.height > 0
     assert set(verdicts["verdict"]) == {"correct"}
@@ -150,7 +152,7 @@ def test_raising_k_generates_only_the_new_cells(folder):
     """Runs last: it changes the configuration."""
     path = folder.path / "config/config.yaml"
     config = yaml.safe_load(path.read_text())
-    config["sample"]["k"] = 9
+    config["sample"]["num_samples"] = 9
     path.write_text(yaml.safe_dump(config))
     folder.snakemake("--until", "sample")
     assert re.search(r"320 reused, 40 new", folder.log("chains/tiny/samples.log")), folder.log(

@@ -16,7 +16,7 @@ def test_a_teacher_is_sampled_and_checked_by_the_same_rules(street):
     taught = {**config["datasets"]["chains"], "teacher": "big"}
     taught["fields"] = {**taught.get("fields", {}), "teacher_trace": None}
     set_key(street, "models.big", {"source": {"kind": "demo", "seed": 2}, "dtype": "float32"})
-    set_key(street, "teacher", {"k": 2, "temperature": 0.6, "max_tokens": 200})
+    set_key(street, "teacher", {"num_samples": 2, "temperature": 0.6, "max_tokens": 200})
     set_key(street, "datasets.taught", taught)
     set_key(street, "runs.datasets", ["chains", "taught"])
     plan = street.plan()
@@ -25,7 +25,7 @@ def test_a_teacher_is_sampled_and_checked_by_the_same_rules(street):
     assert plan["trace"] == plan["check_traces"] == plan["dataset"] == plan["student"] == 1
     street.run()
     assert street.plan() == {}
-    set_key(street, "teacher", {"k": 3, "temperature": 0.6, "max_tokens": 200})
+    set_key(street, "teacher", {"num_samples": 3, "temperature": 0.6, "max_tokens": 200})
     plan = street.plan()
     assert plan["sample"] == plan["check"] == plan["trace"] == plan["check_traces"] == 1
     assert not {"dataset", "expose", "student"} & set(plan)

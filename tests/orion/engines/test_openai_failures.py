@@ -8,12 +8,11 @@ from functools import partial
 
 import pytest
 
-from orion.engines import client, wire
-from orion.engines.client import retry_after
+from orion.engines import retries
+from orion.engines.retries import retry_after
 from orion.errors import InputError
-
-from .asking import QUICK, first, opened, requests, run, spoilt
-from .server import HANG, RESET, answer, slowly
+from tests.helpers.engine_requests import QUICK, first, opened, requests, run, spoilt
+from tests.helpers.openai_server import HANG, RESET, answer, slowly
 
 KEY = "sk-secret-0123456789abcdef"
 
@@ -31,7 +30,7 @@ KEY = "sk-secret-0123456789abcdef"
 )
 def test_what_may_pass_is_tried_again(server, failure, capsys):
     server.script = first(failure)
-    found = run(server, patience=replace(QUICK, timeout_s=0.3))
+    found = run(server, retry_policy=replace(QUICK, timeout_s=0.3))
     assert {a.finish_reason for a in found.values()} == {"stop"}
     assert set(server.attempts.values()) == {2}
     assert "12 tries repeated, 0 requests given up" in capsys.readouterr().err
@@ -42,12 +41,12 @@ def test_retry_after_is_kept(server):
     start = time.monotonic()
     run(server, requests(3))
     assert time.monotonic() - start >= 0.5
-    assert retry_after("2") == 2 and retry_after("1e9") == client.LONGEST_AGREED
+    assert retry_after("2") == 2 and retry_after("1e9") == retries.MAX_RETRY_AFTER_S
     assert [
         retry_after(value)
         for value in (None, "-1", "nan", "tomorrow", "Thu, 01 Jan 1970 00:00:00 GMT")
     ] == [0] * 5
-    assert 0 < retry_after("Fri, 01 Jan 2100 00:00:00 GMT") <= client.LONGEST_AGREED
+    assert 0 < retry_after("Fri, 01 Jan 2100 00:00:00 GMT") <= retries.MAX_RETRY_AFTER_S
 
 
 GARBAGE = {
@@ -82,7 +81,7 @@ def test_garbage_is_tried_again(server, failure):
 
 
 def test_a_body_without_end_is_garbage(server, monkeypatch):
-    monkeypatch.setattr(wire, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(openai_protocol, "MAX_BYTES", 10_000)
     server.script = first(b" " * 10_001)
     assert {a.finish_reason for a in run(server, requests(3)).values()} == {"stop"}
 
@@ -195,9 +194,9 @@ def test_a_server_that_is_not_there(server):
 def test_a_server_that_starts_late(server):
     server.kill()
     threading.Timer(0.4, server.start).start()
-    assert {a.finish_reason for a in run(server, patience=replace(QUICK, start_s=10)).values()} == {
-        "stop"
-    }
+    assert {
+        a.finish_reason for a in run(server, retry_policy=replace(QUICK, start_s=10)).values()
+    } == {"stop"}
 
 
 def test_a_server_killed_and_started_again_loses_nothing(server):
@@ -215,7 +214,7 @@ def test_a_server_killed_and_started_again_loses_nothing(server):
 
 
 def test_a_server_that_goes_for_good_ends_the_run(server):
-    engine = opened(server, batch_size=2, patience=replace(QUICK, outage_s=0.4))
+    engine = opened(server, batch_size=2, retry_policy=replace(QUICK, outage_s=0.4))
     found = []
     with pytest.raises(InputError, match=r"was not there for 0.4 s.*what it answered is kept"):
         for completion in engine.generate(requests(60)):
@@ -251,7 +250,7 @@ def test_a_server_that_is_busy_for_good_ends_the_run(server, status):
     server.script = lambda body, attempt: (
         answer(body) if body["seed"] < 1008 else (status, {}, b"busy")
     )
-    engine = opened(server, batch_size=4, patience=replace(QUICK, outage_s=0.6))
+    engine = opened(server, batch_size=4, retry_policy=replace(QUICK, outage_s=0.6))
     found = []
     with pytest.raises(
         InputError, match=rf"answered nothing for 0.6 s: HTTP {status}: busy; run again"
@@ -270,7 +269,7 @@ def test_one_prompt_that_breaks_the_gateway_costs_only_itself(server):
         return answer(body)
 
     server.script = script
-    found = run(server, requests(120), patience=replace(QUICK, backoff_s=0.01), batch_size=4)
+    found = run(server, requests(120), retry_policy=replace(QUICK, backoff_s=0.01), batch_size=4)
     assert found["r0"].finish_reason == "error"
     assert {a.finish_reason for key, a in found.items() if key != "r0"} == {"stop"}
 
@@ -281,7 +280,7 @@ def test_an_outage_costs_no_tries(server):
         answer(body) if time.monotonic() > well else (503, {"Retry-After": "0.1"}, b"")
     )
     # longer than tries last, and than the wait for a first connection: the server is there
-    found = run(server, patience=replace(QUICK, tries=2, start_s=0.2))
+    found = run(server, retry_policy=replace(QUICK, tries=2, start_s=0.2))
     assert {a.finish_reason for a in found.values()} == {"stop"} and max(
         server.attempts.values()
     ) > 2

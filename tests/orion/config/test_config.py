@@ -1,0 +1,307 @@
+import copy
+import json
+
+import pytest
+import yaml
+
+from orion import config
+from orion.errors import InputError
+
+KEYS = {
+    "dataset": "chains",
+    "model": "tiny",
+    "arm": "orion",
+    "seed": "1",
+    "benchmark": "chains-test",
+}
+WILDCARDS = {
+    "dataset": ["dataset"],
+    "benchmark": ["benchmark"],
+    "student": ["model"],
+    "model": ["model"],
+    "sample": ["dataset", "model"],
+    "check": ["dataset", "model"],
+    "check_traces": ["dataset"],
+    "lint": ["dataset"],
+    **dict.fromkeys(
+        ("expose", "reflect", "check_reflections", "select", "pack"), ["dataset", "model", "arm"]
+    ),
+    "train": ["dataset", "model", "arm", "seed"],
+    **dict.fromkeys(("evaluate_sample", "evaluate_check", "evaluate"), list(KEYS)),
+    "report": [],
+}
+
+
+@pytest.fixture
+def raw(root):
+    return yaml.safe_load((root / "config/config.yaml").read_text())
+
+
+def changed(raw, path, value):
+    """The stages whose tracked string changes when one key of the configuration does."""
+    other = copy.deepcopy(raw)
+    block = other
+    for key in path[:-1]:
+        block = block.setdefault(key, {})
+    block[path[-1]] = value
+    before, after = config.validate(raw), config.validate(other)
+    wanted = {stage: {name: KEYS[name] for name in names} for stage, names in WILDCARDS.items()}
+    return {
+        s
+        for s, w in wanted.items()
+        if config.params(before, s, **w) != config.params(after, s, **w)
+    } - {"report"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "stages"),
+    [
+        (["sample", "temperature"], 0.5, {"sample"}),
+        (["sample", "num_samples"], 16, {"sample"}),
+        (
+            ["check", "timeout_s"],
+            9.0,
+            {"check", "check_traces", "check_reflections", "evaluate_check"},
+        ),
+        (
+            ["datasets", "chains", "policy"],
+            "gsm8k",
+            {"dataset", "lint", "check", "check_traces", "check_reflections"},
+        ),
+        (["expose", "max_errors"], 3, {"expose"}),
+        (["arms", "orion", "reflect"], {"temperature": 0.1}, {"reflect"}),
+        (["arms", "orion_placebo", "reflect"], {"temperature": 0.1}, set()),
+        (["select", "fallback_no_error"], "rewrite", {"select", "reflect"}),
+        (["pack", "max_length"], 256, {"pack"}),
+        (["train", "learning_rate"], 1.0e-3, {"train"}),
+        (["arms", "orion", "train"], {"max_steps": 81}, {"train"}),
+        (["evaluate", "num_samples"], 8, {"evaluate_sample"}),
+        (["report", "title"], "Other", set()),
+        (["models", "tiny", "source", "seed"], 2, {"student", "model"}),
+    ],
+)
+def test_a_key_reaches_exactly_its_stages(raw, path, value, stages):
+    assert changed(raw, path, value) == stages
+
+
+def test_swapping_two_equal_typed_values_is_seen(raw):
+    # a set of values without names would not see this (Snakemake compares params so)
+    other = copy.deepcopy(raw)
+    other["reflect"]["num_samples"], other["reflect"]["errors_per_prompt"] = 2, 1
+    swapped = copy.deepcopy(raw)
+    swapped["reflect"]["num_samples"], swapped["reflect"]["errors_per_prompt"] = 1, 2
+    names = {name: KEYS[name] for name in WILDCARDS["reflect"]}
+    assert config.params(config.validate(other), "reflect", **names) != config.params(
+        config.validate(swapped), "reflect", **names
+    )
+
+
+def test_the_seed_reaches_training_and_evaluation(raw):
+    loaded = config.validate(raw)
+    for stage in ("train", "evaluate_sample"):
+        names = {name: KEYS[name] for name in WILDCARDS[stage]}
+        assert config.params(loaded, stage, **names) != config.params(
+            loaded, stage, **{**names, "seed": "2"}
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["sample", "temprature"], 1, r"sample\.temprature: unknown key"),
+        (["sample", "num_samples"], "4", r"sample\.num_samples: .*integer"),
+        (["sample", "num_samples"], 0, r"sample\.num_samples: .*greater than or equal to 1"),
+        (["runs", "arms"], ["orion", "orin"], r"runs\.arms names orin, not defined under arms"),
+        (["runs", "seeds"], [1, 1], r"runs\.seeds names something twice"),
+        (["arms", "a/b"], {"trained_on": "solution"}, r"arms\.a/b: names are letters"),
+        (["arms", "orion", "train"], {"lr": 1.0}, r"arms\.orion\.train: lr: unknown key"),
+        (["arms", "orion", "errors"], None, r"names its errors"),
+        (
+            ["datasets", "models"],
+            {"source": {"kind": "jsonl", "path": "x"}},
+            r"datasets\.models: this name is a folder",
+        ),
+        (
+            ["comparisons"],
+            [{"arm": "orion", "against": "nobody"}],
+            r"comparisons name unknown arms: nobody",
+        ),
+        (
+            ["models", "tiny", "source"],
+            {"kind": "huggingface", "repo": "a/b", "revision": "main"},
+            r"revision",
+        ),
+    ],
+)
+def test_bad_configuration_names_the_key(raw, path, value, message):
+    block = raw
+    for key in path[:-1]:
+        block = block[key]
+    block[path[-1]] = value
+    with pytest.raises(InputError, match=message):
+        config.validate(raw)
+
+
+SERVER = {"base_url": "http://localhost:8000/v1", "api_key_env": "KEY"}
+SERVED = {
+    "source": {"kind": "server", "model": "org/teacher"},
+    "context_length": 4096,
+    "server": SERVER,
+}
+
+
+def served(raw, engines=("openai", "openai"), arms=("base",), model=SERVED):
+    """The embedded default with a model of another kind in its grid."""
+    other = copy.deepcopy(raw)
+    other["models"]["other"] = copy.deepcopy(model)
+    other["runs"] |= {"models": ["other"], "arms": list(arms)}
+    for stage, engine in zip(("sample", "evaluate"), engines, strict=True):
+        other[stage]["engine"] = engine
+    return other
+
+
+def test_a_served_model_runs_with_untrained_arms(raw):
+    validated = config.validate(served(raw))
+    keys = config.stage_config(validated, "model", model="other")
+    assert keys["source"] == {"kind": "server", "model": "org/teacher", "revision": None}
+    # where it is, and which key it wants, reruns nothing
+    assert keys["server"] is None
+    # a server beside a checkpoint is no fault, and a checkpoint may be sampled from it
+    checkpoint = {
+        "source": {"kind": "path", "path": "x"},
+        "server": {**SERVER, "served_model": "student"},
+    }
+    beside = config.validate(served(raw, ("openai", "vllm"), ("base", "orion"), checkpoint))
+    assert config.stage_config(beside, "model", model="other")["server"] == {
+        "served_model": "student"
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"arms": ("base", "sft_teacher")},
+            r"models\.other\.source: .*cannot be trained, and runs\.arms names sft_teacher",
+        ),
+        ({"engines": ("vllm", "openai")}, r"sample\.engine: vllm cannot sample models\.other"),
+        (
+            {"engines": ("openai", "transformers")},
+            r"evaluate\.engine: transformers cannot sample models\.other",
+        ),
+        ({"model": {**SERVED, "server": None}}, r"models\.other.*server: required"),
+        ({"model": {**SERVED, "context_length": None}}, r"models\.other.*context_length: required"),
+        (
+            {"model": {**SERVED, "chat_template": "a.jinja"}},
+            r"models\.other.*chat_template: the server decides this",
+        ),
+        (
+            {"model": {**SERVED, "server": {"base_url": "localhost"}}},
+            r"models\.other\.server\.base_url",
+        ),
+        *(
+            ({"model": {**SERVED, "server": {"base_url": url}}}, r"models\.other\.server\.base_url")
+            for url in (
+                "http://sk-1234@host/v1",
+                "http://host/v1?key=sk-1234",
+                "http://host/v1#a",
+                "$HOST/v1?key=sk-1234",
+            )
+        ),
+        *(
+            (
+                {"model": {**SERVED, "server": {**SERVER, "api_key_env": key}}},
+                r"models\.other\.server\.api_key_env",
+            )
+            for key in ("sk-1234", "sk1234abc")
+        ),
+        (
+            {"model": {**SERVED, "server": {**SERVER, "served_model": "alias"}}},
+            r"models\.other: .*served_model: source\.model is the name",
+        ),
+        (
+            {"model": {"source": {"kind": "path", "path": "x"}}},
+            r"models\.other\.server: required, since sample\.engine is openai",
+        ),
+        (
+            {
+                "model": {"source": {"kind": "path", "path": "x"}, "server": SERVER},
+                "arms": ("base", "sft_teacher"),
+            },
+            r"evaluate\.engine: openai would ask the server of models\.other, which has the untrained model",
+        ),
+    ],
+)
+def test_engines_that_do_not_fit_name_the_key(raw, changes, message):
+    with pytest.raises(InputError, match=message) as error:
+        config.validate(served(raw, **changes))
+    assert "sk-1234" not in str(error.value)
+
+
+def test_two_served_models_of_one_name_are_told_apart(raw):
+    other = served(raw)
+    elsewhere = {**SERVER, "base_url": "http://elsewhere/v1"}
+    other["models"]["second"] = {**SERVED, "server": elsewhere}
+    with pytest.raises(
+        InputError,
+        match=r"models\.second\.source: org/teacher is models\.other too, .* a `revision`",
+    ):
+        config.validate(other)
+    other["models"]["second"]["source"] = {**SERVED["source"], "revision": "elsewhere"}
+    config.validate(other)
+    # two entries for one server, say with and without thinking
+    other["models"]["second"] = {
+        **SERVED,
+        "server": {**SERVER, "base_url": f"{SERVER['base_url']}/"},
+        "enable_thinking": True,
+    }
+    config.validate(other)
+
+
+def test_an_arms_own_engine_is_looked_at(raw):
+    other = served(
+        raw,
+        ("transformers", "transformers"),
+        ("base", "orion"),
+        {"source": {"kind": "path", "path": "x"}},
+    )
+    other["arms"]["orion"]["reflect"] = {"engine": "openai"}
+    with pytest.raises(
+        InputError,
+        match=r"models\.other\.server: required, since arms\.orion: reflect\.engine is openai",
+    ):
+        config.validate(other)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "own.yaml", "paper.yaml"])
+def test_the_shipped_files_are_valid(root, name):
+    # later files are merged over the embedded default, as snakemake does
+    files = [root / "config/config.yaml"] + (
+        [root / "config" / name] if name != "config.yaml" else []
+    )
+    config.load(*files)
+
+
+def test_the_schema_on_disk_is_the_models(root):
+    on_disk = json.loads((root / "workflow/schemas/config.schema.json").read_text())
+    assert on_disk == config.Config.model_json_schema(), (
+        "run: orion config schema > workflow/schemas/config.schema.json"
+    )
+
+
+def test_every_key_is_explained(root):
+    text = (root / "config/README.md").read_text()
+    schema = config.Config.model_json_schema()
+    names = set(schema["properties"])
+    for definition in schema["$defs"].values():
+        names |= set(definition.get("properties", ()))
+    assert not [name for name in sorted(names) if f"`{name}`" not in text]
+
+
+def test_the_generators_levels_are_the_configurations():
+    from typing import get_args
+
+    from orion.config.sources import DemoProblems
+    from orion.demo.problems import LEVELS
+
+    assert set(get_args(DemoProblems.model_fields["level"].annotation)) == set(LEVELS)
