@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 
 from orion import config
-from orion.cli.main import answers, completions
+from orion.cli import answers, completions
 from orion.config.stages import STAGES
 from orion.errors import InputError
 from orion.stages import command

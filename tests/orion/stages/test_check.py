@@ -110,7 +110,7 @@ def test_another_table_and_an_unknown_policy_are_refused_before_any_work(folder,
 
 
 def test_a_killed_process_is_named_and_leaves_no_output(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(check, "_row_group", _die)
+    monkeypatch.setattr(check, "_check_row_group", _die)
     with pytest.raises(InputError, match="killed from outside"):
         run(folder, tmp_path / "v.parquet", workers=2)
     assert not (tmp_path / "v.parquet").exists()

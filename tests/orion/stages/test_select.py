@@ -13,12 +13,12 @@ NAMES = ["no_refined_part", "wrong_answer", "truncated"]
 
 
 def completions(rows, table):
-    """rows: (problem, sample, prompt_id, response, finish_reason)"""
+    """rows: (problem, sample, template, error_ranks, response, finish_reason)"""
     return tables.from_rows(
         (
-            {"problem_id": p, "sample_id": s, "prompt_id": q, "response": r, "finish_reason": f,
+            {"problem_id": p, "sample_id": s, "template": t, "error_ranks": e, "response": r, "finish_reason": f,
              "prompt_tokens": 1, "completion_tokens": 9, "completion": f"{p}{s}"}
-            for p, s, q, r, f in rows
+            for p, s, t, e, r, f in rows
         ),
         table,
     )  # fmt: skip
@@ -70,19 +70,19 @@ def street(tmp_path):
         ("c", 1, "correct"),
     ]
     reflections = [
-        ("a", 0, "reflect:0", "bad ; New: one", "stop"),
-        ("a", 1, "reflect:0", "New: two", "stop"),
-        ("a", 2, "reflect:1", "New: three", "stop"),
-        ("a", 3, "reflect:1", "New: three", "stop"),
-        ("b", 0, "reflect:0", "no marker", "stop"),
-        ("b", 1, "reflect:0", "New: cut", "length"),
-        ("c", 0, "rewrite:", "New: rewritten", "stop"),
+        ("a", 0, "reflect", [0], "bad ; New: one", "stop"),
+        ("a", 1, "reflect", [0], "New: two", "stop"),
+        ("a", 2, "reflect", [1], "New: three", "stop"),
+        ("a", 3, "reflect", [1], "New: three", "stop"),
+        ("b", 0, "reflect", [0], "no marker", "stop"),
+        ("b", 1, "reflect", [0], "New: cut", "length"),
+        ("c", 0, "rewrite", [], "New: rewritten", "stop"),
     ]
     reflected = [
         (p, s, "incorrect" if (p, s) == ("a", 1) else "correct") for p, s, *_ in reflections
     ]
     errors = [
-        {"problem_id": p, "rank": r, "sample_id": s, "response": "w", "extracted": "9", "error_source": "own",
+        {"problem_id": p, "rank": r, "sample_id": s, "response": "w", "extracted": "9", "source": "own",
          "source_problem_id": p, "own_sample_id": s}
         for p, r, s in (("a", 0, 0), ("a", 1, 7), ("b", 0, 0))
     ]  # fmt: skip
@@ -93,7 +93,7 @@ def street(tmp_path):
             tables.VERDICT_ROWS,
         ),
         "samples": (
-            completions([(p, s, "solve", r, "stop") for p, s, r in samples], tables.SAMPLES),
+            completions([(p, s, "solve", [], r, "stop") for p, s, r in samples], tables.SAMPLES),
             tables.SAMPLES,
         ),
         "verdicts": (verdicts(judged), tables.VERDICT_ROWS),
@@ -117,7 +117,6 @@ def run(
     config = {
         "prompts": "demo",
         "trained_on": trained_on,
-        "seed": 0,
         "filters": names,
         "max_per_problem": limit,
         "copy_ngram": 12,
@@ -156,7 +155,7 @@ def test_survivors_one_of_each_prompt_first(street):
     assert rows["sample_id"].to_list() == [0, 2]
     assert rows["prompt"].to_list() == ["Question: problem a"] * 2
     assert rows["filters_passed"].to_list() == [NAMES] * 2
-    assert summary["policies"] == {
+    assert summary["fallbacks"] == {
         "fallback_no_error": {"policy": "drop", "problems": 2},
         "fallback_all_filtered": {"policy": "drop", "problems": 1},
     }
@@ -222,7 +221,7 @@ def test_own_samples_pass_the_filters_that_apply_to_any_text(street):
         "good": "1 + 0 = 1 ; so it is \\boxed{ 1 }",
     }
     rows = [
-        ("a", n, "solve", text, "length" if name == "cut" else "stop")
+        ("a", n, "solve", [], text, "length" if name == "cut" else "stop")
         for n, (name, text) in enumerate(texts.items())
     ]
     tables.write(completions(rows, tables.SAMPLES), street / "samples", tables.SAMPLES, {})

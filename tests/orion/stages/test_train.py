@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from orion import tables
 from orion.demo.tokenizer import build_tokenizer
 from orion.errors import InputError
 from orion.models import adapters, checkpoints
+from orion.models.document import read_document
 from orion.stages import pack, train
+from orion.stages.command import read_config
 
 CONFIG = {
     "method": "full",
@@ -61,15 +64,15 @@ def street(tmp_path_factory):
     document = checkpoints.checkpoint_document(
         folder / "student", name="student", dtype="float32", trust_remote_code=False
     )
-    tables.write_json(document, folder / "model.json", {})
+    tables.write_json(document.as_json(), folder / "model.json", {})
     pairs = [
         (f"Question: Sam has {n} pens", f"{n} + {n} = {2 * n} ; \\boxed{{ {2 * n} }}")
         for n in range(10, 40)
     ]
     documents = [
-        pack.encode(tokenizer, *pair, eos={tokenizer.eos_token_id}, thinking=None) for pair in pairs
+        pack.encode_document(tokenizer, *pair, eos={tokenizer.eos_token_id}, thinking=None) for pair in pairs
     ]
-    tables.write(pack.sequences(documents, 160), folder / "packed", tables.PACKED, {})
+    tables.write(pack.pack_sequences(documents, 160), folder / "packed", tables.PACKED, {})
     return folder
 
 
@@ -183,7 +186,7 @@ def test_the_triton_kernels_change_rounding_only(street, tmp_path):
     document = checkpoints.checkpoint_document(
         tmp_path / "student", name="student", dtype="float32", trust_remote_code=False
     )
-    tables.write_json(document, tmp_path / "model.json", {})
+    tables.write_json(document.as_json(), tmp_path / "model.json", {})
     shutil.copy(street / "packed", tmp_path / "packed")
     logs = {}
     for kernels in ("torch", "triton", "triton-lean"):
@@ -239,7 +242,7 @@ def test_kernels_that_cannot_train_here_are_refused(street, tmp_path, monkeypatc
 
 def test_the_checkpoint_is_an_ordinary_one(reference):
     out, _, _ = reference
-    document = tables.read_json(out / "model.json")
+    document = read_document(out / "model.json")
     assert set(document.files) >= {"config.json", "model.safetensors", "tokenizer.json"}
     tokenizer = AutoTokenizer.from_pretrained(out / "model")
     assert tokenizer.apply_chat_template([{"role": "user", "content": "Sam"}], tokenize=False)
@@ -260,8 +263,8 @@ def test_lora_trains_and_is_merged(street, tmp_path):
 
 
 def test_an_adapter_is_kept_beside_its_base(street, tmp_path):
-    """The same run with ``merge: false``: the adapter alone on disk, and the merged model's logits from it."""
-    lora = {**CONFIG["lora"], "merge": False}
+    """The same run with ``merge_adapter: false``: the adapter alone on disk, and the merged model's logits from it."""
+    lora = {**CONFIG["lora"], "merge_adapter": False}
     _, merged = run(street, tmp_path / "merged", method="lora")
     for out in (tmp_path / "kept", tmp_path / "again"):
         train.main(arguments(street, out, {**CONFIG, "method": "lora", "lora": lora}))
@@ -275,25 +278,18 @@ def test_an_adapter_is_kept_beside_its_base(street, tmp_path):
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / "model" / path.name).read_bytes()
 
-    base, document = (
-        tables.read_json(street / "model.json"),
-        tables.read_json(tmp_path / "kept" / "model.json"),
-    )
-    assert (
-        document.path == base["path"]
-        and document.adapter["rank"] == 4
-        and "served_model" not in document
-    )
-    assert (
-        document.parameters > base["parameters"] and document.chat_template == base["chat_template"]
-    )
+    base = read_document(street / "model.json")
+    document = read_document(tmp_path / "kept" / "model.json")
+    assert document.path == base.path and document.served_name is None
+    assert document.adapter is not None and document.adapter.rank == 4
+    assert document.parameters > base.parameters and document.chat_template == base.chat_template
     assert document.digest not in (
-        base["digest"],
-        tables.read_json(tmp_path / "merged" / "model.json")["digest"],
+        base.digest,
+        read_document(tmp_path / "merged" / "model.json").digest,
     )
-    other = {**base, "digest": "0" * 64, "served_model": "student"}
+    other = replace(base, digest="0" * 64, served_name="student")
     elsewhere = adapters.adapter_document(folder, other, name="t")
-    assert elsewhere["digest"] != document.digest and "served_model" not in elsewhere
+    assert elsewhere.digest != document.digest and elsewhere.served_name is None
 
     ids = torch.tensor([checkpoints.load_tokenizer(document)("Sam has 12 pens")["input_ids"]])
     loaded = checkpoints.load_model(document, "cpu")
@@ -304,10 +300,10 @@ def test_an_adapter_is_kept_beside_its_base(street, tmp_path):
         torch.testing.assert_close(loaded(ids).logits, merged(ids).logits, rtol=1e-3, atol=1e-4)
     assert {
         p.dtype
-        for p in checkpoints.load_model({**document, "dtype": "bfloat16"}, "cpu").parameters()
+        for p in checkpoints.load_model(replace(document, dtype="bfloat16"), "cpu").parameters()
     } == {torch.bfloat16}
     with pytest.raises(InputError, match="is an adapter on its base"):
-        train.prepare(document, CONFIG)
+        train.load_trainable_model(document, read_config(train.TrainConfig, CONFIG))
     weights_file = folder / "adapter_model.safetensors"
     weights_file.write_bytes(weights_file.read_bytes()[:-1] + b"x")
     with pytest.raises(InputError, match="not the file that model.json describes; train again"):
