@@ -42,7 +42,7 @@ def verdicts(rows):
 
 
 @pytest.fixture
-def street(tmp_path):
+def folder(tmp_path):
     """Problems a (reflections survive), b (none survives), c (no error), d (nothing at all); files on disk."""
     problems = pl.DataFrame(
         {
@@ -148,8 +148,8 @@ def pairs(rows):
     return rows.select("problem_id", "completion", "target_kind").rows()
 
 
-def test_survivors_one_of_each_prompt_first(street):
-    rows, summary = run(street)
+def test_survivors_one_of_each_prompt_first(folder):
+    rows, summary = run(folder)
     assert pairs(rows) == [("a", "one", "reflection"), ("a", "three", "reflection")]
     assert rows["error_sample_ids"].to_list() == [[0], [7]]
     assert rows["sample_id"].to_list() == [0, 2]
@@ -161,8 +161,8 @@ def test_survivors_one_of_each_prompt_first(street):
     }
 
 
-def test_the_waterfall_adds_up(street):
-    _, summary = run(street)
+def test_the_waterfall_adds_up(folder):
+    _, summary = run(folder)
     assert summary["waterfall"] == [
         {"filter": "no_refined_part", "removed": 1, "left": 6},
         {"filter": "wrong_answer", "removed": 1, "left": 5},
@@ -181,10 +181,10 @@ def test_the_waterfall_adds_up(street):
         ("drop", "own_correct", []),
     ],
 )
-def test_policies(street, fallback_no_error, fallback_all_filtered, added):
+def test_policies(folder, fallback_no_error, fallback_all_filtered, added):
     # b's trace is wrong and d has none, so the policy "teacher" has nothing to give them
     rows, _ = run(
-        street, fallback_no_error=fallback_no_error, fallback_all_filtered=fallback_all_filtered
+        folder, fallback_no_error=fallback_no_error, fallback_all_filtered=fallback_all_filtered
     )
     assert pairs(rows)[2:] == added
 
@@ -205,8 +205,8 @@ def test_policies(street, fallback_no_error, fallback_all_filtered, added):
         ),
     ],
 )
-def test_arms_without_reflections(street, trained_on, expected):
-    assert pairs(run(street, trained_on)[0]) == expected
+def test_arms_without_reflections(folder, trained_on, expected):
+    assert pairs(run(folder, trained_on)[0]) == expected
 
 
 def test_repeated_texts_count_once_and_keep_their_order():
@@ -214,7 +214,7 @@ def test_repeated_texts_count_once_and_keep_their_order():
     assert [row["n"] for row in select._distinct(rows, "completion")] == [0, 1, 2]
 
 
-def test_own_samples_pass_the_filters_that_apply_to_any_text(street):
+def test_own_samples_pass_the_filters_that_apply_to_any_text(folder):
     texts = {
         "cut": "\\boxed{ 1 } and on",
         "two": "\\boxed{ 1 } \\boxed{ 2 }",
@@ -224,27 +224,27 @@ def test_own_samples_pass_the_filters_that_apply_to_any_text(street):
         ("a", n, "solve", [], text, "length" if name == "cut" else "stop")
         for n, (name, text) in enumerate(texts.items())
     ]
-    tables.write(completions(rows, tables.SAMPLES), street / "samples", tables.SAMPLES, {})
+    tables.write(completions(rows, tables.SAMPLES), folder / "samples", tables.SAMPLES, {})
     tables.write(
         verdicts([("a", n, "correct") for n in range(3)]),
-        street / "verdicts",
+        folder / "verdicts",
         tables.VERDICT_ROWS,
         {},
     )
-    found, _ = run(street, "own_correct", names=[*NAMES, "several_answers"])
+    found, _ = run(folder, "own_correct", names=[*NAMES, "several_answers"])
     assert found["completion"].to_list() == [texts["good"]]
 
 
-def test_the_limit_holds_for_every_arm(street):
-    assert run(street, limit=1)[0]["problem_id"].to_list() == ["a"]
+def test_the_limit_holds_for_every_arm(folder):
+    assert run(folder, limit=1)[0]["problem_id"].to_list() == ["a"]
 
 
-def test_an_empty_training_set_stops_and_says_why(street):
+def test_an_empty_training_set_stops_and_says_why(folder):
     with pytest.raises(
         InputError, match=r"arm x: no training row is left; 7 reflections, waterfall .*leak"
     ):
         run(
-            street,
+            folder,
             names=[
                 "no_refined_part",
                 "leak",
@@ -257,7 +257,7 @@ def test_an_empty_training_set_stops_and_says_why(street):
         )
 
 
-def test_preview_is_for_reading(street):
-    run(street)
-    lines = [json.loads(line) for line in (street / "p.jsonl").read_text().splitlines()]
+def test_preview_is_for_reading(folder):
+    run(folder)
+    lines = [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()]
     assert [line["completion"] for line in lines] == ["one", "three"]

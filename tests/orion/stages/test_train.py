@@ -38,7 +38,7 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
-def street(tmp_path_factory):
+def folder(tmp_path_factory):
     """A random two-layer student on disk with its document, and five packed sequences."""
     folder = tmp_path_factory.mktemp("train")
     tokenizer = build_tokenizer()
@@ -76,11 +76,11 @@ def street(tmp_path_factory):
     return folder
 
 
-def arguments(street, out, config, micro_batch=1):
+def arguments(folder, out, config, micro_batch=1):
     paths = {
         "name": "t",
-        "packed": street / "packed",
-        "model": street / "model.json",
+        "packed": folder / "packed",
+        "model": folder / "model.json",
         "work": out / "work",
     }
     paths |= {
@@ -92,8 +92,8 @@ def arguments(street, out, config, micro_batch=1):
     return ["--config", json.dumps(config), *words, "--micro-batch", str(micro_batch)]
 
 
-def run(street, out, micro_batch=1, **changes):
-    train.main(arguments(street, out, {**CONFIG, **changes}, micro_batch))
+def run(folder, out, micro_batch=1, **changes):
+    train.main(arguments(folder, out, {**CONFIG, **changes}, micro_batch))
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return log, AutoModelForCausalLM.from_pretrained(out / "model")
 
@@ -103,27 +103,27 @@ def weights(model):
 
 
 @pytest.fixture(scope="module")
-def reference(street, tmp_path_factory):
+def reference(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("reference")
-    return out, *run(street, out)
+    return out, *run(folder, out)
 
 
-def test_the_loss_falls_and_the_log_counts(reference, street):
+def test_the_loss_falls_and_the_log_counts(reference, folder):
     _, log, _ = reference
     assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
     assert log[-1]["loss"] < 0.8 * log[0]["loss"]
     trained = [entry["trained_tokens"] for entry in log]
     assert trained == sorted(trained) and 0 <= log[0]["accuracy"] <= 1 and log[0]["entropy"] > 0
-    packed = tables.read(street / "packed", tables.PACKED)
+    packed = tables.read(folder / "packed", tables.PACKED)
     longest = max(map(len, packed["input_ids"]))
     assert log[0]["tokens"] <= 2 * longest and log[-1]["tokens"] > 5 * longest
 
 
-def test_the_first_loss_is_that_of_the_unpacked_documents(reference, street):
+def test_the_first_loss_is_that_of_the_unpacked_documents(reference, folder):
     """Packed and one by one give the same loss; the first step's is taken before any update."""
     _, log, _ = reference
-    model = AutoModelForCausalLM.from_pretrained(street / "student")
-    packed = tables.read(street / "packed", tables.PACKED)
+    model = AutoModelForCausalLM.from_pretrained(folder / "student")
+    packed = tables.read(folder / "packed", tables.PACKED)
     rows = {}
     for row in packed.iter_rows(named=True):
         start, total, count = 0, 0.0, 0
@@ -146,30 +146,30 @@ def test_the_first_loss_is_that_of_the_unpacked_documents(reference, street):
     assert min(abs(log[0]["loss"] - pair) for pair in pairs) < 1e-3
 
 
-def test_same_seed_same_bytes_other_seed_other_weights(reference, street, tmp_path):
+def test_same_seed_same_bytes_other_seed_other_weights(reference, folder, tmp_path):
     out, log, _ = reference
-    again, _ = run(street, tmp_path / "again")
+    again, _ = run(folder, tmp_path / "again")
     assert again == log
     name = "model.safetensors"
     assert (out / "model" / name).read_bytes() == (tmp_path / "again" / "model" / name).read_bytes()
-    _, other = run(street, tmp_path / "other", seed=2)
+    _, other = run(folder, tmp_path / "other", seed=2)
     assert not torch.equal(
         weights(other), weights(AutoModelForCausalLM.from_pretrained(out / "model"))
     )
 
 
-def test_the_micro_batch_changes_rounding_only(reference, street, tmp_path):
+def test_the_micro_batch_changes_rounding_only(reference, folder, tmp_path):
     _, log, model = reference
-    other_log, other = run(street, tmp_path, micro_batch=2)
+    other_log, other = run(folder, tmp_path, micro_batch=2)
     assert [entry["trained_tokens"] for entry in other_log] == [
         entry["trained_tokens"] for entry in log
     ]
     torch.testing.assert_close(weights(other), weights(model), rtol=1e-3, atol=1e-4)
 
 
-def test_the_triton_kernels_change_rounding_only(street, tmp_path):
+def test_the_triton_kernels_change_rounding_only(folder, tmp_path):
     """Two steps of a student with heads of 64, the kernels in Triton's interpreter against torch, in processes of their own."""
-    tokenizer = AutoTokenizer.from_pretrained(street / "student")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "student")
     torch.manual_seed(0)
     sizes = {
         "hidden_size": 32,
@@ -187,7 +187,7 @@ def test_the_triton_kernels_change_rounding_only(street, tmp_path):
         tmp_path / "student", name="student", dtype="float32", trust_remote_code=False
     )
     tables.write_json(document.as_json(), tmp_path / "model.json", {})
-    shutil.copy(street / "packed", tmp_path / "packed")
+    shutil.copy(folder / "packed", tmp_path / "packed")
     logs = {}
     for kernels in ("torch", "triton", "triton-lean"):
         out = tmp_path / kernels
@@ -208,7 +208,7 @@ def test_the_triton_kernels_change_rounding_only(street, tmp_path):
 
 
 @pytest.mark.parametrize("kernels", ["auto", "torch", "triton", "triton-lean"])
-def test_the_kernels_asked_for_are_the_ones_called(street, tmp_path, monkeypatch, kernels):
+def test_the_kernels_asked_for_are_the_ones_called(folder, tmp_path, monkeypatch, kernels):
     class Called(Exception):
         pass
 
@@ -219,15 +219,15 @@ def test_the_kernels_asked_for_are_the_ones_called(street, tmp_path, monkeypatch
     # this student's heads are too small for them
     monkeypatch.setattr(train, "check_kernels", lambda *_: None)
     with pytest.raises(Called) as called:
-        train.main([*arguments(street, tmp_path, CONFIG), "--kernels", kernels])
+        train.main([*arguments(folder, tmp_path, CONFIG), "--kernels", kernels])
     name = kernels.partition("-")[0]
     impl = None if name == "auto" else name
     memory = {"triton": "fast", "triton-lean": "lean"}.get(kernels)
     assert called.value.args[0] == {"impl": impl, "memory": memory, "attention_impl": impl}
 
 
-def test_kernels_that_cannot_train_here_are_refused(street, tmp_path, monkeypatch):
-    words = [*arguments(street, tmp_path, CONFIG), "--kernels", "triton"]
+def test_kernels_that_cannot_train_here_are_refused(folder, tmp_path, monkeypatch):
+    words = [*arguments(folder, tmp_path, CONFIG), "--kernels", "triton"]
     if not torch.cuda.is_available():
         monkeypatch.delenv("TRITON_INTERPRET", raising=False)
         with pytest.raises(InputError, match="no CUDA device for --kernels triton"):
@@ -250,10 +250,10 @@ def test_the_checkpoint_is_an_ordinary_one(reference):
     assert not (out / "work").exists() or not any((out / "work").iterdir())
 
 
-def test_lora_trains_and_is_merged(street, tmp_path):
-    log, model = run(street, tmp_path, method="lora")
+def test_lora_trains_and_is_merged(folder, tmp_path):
+    log, model = run(folder, tmp_path, method="lora")
     assert log[-1]["loss"] < log[0]["loss"]
-    base = AutoModelForCausalLM.from_pretrained(street / "student")
+    base = AutoModelForCausalLM.from_pretrained(folder / "student")
     assert {name for name, _ in model.named_parameters()} == {
         name for name, _ in base.named_parameters()
     }
@@ -262,23 +262,23 @@ def test_lora_trains_and_is_merged(street, tmp_path):
     assert torch.equal(model.model.embed_tokens.weight, base.model.embed_tokens.weight)
 
 
-def test_an_adapter_is_kept_beside_its_base(street, tmp_path):
+def test_an_adapter_is_kept_beside_its_base(folder, tmp_path):
     """The same run with ``merge_adapter: false``: the adapter alone on disk, and the merged model's logits from it."""
     lora = {**CONFIG["lora"], "merge_adapter": False}
-    _, merged = run(street, tmp_path / "merged", method="lora")
+    _, merged = run(folder, tmp_path / "merged", method="lora")
     for out in (tmp_path / "kept", tmp_path / "again"):
-        train.main(arguments(street, out, {**CONFIG, "method": "lora", "lora": lora}))
+        train.main(arguments(folder, out, {**CONFIG, "method": "lora", "lora": lora}))
     folder = tmp_path / "kept" / "model"
     assert sorted(path.name for path in folder.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
     assert str(tmp_path) not in (folder / "adapter_config.json").read_text()
-    assert str(street) not in (folder / "adapter_config.json").read_text()
+    assert str(folder) not in (folder / "adapter_config.json").read_text()
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / "model" / path.name).read_bytes()
 
-    base = read_document(street / "model.json")
+    base = read_document(folder / "model.json")
     document = read_document(tmp_path / "kept" / "model.json")
     assert document.path == base.path and document.served_name is None
     assert document.adapter is not None and document.adapter.rank == 4
@@ -309,23 +309,23 @@ def test_an_adapter_is_kept_beside_its_base(street, tmp_path):
     with pytest.raises(InputError, match="not the file that model.json describes; train again"):
         checkpoints.load_model(document, "cpu")
     with pytest.raises(InputError, match="no adapter_config.json"):
-        adapters.adapter_document(street, base, name="t")
+        adapters.adapter_document(folder, base, name="t")
 
 
-def test_the_micro_batch_must_divide_the_batch(street, tmp_path):
+def test_the_micro_batch_must_divide_the_batch(folder, tmp_path):
     with pytest.raises(
         InputError, match=r"micro_batch = 2 does not divide train\.batch_sequences = 3"
     ):
-        run(street, tmp_path, micro_batch=2, batch_sequences=3)
+        run(folder, tmp_path, micro_batch=2, batch_sequences=3)
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_result(street, tmp_path):
+def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path):
     """SIGKILL after a checkpoint, then the same command: weights and log equal those of the uninterrupted run."""
     config = {**CONFIG, "max_steps": 240, "learning_rate": 1e-3}
-    whole, _ = run(street, tmp_path / "whole", **config)
+    whole, _ = run(folder, tmp_path / "whole", **config)
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "orion.stages.train", *arguments(street, out, config)]
+    command = [sys.executable, "-m", "orion.stages.train", *arguments(folder, out, config)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while (
