@@ -5,7 +5,7 @@ Input: a mapping read from YAML (by Snakemake or by ``load``). Output: a validat
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -13,10 +13,13 @@ from orion.config.sources import (
     Block,
     Count,
     Dataset,
+    Delta,
     Fraction,
     Model,
+    NonNegative,
     Positive,
     ProblemSet,
+    ReadExponents,
 )
 from orion.errors import InputError
 
@@ -42,7 +45,7 @@ class Generation(Block):
 
     k: Count = Field(description="completions a prompt")
     temperature: Annotated[float, Field(ge=0)] = Field(description="0 is greedy decoding")
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1), ReadExponents] = 1.0
     repetition_penalty: Positive = 1.0
     max_tokens: Count = Field(description="new tokens a completion")
     seed: int = 0
@@ -113,7 +116,7 @@ class Train(Block):
     lora: Lora = Lora()
     learning_rate: Positive
     betas: list[Fraction] = Field([0.9, 0.999], min_length=2, max_length=2)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NonNegative = 0.0
     epochs: Positive = Field(
         3.0, description="passes over the packed sequences; ignored where max_steps is set"
     )
@@ -137,11 +140,11 @@ class Arm(Block):
         default_factory=list, description="what the reflection prompt shows beside the problem"
     )
     # deltas to the stage blocks of the same name; validated after merging
-    expose: dict[str, Any] = Field(default_factory=dict)
-    reflect: dict[str, Any] = Field(default_factory=dict)
-    select: dict[str, Any] = Field(default_factory=dict)
-    pack: dict[str, Any] = Field(default_factory=dict)
-    train: dict[str, Any] = Field(default_factory=dict)
+    expose: Delta = Field(default_factory=dict)
+    reflect: Delta = Field(default_factory=dict)
+    select: Delta = Field(default_factory=dict)
+    pack: Delta = Field(default_factory=dict)
+    train: Delta = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _reflection_needs_errors(self) -> "Arm":
@@ -171,7 +174,7 @@ class Comparison(Block):
 
 class Report(Block):
     title: str = "ORION"
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0, lt=1), ReadExponents] = 0.95
     bootstrap: Count = Field(2000, description="bootstrap resamples of the problems")
     examples: Count = Field(24, description="problems shown in the browser of the report")
 

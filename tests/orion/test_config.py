@@ -3,6 +3,7 @@ import json
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from orion import config
 from orion.errors import InputError
@@ -296,6 +297,88 @@ def test_every_key_is_explained(root):
     for definition in schema["$defs"].values():
         names |= set(definition.get("properties", ()))
     assert not [name for name in sorted(names) if f"`{name}`" not in text]
+
+
+# keys that hold a float; a text such as 5e-5 is what YAML 1.1 reads where YAML 1.2 reads a number
+FLOAT_KEYS = [
+    (["train", "learning_rate"], "5e-5", 5.0e-5),
+    (["train", "learning_rate"], "1.5E2", 150.0),
+    (["train", "learning_rate"], "+.5e+1", 5.0),
+    (["train", "betas"], ["9e-1", "9.5e-1"], [0.9, 0.95]),
+    (["train", "weight_decay"], "1e-2", 0.01),
+    (["train", "lora"], {"dropout": "5e-2"}, {"dropout": 0.05}),
+    (["sample", "temperature"], "7e-1", 0.7),
+    (["sample", "top_p"], "9e-1", 0.9),
+    (["check", "timeout_s"], "1e1", 10.0),
+    (["select", "copy_fraction"], "4e-1", 0.4),
+    (["report", "confidence"], "9e-1", 0.9),
+    (["arms", "orion", "train"], {"learning_rate": "5e-5"}, {"learning_rate": 5.0e-5}),
+    (["arms", "orion", "train"], {"betas": ["9e-1", 0.95]}, {"betas": [0.9, 0.95]}),
+]
+
+
+@pytest.mark.parametrize(("path", "text", "number"), FLOAT_KEYS)
+def test_an_exponent_without_a_point_is_a_number(raw, path, text, number):
+    texts, numbers = copy.deepcopy(raw), copy.deepcopy(raw)
+    for block, value in ((texts, text), (numbers, number)):
+        for key in path[:-1]:
+            block = block[key]
+        block[path[-1]] = value
+    one, other = config.validate(texts), config.validate(numbers)
+    for stage, names in WILDCARDS.items():
+        wildcards = {name: KEYS[name] for name in names}
+        assert config.params(one, stage, **wildcards) == config.params(other, stage, **wildcards)
+
+
+def test_every_float_key_reads_an_exponent(raw):
+    """No float of the configuration was forgotten: each takes a text as it takes the number."""
+    from orion.config import models
+
+    def floats(block):
+        for name, field in block.model_fields.items():
+            if field.annotation is float:
+                yield block, name
+
+    found = [
+        pair
+        for block in (
+            models.Block,
+            *models.Block.__subclasses__(),
+            *models.Generation.__subclasses__(),
+        )
+        for pair in floats(block)
+    ]
+    assert len(found) > 12
+    for block, name in found:
+        with pytest.raises(ValidationError) as error:
+            block.model_validate({name: "5e-1", "no such key": 0})
+        assert not any(item["loc"] == (name,) for item in error.value.errors()), (block, name)
+
+
+def test_yaml_files_may_hold_such_numbers(root, tmp_path):
+    delta = tmp_path / "mine.yaml"
+    delta.write_text("train: {learning_rate: 5e-5, betas: [9e-1, 9.99e-1]}")
+    loaded = config.load(root / "config/config.yaml", delta)
+    assert (loaded.train.learning_rate, loaded.train.betas) == (5e-5, [0.9, 0.999])
+
+
+@pytest.mark.parametrize(
+    "text", ["abc", "1_000", "1_0e3", "0.5", "5", "nan", "1e999", " 5e-5", "5e", "0x1e5"]
+)
+def test_other_texts_are_no_numbers(raw, text):
+    raw["train"]["learning_rate"] = text
+    with pytest.raises(InputError, match=r"train\.learning_rate: .*valid number"):
+        config.validate(raw)
+    raw["train"]["learning_rate"] = 1e-3
+    raw["arms"]["orion"]["train"] = {"learning_rate": text}
+    with pytest.raises(InputError, match=r"arms\.orion\.train: learning_rate: .*valid number"):
+        config.validate(raw)
+
+
+def test_an_integer_is_no_exponent(raw):
+    raw["sample"]["k"] = "1e1"
+    with pytest.raises(InputError, match=r"sample\.k: .*integer"):
+        config.validate(raw)
 
 
 def test_the_generators_levels_are_the_configurations():
