@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from orion.config.files import read_mapping
 from orion.config.sources import (
     Block,
     Count,
@@ -44,7 +45,7 @@ class Generation(Block):
     """Sampling parameters; together with the model and the prompt they name a completion."""
 
     k: Count = Field(description="completions a prompt")
-    temperature: Annotated[float, Field(ge=0)] = Field(description="0 is greedy decoding")
+    temperature: NonNegative = Field(description="0 is greedy decoding")
     top_p: Annotated[float, Field(gt=0, le=1), ReadExponents] = 1.0
     repetition_penalty: Positive = 1.0
     max_tokens: Count = Field(description="new tokens a completion")
@@ -360,9 +361,7 @@ def validate(raw: dict, origin: str = "the configuration") -> Config:
 
 def load(*paths: str | Path) -> Config:
     """Read and validate YAML files, later ones merged over earlier ones as ``snakemake --configfile`` does."""
-    import yaml
-
     raw: dict = {}
     for path in paths:
-        raw = _merge(raw, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
+        raw = _merge(raw, read_mapping(path))
     return validate(raw, " + ".join(str(p) for p in paths))

@@ -1,11 +1,12 @@
 import copy
 import json
+import re
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
-from orion import config
+from orion import cli, config
 from orion.errors import InputError
 
 KEYS = {
@@ -388,3 +389,91 @@ def test_the_generators_levels_are_the_configurations():
     from orion.demo.problems import LEVELS
 
     assert set(get_args(DemoProblems.model_fields["level"].annotation)) == set(LEVELS)
+
+
+def orion_config(capsys, *argv):
+    """Exit status, standard output and standard error of ``orion config``."""
+    try:
+        cli.main(["config", *map(str, argv)])
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    return status, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"mine\.yaml: No such file or directory; name a readable YAML file"),
+        ("runs: [", r"mine\.yaml, line 1, column 8: not valid YAML .*; correct the file"),
+        ("a: b: c", r"mine\.yaml, line 1, column 5: not valid YAML .*mapping values"),
+        ("runs:\n\tseeds: [1]", r"mine\.yaml, line 2, column 1: not valid YAML .*"),
+        ("a: 2026-13-45", r"mine\.yaml: not valid YAML .*month"),
+        ("a: \x00", r"mine\.yaml: not valid YAML .*special characters"),
+        (b"title: \xff\xfe", r"mine\.yaml: not UTF-8 .*; save it as UTF-8"),
+        ("- runs", r"mine\.yaml: holds a list where keys and values are expected"),
+        ("runs", r"mine\.yaml: holds a text where keys and values are expected"),
+        ("3", r"mine\.yaml: holds a single value where keys and values are expected"),
+        ("runs: 3", r"mine\.yaml is not valid: runs: .*dictionary"),
+        ("1: 3", r"mine\.yaml is not valid: 1: Keys should be strings"),
+    ],
+)
+def test_files_that_are_no_configuration_are_named(root, tmp_path, capsys, content, message):
+    path = tmp_path / "mine.yaml"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        path.write_text(content)
+    status, out, err = orion_config(capsys, "check", root / "config/config.yaml", path)
+    assert (status, out) == (2, "")
+    assert re.match(r"error: .*" + message, err) and err.count("\n") == 1, err
+
+
+def test_a_folder_and_an_absent_default_are_named(tmp_path, monkeypatch, capsys):
+    status, _, err = orion_config(capsys, "check", tmp_path)
+    assert status == 2 and err.startswith(f"error: {tmp_path}: Is a directory")
+    monkeypatch.chdir(tmp_path)
+    status, _, err = orion_config(capsys, "check")
+    assert status == 2 and err.startswith("error: config/config.yaml: No such file")
+
+
+def test_an_empty_file_changes_nothing(root, tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text("# later\n")
+    assert orion_config(capsys, "check", root / "config/config.yaml", path)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "wildcards", "message"),
+    [
+        ("sample", [], "--stage sample: give --wildcard dataset=... --wildcard model=... too"),
+        ("sample", ["dataset=chains"], "--stage sample: give --wildcard model=... too"),
+        ("sample", ["chains"], "--wildcard chains: give NAME=VALUE, such as dataset=chains"),
+        ("sample", ["dataset="], "--wildcard dataset=: give NAME=VALUE"),
+        ("sample", ["arm=orion"], "sample has no wildcard arm; it has dataset, model"),
+        ("sample", ["dataset=a", "model=tiny"], "a is not defined under datasets; one of chains"),
+        ("sample", ["dataset=chains"] * 2, "--wildcard dataset=chains: dataset is given twice"),
+        ("train", ["seed=one"], "--wildcard seed=one: a seed is a whole number such as seed=1"),
+        ("report", ["dataset=chains"], "report has no wildcard dataset; it has none"),
+        ("lint", [], "--stage lint: give one --wildcard, dataset=... or benchmark=..."),
+        ("lint", ["dataset=chains", "benchmark=chains-test"], "--stage lint: give one --wildcard"),
+        ("smaple", [], "--stage smaple: one of benchmark, check"),
+    ],
+)
+def test_wildcards_that_do_not_fit_are_named(root, capsys, stage, wildcards, message):
+    pairs = [argument for pair in wildcards for argument in ("--wildcard", pair)]
+    file = root / "config/config.yaml"
+    status, out, err = orion_config(capsys, "show", file, "--stage", stage, *pairs)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ") and message in err, err
+
+
+@pytest.mark.parametrize("stage", list(WILDCARDS))
+def test_the_keys_of_a_stage_are_shown(root, raw, capsys, stage):
+    names = WILDCARDS[stage]
+    pairs = [argument for name in names for argument in ("--wildcard", f"{name}={KEYS[name]}")]
+    file = root / "config/config.yaml"
+    status, out, err = orion_config(capsys, "show", file, "--stage", stage, *pairs)
+    assert (status, err) == (0, "")
+    keys = config.stage_config(config.validate(raw), stage, **{name: KEYS[name] for name in names})
+    assert json.loads(out) == keys
