@@ -176,7 +176,7 @@ def rollouts(data, tmp_path_factory):
         tables.SAMPLES,
     )  # fmt: skip
     tables.write(samples, folder / "samples", tables.SAMPLES, {})
-    settings = {"policy": "math", "timeout_s": 5.0}
+    settings = {"policy": "math", "timeout_s": 120.0}
     given = ["--problems", str(folder / "problems")]
     check.main(
         [

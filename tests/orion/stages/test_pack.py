@@ -40,7 +40,9 @@ def test_what_follows_the_end_of_the_turn_is_left_out():
     # chat templates of the ChatML family put a line break behind the end token; generation never produces it
     tokenizer = build_tokenizer()
     tokenizer.chat_template = CHATML.replace("<|im_end|>", tokenizer.eos_token)
-    ids, _ = pack.encode_document(tokenizer, "Sam", "has 5", eos={tokenizer.eos_token_id}, thinking=None)
+    ids, _ = pack.encode_document(
+        tokenizer, "Sam", "has 5", eos={tokenizer.eos_token_id}, thinking=None
+    )
     assert ids[-1] == tokenizer.eos_token_id and ids.count(tokenizer.eos_token_id) == 2
 
 

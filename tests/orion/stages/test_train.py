@@ -70,7 +70,8 @@ def folder(tmp_path_factory):
         for n in range(10, 40)
     ]
     documents = [
-        pack.encode_document(tokenizer, *pair, eos={tokenizer.eos_token_id}, thinking=None) for pair in pairs
+        pack.encode_document(tokenizer, *pair, eos={tokenizer.eos_token_id}, thinking=None)
+        for pair in pairs
     ]
     tables.write(pack.pack_sequences(documents, 160), folder / "packed", tables.PACKED, {})
     return folder
@@ -319,6 +320,23 @@ def test_the_micro_batch_must_divide_the_batch(folder, tmp_path):
         run(folder, tmp_path, micro_batch=2, batch_sequences=3)
 
 
+# the stage, which stops after its first checkpoint (step 100): it cannot end before it is killed
+HELD = """
+import sys, time
+from orion.stages import train
+
+step = train.PackedTrainer.training_step
+
+def held(self, *args, **kwargs):
+    while self.state.global_step == 150:
+        time.sleep(1)
+    return step(self, *args, **kwargs)
+
+train.PackedTrainer.training_step = held
+train.main(sys.argv[1:])
+"""
+
+
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path):
     """SIGKILL after a checkpoint, then the same command: weights and log equal those of the uninterrupted run."""
@@ -326,11 +344,16 @@ def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path):
     whole, _ = run(folder, tmp_path / "whole", **config)
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "orion.stages.train", *arguments(folder, out, config)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    process = subprocess.Popen(
+        [sys.executable, "-c", HELD, *command[3:]],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    give_up = time.monotonic() + 1800
     while (
         not list((out / "work").glob("*/checkpoint-*/trainer_state.json"))
-        and time.monotonic() < deadline
+        and process.poll() is None
+        and time.monotonic() < give_up
     ):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
