@@ -22,12 +22,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
-from answer_sets import DATA, SIZES, WHAT, Case, load, synthetic  # noqa: E402
-
-from orion.answers import __version__, check, check_many, guard  # noqa: E402
-from orion.answers.tree import num  # noqa: E402
+from bench.answer_sets import DATA, SIZES, WHAT, Case, load, synthetic
+from orion.answers import __version__, check, check_many
+from orion.answers.parsing.tree import num
+from orion.answers.workers import pool
 
 BATCH = 1_000
 Check = Callable[[str, str], bool]
@@ -64,8 +62,8 @@ def forget() -> None:
 def fresh() -> None:
     """Nothing is remembered, and a new worker is ready."""
     forget()
-    guard.POOL.close()
-    guard.equal(num(1), num(1), guard.START_S)
+    pool.POOL.close()
+    pool.sympy_equal(num(1), num(1), pool.START_S)
 
 
 def timed(judge: Check, cases: list[Case]) -> list[float]:
@@ -91,13 +89,13 @@ def missed(judge: Check, cases: list[Case]) -> int:
 
 def in_worker(cases: list[Case]) -> int:
     """How many cases asked a worker process."""
-    asked, real = [], guard.ask
+    asked, real = [], pool.ask
 
     def counting(*arguments):
         asked.append(1)
         return real(*arguments)
 
-    guard.ask = counting
+    pool.ask = counting
     try:
         count = 0
         for response, gold, _ in cases:
@@ -106,7 +104,7 @@ def in_worker(cases: list[Case]) -> int:
             count += bool(asked)
         return count
     finally:
-        guard.ask = real
+        pool.ask = real
 
 
 def batches(cases: list[Case]) -> None:
@@ -201,7 +199,7 @@ def child(kind: str, cases_file: str, share: tuple[int, int], amount: int, barri
         batches(cases) if kind == "orion" else missed(judge, cases)
     end = time.monotonic()
     workers = (
-        sum(resident(worker.process.pid) for worker in guard.POOL.idle) if kind == "orion" else 0.0
+        sum(resident(worker.process.pid) for worker in pool.POOL.idle) if kind == "orion" else 0.0
     )
     queue.put((start, end, before, resident() + workers))
 
@@ -266,7 +264,7 @@ def main() -> None:
         missed(judge, list(synthetic(50, seed=args.seed + 1)))
     found = [row(name, cases, theirs, 2 if args.quick else 5) for name, cases in sets.items()]
     os.sched_setaffinity(0, cores)
-    guard.POOL.close()
+    pool.POOL.close()
     print(
         f"| set | n | characters | labels missed | {PEER} misses | orion/s | {PEER}/s | ratio ",
         end="",

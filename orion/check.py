@@ -34,7 +34,7 @@ class Checker:
         self.golds = golds.rename({"answer": "gold"})
 
     def row_group(self, index: int) -> pl.DataFrame:
-        """problem_id, sample_id, verdict, extracted, reason, method of one row group, in its order."""
+        """problem_id, sample_id, verdict, extracted, reason, rule of one row group, in its order."""
         part = self.config.get("part")
         columns = ["problem_id", "sample_id", "response", "finish_reason"]
         if part == "teacher_trace":
@@ -58,7 +58,7 @@ class Checker:
 def verdicts(
     samples: pl.DataFrame, golds: pl.DataFrame, *, policy: str, timeout_s: float
 ) -> pl.DataFrame:
-    """One verdict a sample: problem_id, sample_id, verdict, extracted, reason, method; golds: problem_id, gold."""
+    """One verdict a sample: problem_id, sample_id, verdict, extracted, reason, rule; golds: problem_id, gold."""
     rows = samples.join(golds, on="problem_id", how="left", validate="m:1", maintain_order="left")
     assert rows["gold"].null_count() == 0, "a sample's problem is not in the problems table"
     # a text that was cut off is not credited for the last number in it

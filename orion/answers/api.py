@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from orion.answers import replay
-from orion.answers.compare import Result, judge
-from orion.answers.extract import Span, extract, last_box
-from orion.answers.normalise import decimal_literal
+from orion.answers.comparison.compare import Result, compare_answers
+from orion.answers.extraction.final_answer import Span, content_of_last_box, extract_answer
+from orion.answers.parsing.normalise import decimal_literal
+from orion.answers.parsing.read_answer import Answer, read_answer
+from orion.answers.parsing.tree import print_tree
 from orion.answers.policies import Policy, get_policy
-from orion.answers.read import Answer, read
-from orion.answers.tree import show
 from orion.answers.verdict import NO_STRING, Verdict, clean
 
 # wall seconds that one check may take; the first start of a worker process (guard.START_S) comes on top
@@ -25,7 +25,7 @@ DEFAULT_TIMEOUT_S = 2.5
 
 def _gold_text(gold: str) -> str:
     """The gold without the box that some files keep around it."""
-    return last_box(gold) if "\\boxed" in gold or "\\fbox" in gold else gold
+    return content_of_last_box(gold) if "\\boxed" in gold or "\\fbox" in gold else gold
 
 
 def _gold_problem(answer: Answer, policy: Policy) -> str | None:
@@ -49,13 +49,13 @@ def parse_gold(gold: str, policy: str | Policy = "math") -> str | None:
         return "the gold is not a string"
     if rules.math_verify is not None:
         return replay.gold_problem(gold, rules, DEFAULT_TIMEOUT_S)
-    return _gold_problem(read(_gold_text(gold)), rules)
+    return _gold_problem(read_answer(_gold_text(gold)), rules)
 
 
-def _printed(answer: Answer) -> str | None:
+def _print_answer(answer: Answer) -> str | None:
     if answer.plain is not None:
         return answer.plain
-    return show(answer.node) if answer.node is not None else None
+    return print_tree(answer.node) if answer.node is not None else None
 
 
 class _Gold(NamedTuple):
@@ -69,32 +69,32 @@ class _Gold(NamedTuple):
 
 def _read_gold(gold: str, rules: Policy) -> _Gold:
     text = _gold_text(gold)
-    answer = read(text)
-    return _Gold(answer, _gold_problem(answer, rules), clean(_printed(answer)), text.strip())
+    answer = read_answer(text)
+    return _Gold(answer, _gold_problem(answer, rules), clean(_print_answer(answer)), text.strip())
 
 
-def _decide(text: str, gold: _Gold, rules: Policy, timeout_s: float) -> tuple[Result, str | None]:
+def _decide_pair(text: str, gold: _Gold, rules: Policy, timeout_s: float) -> tuple[Result, str | None]:
     """Result of one (extracted, gold) pair, and the print of the extracted side."""
     literal = decimal_literal(text.strip())
     if literal is not None and literal == gold.answer.plain and gold.problem is None:
         return Result("correct", "", "literal"), literal
     if gold.problem is not None and (rules.integers is not None or text.strip() != gold.text):
         return Result("unparseable", f"gold: {gold.problem}", "gold"), None
-    answer = read(text)
+    answer = read_answer(text)
     try:
-        result = judge(answer, gold.answer, rules, timeout_s)
+        result = compare_answers(answer, gold.answer, rules, timeout_s)
     except Exception as error:
         # the promise of this package: no string raises. A fault of ours costs one row and is named, and the fuzzer looks for it
         result = Result("unparseable", f"internal error: {type(error).__name__}", "compare")
-    return result, _printed(answer)
+    return result, _print_answer(answer)
 
 
-def _verdict(span: Span, result: Result, normal: str | None, gold_normal: str | None) -> Verdict:
+def _make_verdict(span: Span, result: Result, normal: str | None, gold_normal: str | None) -> Verdict:
     reason = result.reason or span.reason
     return Verdict(
         result.verdict,
         reason,
-        result.method,
+        result.rule,
         clean(span.text),
         span.start,
         span.end,
@@ -103,7 +103,7 @@ def _verdict(span: Span, result: Result, normal: str | None, gold_normal: str | 
     )
 
 
-def _each(decide: Callable, pairs: Iterable[tuple[str, str]], workers: int | None) -> dict:
+def _decide_each(decide: Callable, pairs: Iterable[tuple[str, str]], workers: int | None) -> dict:
     """pair → what `decide` makes of it; up to `workers` of them wait for worker processes at a time."""
     pairs = list(pairs)
     threads = workers if workers is not None else os.cpu_count() or 1
@@ -154,7 +154,7 @@ def check_many(
         )
     if rules.math_verify is not None:
         return replay.check_many(
-            responses, golds, rules, timeout_s, lambda decide, pairs: _each(decide, pairs, workers)
+            responses, golds, rules, timeout_s, lambda decide, pairs: _decide_each(decide, pairs, workers)
         )
     read_golds: dict[str, _Gold] = {}
     pairs: dict[tuple[str, str], None] = {}
@@ -165,15 +165,15 @@ def check_many(
             continue
         if gold not in read_golds:
             read_golds[gold] = _read_gold(gold, rules)
-        span = extract(response, rules, ended)
+        span = extract_answer(response, rules, ended)
         spans.append(span)
         if span.text is not None:
             pairs[gold, span.text] = None
 
     def decide(pair: tuple[str, str]) -> tuple[Result, str | None]:
-        return _decide(pair[1], read_golds[pair[0]], rules, timeout_s)
+        return _decide_pair(pair[1], read_golds[pair[0]], rules, timeout_s)
 
-    decided = _each(decide, pairs, workers)
+    decided = _decide_each(decide, pairs, workers)
     verdicts = []
     for found, gold in zip(spans, golds, strict=True):
         if found is None:
@@ -184,5 +184,5 @@ def check_many(
             )
         else:
             result, normal = decided[gold, found.text]
-            verdicts.append(_verdict(found, result, normal, read_golds[gold].printed))
+            verdicts.append(_make_verdict(found, result, normal, read_golds[gold].printed))
     return verdicts

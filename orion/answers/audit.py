@@ -31,7 +31,7 @@ class Row(NamedTuple):
     finished: bool | None = None
 
 
-class Judged(NamedTuple):
+class AuditedRow(NamedTuple):
     """A row with both verdicts. It is in dispute where one of them gives credit and the other does not."""
 
     row: Row
@@ -54,8 +54,8 @@ class Audit:
     names: tuple[str, str]
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add(self, judged: Judged) -> None:
-        self.counts[judged.first.verdict, judged.second.verdict] += 1
+    def add(self, audited: AuditedRow) -> None:
+        self.counts[audited.first.verdict, audited.second.verdict] += 1
 
     @property
     def rows(self) -> int:
@@ -92,14 +92,14 @@ def _share(count: int, rows: int) -> float:
     return count / rows if rows else float("nan")
 
 
-def judge(
+def audit_rows(
     rows: Iterable[Row],
     names: tuple[str, str],
     *,
     timeout_s: float,
     workers: int = 1,
     done: Callable[[int], None] = lambda count: None,
-) -> Iterator[Judged]:
+) -> Iterator[AuditedRow]:
     """Every row with its two verdicts, in order; `done` hears of every slice. Raises PolicyError as `check` does."""
     left = iter(rows)
     while part := list(islice(left, SLICE)):
@@ -110,7 +110,7 @@ def judge(
             check_many(responses, golds, name, timeout_s, workers, finished=ends) for name in names
         ]
         done(len(part))
-        yield from (Judged(*found) for found in zip(part, *sides, strict=True))
+        yield from (AuditedRow(*found) for found in zip(part, *sides, strict=True))
 
 
 def one_line(text: Any, limit: int = SHOWN) -> str:
@@ -124,31 +124,31 @@ def one_line(text: Any, limit: int = SHOWN) -> str:
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
 
 
-def record(judged: Judged, names: tuple[str, str]) -> dict:
+def difference_record(audited: AuditedRow, names: tuple[str, str]) -> dict:
     """A row that differs, for a file: id, gold, whether it is in dispute, both verdicts in full, the response's end."""
-    row = judged.row
+    row = audited.row
     return {
         "id": row.id,
         "gold": row.gold,
-        "disputed": judged.disputed,
-        names[0]: judged.first.as_dict(),
-        names[1]: judged.second.as_dict(),
+        "disputed": audited.disputed,
+        names[0]: audited.first.as_dict(),
+        names[1]: audited.second.as_dict(),
         "response_end": row.response[-TAIL:] if isinstance(row.response, str) else row.response,
     }
 
 
-def lines(judged: Judged, names: tuple[str, str]) -> list[str]:
+def format_difference(audited: AuditedRow, names: tuple[str, str]) -> list[str]:
     """A row that differs, for reading: one line with id and gold, and one for each side."""
     width = max(map(len, names))
-    shown = [f"{one_line(judged.row.id)}  gold {one_line(judged.row.gold)}"]
-    for name, side in zip(names, (judged.first, judged.second), strict=True):
+    shown = [f"{one_line(audited.row.id)}  gold {one_line(audited.row.gold)}"]
+    for name, side in zip(names, (audited.first, audited.second), strict=True):
         text = f"{one_line(side.extracted)} read as {one_line(side.normal)}, the gold as {one_line(side.gold_normal)}"
         reason = f" ({one_line(side.reason)})" if side.reason else ""
         shown.append(f"    {name:<{width}}  {side.verdict:<11}  {text}{reason}")
     return shown
 
 
-def summary(audit: Audit) -> list[str]:
+def format_summary(audit: Audit) -> list[str]:
     """Both accuracies, the band, and the table of verdicts (rows: the first policy, columns: the second)."""
     width = max(*map(len, audit.names), len("unparseable"))
     text = [f"{audit.rows:,} rows"]

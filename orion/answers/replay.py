@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from orion.answers import guard
 from orion.answers.policies import Policy
 from orion.answers.verdict import NO_STRING, Verdict, clean
+from orion.answers.workers import pool
 
-METHOD = "math-verify"
+RULE = "math-verify"
 
 
-def _ask(response: str | None, gold: str, rules: Policy, timeout_s: float) -> dict:
+def _ask_worker(response: str | None, gold: str, rules: Policy, timeout_s: float) -> dict:
     assert rules.math_verify is not None
     before, after = rules.math_verify
-    return guard.ask(
+    return pool.ask(
         "math_verify", {"response": response, "gold": f"{before}{gold}{after}"}, timeout_s
     )
 
@@ -31,42 +31,42 @@ def _ask(response: str | None, gold: str, rules: Policy, timeout_s: float) -> di
 def gold_problem(gold: str, rules: Policy, timeout_s: float) -> str | None:
     """None where Math-Verify parses the gold, else why it does not."""
     try:
-        answer = _ask(None, gold, rules, timeout_s)
-    except guard.Lost as error:
+        answer = _ask_worker(None, gold, rules, timeout_s)
+    except pool.WorkerLostError as error:
         return str(error)
-    return answer.get("why") or answer["limit"] or _problem(answer["gold"]) or None
+    return answer.get("why") or answer["limit"] or _side_problem(answer["gold"]) or None
 
 
-def _problem(side: dict) -> str:
+def _side_problem(side: dict) -> str:
     if not side["found"]:
         return "nothing to parse"
     return "" if side["form"] is not None else "not parsed, kept as a text"
 
 
-def _verdict(response: str, gold: str, rules: Policy, timeout_s: float) -> Verdict:
+def _make_verdict(response: str, gold: str, rules: Policy, timeout_s: float) -> Verdict:
     try:
-        answer = _ask(response, gold, rules, timeout_s)
-    except guard.Lost as error:
-        return Verdict("timeout", str(error), METHOD)
+        answer = _ask_worker(response, gold, rules, timeout_s)
+    except pool.WorkerLostError as error:
+        return Verdict("timeout", str(error), RULE)
     if "why" in answer:
-        return Verdict("unparseable", f"math-verify: {answer['why']}", METHOD)
+        return Verdict("unparseable", f"math-verify: {answer['why']}", RULE)
     ours, theirs = answer["response"], answer["gold"]
     if answer["correct"]:
         name, reason = "correct", ""
     elif answer["limit"]:
         name, reason = "timeout", answer["limit"]
     elif not ours["found"]:
-        name, reason = "no_answer", _problem(ours)
-    elif _problem(theirs):
-        name, reason = "unparseable", f"gold: {_problem(theirs)}"
-    elif _problem(ours):
-        name, reason = "unparseable", _problem(ours)
+        name, reason = "no_answer", _side_problem(ours)
+    elif _side_problem(theirs):
+        name, reason = "unparseable", f"gold: {_side_problem(theirs)}"
+    elif _side_problem(ours):
+        name, reason = "unparseable", _side_problem(ours)
     else:
         name, reason = "incorrect", "the answers differ"
     return Verdict(
         name,
         reason,
-        METHOD,
+        RULE,
         clean(ours["text"]),
         None,
         None,
@@ -80,7 +80,7 @@ def check_many(
     golds: Sequence[str],
     rules: Policy,
     timeout_s: float,
-    each: Callable[..., dict],
+    decide_each: Callable[..., dict],
 ) -> list[Verdict]:
     """One verdict per (response, gold); `each` maps a function over the distinct pairs."""
     pairs = [
@@ -88,5 +88,5 @@ def check_many(
         for response, gold in zip(responses, golds, strict=True)
     ]
     distinct = dict.fromkeys(pair for pair in pairs if pair is not None)
-    decided = each(lambda pair: _verdict(pair[0], pair[1], rules, timeout_s), distinct)
+    decided = decide_each(lambda pair: _make_verdict(pair[0], pair[1], rules, timeout_s), distinct)
     return [Verdict("unparseable", NO_STRING) if pair is None else decided[pair] for pair in pairs]

@@ -32,7 +32,7 @@ class Verdict:
 
     verdict: str
     reason: str = ""
-    method: str = ""
+    rule: str = ""
     extracted: str | None = None
     start: int | None = None
     end: int | None = None

@@ -43,7 +43,7 @@ def frames():
             told = {"prompt_id": "solve", "response": text, "finish_reason": finish, "cell": "c"}
             samples.append({**key, **told, "prompt_tokens": 5, "completion_tokens": tokens})
             verdicts.append(
-                {**key, "verdict": verdict, "extracted": None, "reason": "", "method": ""}
+                {**key, "verdict": verdict, "extracted": None, "reason": "", "rule": ""}
             )
     return (
         problems,

@@ -4,22 +4,15 @@ The pairs come from `algebra`, which knows nothing of the checker; mpmath says o
 lists each class of failure with its shortest pair.
 """
 
-import sys
 from collections import Counter, defaultdict
 from functools import cache, partial
-from importlib import import_module
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orion.answers import check
-
-sys.path.insert(0, str(Path(__file__).parent))
-grow, rows, shapes, relations = (
-    import_module(f"algebra.{name}") for name in ("grow", "rows", "shapes", "relations")
-)
+from tests.helpers.answers.algebra import changes, grow, relations, rewrites, rows, shapes
 
 FAMILIES = {
     **{name: partial(rows.expressions, kind=name) for name in grow.KINDS},
@@ -136,8 +129,5 @@ def test_the_pairs_are_many_and_every_rewriting_and_change_occurs():
     assert 0.4 < sum(row.equal for row in pairs) / len(pairs) < 0.6
     assert len({(row.response, row.gold) for row in pairs}) > 0.98 * len(pairs)
     seen = Counter(step for row in pairs for step in row.trail)
-    rules, changes = (
-        import_module("algebra.rewrites").RULES,
-        import_module("algebra.changes").CHANGES,
-    )
-    assert [name for name in (*rules, *changes) if not seen[name]] == []
+    steps = (*rewrites.RULES, *changes.CHANGES)
+    assert [name for name in steps if not seen[name]] == []

@@ -200,7 +200,7 @@ def test_boxed_answers_follow_the_rules(answer, gold, right):
 def test_final_answers_are_found_by_the_rules(response, gold, right):
     verdict = check(response, gold)
     assert verdict.correct is right, verdict
-    if verdict.start is not None and verdict.method != "boxes":
+    if verdict.start is not None and verdict.rule != "boxes":
         assert (
             response[verdict.start : verdict.end]
             .strip()

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from orion.answers import check, guard
-from orion.answers.parse import parse
-from orion.answers.tree import num, power
+from orion.answers import check
+from orion.answers.parsing.parse_expression import parse_expression
+from orion.answers.parsing.tree import num, power
+from orion.answers.workers import pool
 
 ROOT = Path(__file__).resolve().parents[3]
 # 9^9^9 takes sympy far more than any deadline used here
@@ -22,7 +23,7 @@ ENDLESS = power(num(9), power(num(9), num(9)))
 @pytest.fixture(autouse=True)
 def no_worker_is_left_behind():
     yield
-    guard.POOL.close()
+    pool.POOL.close()
 
 
 def alive(pid: int) -> bool:
@@ -53,42 +54,42 @@ def run_python(code: str) -> str:
 
 def test_sympy_decides_in_the_worker_where_the_policy_wants_a_proof():
     verdict = check(r"\boxed{\sin^2 x + \cos^2 x}", "1", "strict", timeout_s=20)
-    assert (verdict.verdict, verdict.method) == ("correct", "sympy")
+    assert (verdict.verdict, verdict.rule) == ("correct", "sympy")
 
 
 def test_deadline_kills_the_worker_and_the_next_case_gets_a_new_one():
-    assert guard.equal(parse("1"), parse(r"\sin^2 y + \cos^2 y"), 20) is True
-    (worker,) = guard.POOL.idle
+    assert pool.sympy_equal(parse_expression("1"), parse_expression(r"\sin^2 y + \cos^2 y"), 20) is True
+    (worker,) = pool.POOL.idle
     start = time.monotonic()
-    with pytest.raises(guard.Lost, match="deadline"):
-        guard.equal(ENDLESS, num(5), 0.5)
+    with pytest.raises(pool.WorkerLostError, match="deadline"):
+        pool.sympy_equal(ENDLESS, num(5), 0.5)
     assert time.monotonic() - start < 3
     assert wait_until_gone(worker.process.pid, 2)
-    assert guard.equal(parse(r"\ln(2x)-\ln x"), parse(r"\ln 2"), 20) is not None
+    assert pool.sympy_equal(parse_expression(r"\ln(2x)-\ln x"), parse_expression(r"\ln 2"), 20) is not None
 
 
 def test_a_worker_killed_while_busy_loses_that_case_only():
-    guard.equal(num(1), num(1), 20)
-    (worker,) = guard.POOL.idle
+    pool.sympy_equal(num(1), num(1), 20)
+    (worker,) = pool.POOL.idle
     threading.Timer(0.3, os.kill, (worker.process.pid, signal.SIGKILL)).start()
-    with pytest.raises(guard.Lost, match="died"):
-        guard.equal(ENDLESS, num(5), 20)
-    assert guard.equal(num(2), num(2), 20) is True
+    with pytest.raises(pool.WorkerLostError, match="died"):
+        pool.sympy_equal(ENDLESS, num(5), 20)
+    assert pool.sympy_equal(num(2), num(2), 20) is True
 
 
 def test_a_worker_killed_while_idle_loses_nothing():
-    guard.equal(num(1), num(1), 20)
-    (worker,) = guard.POOL.idle
+    pool.sympy_equal(num(1), num(1), 20)
+    (worker,) = pool.POOL.idle
     worker.process.kill()
     worker.process.wait()
-    assert guard.equal(num(1), num(1), 20) is True
+    assert pool.sympy_equal(num(1), num(1), 20) is True
 
 
 def test_timeout_is_a_verdict_of_its_own_from_any_thread(monkeypatch):
     def never(left, right, timeout_s):
-        raise guard.Lost("no decision within the deadline")
+        raise pool.WorkerLostError("no decision within the deadline")
 
-    monkeypatch.setattr(guard, "equal", never)
+    monkeypatch.setattr(pool, "sympy_equal", never)
     found = []
     thread = threading.Thread(
         target=lambda: found.append(check(r"\boxed{\sec^2 y}", r"\tan^2 y+1", "strict"))
@@ -103,7 +104,7 @@ def test_threads_share_the_pool():
     threads = [
         threading.Thread(
             target=lambda: answers.append(
-                guard.equal(parse("1"), parse(r"\sin^2 x + \cos^2 x"), 30)
+                pool.sympy_equal(parse_expression("1"), parse_expression(r"\sin^2 x + \cos^2 x"), 30)
             )
         )
         for _ in range(3)
@@ -117,18 +118,18 @@ def test_threads_share_the_pool():
 
 def test_short_rows_start_no_worker_and_import_no_sympy():
     code = (
-        "import sys; from orion.answers import check, guard;"
+        "import sys; from orion.answers import check; from orion.answers.workers import pool;"
         "assert check('47 + 38 = 85 ; \\\\boxed{ 85 }', '85').correct;"
         "assert check('\\\\boxed{\\\\cos 2x}', '1-2\\\\sin^2 x').correct;"
-        "print('sympy' in sys.modules, len(guard.POOL.idle))"
+        "print('sympy' in sys.modules, len(pool.POOL.idle))"
     )
     assert run_python(code) == "False 0"
 
 
 def test_a_worker_dies_with_its_parent():
     code = (
-        "import os, signal; from orion.answers import guard; from orion.answers.tree import num;"
-        "guard.equal(num(1), num(1), 30); print(guard.POOL.idle[0].process.pid, flush=True);"
+        "import os, signal; from orion.answers.workers import pool; from orion.answers.parsing.tree import num;"
+        "pool.sympy_equal(num(1), num(1), 30); print(pool.POOL.idle[0].process.pid, flush=True);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -140,13 +141,13 @@ def test_a_worker_dies_with_its_parent():
 
 
 def test_a_forked_child_leaves_the_workers_of_its_parent_alone():
-    guard.equal(num(1), num(1), 20)
-    (worker,) = guard.POOL.idle
+    pool.sympy_equal(num(1), num(1), 20)
+    (worker,) = pool.POOL.idle
     code = (
-        "import os; from orion.answers import guard; from orion.answers.tree import num;"
-        "guard.equal(num(1), num(1), 30); pid = os.fork();\n"
-        "if pid == 0: guard.POOL.close(); os._exit(len(guard.POOL.idle))\n"
-        "print(os.waitpid(pid, 0)[1], guard.equal(num(3), num(3), 30))"
+        "import os; from orion.answers.workers import pool; from orion.answers.parsing.tree import num;"
+        "pool.sympy_equal(num(1), num(1), 30); pid = os.fork();\n"
+        "if pid == 0: pool.POOL.close(); os._exit(len(pool.POOL.idle))\n"
+        "print(os.waitpid(pid, 0)[1], pool.sympy_equal(num(3), num(3), 30))"
     )
     assert run_python(code) == "0 True"
     assert alive(worker.process.pid)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orion.answers import VERDICTS, check, check_many, parse_gold
-from orion.answers.balls import Balls
+from orion.answers.algebra.balls import Balls
 
 settings.register_profile("orion", deadline=None, derandomize=True, max_examples=80)
 settings.load_profile("orion")

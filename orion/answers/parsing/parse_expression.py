@@ -1,0 +1,412 @@
+"""Tokens to a tree: a Pratt parser for the mathematics that answers are written in.
+
+Inputs: a normalised string. Outputs: a `Node`; raises `Unreadable`. Depth, length and digits are bounded. Not runnable.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from orion.answers.parsing.parse_primary import (
+    LIST,
+    OVER,
+    POWER,
+    PRODUCT,
+    RELATION,
+    SETS,
+    SUM,
+    TIGHT,
+    UNARY,
+    PrimaryParser,
+    number_node,
+)
+from orion.answers.parsing.tokens import Token
+from orion.answers.parsing.tree import (
+    MAX_DEPTH,
+    Node,
+    ParseError,
+    add,
+    check_depth,
+    const,
+    inverse,
+    mul,
+    neg,
+    num,
+    power,
+)
+from orion.answers.parsing.units import SCALES
+
+MAX_SIGNS = 4
+_AREA = re.compile(r"\b(?:square|sq|cubic)\b\.?", re.I)
+_TURNS = re.compile(
+    r"[<>]|\b(?:not?|non|except|excluding|but|least|most|more|less|fewer|than|greater|between|minus|negative|half|twice|double|under"
+    r"|over|below|above|up|neither|maybe|perhaps|wrong|rejected|invalid|undefined|roots?|reciprocal|opposite|log|thirds?|quarters?|from|divisible|converges|diverges|multiples?|squared?|cubed?|times)\b",
+    re.I,
+)
+_RELATIONS = frozenset(
+    ("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv", "parallel", "perp", "sim")
+)
+_SET_OPERATORS = {"cup": "union", "cap": "inter", "minus": "minus"}
+_STARTS = frozenset(("num", "sym", "const", "fn", "text"))
+
+
+class _ExpressionParser(PrimaryParser):
+    """The binding powers: what stands between operands."""
+
+    # sequences
+
+    def parse_sequence(self) -> list[Node]:
+        """Items up to a closing bracket or the end, separated by commas or words."""
+        items: list[Node] = []
+        links = 0
+        self.link = ","
+        while self.token.kind not in ("end", "close") and not self.token.value.startswith(
+            ("end ", "cond")
+        ):
+            if self.token.value in (",", "or", "and", "row", "amp"):
+                word = self.take().value
+                self.link = word if word in ("or", "and") else self.link
+                links += 1
+                continue
+            if links == 0 and items:
+                raise ParseError("two answers without a separator")
+            link = self.link
+            items.append(self.parse_binding(LIST))
+            self.link = link
+            links = 0
+        return items
+
+    def parse_whole(self) -> Node:
+        items = self.parse_sequence()
+        # "x^2 where x > 0": the condition does not change the answer
+        if self.token.kind != "end" and not (items and self.token.value == "cond"):
+            raise ParseError("unbalanced brackets")
+        if not items:
+            raise ParseError("empty")
+        return (
+            items[0]
+            if len(items) == 1
+            else Node("list", tuple(items), None if self.link == "," else self.link)
+        )
+
+    # expressions
+
+    def parse_binding(self, floor: int) -> Node:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ParseError("nested too deeply")
+        left = self.parse_prefix()
+        while True:
+            step = self.parse_infix(left, floor)
+            if step is None:
+                break
+            left = step
+        self.depth -= 1
+        return left
+
+    def parse_infix(self, left: Node, floor: int) -> Node | None:
+        """The tree one operator further, or None where the next token binds less than `floor`."""
+        token = self.token
+        value = token.value
+        if token.kind == "op":
+            if value in _RELATIONS and floor < RELATION:
+                return self.parse_relation(left)
+            if value in _SET_OPERATORS and floor < SETS:
+                self.take()
+                kind = _SET_OPERATORS[value]
+                right = self.parse_binding(SETS)
+                return Node(
+                    kind,
+                    (*left.args, right) if left.kind == kind and kind != "minus" else (left, right),
+                )
+            if value in ("+", "-") and floor < SUM:
+                self.take()
+                right = self.parse_binding(SUM)
+                if value == "-" and right.kind == "set":
+                    return Node("minus", (left, right))
+                return add(left, right if value == "+" else neg(right))
+            if value in ("pm", "mp") and floor < SUM:
+                self.take()
+                self.count_sign()
+                right = self.parse_binding(SUM)
+                both = (add(left, right), add(left, neg(right)))
+                return Node("pm", both, "+") if value == "pm" else Node("pm", both[::-1], "-")
+            if value in ("*", "/") and floor < PRODUCT:
+                self.take()
+                if value == "/" and left.kind == "unit" and self.token.kind == "text":
+                    return self.attach_unit(left, "/" + self.take().value)
+                right = self.parse_binding(PRODUCT)
+                return mul(left, right if value == "*" else inverse(right))
+            if value == ":" and floor < SUM and not self.builder:
+                self.take()
+                right = self.parse_binding(SUM)
+                return Node("ratio", (*left.args, right) if left.kind == "ratio" else (left, right))
+            if value in ("^", "!", "%", "'", "deg", "_") and floor < POWER + 10:
+                return self.parse_postfix(left, floor)
+            if value in ("over", "choose") and floor < OVER:
+                self.take()
+                right = self.parse_binding(OVER)
+                return (
+                    mul(left, inverse(right)) if value == "over" else Node("binom", (left, right))
+                )
+            if value == "bmod" and floor < PRODUCT:
+                self.take()
+                right = self.parse_binding(PRODUCT)
+                if any(
+                    x.kind != "num" or x.value.denominator != 1 for x in (left, right)
+                ) or right == num(0):
+                    raise ParseError("a remainder of what is no whole number")
+                return num(left.value % right.value)
+            if value == "mod" and floor < RELATION - 1:
+                self.take()
+                return Node("mod", (left, self.parse_binding(RELATION)))
+            if value == "/" and left.kind == "unit" and floor < PRODUCT:
+                return None
+            if value == "dots":
+                raise ParseError("a sequence with dots")
+            if value == "|" and floor < PRODUCT and not self.in_bars and not self.builder:
+                return mul(left, self.parse_binding(PRODUCT))
+            return None
+        binding = TIGHT if self.bare_argument else PRODUCT
+        if floor >= binding or not self.starts_factor(token):
+            return None
+        if self.bare_argument and token.kind == "fn":
+            return None
+        if token.kind == "text":
+            self.take()
+            return self.attach_unit(left, token.value)
+        return self.parse_juxtaposed(left)
+
+    def starts_factor(self, token: Token) -> bool:
+        return (
+            token.kind in _STARTS
+            or token.kind == "open"
+            or (token.kind == "cmd" and not token.value.startswith("end"))
+        )
+
+    def attach_unit(self, left: Node, word: str) -> Node:
+        head, _, rest = word.strip().partition(" ")
+        if head.lower() in SCALES:
+            scaled = mul(left, num(10 ** SCALES[head.lower()]))
+            return self.attach_unit(scaled, rest) if rest.strip() else scaled
+        if _TURNS.search(_AREA.sub("", word)):
+            raise ParseError("words, not mathematics")
+        if self.token.value == "^":
+            self.take()
+            word = f"{word}^{self.parse_exponent().value}"
+        if left.kind == "unit":
+            return Node("unit", left.args, f"{left.value}{'' if word[0] == '/' else ' '}{word}")
+        return Node("unit", (left,), word)
+
+    def parse_juxtaposed(self, left: Node) -> Node:
+        """Implicit multiplication, or a mixed number."""
+        token = self.token
+        before = self.tokens[self.at - 1]
+        whole = left.args[-1] if left.kind == "mul" else left
+        if before.kind == "num" and whole.kind == "num" and whole.value.denominator == 1:
+            if token.value == "frac" and token.kind == "cmd":
+                part = self.parse_prefix()
+                top, bottom = part.args[0], part.args[-1].args[0] if part.kind == "mul" else part
+                powered = self.token.value == "^" and not self.is_degree_ahead()
+                if (
+                    part.kind == "mul"
+                    and top.kind == "num"
+                    and bottom.kind == "num"
+                    and not powered
+                ):
+                    return self.make_mixed_number(left, whole, top.value, bottom.value)
+                return mul(left, part)
+            if token.kind == "num" and token.spaced:
+                ahead = self.tokens[self.at : self.at + 3]
+                if (
+                    [t.value for t in ahead[1:2]] == ["/"]
+                    and len(ahead) == 3
+                    and ahead[2].kind == "num"
+                ):
+                    self.at += 3
+                    return self.make_mixed_number(
+                        left, whole, number_node(token.value).value, number_node(ahead[2].value).value
+                    )
+        if token.kind == "num":
+            raise ParseError("two numbers without an operator")
+        if token.value == "U" and left.kind in ("interval", "tuple", "union"):
+            self.take()
+            right = self.parse_binding(SETS)
+            return Node("union", (*left.args, right) if left.kind == "union" else (left, right))
+        if token.value == "frac" and token.kind == "cmd":
+            part = self.parse_prefix()
+            unit = spell_unit(part)
+            return Node("unit", (left,), unit) if unit else mul(left, part)
+        return mul(left, self.parse_binding(PRODUCT if not self.bare_argument else TIGHT))
+
+    @staticmethod
+    def make_mixed_number(left: Node, whole: Node, top: Fraction, bottom: Fraction) -> Node:
+        if bottom == 0:
+            raise ParseError("division by zero")
+        value = whole.value + (-1 if whole.value < 0 else 1) * top / bottom
+        return mul(*left.args[:-1], num(value)) if left.kind == "mul" else num(value)
+
+    def parse_relation(self, left: Node) -> Node:
+        operators, terms = [], [left]
+        while self.token.kind == "op" and self.token.value in _RELATIONS:
+            operators.append(self.take().value)
+            terms.append(self.parse_binding(RELATION))
+        return Node("rel", tuple(terms), tuple(operators))
+
+    def parse_exponent(self) -> Node:
+        """What stands behind ^: a group, or one token with its sign."""
+        if self.token.value in ("{", "("):
+            return self.parse_prefix()
+        if self.token.value == "-":
+            self.take()
+            return neg(self.parse_exponent())
+        return self.parse_binding(POWER - 1)
+
+    def parse_postfix(self, left: Node, floor: int) -> Node | None:
+        value = self.token.value
+        if value == "^" and floor >= POWER:
+            return None
+        self.take()
+        if value == "!":
+            if left.kind == "fact" and self.tokens[self.at - 2].value == "!":
+                raise ParseError("a double factorial")
+            return Node("fact", (left,))
+        if value == "%":
+            return Node("pct", (left,))
+        if value == "deg":
+            return self.parse_degrees(left)
+        if value == "'":
+            return self.add_prime(left)
+        if value == "_":
+            return self.parse_subscript(left)
+        if self.token.value == "deg":
+            self.take()
+            return self.parse_degrees(left)
+        if self.is_degree_ahead(0):
+            self.at += 3
+            return self.parse_degrees(left)
+        if left.kind == "num" and self.take_small_o():
+            return self.parse_degrees(left)
+        if self.token.value == "'":
+            self.take()
+            return self.add_prime(left)
+        return power(left, self.parse_exponent())
+
+    def parse_degrees(self, left: Node) -> Node:
+        """An angle, or a temperature where the letter of its scale ends the value."""
+        scale = self.token.value
+        if scale in ("C", "F") and self.tokens[self.at + 1 : self.at + 2] in (
+            [],
+            [Token("op", ",", False)],
+        ):
+            self.take()
+            return Node("unit", (left,), f"degree {scale}")
+        return Node("deg", (left,))
+
+    def take_small_o(self) -> bool:
+        """Whether the exponent is the letter o, which some write for a degree sign; it is then taken."""
+        for spelling in (["{", "o", "}"], ["o"]):
+            if [t.value for t in self.tokens[self.at : self.at + len(spelling)]] == spelling:
+                self.at += len(spelling)
+                return True
+        return False
+
+    def is_degree_ahead(self, skip: int = 1) -> bool:
+        """Whether a degree sign stands `skip` tokens ahead, bare or in braces."""
+        ahead = [t.value for t in self.tokens[self.at + skip : self.at + skip + 3]]
+        return ahead == ["{", "deg", "}"] or (skip > 0 and ahead[:1] == ["deg"])
+
+    def count_sign(self) -> None:
+        """Each plus-minus doubles what stands before it: only a few are read."""
+        self.signs += 1
+        if self.signs > MAX_SIGNS:
+            raise ParseError("too many plus-minus signs")
+
+    def parse_angle_brackets(self) -> Node:
+        """<1, 2, 3>: a vector between signs of inequality."""
+        items = [self.parse_binding(RELATION)]
+        while self.token.value == ",":
+            self.take()
+            items.append(self.parse_binding(RELATION))
+        self.expect(">")
+        return Node("tuple", tuple(items))
+
+    # what an expression can begin with
+
+    def parse_prefix(self) -> Node:
+        token = self.take()
+        kind, value = token.kind, token.value
+        if kind == "num":
+            return self.parse_repeating_decimal(value) if self.token.value == "overline" else number_node(value)
+        if kind == "sym":
+            return Node("sym", (), value)
+        if kind == "const":
+            return const(value)
+        if kind == "fn":
+            return self.parse_function(value)
+        if kind == "text":
+            # words in front of a value are its label, as in \text{Area: }5, unless they change its meaning
+            if not self.starts_factor(self.token):
+                return Node("text", (), value)
+            if _TURNS.search(value):
+                raise ParseError("words, not mathematics")
+            return self.parse_prefix()
+        if kind == "open":
+            return self.parse_bracket(value)
+        if kind == "cmd":
+            return self.parse_command(value)
+        if value == "-":
+            return neg(self.parse_binding(UNARY))
+        if value in ("+", "approx"):
+            return self.parse_binding(UNARY if value == "+" else RELATION)
+        if value in ("pm", "mp"):
+            self.count_sign()
+            right = self.parse_binding(UNARY)
+            return (
+                Node("pm", (right, neg(right)), "+")
+                if value == "pm"
+                else Node("pm", (neg(right), right), "-")
+            )
+        if value == "dots":
+            return Node("dots")
+        if value == "<":
+            return self.parse_angle_brackets()
+        if value == "|":
+            outer = self.bare_argument, self.in_bars
+            self.bare_argument, self.in_bars = False, True
+            inner = self.parse_binding(LIST)
+            self.bare_argument, self.in_bars = outer
+            self.expect("|")
+            return Node("fn", (inner,), "abs")
+        raise ParseError(
+            "an operator without its operand" if kind != "end" else "the text stops in the middle"
+        )
+
+
+def spell_unit(node: Node) -> str | None:
+    """The spelling of a fraction that is made of unit words only, as m/s^2; None where it is none."""
+    if node.kind == "text":
+        return str(node.value)
+    if node.kind == "pow" and node.args[0].kind == "text" and node.args[1].kind == "num":
+        return f"{node.args[0].value}^{node.args[1].value}"
+    if (
+        node.kind == "mul"
+        and len(node.args) == 2
+        and node.args[1].kind == "pow"
+        and node.args[1].args[1] == num(-1)
+    ):
+        top, bottom = spell_unit(node.args[0]), spell_unit(node.args[1].args[0])
+        return f"{top}/{bottom}" if top and bottom else None
+    return None
+
+
+def parse_expression(text: str) -> Node:
+    """The tree of a normalised text; raises Unreadable with the reason."""
+    parser = _ExpressionParser(text)
+    try:
+        node = parser.parse_whole()
+    except RecursionError:
+        raise ParseError("nested too deeply") from None
+    check_depth(node)
+    return node
