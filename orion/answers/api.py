@@ -73,7 +73,9 @@ def _read_gold(gold: str, rules: Policy) -> _Gold:
     return _Gold(answer, _gold_problem(answer, rules), clean(_print_answer(answer)), text.strip())
 
 
-def _decide_pair(text: str, gold: _Gold, rules: Policy, timeout_s: float) -> tuple[Result, str | None]:
+def _decide_pair(
+    text: str, gold: _Gold, rules: Policy, timeout_s: float
+) -> tuple[Result, str | None]:
     """Result of one (extracted, gold) pair, and the print of the extracted side."""
     literal = decimal_literal(text.strip())
     if literal is not None and literal == gold.answer.plain and gold.problem is None:
@@ -89,7 +91,9 @@ def _decide_pair(text: str, gold: _Gold, rules: Policy, timeout_s: float) -> tup
     return result, _print_answer(answer)
 
 
-def _make_verdict(span: Span, result: Result, normal: str | None, gold_normal: str | None) -> Verdict:
+def _make_verdict(
+    span: Span, result: Result, normal: str | None, gold_normal: str | None
+) -> Verdict:
     reason = result.reason or span.reason
     return Verdict(
         result.verdict,
@@ -154,7 +158,11 @@ def check_many(
         )
     if rules.math_verify is not None:
         return replay.check_many(
-            responses, golds, rules, timeout_s, lambda decide, pairs: _decide_each(decide, pairs, workers)
+            responses,
+            golds,
+            rules,
+            timeout_s,
+            lambda decide, pairs: _decide_each(decide, pairs, workers),
         )
     read_golds: dict[str, _Gold] = {}
     pairs: dict[tuple[str, str], None] = {}

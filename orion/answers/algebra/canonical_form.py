@@ -67,7 +67,9 @@ class CanonicalForm(Algebra):
         if kind == "pow":
             return self.power(self.to_ratio(args[0]), self.to_ratio(args[1]), args[0])
         if kind in ("fact", "binom"):
-            return self.count_exactly(kind, [self.as_rational(self.to_ratio(a)) for a in args], node)
+            return self.count_exactly(
+                kind, [self.as_rational(self.to_ratio(a)) for a in args], node
+            )
         if kind == "pct":
             return self.product(self.to_ratio(args[0]), ({(): Fraction(1, 100)}, ONE))
         if kind == "deg":

@@ -143,7 +143,8 @@ class Algebra:
         if a[1] == b[1]:
             return self.add(a[0], b[0]), a[1]
         return self.quotient(
-            self.add(self.multiply(a[0], b[1]), self.multiply(b[0], a[1])), self.multiply(a[1], b[1])
+            self.add(self.multiply(a[0], b[1]), self.multiply(b[0], a[1])),
+            self.multiply(a[1], b[1]),
         )
 
     def product(self, a: Ratio, b: Ratio) -> Ratio:

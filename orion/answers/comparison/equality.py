@@ -36,6 +36,16 @@ from orion.answers.comparison.rewrite import (
     unit_names,
     unwrap,
 )
+from orion.answers.comparison.statements import (
+    as_ratio,
+    chain_links,
+    clock_reading,
+    is_inequalities,
+    is_reals_but_one,
+    is_words_around_value,
+    labelled_value,
+    stated_values,
+)
 from orion.answers.comparison.values import UndecidedError, ValueComparison
 from orion.answers.parsing.tree import Node, ParseError, mul, neg, num
 from orion.answers.parsing.units import unit_name
@@ -43,8 +53,6 @@ from orion.answers.parsing.units import unit_name
 _EXPRESSIONS = frozenset(
     ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
 )
-# |x| = 3 is an equation, |z| = 3 and |AB| = 3 state a size
-_UNKNOWNS = frozenset(Node("sym", (), name) for name in "xytn")
 _SYMMETRIC = frozenset(("parallel", "perp", "sim"))
 _SETS = frozenset(("union", "inter", "minus"))
 
@@ -58,7 +66,7 @@ class AnswerComparison(ValueComparison):
             return True
         self.remaining_s()
         a, b = unwrap(a), unwrap(b)
-        if _words_with_digits(a, b):
+        if is_words_around_value(a, b):
             raise UndecidedError("words around a value")
         for kind in ("text", "time", "choice", "based", "parts", "mod", "cases", "branch"):
             if a.kind == kind or b.kind == kind:
@@ -93,7 +101,7 @@ class AnswerComparison(ValueComparison):
             if b.kind == "choice" and a.kind in ("sym", "const"):
                 return a.value.upper() == b.value
             if kind == "time" and {a.kind, b.kind} == {"time", "ratio"}:
-                return self.compare_ratios(_as_ratio(a), _as_ratio(b))
+                return self.compare_ratios(as_ratio(a), as_ratio(b))
             if kind == "parts" and {a.kind, b.kind} <= {"parts", "list", "tuple"}:
                 return self.same_in_order(a.args, b.args, self.same)
             if kind == "mod":
@@ -109,7 +117,7 @@ class AnswerComparison(ValueComparison):
         if kind == "mod":
             return self.compare_congruences(a, b)
         if kind == "time":
-            return _clock_reading(a) == _clock_reading(b)
+            return clock_reading(a) == clock_reading(b)
         return a.value == b.value
 
     def compare_branches(self, a: Node, b: Node) -> bool:
@@ -155,9 +163,9 @@ class AnswerComparison(ValueComparison):
         return self.same(a.args[0] if a.kind == "deg" else a, b.args[0] if b.kind == "deg" else b)
 
     def compare_containers(self, a: Node, b: Node) -> bool:
-        if any(x.kind == "such" for x in (a, b)) or any(_is_inequalities(x) for x in (a, b)):
+        if any(x.kind == "such" for x in (a, b)) or any(is_inequalities(x) for x in (a, b)):
             return self.compare_described_sets(a, b)
-        a, b = (all_reals_but(x.args[1].args[0]) if _is_reals_but_one(x) else x for x in (a, b))
+        a, b = (all_reals_but(x.args[1].args[0]) if is_reals_but_one(x) else x for x in (a, b))
         kinds = {a.kind, b.kind}
         if kinds == {"tuple", "list"}:
             a, b = as_point(a), as_point(b)
@@ -168,13 +176,20 @@ class AnswerComparison(ValueComparison):
             if any(x.kind == "dots" for x in (*a.args, *b.args)):
                 return self.same_in_order(a.args, b.args, self.same)
             labelled = [all(x.kind == "rel" for x in side.args) for side in (a, b)]
-            if labelled[0] != labelled[1] and len({label_of(x) for x in (a, b)[labelled[1]].args}) > 1:
+            if (
+                labelled[0] != labelled[1]
+                and len({label_of(x) for x in (a, b)[labelled[1]].args}) > 1
+            ):
                 return self.same_in_order(a.args, b.args, self.same)
-            return self.same_in_any_order(self.unequal_items(a), self.unequal_items(b), self.same_element)
+            return self.same_in_any_order(
+                self.unequal_items(a), self.unequal_items(b), self.same_element
+            )
         if kinds == {"tuple"}:
             return self.same_in_order(a.args, b.args, self.same)
         if kinds == {"interval"} or kinds == {"tuple", "interval"}:
-            return bracket_kind(a) == bracket_kind(b) and self.same_in_order(a.args, b.args, self.same)
+            return bracket_kind(a) == bracket_kind(b) and self.same_in_order(
+                a.args, b.args, self.same
+            )
         if kinds == {"matrix"}:
             return a.value == b.value and self.same_in_order(a.args, b.args, self.same)
         if kinds & _SETS or {x.value for x in (a, b) if x.kind == "const"} & {"reals", "empty"}:
@@ -201,7 +216,11 @@ class AnswerComparison(ValueComparison):
         """The items of a list or set; of a set, equal ones in different spellings once."""
         found: list[Node] = []
         for x in drop_duplicates(node):
-            if node.kind != "set" or len(found) > 16 or not any(self.same_element(x, y) for y in found):
+            if (
+                node.kind != "set"
+                or len(found) > 16
+                or not any(self.same_element(x, y) for y in found)
+            ):
                 found.append(x)
         return tuple(found)
 
@@ -214,7 +233,7 @@ class AnswerComparison(ValueComparison):
         if a.kind == b.kind == "list" and self.same_in_any_order(a.args, b.args, self.same):
             return True
         left, right = (set_described_by(x) or x for x in (a, b))
-        if any(x.kind == "such" or _is_inequalities(x) for x in (left, right)):
+        if any(x.kind == "such" or is_inequalities(x) for x in (left, right)):
             elements = a.kind == b.kind == "such" and self.same(a.args[0], b.args[0])
             return elements and self.same_in_any_order(a.args[1:], b.args[1:], self.same)
         return self.same(left, right)
@@ -239,7 +258,7 @@ class AnswerComparison(ValueComparison):
         if a.kind != "rel" or b.kind != "rel":
             relation, other = (a, b) if a.kind == "rel" else (b, a)
             if set(relation.value) == {"="}:
-                value = _labelled_value(relation)
+                value = labelled_value(relation)
                 if value is None:
                     return False
                 return self.same(value, other) if relation is a else self.same(other, value)
@@ -250,7 +269,7 @@ class AnswerComparison(ValueComparison):
                     else self.same(other, relation.args[1])
                 )
             interval = as_interval(relation)
-            if other.kind in ("such", "list") and _is_inequalities(other):
+            if other.kind in ("such", "list") and is_inequalities(other):
                 other = set_described_by(other) or other
             if interval is None or other.kind == "rel":
                 return False
@@ -271,15 +290,19 @@ class AnswerComparison(ValueComparison):
         if set(a.value) == {"="} and set(b.value) == {"="}:
             if is_label(a.args[0]) and a.args[0] == b.args[0]:
                 return self.same(a.args[-1], b.args[-1])
-            return len(a.args) == len(b.args) > 2 and self.same_in_order(_chain_links(a), _chain_links(b), self.same)
+            return len(a.args) == len(b.args) > 2 and self.same_in_order(
+                chain_links(a), chain_links(b), self.same
+            )
         return False
 
     def compare_approximations(self, a: Node, b: Node) -> bool:
         """10 sqrt 3 = ~ 17.32 states an exact value and its decimals: each may be the one that was asked for."""
-        left, right = _stated_values(a), _stated_values(b)
+        left, right = stated_values(a), stated_values(b)
         if not left or not right:
             return (
-                a.kind == b.kind and a.value == b.value and self.same_in_order(a.args, b.args, self.same)
+                a.kind == b.kind
+                and a.value == b.value
+                and self.same_in_order(a.args, b.args, self.same)
             )
         return any(self.same(x, y) for x in left for y in right)
 
@@ -317,93 +340,6 @@ class AnswerComparison(ValueComparison):
         """Whether left / right is a constant that is not rational: L(x) R(y) = L(y) R(x) for all x and y."""
         if symbols(left) != symbols(right):
             return False
-        return self.compare_values(mul(left, rename_symbols(right, "~")), mul(rename_symbols(left, "~"), right))
-
-
-def _is_reals_but_one(node: Node) -> bool:
-    reals = Node("const", (), "reals")
-    return (
-        node.kind == "minus"
-        and node.args[0] == reals
-        and node.args[1].kind == "set"
-        and len(node.args[1].args) == 1
-    )
-
-
-def _words_with_digits(a: Node, b: Node) -> bool:
-    """Whether one side is words around a number and the other mathematics: that was not understood."""
-    texts = [x for x in (a, b) if x.kind == "text"]
-    return len(texts) == 1 and any(c.isdigit() for c in texts[0].value)
-
-
-def _clock_reading(time: Node) -> tuple:
-    """(hours, minutes, ..., am or pm) of a time."""
-    numbers, _, half = time.value.partition(" ")
-    return (*map(int, numbers.split(":")), half)
-
-
-def _as_ratio(node: Node) -> Node:
-    """3:05 as a ratio; a ratio as it is."""
-    if node.kind != "time":
-        return node
-    return Node("ratio", tuple(num(int(x)) for x in node.value.split(" ")[0].split(":")))
-
-
-def _chain_links(chain: Node) -> list[Node]:
-    """A = B = C as the equations A = B and B = C."""
-    return [Node("rel", pair, ("=",)) for pair in zip(chain.args, chain.args[1:], strict=False)]
-
-
-def _labelled_value(relation: Node) -> Node | None:
-    """What "label = value" says about its label, None where the relation is an equation between other things.
-
-    A label is a name, a product of names (AB, P(A)), a function of names (f(2), sin x, |z|), a sum of names (m + n) or their
-    quotient; "2 + 3 = 5" states a value too, and 2x = 5 the value of x.
-    """
-    terms = relation.args
-    if _is_name(terms[0]):
-        return terms[-1]
-    if _is_name(terms[-1]):
-        return terms[0] if len(terms) == 2 else None
-    if not any(symbols(term) for term in terms):
-        return terms[-1]
-    solved = as_interval(Node("rel", terms, ("!=",))) if len(terms) == 2 else None
-    return solved.args[0].args[1] if solved is not None and solved.kind == "union" else None
-
-
-def _is_name(node: Node) -> bool:
-    if node.kind == "sym":
-        return True
-    if node.kind == "pow" and node.args[1] == num(-1):
-        return _is_name(node.args[0])
-    if node.kind == "mul":
-        first, *rest = node.args
-        # f(2) and AB are names, 2x is none; x y^2 is an expression
-        return first.kind == "sym" and all(
-            x.kind in ("sym", "num", "tuple", "text") or _is_name(x) for x in rest
+        return self.compare_values(
+            mul(left, rename_symbols(right, "~")), mul(rename_symbols(left, "~"), right)
         )
-    if node.kind == "add":
-        return all(
-            _is_name(x) or (x.kind == "mul" and x.args[0] == num(-1) and _is_name(x.args[-1]))
-            for x in node.args
-        )
-    if node.kind == "tuple":
-        names = [x.value for x in node.args if x.kind == "sym"]
-        return len(names) == len(node.args) and names == sorted(names)
-    if node.kind == "fn":
-        trigonometric = node.value in ("sin", "cos", "tan", "cot", "sec", "csc")
-        return (
-            trigonometric or (node.value == "abs" and node.args[0] not in _UNKNOWNS)
-        ) and _is_name(node.args[0])
-    return False
-
-
-def _stated_values(node: Node) -> list[Node]:
-    """The values that a relation with an "approximately" states, on either side of the sign; its label is none."""
-    if node.kind != "rel" or "approx" not in node.value:
-        return [node]
-    return [term for term in node.args if not symbols(term)]
-
-
-def _is_inequalities(node: Node) -> bool:
-    return node.kind == "list" and all(x.kind == "rel" and x.value != ("=",) for x in node.args)

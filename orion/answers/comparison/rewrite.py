@@ -145,7 +145,9 @@ def _expand_series(node: Node) -> Node:
 def _expanded_size(node: Node) -> int:
     """How many nodes a tree has once its sums and products are written out."""
     if node.kind in ("sum", "prod") and node.args[2].kind == node.args[3].kind == "num":
-        return max(1, int(node.args[3].value - node.args[2].value) + 1) * _expanded_size(node.args[0])
+        return max(1, int(node.args[3].value - node.args[2].value) + 1) * _expanded_size(
+            node.args[0]
+        )
     return 1 + sum(_expanded_size(a) for a in node.args)
 
 
@@ -207,9 +209,7 @@ def drop_units(node: Node) -> Node:
     if node.kind == "unit":
         return drop_units(node.args[0])
     return (
-        Node(node.kind, tuple(drop_units(a) for a in node.args), node.value)
-        if node.args
-        else node
+        Node(node.kind, tuple(drop_units(a) for a in node.args), node.value) if node.args else node
     )
 
 

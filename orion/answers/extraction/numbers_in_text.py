@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from orion.answers.parsing.tokens import FUNCTIONS, GREEK, words
+from orion.answers.parsing.vocabulary import FUNCTIONS, GREEK, word_set
 
 # where the last value is looked for, counted from the end
 MAX_VALUE_TAIL = 4_000
@@ -19,7 +19,7 @@ FORMULA = re.compile(
     re.S,
 )
 _PROSE = re.compile(r"(?<![\\A-Za-z{\d])[A-Za-z]{3,}(?![A-Za-z^_·⋅×])")
-_KNOWN_WORDS = words("and pi inf infinity percent degrees mod cup") | FUNCTIONS | GREEK
+_KNOWN_WORDS = word_set("and pi inf infinity percent degrees mod cup") | FUNCTIONS | GREEK
 _VOWEL = re.compile(r"[aeiouAEIOU]")
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 _SCRIPTS = r"(?:_\{?\d+\}?|[₀-₉]+|[⁰¹²³⁴-⁹]+|\^\{?-?\d+\}?)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from orion.answers.parsing.parse_postfix import PostfixParser
 from orion.answers.parsing.parse_primary import (
     LIST,
     OVER,
@@ -18,7 +19,6 @@ from orion.answers.parsing.parse_primary import (
     SUM,
     TIGHT,
     UNARY,
-    PrimaryParser,
     number_node,
 )
 from orion.answers.parsing.tokens import Token
@@ -33,7 +33,6 @@ from orion.answers.parsing.tree import (
     mul,
     neg,
     num,
-    power,
 )
 from orion.answers.parsing.units import SCALES
 
@@ -51,7 +50,7 @@ _SET_OPERATORS = {"cup": "union", "cap": "inter", "minus": "minus"}
 _STARTS = frozenset(("num", "sym", "const", "fn", "text"))
 
 
-class _ExpressionParser(PrimaryParser):
+class _ExpressionParser(PostfixParser):
     """The binding powers: what stands between operands."""
 
     # sequences
@@ -108,66 +107,8 @@ class _ExpressionParser(PrimaryParser):
     def parse_infix(self, left: Node, floor: int) -> Node | None:
         """The tree one operator further, or None where the next token binds less than `floor`."""
         token = self.token
-        value = token.value
         if token.kind == "op":
-            if value in _RELATIONS and floor < RELATION:
-                return self.parse_relation(left)
-            if value in _SET_OPERATORS and floor < SETS:
-                self.take()
-                kind = _SET_OPERATORS[value]
-                right = self.parse_binding(SETS)
-                return Node(
-                    kind,
-                    (*left.args, right) if left.kind == kind and kind != "minus" else (left, right),
-                )
-            if value in ("+", "-") and floor < SUM:
-                self.take()
-                right = self.parse_binding(SUM)
-                if value == "-" and right.kind == "set":
-                    return Node("minus", (left, right))
-                return add(left, right if value == "+" else neg(right))
-            if value in ("pm", "mp") and floor < SUM:
-                self.take()
-                self.count_sign()
-                right = self.parse_binding(SUM)
-                both = (add(left, right), add(left, neg(right)))
-                return Node("pm", both, "+") if value == "pm" else Node("pm", both[::-1], "-")
-            if value in ("*", "/") and floor < PRODUCT:
-                self.take()
-                if value == "/" and left.kind == "unit" and self.token.kind == "text":
-                    return self.attach_unit(left, "/" + self.take().value)
-                right = self.parse_binding(PRODUCT)
-                return mul(left, right if value == "*" else inverse(right))
-            if value == ":" and floor < SUM and not self.builder:
-                self.take()
-                right = self.parse_binding(SUM)
-                return Node("ratio", (*left.args, right) if left.kind == "ratio" else (left, right))
-            if value in ("^", "!", "%", "'", "deg", "_") and floor < POWER + 10:
-                return self.parse_postfix(left, floor)
-            if value in ("over", "choose") and floor < OVER:
-                self.take()
-                right = self.parse_binding(OVER)
-                return (
-                    mul(left, inverse(right)) if value == "over" else Node("binom", (left, right))
-                )
-            if value == "bmod" and floor < PRODUCT:
-                self.take()
-                right = self.parse_binding(PRODUCT)
-                if any(
-                    x.kind != "num" or x.value.denominator != 1 for x in (left, right)
-                ) or right == num(0):
-                    raise ParseError("a remainder of what is no whole number")
-                return num(left.value % right.value)
-            if value == "mod" and floor < RELATION - 1:
-                self.take()
-                return Node("mod", (left, self.parse_binding(RELATION)))
-            if value == "/" and left.kind == "unit" and floor < PRODUCT:
-                return None
-            if value == "dots":
-                raise ParseError("a sequence with dots")
-            if value == "|" and floor < PRODUCT and not self.in_bars and not self.builder:
-                return mul(left, self.parse_binding(PRODUCT))
-            return None
+            return self.parse_operator(left, floor, token.value)
         binding = TIGHT if self.bare_argument else PRODUCT
         if floor >= binding or not self.starts_factor(token):
             return None
@@ -177,6 +118,68 @@ class _ExpressionParser(PrimaryParser):
             self.take()
             return self.attach_unit(left, token.value)
         return self.parse_juxtaposed(left)
+
+    def parse_operator(self, left: Node, floor: int, value: str) -> Node | None:
+        if value in _RELATIONS and floor < RELATION:
+            return self.parse_relation(left)
+        if value in _SET_OPERATORS and floor < SETS:
+            return self.parse_set_operation(left)
+        if value in ("+", "-") and floor < SUM:
+            self.take()
+            right = self.parse_binding(SUM)
+            if value == "-" and right.kind == "set":
+                return Node("minus", (left, right))
+            return add(left, right if value == "+" else neg(right))
+        if value in ("pm", "mp") and floor < SUM:
+            self.take()
+            self.count_sign()
+            right = self.parse_binding(SUM)
+            both = (add(left, right), add(left, neg(right)))
+            return Node("pm", both, "+") if value == "pm" else Node("pm", both[::-1], "-")
+        if value in ("*", "/") and floor < PRODUCT:
+            self.take()
+            if value == "/" and left.kind == "unit" and self.token.kind == "text":
+                return self.attach_unit(left, "/" + self.take().value)
+            right = self.parse_binding(PRODUCT)
+            return mul(left, right if value == "*" else inverse(right))
+        if value == ":" and floor < SUM and not self.builder:
+            self.take()
+            right = self.parse_binding(SUM)
+            return Node("ratio", (*left.args, right) if left.kind == "ratio" else (left, right))
+        if value in ("^", "!", "%", "'", "deg", "_") and floor < POWER + 10:
+            return self.parse_postfix(left, floor)
+        return self.parse_rare_operator(left, floor, value)
+
+    def parse_rare_operator(self, left: Node, floor: int, value: str) -> Node | None:
+        if value in ("over", "choose") and floor < OVER:
+            self.take()
+            right = self.parse_binding(OVER)
+            return mul(left, inverse(right)) if value == "over" else Node("binom", (left, right))
+        if value == "bmod" and floor < PRODUCT:
+            return self.parse_remainder(left)
+        if value == "mod" and floor < RELATION - 1:
+            self.take()
+            return Node("mod", (left, self.parse_binding(RELATION)))
+        if value == "dots":
+            raise ParseError("a sequence with dots")
+        if value == "|" and floor < PRODUCT and not self.in_bars and not self.builder:
+            return mul(left, self.parse_binding(PRODUCT))
+        return None
+
+    def parse_set_operation(self, left: Node) -> Node:
+        kind = _SET_OPERATORS[self.take().value]
+        right = self.parse_binding(SETS)
+        flat = left.kind == kind and kind != "minus"
+        return Node(kind, (*left.args, right) if flat else (left, right))
+
+    def parse_remainder(self, left: Node) -> Node:
+        """17 bmod 5 as the number 2."""
+        self.take()
+        right = self.parse_binding(PRODUCT)
+        whole = all(x.kind == "num" and x.value.denominator == 1 for x in (left, right))
+        if not whole or right == num(0):
+            raise ParseError("a remainder of what is no whole number")
+        return num(left.value % right.value)
 
     def starts_factor(self, token: Token) -> bool:
         return (
@@ -226,7 +229,10 @@ class _ExpressionParser(PrimaryParser):
                 ):
                     self.at += 3
                     return self.make_mixed_number(
-                        left, whole, number_node(token.value).value, number_node(ahead[2].value).value
+                        left,
+                        whole,
+                        number_node(token.value).value,
+                        number_node(ahead[2].value).value,
                     )
         if token.kind == "num":
             raise ParseError("two numbers without an operator")
@@ -254,69 +260,6 @@ class _ExpressionParser(PrimaryParser):
             terms.append(self.parse_binding(RELATION))
         return Node("rel", tuple(terms), tuple(operators))
 
-    def parse_exponent(self) -> Node:
-        """What stands behind ^: a group, or one token with its sign."""
-        if self.token.value in ("{", "("):
-            return self.parse_prefix()
-        if self.token.value == "-":
-            self.take()
-            return neg(self.parse_exponent())
-        return self.parse_binding(POWER - 1)
-
-    def parse_postfix(self, left: Node, floor: int) -> Node | None:
-        value = self.token.value
-        if value == "^" and floor >= POWER:
-            return None
-        self.take()
-        if value == "!":
-            if left.kind == "fact" and self.tokens[self.at - 2].value == "!":
-                raise ParseError("a double factorial")
-            return Node("fact", (left,))
-        if value == "%":
-            return Node("pct", (left,))
-        if value == "deg":
-            return self.parse_degrees(left)
-        if value == "'":
-            return self.add_prime(left)
-        if value == "_":
-            return self.parse_subscript(left)
-        if self.token.value == "deg":
-            self.take()
-            return self.parse_degrees(left)
-        if self.is_degree_ahead(0):
-            self.at += 3
-            return self.parse_degrees(left)
-        if left.kind == "num" and self.take_small_o():
-            return self.parse_degrees(left)
-        if self.token.value == "'":
-            self.take()
-            return self.add_prime(left)
-        return power(left, self.parse_exponent())
-
-    def parse_degrees(self, left: Node) -> Node:
-        """An angle, or a temperature where the letter of its scale ends the value."""
-        scale = self.token.value
-        if scale in ("C", "F") and self.tokens[self.at + 1 : self.at + 2] in (
-            [],
-            [Token("op", ",", False)],
-        ):
-            self.take()
-            return Node("unit", (left,), f"degree {scale}")
-        return Node("deg", (left,))
-
-    def take_small_o(self) -> bool:
-        """Whether the exponent is the letter o, which some write for a degree sign; it is then taken."""
-        for spelling in (["{", "o", "}"], ["o"]):
-            if [t.value for t in self.tokens[self.at : self.at + len(spelling)]] == spelling:
-                self.at += len(spelling)
-                return True
-        return False
-
-    def is_degree_ahead(self, skip: int = 1) -> bool:
-        """Whether a degree sign stands `skip` tokens ahead, bare or in braces."""
-        ahead = [t.value for t in self.tokens[self.at + skip : self.at + skip + 3]]
-        return ahead == ["{", "deg", "}"] or (skip > 0 and ahead[:1] == ["deg"])
-
     def count_sign(self) -> None:
         """Each plus-minus doubles what stands before it: only a few are read."""
         self.signs += 1
@@ -338,7 +281,11 @@ class _ExpressionParser(PrimaryParser):
         token = self.take()
         kind, value = token.kind, token.value
         if kind == "num":
-            return self.parse_repeating_decimal(value) if self.token.value == "overline" else number_node(value)
+            return (
+                self.parse_repeating_decimal(value)
+                if self.token.value == "overline"
+                else number_node(value)
+            )
         if kind == "sym":
             return Node("sym", (), value)
         if kind == "const":

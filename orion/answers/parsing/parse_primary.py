@@ -54,7 +54,7 @@ def number_node(literal: str) -> Node:
 
 
 class PrimaryParser:
-    """A cursor over tokens with the parts that need no binding powers; `parse.Parser` adds the expressions."""
+    """A cursor over tokens, and the operands that need no binding powers."""
 
     parse_binding: Callable[[int], Node]
     parse_exponent: Callable[[], Node]
@@ -91,12 +91,6 @@ class PrimaryParser:
             raise ParseError("unbalanced brackets")
         return token
 
-    @staticmethod
-    def add_prime(left: Node) -> Node:
-        if left.kind != "sym":
-            raise ParseError("a prime on what is no name")
-        return Node("sym", (), f"{left.value}'")
-
     def spell_group(self) -> str:
         """The tokens of a brace group as one name."""
         self.take()
@@ -108,16 +102,6 @@ class PrimaryParser:
             depth += {"open": 1, "close": -1}.get(token.kind, 0)
             parts.append(token.value)
         return "".join(parts[:-1])
-
-    def parse_subscript(self, left: Node) -> Node:
-        name = self.spell_group() if self.token.value == "{" else self.take().value
-        if left.kind == "num":
-            if not name.isdecimal() or left.value.denominator != 1 or left.value < 0:
-                raise ParseError("a number with a subscript")
-            return Node("based", (), f"{left.value}_{to_int(name)}")
-        if left.kind in ("sym", "const"):
-            return Node("sym", (), f"{left.value}_{name}")
-        raise ParseError("a subscript on what is no name")
 
     def parse_repeating_decimal(self, literal: str) -> Node:
         """0.8\\overline{3}: the digits under the line repeat for ever."""
@@ -181,7 +165,9 @@ class PrimaryParser:
         outer = self.bare_argument, self.builder, self.in_bars
         self.bare_argument, self.builder, self.in_bars = False, opening == "{|", False
         items = (
-            [self.parse_such_that()] if opening == "{|" and self.is_condition_ahead() else self.parse_sequence()
+            [self.parse_such_that()]
+            if opening == "{|" and self.is_condition_ahead()
+            else self.parse_sequence()
         )
         closing = self.expect(*_CLOSING[opening]).value
         self.bare_argument, self.builder, self.in_bars = outer

@@ -311,7 +311,8 @@ def _read_uncached(raw: str) -> Answer:
             second = Node(
                 "list",
                 tuple(
-                    num(literal_to_fraction(decimal_literal(p) or "0")) for p in _THIN.sub("", text).split(",")
+                    num(literal_to_fraction(decimal_literal(p) or "0"))
+                    for p in _THIN.sub("", text).split(",")
                 ),
             )
         try:
@@ -321,7 +322,13 @@ def _read_uncached(raw: str) -> Answer:
     if not text:
         return Answer(raw, "", None, "empty")
     key = text_key(text)
-    special = _read_choice(text) or _read_time(text) or _read_based_numeral(text) or _read_parts(text) or _read_all_reals(text)
+    special = (
+        _read_choice(text)
+        or _read_time(text)
+        or _read_based_numeral(text)
+        or _read_parts(text)
+        or _read_all_reals(text)
+    )
     if special is not None:
         return Answer(raw, key, special)
     only = _TEXT_ONLY.fullmatch(text)

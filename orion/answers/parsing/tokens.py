@@ -10,6 +10,25 @@ from typing import NamedTuple
 
 from orion.answers.parsing.tree import MAX_TOKENS, ParseError
 from orion.answers.parsing.units import SCALES, UNITS
+from orion.answers.parsing.vocabulary import (
+    ACCENTS,
+    BARE_COMMANDS,
+    BRACKETS,
+    CONSTANTS,
+    FRACTIONS,
+    FUNCTION_ALIASES,
+    FUNCTIONS,
+    GREEK,
+    NUMBER_SETS,
+    OPERATORS,
+    PLAIN_GREEK,
+    PLAIN_WORDS,
+    SINGLE_TOKENS,
+    SKIPPED_COMMANDS,
+    TEXT_COMMANDS,
+    UNIT_VECTORS,
+    UNSUPPORTED_COMMANDS,
+)
 
 
 class Token(NamedTuple):
@@ -20,63 +39,6 @@ class Token(NamedTuple):
     spaced: bool
 
 
-def words(text: str) -> frozenset[str]:
-    """The words of a text as a set."""
-    return frozenset(text.split())
-
-
-FUNCTIONS = words(
-    "sin cos tan cot sec csc arcsin arccos arctan asin acos atan sinh cosh tanh coth ln log lg exp sqrt cbrt abs"
-    " gcd lcm min max floor ceil sign sgn det arccot arcsec arccsc factorial binomial cis"
-    " arcsinh arccosh arctanh arsinh arcosh artanh asinh acosh atanh"
-)
-_ALIASES = {
-    "asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh",
-    "arsinh": "arcsinh", "arcosh": "arccosh", "artanh": "arctanh", "lg": "log10", "sgn": "sign",
-}  # fmt: skip
-GREEK = words(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau"
-    " upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar"
-)
-_OPERATORS = {
-    "cdot": "*", "times": "*", "ast": "*", "div": "/", "pm": "pm", "mp": "mp", "le": "<=", "leq": "<=", "leqslant": "<=",
-    "ge": ">=", "geq": ">=", "geqslant": ">=", "ne": "!=", "neq": "!=", "lt": "<", "gt": ">", "in": "in", "cup": "cup",
-    "bigcup": "cup", "cap": "cap", "setminus": "minus", "backslash": "minus", "mid": "|", "vert": "|",
-    "land": "and", "wedge": "and", "lor": "or", "vee": "or", "over": "over", "colon": ":", "approx": "approx", "to": "to",
-    "rightarrow": "to", "equiv": "equiv", "sim": "sim", "bmod": "bmod", "mod": "mod", "pmod": "mod", "pod": "mod",
-    "circ": "deg", "degree": "deg", "prime": "'", "choose": "choose", "parallel": "parallel", "perp": "perp",
-}  # fmt: skip
-_CONSTANTS = {
-    "pi": "pi",
-    "infty": "inf",
-    "emptyset": "empty",
-    "varnothing": "empty",
-    "e": "e",
-    "i": "i",
-}
-_NUMBER_SETS = {"R": "reals", "Z": "integers", "N": "mathbbN", "Q": "mathbbQ", "C": "mathbbC"}
-_BRACKETS = {
-    "{": ("open", "{|"), "}": ("close", "|}"), "lbrace": ("open", "{|"), "rbrace": ("close", "|}"), "langle": ("open", "("),
-    "rangle": ("close", ")"), "lfloor": ("open", "floor"), "rfloor": ("close", "floor"), "lceil": ("open", "ceil"),
-    "rceil": ("close", "ceil"), "lbrack": ("open", "["), "rbrack": ("close", "]"),
-    "lvert": ("open", "abs"), "rvert": ("close", "abs"),
-}  # fmt: skip
-_FRACTIONS = words("frac dfrac tfrac cfrac nicefrac sfrac")
-_TEXTS = words(
-    "text mbox textrm textit textbf textsf texttt mathrm mathbf mathit mathsf operatorname textnormal hbox"
-)
-_SKIPPED = words(
-    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr displaystyle textstyle limits nolimits bf rm it"
-    " boldsymbol bm boxed fbox angle measuredangle triangle mathop mathstrut quad qquad thinspace enspace space"
-    " nonumber , ; : ! > $"
-) | {" ", "\n", "\t"}
-_ACCENTS = words("vec hat bar overrightarrow tilde dot widehat mathcal mathfrak overleftrightarrow")
-_UNSUPPORTED = words("int iint lim oint limsup liminf partial nabla forall exists")
-_WORDS = {
-    "and": ("op", "and"), "or": ("op", "or"), "pi": ("const", "pi"), "inf": ("const", "inf"), "infinity": ("const", "inf"),
-    "oo": ("const", "inf"), "percent": ("op", "%"), "degrees": ("op", "deg"), "degree": ("op", "deg"), "union": ("op", "cup"),
-    "mod": ("op", "mod"), "in": ("op", "in"), "to": ("op", ":"),
-}  # fmt: skip
 _LEX = re.compile(
     r"(?P<space>[\s~]+)|(?P<num>\d+(?:\.\d*(?!\.))?|\.\d+)|(?P<cmd>\\(?:[A-Za-z]+|.))|(?P<word>[A-Za-z]+)"
     r"|(?P<op>\.{2,}|\*\*|<=|>=|!=|==|=<|->|[-+*/^_=<>!%',;:&|])|(?P<bracket>[(){}\[\]])|(?P<skip>[$\"`])|(?P<words>[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+)",
@@ -88,15 +50,9 @@ _UNIT_END = re.compile(r"(?:\^\{?\d\}?)?(?:\s*/\s*[a-z]+(?:\^\{?\d\}?)?)?\s*$")
 # a function that lost its space: sinx, lnx
 _GLUED = re.compile(r"(arcsin|arccos|arctan|sin|cos|tan|sec|csc|cot|ln|log)([a-z])")
 _MATHEMATICS = re.compile(r"[*^/+_=]|\\(?:[dt]?frac|sqrt|cdot|times)")
-# words that lost their backslash, or have one too many
-_COMMANDS = words("frac boxed text left right cdot sqrt mathrm")
 _EXPONENT = re.compile(r"[eE][-+]?\d+(?![A-Za-z\d.])")
 _ROW_SPACING = re.compile(r"(?:\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\])?")
-# the unit vectors i, j, k are written as plain, bold or accented letters
-_UNIT_VECTORS = {"i": "i", "j": "j", "k": "k", "imath": "i", "jmath": "j"}
 _BAR = re.compile(r"\s*(?:\||\\vert(?![A-Za-z]))")
-# Greek letters written out in plain text; shorter names and "pi" are read elsewhere
-_PLAIN_GREEK = GREEK - {"mu", "nu", "xi", "ell", "hbar", "Xi", "Pi"}
 _PHANTOM = re.compile(r"\s*(?:\\[A-Za-z]+|\S)?")
 _ACCENTED = re.compile(r"\s*(\\[A-Za-z]+|[A-Za-z\d])")
 _MATHLIKE = re.compile(r"[\d\s.,+*/^=()-]+")
@@ -160,60 +116,59 @@ class _Lexer:
         return self.out
 
     def put_command(self, name: str) -> None:
-        if name in _FRACTIONS or name in ("sqrt", "binom", "dbinom", "tbinom"):
-            self.put(
-                "cmd",
-                "frac" if name in _FRACTIONS else name[-5:] if name.endswith("binom") else name,
-            )
-        elif name in _OPERATORS:
-            self.put("op", _OPERATORS[name])
-        elif name in _CONSTANTS:
-            self.put("const", _CONSTANTS[name])
-        elif name in _BRACKETS:
-            self.put(*_BRACKETS[name])
+        r"""Appends the tokens of the command \name."""
+        if name in FRACTIONS:
+            self.put("cmd", "frac")
+        elif name == "sqrt":
+            self.put("cmd", "sqrt")
+        elif name in ("binom", "dbinom", "tbinom"):
+            self.put("cmd", "binom")
+        elif name in OPERATORS:
+            self.put("op", OPERATORS[name])
+        elif name in CONSTANTS:
+            self.put("const", CONSTANTS[name])
+        elif name in BRACKETS:
+            self.put(*BRACKETS[name])
         elif name in FUNCTIONS:
-            self.put("fn", _ALIASES.get(name, name))
+            self.put("fn", FUNCTION_ALIASES.get(name, name))
         elif name in GREEK:
             self.put("sym", name)
-        elif name in _TEXTS:
+        elif name in TEXT_COMMANDS:
             self.put_text_group(name)
-        elif name in _SKIPPED:
+        elif name in SKIPPED_COMMANDS:
             self.skip_command(name)
-        elif name in ("textcolor", "color", "hspace", "vspace"):
+        elif name in ACCENTS:
+            self.put_accent(name)
+        elif name in SINGLE_TOKENS:
+            self.put(*SINGLE_TOKENS[name])
+        elif name in UNSUPPORTED_COMMANDS:
+            raise ParseError(f"\\{name} is not supported")
+        else:
+            self.put_command_with_argument(name)
+
+    def put_command_with_argument(self, name: str) -> None:
+        """Appends the tokens of a command whose argument is read here."""
+        if name in ("textcolor", "color", "hspace", "vspace"):
             self.read_group()
         elif name in ("phantom", "hphantom", "vphantom"):
             # invisible, with braces or without
-            self.at = _PHANTOM.match(self.text, self.at).end() if self.read_group() is None else self.at  # type: ignore[union-attr]
-        elif name in _ACCENTS:
-            self.put_accent(name)
-        elif name in ("sum", "prod"):
-            self.put("cmd", name)
+            if self.read_group() is None:
+                self.at = _PHANTOM.match(self.text, self.at).end()  # type: ignore[union-attr]
         elif name == "mathbb":
             inner = (self.read_group() or "").strip()
-            self.put("const", _NUMBER_SETS.get(inner, f"mathbb{inner}"))
-        elif name in ("overline", "dot", "underline"):
-            self.put("cmd", "overline")
+            self.put("const", NUMBER_SETS.get(inner, f"mathbb{inner}"))
         elif name in ("begin", "end"):
             inner = (self.read_group() or "").strip()
             if name == "begin" and inner == "array":
                 self.read_group()
             self.put("cmd", f"{name} {inner}")
-        elif name in ("ldots", "cdots", "dots", "dotsc", "dotsb"):
-            self.put("op", "dots")
         elif name in ("\\", "cr"):
             self.at = _ROW_SPACING.match(self.text, self.at).end()  # type: ignore[union-attr]
             self.put("op", "row")
-        elif name == "%":
-            self.put("op", "%")
         elif name == "ang":
-            for token in _Lexer(f"{(self.read_group() or '').replace(';', ' ').strip()}\\circ").tokenize():
+            angle = (self.read_group() or "").replace(";", " ").strip()
+            for token in _Lexer(f"{angle}\\circ").tokenize():
                 self.put(token.kind, token.value)
-        elif name == "|":
-            self.put("op", "cond")
-        elif name in _UNSUPPORTED:
-            raise ParseError(f"\\{name} is not supported")
-        elif name == "&":
-            self.put("op", ",")
         else:
             raise ParseError("unknown command")
 
@@ -224,7 +179,7 @@ class _Lexer:
             if at is None:
                 return
             inner, self.at = at[1], at.end()
-        letter = _UNIT_VECTORS.get(inner.strip(" \\{}"))
+        letter = UNIT_VECTORS.get(inner.strip(" \\{}"))
         if letter and name in ("hat", "widehat", "vec", "overrightarrow"):
             self.put("const" if letter == "i" else "sym", letter)
         else:
@@ -251,13 +206,15 @@ class _Lexer:
         elif linked in ("and", "or") and linked != lower:
             self.put("op", linked)
         elif (
-            lower in UNITS and self.is_after_value() and not self.text.startswith(("(", "{"), self.at)
+            lower in UNITS
+            and self.is_after_value()
+            and not self.text.startswith(("(", "{"), self.at)
         ):
             self.put("text", word)
         elif word in FUNCTIONS:
-            self.put("fn", _ALIASES.get(word, word))
-        elif name == "mathbf" and word in _NUMBER_SETS:
-            self.put("const", _NUMBER_SETS[word])
+            self.put("fn", FUNCTION_ALIASES.get(word, word))
+        elif name == "mathbf" and word in NUMBER_SETS:
+            self.put("const", NUMBER_SETS[word])
         elif len(word) == 1 and (
             word.isalpha()
             and (
@@ -267,8 +224,8 @@ class _Lexer:
             )
         ):
             self.put("const" if word in "ei" else "sym", word)
-        elif lower in _WORDS and lower != "in":
-            self.put(*_WORDS[lower])
+        elif lower in PLAIN_WORDS and lower != "in":
+            self.put(*PLAIN_WORDS[lower])
         elif lower in ("if", "where", "for", "such that"):
             self.put("op", "cond")
         elif lower in (",", ";"):
@@ -289,23 +246,25 @@ class _Lexer:
     def put_word(self, spelling: str) -> None:
         lower = spelling.lower()
         if spelling in FUNCTIONS and not (lower in UNITS and self.is_unit_ahead(lower)):
-            self.put("fn", _ALIASES.get(spelling, spelling))
+            self.put("fn", FUNCTION_ALIASES.get(spelling, spelling))
             return
         if self.is_unit_ahead(lower):
             self.put("text", lower)
-        elif lower in _WORDS and len(lower) > 1:
-            self.put(*_WORDS[lower])
+        elif lower in PLAIN_WORDS and len(lower) > 1:
+            self.put(*PLAIN_WORDS[lower])
         elif glued := _GLUED.fullmatch(spelling):
             self.put("fn", glued[1])
             self.put_letters(glued[2])
         elif self.spaced and self.out and self.is_counted_noun(spelling):
             # any other word behind a number is what is counted: 12 oranges
             self.put("text", lower)
-        elif spelling in _PLAIN_GREEK:
+        elif spelling in PLAIN_GREEK:
             self.put("sym", spelling)
         elif lower in SCALES and self.is_after_value():
             self.put("text", lower)
-        elif len(spelling) <= MAX_PRODUCT and (self.touches_value() or self.is_product_of_names(spelling)):
+        elif len(spelling) <= MAX_PRODUCT and (
+            self.touches_value() or self.is_product_of_names(spelling)
+        ):
             # letters that touch other mathematics are a product, as in x^2yzab
             self.put_letters(spelling)
         elif len(spelling) > 3:
@@ -357,7 +316,7 @@ class _Lexer:
 
     def is_product_of_names(self, spelling: str) -> bool:
         """Whether a word is rather a product of names: no letter twice, and mathematics around it."""
-        distinct = len(set(spelling)) == len(spelling) <= 5 and spelling not in _COMMANDS
+        distinct = len(set(spelling)) == len(spelling) <= 5 and spelling not in BARE_COMMANDS
         return distinct and not self.is_after_value() and _MATHEMATICS.search(self.text) is not None
 
     def put_letters(self, spelling: str) -> None:

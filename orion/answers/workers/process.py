@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from orion.answers.parsing.tokens import words
+from orion.answers.parsing.vocabulary import word_set
 
 ADDRESS_SPACE = 2 << 30
 # characters of a printed form that cross the pipe
@@ -90,7 +90,7 @@ def build_expression(tree: list):
     raise ValueError(kind)
 
 
-_ALLOWED = words(
+_ALLOWED = word_set(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log exp abs gcd lcm"
     " min max floor ceil sign arcsinh arccosh arctanh"
 )
