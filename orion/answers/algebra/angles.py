@@ -1,6 +1,6 @@
 """Exact sines and cosines of the multiples of 15 degrees, as sums of square roots.
 
-Inputs: an angle in turns of pi. Outputs: polynomials in the roots of 2 and 3. Not runnable.
+Input: an angle as a multiple of pi. Output: polynomials in the square roots of 2 and 3.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SINES: tuple[Poly, ...] = (
 
 
 def sine(turns: Fraction) -> Poly | None:
-    """sin(turns * pi) where it is one of the known values, else None."""
+    """sin(turns * pi) if it is one of the known values, else None."""
     steps = turns * 12
     if steps.denominator != 1:
         return None
@@ -34,12 +34,12 @@ def sine(turns: Fraction) -> Poly | None:
 
 
 def cosine(turns: Fraction) -> Poly | None:
-    """cos(turns * pi) where it is one of the known values, else None."""
+    """cos(turns * pi) if it is one of the known values, else None."""
     return sine(turns + _HALF)
 
 
 def half_turns(angle: Ratio) -> Fraction | None:
-    """The angle as a rational multiple of pi, None where it is none."""
+    """The angle as a rational multiple of pi, None if it is not one."""
     top, bottom = angle
     if bottom != ONE:
         return None

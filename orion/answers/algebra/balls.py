@@ -1,8 +1,8 @@
-"""Real balls: a decimal midpoint with a rigorous radius, and the functions that answers use on them.
+"""Ball arithmetic: a decimal midpoint with a rigorous radius, and the usual functions.
 
-Inputs: Fractions and balls. Outputs: balls that contain the true value. `decimal` rounds +, -, *, /, exp and ln
-correctly, so each operation adds at most one unit of its precision. Operators on Decimal would round to the caller's
-context: only methods are used. Not runnable.
+Input: fractions and balls. Output: balls that contain the true value. `decimal` rounds +, -, *, /,
+exp and ln correctly, so each operation adds at most one unit in the last place. Only methods of a
+context are used: operators on Decimal would round to the caller's context.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from typing import NamedTuple
 
 _TRAPS = [InvalidOperation, DivisionByZero, Overflow]
 _RADIUS = Context(prec=12, rounding=ROUND_UP, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=_TRAPS)
-# beyond this the reduction of an angle would cost more digits than are carried
+# reducing a larger angle to one turn would lose more digits than are carried
 _MAX_ANGLE = Decimal(10) ** 12
 
 
 class DomainError(ArithmeticError):
-    """The value is not real, or the ball is too wide to tell."""
+    """A function is not real at this argument, or the ball is too wide to tell."""
 
 
 class Ball(NamedTuple):
@@ -163,7 +163,7 @@ class Balls:
         return self.ln(self.add(a, self.power(inside, Fraction(1, 2))))
 
     def function(self, name: str, args: list[Ball]) -> Ball:
-        """A named function at balls; raises Undefined for one that is not known here."""
+        """A named function of balls; raises DomainError for an unknown function."""
         a, one, half_pi = (
             args[0],
             self.exact(Fraction(1)),

@@ -1,8 +1,9 @@
-"""Exact canonical form of an expression: a quotient of sums of monomials over symbols, prime roots and opaque atoms.
+"""Exact canonical form of an expression: a quotient of polynomials in symbols, roots and atoms.
 
-Inputs: a `Node`. Outputs: a `Ratio`, equal for equal rational functions. Two forms that differ are proven to be different
-functions where `exact` still holds: monomials in distinct symbols, in fractional powers of primes (Besicovitch 1940) and in one
-transcendental constant are linearly independent over the rationals. All work is paid from a budget. Not runnable.
+Input: a `Node`. Output: a `Ratio`, equal for equal rational functions. If `exact` still holds, two
+different forms are proven to be different functions: monomials in distinct symbols, in fractional
+powers of primes (Besicovitch 1940) and in one transcendental constant are linearly independent over
+the rationals. All work is counted against a budget.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _I_PI = ((IMAGINARY, Fraction(1)), ("@pi", Fraction(1)))
 
 
 def _factorise(number: int) -> tuple[dict[int, int], bool]:
-    """Prime factors of a positive integer by trial division, and whether all of them are proven prime."""
+    """Factors of a positive integer by trial division, and whether all are proven prime."""
     found: dict[int, int] = {}
     divisor = 2
     while divisor * divisor <= number and divisor < 10_000:
@@ -45,7 +46,7 @@ class CanonicalForm(Algebra):
     # expressions
 
     def to_ratio(self, node: Node) -> Ratio:
-        """The canonical quotient of an expression; raises Unreadable where it is none, is undefined, or costs too much."""
+        """The canonical quotient of an expression; raises ParseError if it has none."""
         self.spend(1)
         kind, args = node.kind, node.args
         if kind == "num":
@@ -91,7 +92,7 @@ class CanonicalForm(Algebra):
 
     @staticmethod
     def as_rational(ratio: Ratio) -> Fraction | None:
-        """The rational number that a quotient is, None where it is none."""
+        """The quotient as a rational number, None if it is not one."""
         top, bottom = ratio
         if bottom != ONE or (top and set(top) != {()}):
             return None
@@ -132,7 +133,7 @@ class CanonicalForm(Algebra):
         return self.compound_power(base, value)
 
     def compound_power(self, base: Ratio, value: Fraction) -> Ratio:
-        """A sum raised to a power that is not multiplied out: an atom of its own."""
+        """A sum raised to a power that is not multiplied out: it becomes an atom."""
         self.exact = False
         name = f"[{self.key(base)}]"
         if base[1] == ONE:
@@ -158,7 +159,7 @@ class CanonicalForm(Algebra):
         return self.compound_power((top, ONE), value)
 
     def numeric_power(self, base: Fraction, value: Fraction) -> Ratio:
-        """base ** value for a rational base and a positive rational exponent, in fractional powers of primes."""
+        """base ** value for a rational base and a value > 0, in fractional powers of primes."""
         if value.denominator == 1:
             result = power_of_fraction(base, int(value))
             return ({(): result} if result else {}), ONE
@@ -190,7 +191,7 @@ class CanonicalForm(Algebra):
         return self.product((self.make_monomial(exponents), ONE), sign)
 
     def symbolic_power(self, base: Ratio, exponent: Ratio) -> Ratio:
-        """base ** (a + b) as base**a * base**b, each term an atom raised to the term's whole or rational factor."""
+        """base ** (a + b) as base**a * base**b; each term is an atom to a rational power."""
         name = self.key(base)
         if name == "1*@e^1" and exponent[1] == ONE and len(exponent[0]) == 1:
             ((monomial, factor),) = exponent[0].items()
@@ -248,7 +249,7 @@ class CanonicalForm(Algebra):
         return self.opaque(f"{name}({','.join(self.key(a) for a in args)})")
 
     def logarithm(self, arg: Ratio, value: Fraction | None) -> Ratio:
-        """ln of a positive rational as a sum of logarithms of primes; ln of anything else is an atom."""
+        """ln of a positive rational as a sum of logarithms of primes; of anything else an atom."""
         if self.key(arg) == "1*@e^1":
             return ONE, ONE
         if (
@@ -270,7 +271,7 @@ class CanonicalForm(Algebra):
 
     @staticmethod
     def known_value(name: str, values: list[Fraction]) -> Fraction | None:
-        """Values of functions of rational numbers that are rational."""
+        """The value of a function of rational numbers, None if it is not rational."""
         first = values[0]
         whole = all(v.denominator == 1 for v in values)
         if name == "abs":
@@ -297,7 +298,7 @@ class CanonicalForm(Algebra):
 
 
 def decide_equality(left: Node, right: Node) -> bool | None:
-    """Whether two expressions are equal (True), proven different (False), or not decided by algebra (None)."""
+    """Whether two expressions are equal (True), proven different (False), or undecided (None)."""
     canon = CanonicalForm()
     a, b = canon.to_ratio(left), canon.to_ratio(right)
     if a == b or not canon.add(
@@ -309,7 +310,7 @@ def decide_equality(left: Node, right: Node) -> bool | None:
 
 
 def rational_factor(left: Node, right: Node) -> Fraction | None:
-    """The rational factor with left = factor * right, None where there is none."""
+    """The rational factor with left = factor * right, None if there is none."""
     canon = CanonicalForm()
     a, b = canon.to_ratio(left), canon.to_ratio(right)
     if a[1] != b[1]:

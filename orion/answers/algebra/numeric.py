@@ -1,7 +1,7 @@
-"""Certified numeric comparison: two expressions at rational points, in balls. A certified difference is a proof.
+"""Certified numeric comparison of two expressions at rational points; a difference is a proof.
 
-Inputs: two expression trees. Outputs: True (they agree to AGREE digits at MIN_POINTS points or more where both are real, and
-differ at none), False (proven different), None. Not runnable.
+Input: two expression trees. Output: True (they agree to 60 digits at MIN_POINTS points or more
+where both are real, and differ at none), False (proven different), or None.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from orion.answers.algebra.polynomials import power_of_fraction
 from orion.answers.parsing.tree import Node, ParseError
 
 DIGITS = 90
+# relative tolerance
 AGREE = Decimal(10) ** -60
 MAX_NODES = 400
 MAX_SYMBOLS = 12
 # sample points at which two functions must agree; fewer may be a coincidence
 MIN_POINTS = 4
-# small rationals without a common pattern; then negatives, then whole numbers for expressions such as (-1)^n
+# small rationals without a pattern, then negative ones, then integers for terms such as (-1)^n
 _POINTS = (
     [Fraction(1374 + 677 * k, 1000 + k) for k in range(MAX_SYMBOLS)],
     [Fraction(391 + 83 * k * k, 977 + 7 * k) for k in range(MAX_SYMBOLS)],
@@ -42,7 +43,7 @@ _POINTS = (
 
 
 def _count_nodes(node: Node, found: dict[str, None]) -> int:
-    """The number of nodes; names are collected in the order of their appearance."""
+    """The number of nodes; adds the names to `found` in the order of their appearance."""
     count, stack = 0, [node]
     while stack:
         top = stack.pop()
@@ -61,7 +62,7 @@ class _Evaluation:
         self.values = values
 
     def rational(self, node: Node) -> Fraction | None:
-        """The exact value of a small rational exponent or factorial argument, None where it is none."""
+        """The exact value of a small rational exponent or factorial argument, else None."""
         kind, args = node.kind, node.args
         if kind == "num":
             return node.value
@@ -143,7 +144,10 @@ class _Evaluation:
 
 
 def agree_numerically(left: Node, right: Node) -> bool | None:
-    """Whether two expressions agree at enough sample points (True), provably differ at one (False), or neither (None)."""
+    """Whether two expressions agree at enough sample points; False if they provably differ at one.
+
+    None if they do neither.
+    """
     names: dict[str, None] = {}
     try:
         _count_nodes(left, names)

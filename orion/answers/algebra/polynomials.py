@@ -1,8 +1,8 @@
-"""Sums of monomials with exact coefficients, and quotients of them, under a budget of work.
+"""Polynomials with exact coefficients, and quotients of them, under a budget of work.
 
-Inputs: dictionaries from monomial to Fraction. Outputs: the same. A monomial is a sorted tuple of (atom, exponent);
-atoms are names: "s..." a symbol, "#p" the prime p (exponent below 1), "@pi", "@e", "@i"; anything else ("~...") is opaque. Not
-runnable.
+Input and output: dictionaries from monomial to Fraction. A monomial is a sorted tuple of
+(atom, exponent). An atom is a text: "s..." a symbol, "#p" the prime p (with an exponent below 1),
+"@pi", "@e", "@i"; "~..." is an opaque expression.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ IMAGINARY = "@i"
 
 
 def power_of_fraction(base: Fraction, exponent: int) -> Fraction:
-    """base ** exponent, refused beyond MAX_BITS bits."""
+    """base ** exponent; raises ParseError beyond MAX_BITS bits."""
     size = max(base.numerator.bit_length(), base.denominator.bit_length())
     if base not in (0, 1, -1) and size * abs(exponent) > MAX_BITS:
         raise ParseError("number too large")
@@ -36,7 +36,7 @@ def power_of_fraction(base: Fraction, exponent: int) -> Fraction:
 
 
 class Algebra:
-    """One computation: the budget, the table of compound atoms, and whether differences are proofs."""
+    """One computation: its budget, its compound atoms, and whether a difference is a proof."""
 
     def __init__(self) -> None:
         self.work = 0
@@ -85,7 +85,7 @@ class Algebra:
         return total
 
     def multiply_monomials(self, left: Monomial, right: Monomial) -> Poly:
-        """The product of two monomials; roots and powers of i that became whole leave the monomial."""
+        """The product of two monomials; whole powers of primes and of i are evaluated."""
         if not left or not right:
             return {left or right: Fraction(1)}
         exponents = dict(left)

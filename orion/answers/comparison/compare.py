@@ -1,6 +1,6 @@
-"""Are two answers equal: literals and texts here, trees in `equality`.
+"""Compare two answers: literals and texts here, trees in `equality`.
 
-Inputs: two `Answer`s and a policy. Outputs: a `Result`. Not runnable.
+Input: two `Answer` records and a policy. Output: a `Result`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from orion.answers.comparison.values import UndecidedError
 from orion.answers.parsing.read_answer import Answer, is_word
 from orion.answers.parsing.tree import ParseError
 from orion.answers.policies import Policy
+from orion.answers.verdict import CORRECT, INCORRECT, UNPARSEABLE
 
 
 class Result(NamedTuple):
-    """A verdict word, the reason for it, and the stage that decided."""
+    """One of the five verdicts, the reason for it, and the rule that decided."""
 
     verdict: str
     reason: str
@@ -26,7 +27,7 @@ class Result(NamedTuple):
 
 
 def _is_printed_float(answer: Answer, gold: Answer) -> bool:
-    """Whether the gold is a double as a program prints it and the answer is a number that rounds to it."""
+    """Whether the gold is a double as programs print it, and the answer rounds to it."""
     if (
         gold.plain is None
         or "." not in gold.plain
@@ -48,7 +49,7 @@ def _is_printed_float(answer: Answer, gold: Answer) -> bool:
 
 
 def _same_items(left: str, right: str) -> bool:
-    """Whether two texts name the same things in another order; only short items make a list."""
+    """Whether two texts list the same things in another order; only short items make a list."""
     items = [sorted(filter(None, re.split(r"\s*(?:,|;|\band\b)\s*", key))) for key in (left, right)]
     return (
         len(items[0]) > 1
@@ -58,11 +59,11 @@ def _same_items(left: str, right: str) -> bool:
 
 
 def compare_answers(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> Result:
-    """The result of comparing an extracted answer with a gold that was read."""
+    """Compares an extracted answer with a gold; the steps are in order of cost."""
     if answer.plain is not None and gold.plain is not None and answer.plain == gold.plain:
-        return Result("correct", "", "literal")
+        return Result(CORRECT, "", "literal")
     if answer.key and answer.key == gold.key and answer.raw.strip() == gold.raw.strip():
-        return Result("correct", "", "string")
+        return Result(CORRECT, "", "string")
     if (
         answer.plain is not None
         and gold.plain is not None
@@ -70,8 +71,8 @@ def compare_answers(answer: Answer, gold: Answer, policy: Policy, timeout_s: flo
         and gold.second is None
     ):
         if policy.printed_floats and _is_printed_float(answer, gold):
-            return Result("correct", "", "printed_float")
-        return Result("incorrect", "the numbers differ", "literal")
+            return Result(CORRECT, "", "printed_float")
+        return Result(INCORRECT, "the numbers differ", "literal")
     if gold.node is not None and gold.node.kind == "text" and answer.key:
         equal = answer.key == gold.key or _same_items(answer.key, gold.key)
         if (
@@ -79,33 +80,31 @@ def compare_answers(answer: Answer, gold: Answer, policy: Policy, timeout_s: flo
             and len(gold.key.split()) > 3
             and (answer.node is None or answer.node.kind != "text")
         ):
-            return Result("unparseable", "a sentence was asked for", "text")
+            return Result(UNPARSEABLE, "a sentence was asked for", "text")
         if not equal and answer.node is None:
-            return Result("unparseable", answer.problem, "parse")
-        return Result(
-            "correct" if equal else "incorrect", "" if equal else "the texts differ", "text"
-        )
+            return Result(UNPARSEABLE, answer.problem, "parse")
+        return Result(CORRECT if equal else INCORRECT, "" if equal else "the texts differ", "text")
     if answer.node is not None and answer.node.kind == "text" and _same_items(answer.key, gold.key):
-        return Result("correct", "", "text")
+        return Result(CORRECT, "", "text")
     if (
         answer.node is not None
         and answer.key == gold.key
         and (answer.node.kind == "text" or (is_word(answer.raw) and is_word(gold.raw)))
     ):
-        return Result("correct", "", "text")
+        return Result(CORRECT, "", "text")
     if answer.node is None:
         if answer.key and answer.key == gold.key and gold.node is None:
-            return Result("correct", "", "text")
-        return Result("unparseable", answer.problem, "parse")
+            return Result(CORRECT, "", "text")
+        return Result(UNPARSEABLE, answer.problem, "parse")
     if gold.node is None:
-        return Result("unparseable", f"gold: {gold.problem}", "gold")
+        return Result(UNPARSEABLE, f"gold: {gold.problem}", "gold")
     if policy.printed_floats and _is_printed_float(answer, gold):
-        return Result("correct", "", "printed_float")
+        return Result(CORRECT, "", "printed_float")
     return _compare_readings(answer, gold, policy, timeout_s)
 
 
 def _compare_readings(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> Result:
-    """All readings of both sides: one equal pair is enough, all must differ for `incorrect`."""
+    """Compares all readings of both sides: one equal pair is enough for `correct`."""
     doubt: UndecidedError | None = None
     deadline = time.monotonic() + timeout_s
     for left in filter(None, (answer.node, answer.second)):
@@ -114,14 +113,14 @@ def _compare_readings(answer: Answer, gold: Answer, policy: Policy, timeout_s: f
                 continue
             run = AnswerComparison(policy, deadline)
             try:
-                # the list reading of "2,345" is in its own order: 345, 2 is another list
+                # the list reading of "2,345" is ordered: 345, 2 is another list
                 listed = right is gold.second and right.kind == left.kind == "list"
                 if (
                     run.same_in_order(left.args, right.args, run.same)
                     if listed
                     else run.same(left, right)
                 ):
-                    return Result("correct", "", run.rule)
+                    return Result(CORRECT, "", run.rule)
             except UndecidedError as error:
                 doubt = error
             except ParseError as error:
@@ -130,4 +129,4 @@ def _compare_readings(answer: Answer, gold: Answer, policy: Policy, timeout_s: f
                 doubt = UndecidedError("nested too deeply")
     if doubt is not None:
         return Result(doubt.verdict, str(doubt), "compare")
-    return Result("incorrect", "the answers differ", run.rule)
+    return Result(INCORRECT, "the answers differ", run.rule)

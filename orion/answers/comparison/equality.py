@@ -1,7 +1,7 @@
-"""Do two trees denote the same answer: exact values, containers, relations, algebra, numbers and, last, sympy.
+"""Compare two trees: do they denote the same answer? Values, containers, relations, units.
 
-Inputs: two trees and a policy. Outputs: True or False, or `Undecided`. Everything but sympy runs here and is bounded. Not
-runnable.
+Input: two trees and a policy. Output: True or False, or UndecidedError. Everything except sympy
+runs in this process and is bounded.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ _SETS = frozenset(("union", "inter", "minus"))
 
 
 class AnswerComparison(ValueComparison):
-    """One comparison of any two answers. Methods answer True or False, or raise Undecided."""
+    """One comparison of any two answers. Methods answer True or False, or raise UndecidedError."""
 
     def same(self, a: Node, b: Node) -> bool:
         """Whether answer `a` (of the response) denotes the same as gold `b`."""
         if a == b:
             return True
-        self.remaining_s()
+        self.check_deadline()
         a, b = unwrap(a), unwrap(b)
         if is_words_around_value(a, b):
             raise UndecidedError("words around a value")
@@ -121,7 +121,7 @@ class AnswerComparison(ValueComparison):
         return a.value == b.value
 
     def compare_branches(self, a: Node, b: Node) -> bool:
-        """Functions given by cases, in any order; "otherwise" may stand for the condition that is left."""
+        """Functions given by cases, in any order; "otherwise" may replace the last condition."""
         if self.same_in_any_order(a.args, b.args, self.same):
             return True
         if any(branch.args[-1].kind == "text" for branch in (*a.args, *b.args)):
@@ -143,7 +143,7 @@ class AnswerComparison(ValueComparison):
         unit, other = (a, b) if a.kind == "unit" else (b, a)
         named = unit_as_symbol(unit)
         if named is not None and symbols(named) & symbols(other):
-            # 4 s^2 beside 4s^2: a unit here and a name there
+            # 4 s^2 against 4s^2: a unit on one side and a name on the other
             return self.same(named, other)
         return self.same(a.args[0] if a.kind == "unit" else a, b.args[0] if b.kind == "unit" else b)
 
@@ -203,7 +203,7 @@ class AnswerComparison(ValueComparison):
         empty = Node("const", (), "empty")
         if b.kind == "set" and len(b.args) == 1 and a != empty:
             return self.same(a, b.args[0])
-        # one value in several dresses ("15 39/40, or 639/40") is one answer; different values are a hedge
+        # one value in several forms ("15 39/40, or 639/40") is one answer; different values hedge
         alike = all(self.same(x, a.args[0]) for x in a.args[1:])
         return (
             a.kind in ("set", "list")
@@ -213,7 +213,7 @@ class AnswerComparison(ValueComparison):
         )
 
     def unequal_items(self, node: Node) -> tuple[Node, ...]:
-        """The items of a list or set; of a set, equal ones in different spellings once."""
+        """The items of a list or set; a set without items equal to others in another spelling."""
         found: list[Node] = []
         for x in drop_duplicates(node):
             if (
@@ -225,11 +225,11 @@ class AnswerComparison(ValueComparison):
         return tuple(found)
 
     def same_element(self, a: Node, b: Node) -> bool:
-        """Items of a set: {1} is not 1 there."""
+        """Whether two items are the same; among items {1} is not 1."""
         return (a.kind == "set") == (b.kind == "set") and self.same(a, b)
 
     def compare_described_sets(self, a: Node, b: Node) -> bool:
-        """Sets given by their inequalities, in words of logic or in braces."""
+        """Sets given by inequalities: lists of relations, or set-builders."""
         if a.kind == b.kind == "list" and self.same_in_any_order(a.args, b.args, self.same):
             return True
         left, right = (set_described_by(x) or x for x in (a, b))
@@ -296,7 +296,7 @@ class AnswerComparison(ValueComparison):
         return False
 
     def compare_approximations(self, a: Node, b: Node) -> bool:
-        """10 sqrt 3 = ~ 17.32 states an exact value and its decimals: each may be the one that was asked for."""
+        """10 sqrt 3 = ~ 17.32 gives an exact value and its decimals; either may be the answer."""
         left, right = stated_values(a), stated_values(b)
         if not left or not right:
             return (
@@ -313,7 +313,10 @@ class AnswerComparison(ValueComparison):
             return False
 
     def compare_up_to_factor(self, a: Node, b: Node) -> bool:
-        """Two-sided relations: left minus right must agree up to a non-zero factor (a positive one for inequalities)."""
+        """Two-sided relations: left minus right must agree up to a non-zero factor.
+
+        For inequalities the factor must be positive.
+        """
         op, gold = a.value[0], b.value[0]
         if op not in FLIP or gold not in FLIP:
             if op != gold:
@@ -337,7 +340,7 @@ class AnswerComparison(ValueComparison):
         return factor > 0 or op in ("=", "!=")
 
     def are_proportional(self, left: Node, right: Node) -> bool:
-        """Whether left / right is a constant that is not rational: L(x) R(y) = L(y) R(x) for all x and y."""
+        """Whether left / right is constant: L(x) R(y) = L(y) R(x) for all x and y."""
         if symbols(left) != symbols(right):
             return False
         return self.compare_values(

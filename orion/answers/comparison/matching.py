@@ -1,6 +1,6 @@
 """Bipartite matching of the items of two unordered answers.
 
-Inputs: which items may be partners. Outputs: whether each has a partner of its own. Not runnable.
+Input: which items may be partners. Output: whether every item has its own partner.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 
 def has_perfect_matching(edges: Sequence[Sequence[int]]) -> bool:
-    """Whether every row i can be given a column of its own out of `edges[i]` (augmenting paths)."""
+    """Whether every row i can get its own column out of `edges[i]` (augmenting paths)."""
     taken: dict[int, int] = {}
 
     def place(i: int, tried: set[int]) -> bool:

@@ -1,7 +1,7 @@
 """Sets of reals with rational ends in canonical form: sorted, disjoint, merged pieces.
 
-Inputs: trees of intervals, unions, intersections, differences, finite sets, the reals. Outputs: comparable tuples,
-None where an end is not rational. Not runnable.
+Input: trees of intervals, unions, intersections, differences, finite sets, the reals. Output:
+tuples that can be compared; None if an end is not rational.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from fractions import Fraction
 from orion.answers.algebra.canonical_form import CanonicalForm
 from orion.answers.parsing.tree import Node, ParseError
 
-# an end is (value, side): side -1 just below the value, 0 at it, 1 just above; a piece is the half-open run between two cuts
+# a cut is (-1 for -inf, 0 for a finite value, 1 for inf; the value; -1 just below it, 1 just above
+# it); a piece is the set of reals between two cuts
 Cut = tuple[int, Fraction, int]
 Pieces = tuple[tuple[Cut, Cut], ...]
 _LOWEST: Cut = (-1, Fraction(0), 0)
@@ -78,7 +79,7 @@ def _pieces(node: Node) -> Pieces:
 
 
 def canonical_real_set(node: Node) -> Pieces | None:
-    """The canonical pieces of a set of reals, None where it is none or an end is not rational."""
+    """The canonical pieces of a set of reals; None for anything else, or an irrational end."""
     try:
         return _pieces(node)
     except ParseError:

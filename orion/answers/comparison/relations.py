@@ -1,6 +1,6 @@
-"""Inequalities in one real variable, their lists and set-builders, as the intervals and unions that they describe.
+"""Solve inequalities in one real variable, their lists and set-builders, to intervals and unions.
 
-Inputs: trees. Outputs: trees of intervals, unions and differences, None where a relation describes none. Not runnable.
+Input: trees. Output: trees of intervals, unions and differences; None if a relation describes none.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def symbols(node: Node) -> set[str]:
 
 
 def only_variable(node: Node) -> str | None:
-    """The one name that a relation or a list of relations speaks of, None where there are none or several."""
+    """The one name in a relation or a list of relations, None if there are none or several."""
     found = symbols(node)
     return found.pop() if len(found) == 1 else None
 
 
 def _as_linear(node: Node) -> tuple[Fraction, Fraction] | None:
-    """(a, b) where the node is a*x + b with rational a and b and one name x."""
+    """(a, b) if the node is a*x + b with rational a and b and one name x."""
     canon = CanonicalForm()
     try:
         top, bottom = canon.to_ratio(node)
@@ -61,7 +61,7 @@ def _interval(low: Node, high: Node, brackets: str) -> Node:
 
 
 def _half_line(op: str, end: Node) -> Node:
-    """The numbers that stand in relation `op` to `end`."""
+    """The numbers x with `x op end`."""
     if op == "=":
         return Node("set", (end,))
     if op == "!=":
@@ -79,14 +79,18 @@ def all_reals_but(point: Node) -> Node:
 
 
 def is_label(node: Node) -> bool:
-    """A name, or a function of a name such as f(x), which is what the interval is of."""
+    """Whether the node is a name or a function of a name such as f(x)."""
     return node.kind == "sym" or (
         node.kind == "mul" and len(node.args) == 2 and all(a.kind == "sym" for a in node.args)
     )
 
 
 def _solve(op: str, left: Node, right: Node) -> Node | None:
-    """The solutions of `left op right` where one side is free of names and the other linear, an absolute value, or a label."""
+    """The solutions of `left op right`, None if it is not of a known form.
+
+    One side is free of names, the other is linear, an absolute value, or a label; or both are
+    linear.
+    """
     if symbols(right) and not symbols(left):
         left, right, op = right, left, FLIP[op]
     if symbols(right):
@@ -133,7 +137,7 @@ def _solve_chain(ops: tuple[str, ...], args: tuple[Node, ...]) -> Node | None:
 
 
 def intersect(left: Node | None, right: Node | None) -> Node | None:
-    """The intersection of two sets; two opposite half-lines become one interval whatever their ends are."""
+    """The intersection of two sets; two opposite half-lines become one interval."""
     if left is None or right is None:
         return None
     for a, b in ((left, right), (right, left)):
@@ -148,7 +152,7 @@ def intersect(left: Node | None, right: Node | None) -> Node | None:
 
 
 def as_interval(node: Node) -> Node | None:
-    """The set that one relation in one variable describes, None where it describes none."""
+    """The set that one relation in one variable describes, None if it describes none."""
     ops, args = node.value, node.args
     if ops == ("in",):
         return args[1]
@@ -162,7 +166,10 @@ def as_interval(node: Node) -> Node | None:
 
 
 def set_described_by(node: Node) -> Node | None:
-    """The set that inequalities or a set-builder describe; a comma means "and" where the items meet, else "or"."""
+    """The set that inequalities or a set-builder describe.
+
+    A comma means "and" if the intersection is an interval, else "or".
+    """
     if node.kind not in ("list", "such") or (node.kind == "list" and node.value is not None):
         return as_set(node)
     if node.kind == "list" and not any(x.value == ("=",) for x in node.args):
@@ -175,7 +182,7 @@ def set_described_by(node: Node) -> Node | None:
 def as_set(node: Node, link: str | None = None) -> Node | None:
     """The set that a relation, a list of relations or a set-builder in one variable describes.
 
-    A list is a union, or an intersection where its items are joined by "and" (or `link` says so).
+    A list is a union, or an intersection if its items are joined by "and" (or `link` is "and").
     """
     if node.kind == "rel":
         return as_interval(node)

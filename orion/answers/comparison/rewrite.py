@@ -1,6 +1,6 @@
-"""Rewriting of answers before they are compared: wrappers, plus-minus, determinants, finite sums.
+"""Rewrite answers before they are compared: wrappers, plus-minus, determinants, finite sums.
 
-Inputs: trees. Outputs: trees. Nothing here decides equality. Not runnable.
+Input: trees. Output: trees. Nothing here decides equality.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_COST = 4_000
 
 
 def unwrap(node: Node) -> Node:
-    """Wrappers that carry no meaning of their own at the top of an answer."""
+    """The answer without wrappers that carry no meaning at its top."""
     while True:
         if node.kind in ("list", "union") and len(node.args) == 1:
             node = node.args[0]
@@ -39,7 +39,7 @@ def unwrap(node: Node) -> Node:
 
 
 def _is_range(node: Node) -> bool:
-    """k in Z: the range of a parameter, which adds nothing to a family of answers."""
+    """Whether the node is "k in Z", the range of a parameter, which adds nothing to an answer."""
     return (
         node.kind == "rel"
         and node.value == ("in",)
@@ -48,7 +48,7 @@ def _is_range(node: Node) -> bool:
 
 
 def expand(node: Node) -> Node:
-    """An answer with plus-minus signs as the list of its readings, with vectors, determinants and short sums worked out."""
+    """The answer with vectors, determinants and short sums evaluated, plus-minus as a list."""
     node = evaluate(check_size(node))
     if node.kind in ("list", "set"):
         items = [reading for a in node.args for reading in sign_readings(a)]
@@ -61,13 +61,13 @@ def expand(node: Node) -> Node:
 
 def _signs(node: Node) -> list[str]:
     own = [node.value] if node.kind == "pm" else []
-    # both children of a plus-minus hold the operands: the first is enough
+    # both children of a plus-minus contain the same signs: the first is enough
     below = node.args[:1] if node.kind == "pm" else node.args
     return own + [sign for a in below for sign in _signs(a)]
 
 
 def sign_readings(node: Node) -> list[Node]:
-    """The values of an expression with plus-minus signs: taken together where a minus-plus is among them."""
+    """The values of an expression with plus-minus signs; a minus-plus ties all signs together."""
     signs = _signs(check_size(node))
     if not signs:
         return [node]
@@ -93,7 +93,7 @@ def _choose_signs(node: Node, choice: tuple[int, ...]) -> Node:
 
 
 def evaluate(node: Node) -> Node:
-    """Arithmetic of vectors, small determinants, and sums and products with few terms, multiplied out."""
+    """Evaluates vectors, small determinants, and sums and products with few terms."""
     if not node.args or node.kind in ("num", "sym"):
         return node
     if node.kind in ("sum", "prod"):
@@ -143,7 +143,7 @@ def _expand_series(node: Node) -> Node:
 
 
 def _expanded_size(node: Node) -> int:
-    """How many nodes a tree has once its sums and products are written out."""
+    """The number of nodes of a tree with its sums and products written out."""
     if node.kind in ("sum", "prod") and node.args[2].kind == node.args[3].kind == "num":
         return max(1, int(node.args[3].value - node.args[2].value) + 1) * _expanded_size(
             node.args[0]
@@ -163,7 +163,7 @@ def substitute(node: Node, name: Node, value: Node) -> Node:
 
 
 def as_matrix(node: Node) -> Node:
-    """A list of equally long lists in square brackets as a matrix; anything else as it is."""
+    """A list of equally long lists in square brackets as a matrix; anything else unchanged."""
     rows = node.args
     if node.kind not in ("list", "interval") or not rows:
         return node
@@ -178,7 +178,7 @@ def as_matrix(node: Node) -> Node:
 
 
 def as_point(node: Node) -> Node:
-    """x = 1, y = 2 as (1, 2), in the order of the names; anything else as it is."""
+    """x = 1, y = 2 as (1, 2), in the order of the names; anything else unchanged."""
     if node.kind != "list" or any(
         x.kind != "rel" or x.value != ("=",) or x.args[0].kind != "sym" for x in node.args
     ):
@@ -220,7 +220,7 @@ def unit_names(node: Node) -> set[str]:
 
 
 def unit_as_symbol(unit: Node) -> Node | None:
-    """5 m^2 read as five times the square of m, None where the unit is no single letter."""
+    """5 m^2 as five times the square of a name m, None unless the unit is a single letter."""
     match = _LETTER_UNIT.fullmatch(unit.value)
     if match is None:
         return None
@@ -229,7 +229,7 @@ def unit_as_symbol(unit: Node) -> Node | None:
 
 
 def drop_unit_letters(node: Node, other: Node) -> Node:
-    """12m beside a number: the letters of units at its end dropped."""
+    """12m compared with a number: without the unit letters at its end."""
     if other.kind != "num" or node.kind != "mul" or node.args[0].kind != "num":
         return node
     letters = [x.args[0] if x.kind == "pow" else x for x in node.args[1:]]
@@ -239,7 +239,7 @@ def drop_unit_letters(node: Node, other: Node) -> Node:
 
 
 def drop_duplicates(node: Node) -> tuple[Node, ...]:
-    """The items of a set or list, a repeated one once; the multiplicity of plain values in a list is kept."""
+    """The items of a set or list without duplicates; plain values of a list keep theirs."""
     if node.kind == "list" and any(a.kind not in ("tuple", "interval", "rel") for a in node.args):
         return node.args
     return tuple(dict.fromkeys(node.args))
@@ -269,9 +269,9 @@ def rename_symbols(node: Node, suffix: str) -> Node:
 
 
 def spell_unordered(node: Node) -> str:
-    """A print in which the order of terms and factors does not matter."""
+    """A printed form that does not depend on the order of terms and factors."""
     if node.kind == "num":
-        # decimal digits of a long number would take quadratic time, and Python refuses them
+        # hexadecimal: decimal digits of a long number take quadratic time, and Python refuses them
         return f"{node.value.numerator:x}/{node.value.denominator:x}"
     inner = [spell_unordered(a) for a in node.args]
     if node.kind in ("add", "mul"):

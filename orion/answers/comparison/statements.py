@@ -1,6 +1,6 @@
-"""What an answer states: the value behind a label, the ends of a chain, the values of an "approx".
+"""Take an answer apart: the value behind a label, the links of a chain, the values of an "approx".
 
-Inputs: trees. Outputs: trees or texts. Nothing here decides equality.
+Input: trees. Output: trees or texts. Nothing here decides equality.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from orion.answers.comparison.relations import as_interval, symbols
 from orion.answers.parsing.tree import Node, num
 
-# |x| = 3 is an equation, |z| = 3 and |AB| = 3 state a size
+# |x| = 3 is an equation to solve, |z| = 3 and |AB| = 3 give a size
 _UNKNOWNS = frozenset(Node("sym", (), name) for name in "xytn")
 
 
 def is_words_around_value(a: Node, b: Node) -> bool:
-    """Whether one side is words around a number and the other mathematics: that was not understood."""
+    """Whether one side is words around a number and the other is mathematics."""
     texts = [x for x in (a, b) if x.kind == "text"]
     return len(texts) == 1 and any(c.isdigit() for c in texts[0].value)
 
@@ -35,7 +35,7 @@ def clock_reading(time: Node) -> tuple:
 
 
 def as_ratio(node: Node) -> Node:
-    """3:05 as a ratio; a ratio as it is."""
+    """3:05 as a ratio; a ratio unchanged."""
     if node.kind != "time":
         return node
     return Node("ratio", tuple(num(int(x)) for x in node.value.split(" ")[0].split(":")))
@@ -47,10 +47,10 @@ def chain_links(chain: Node) -> list[Node]:
 
 
 def labelled_value(relation: Node) -> Node | None:
-    """What "label = value" says about its label, None where the relation is an equation between other things.
+    """The value in "label = value", None if the relation is another kind of equation.
 
-    A label is a name, a product of names (AB, P(A)), a function of names (f(2), sin x, |z|), a sum of names (m + n) or their
-    quotient; "2 + 3 = 5" states a value too, and 2x = 5 the value of x.
+    A label is a name, a product of names (AB, P(A)), a function of names (f(2), sin x, |z|), a sum
+    of names (m + n) or a quotient of them. "2 + 3 = 5" has a value too, and 2x = 5 that of x.
     """
     terms = relation.args
     if _is_name(terms[0]):
@@ -70,7 +70,7 @@ def _is_name(node: Node) -> bool:
         return _is_name(node.args[0])
     if node.kind == "mul":
         first, *rest = node.args
-        # f(2) and AB are names, 2x is none; x y^2 is an expression
+        # f(2) and AB are names, 2x and x y^2 are not
         return first.kind == "sym" and all(
             x.kind in ("sym", "num", "tuple", "text") or _is_name(x) for x in rest
         )
@@ -91,7 +91,7 @@ def _is_name(node: Node) -> bool:
 
 
 def stated_values(node: Node) -> list[Node]:
-    """The values that a relation with an "approximately" states, on either side of the sign; its label is none."""
+    """The values on either side of an "approximately" sign, without a label."""
     if node.kind != "rel" or "approx" not in node.value:
         return [node]
     return [term for term in node.args if not symbols(term)]

@@ -1,7 +1,7 @@
-"""Are two values equal, and are two rows of items: exact numbers, algebra, certified numbers and, last, sympy.
+"""Compare two values, or two sequences of items: exact numbers, algebra, certified numbers, sympy.
 
-Inputs: expression trees and a policy. Outputs: True or False, or `Undecided`. The lower half of the judge in `equality`; all but
-sympy runs here and is bounded. Not runnable.
+Input: expression trees and a policy. Output: True or False, or UndecidedError. The lower layer of
+`equality`. Everything except sympy runs in this process and is bounded.
 """
 
 from __future__ import annotations
@@ -15,24 +15,32 @@ from orion.answers.comparison.matching import has_perfect_matching
 from orion.answers.comparison.rewrite import spell_unordered, use_decimal_logarithms
 from orion.answers.parsing.tree import Node, ParseError, neg
 from orion.answers.policies import Policy
+from orion.answers.verdict import TIMEOUT, UNPARSEABLE
 from orion.answers.workers import pool
 
 
 class UndecidedError(Exception):
-    """Neither equality nor difference could be shown; `verdict` is unparseable or timeout, the message the reason."""
+    """Neither equality nor difference could be shown; the message is the verdict's reason.
 
-    def __init__(self, reason: str, verdict: str = "unparseable") -> None:
+    `verdict` is unparseable or timeout.
+    """
+
+    def __init__(self, reason: str, verdict: str = UNPARSEABLE) -> None:
         super().__init__(reason)
         self.verdict = verdict
 
 
-_METHODS = ("exact", "algebra", "numeric", "sympy")
-# where algebra gives up, numbers may still decide
+# in order of cost
+_RULES = ("exact", "algebra", "numeric", "sympy")
+# reasons for which algebra gives up while numbers may still decide
 _CHEAP_LIMITS = frozenset(("too much algebra", "number too large"))
 
 
 class ValueComparison:
-    """One comparison. Methods answer True or False, or raise Undecided; `method` keeps the dearest stage that was needed."""
+    """One comparison. Methods answer True or False, or raise UndecidedError.
+
+    `rule` is the most costly rule that was needed.
+    """
 
     def __init__(self, policy: Policy, deadline: float) -> None:
         self.policy = policy
@@ -40,11 +48,15 @@ class ValueComparison:
         self.rule = "exact"
 
     def remaining_s(self) -> float:
-        """Seconds until the deadline of the whole check (on `time.monotonic`), which may ask many questions."""
+        """Seconds until the deadline of the whole check; raises UndecidedError after it."""
         seconds = self.deadline - time.monotonic()
         if seconds <= 0:
-            raise UndecidedError("no decision within the deadline", "timeout")
+            raise UndecidedError("no decision within the deadline", TIMEOUT)
         return seconds
+
+    def check_deadline(self) -> None:
+        """Raises UndecidedError if the deadline has passed."""
+        self.remaining_s()
 
     # expressions
 
@@ -57,19 +69,19 @@ class ValueComparison:
             return False
         if self.compare_values(a, b):
             return True
-        # log without a base is the natural one or, at school, the decimal one
+        # log without a base is the natural logarithm or, in school books, the decimal one
         decimal = use_decimal_logarithms(a), use_decimal_logarithms(b)
         return decimal != (a, b) and self.compare_values(*decimal)
 
     def compare_values(self, a: Node, b: Node) -> bool:
-        self.remaining_s()
+        self.check_deadline()
         try:
             decided = decide_equality(a, b)
         except ParseError as error:
             if spell_unordered(a) == spell_unordered(b):
                 return True
             close = agree_numerically(a, b) if str(error) in _CHEAP_LIMITS else None
-            # a number that is too large here is too large for sympy as well
+            # a number that is too large here is too large for sympy too
             if close is None or (close and not self.policy.numeric):
                 raise UndecidedError(str(error)) from None
             self.record_rule("numeric")
@@ -80,7 +92,7 @@ class ValueComparison:
         return decided
 
     def compare_by_numbers_or_sympy(self, a: Node, b: Node) -> bool:
-        """What algebra left open: certified numbers, then sympy in a worker."""
+        """Decides what algebra left open: certified numbers, then sympy in a worker."""
         close = agree_numerically(a, b)
         if close is False or (close and self.policy.numeric):
             self.record_rule("numeric")
@@ -89,13 +101,13 @@ class ValueComparison:
         try:
             proven = pool.sympy_equal(a, b, self.remaining_s())
         except pool.WorkerLostError as error:
-            raise UndecidedError(str(error), "timeout") from None
+            raise UndecidedError(str(error), TIMEOUT) from None
         if proven is None:
             raise UndecidedError("neither equal nor different for sympy")
         return proven
 
-    def record_rule(self, method: str) -> None:
-        self.rule = max(self.rule, method, key=_METHODS.index)
+    def record_rule(self, rule: str) -> None:
+        self.rule = max(self.rule, rule, key=_RULES.index)
 
     # containers
 
@@ -118,7 +130,7 @@ class ValueComparison:
     def same_in_any_order(
         self, a: Sequence[Node], b: Sequence[Node], same: Callable[[Node, Node], bool]
     ) -> bool:
-        """Bipartite matching: every item of one side has a partner of its own on the other."""
+        """Bipartite matching: every item of one side has its own partner on the other side."""
         if len(a) != len(b):
             return False
         if len(a) > 64:
@@ -138,8 +150,6 @@ class ValueComparison:
         if not matched and doubt is not None:
             raise doubt
         return matched
-
-    # any two trees
 
 
 def is_infinite(node: Node) -> bool:

@@ -1,6 +1,6 @@
-"""Arithmetic of tuples and matrices: scalars in front, sums, products and small powers worked out.
+"""Arithmetic of tuples and matrices: multiples, sums, products and small powers.
 
-Inputs: trees. Outputs: trees; what has no value (shapes that do not fit) stays as it is. Not runnable.
+Input: trees. Output: trees; an operation whose shapes do not fit is returned unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ MAX_NODES = 4_000
 
 
 def check_size(node: Node) -> Node:
-    """The node itself; raises Unreadable where its tree, shared parts counted as often as they stand in it, is too large."""
+    """The node itself; raises ParseError if its tree, shared parts repeated, is too large."""
     count, stack = 0, [node]
     while stack:
         count += 1
@@ -24,7 +24,7 @@ def check_size(node: Node) -> Node:
 
 
 def _simplify_entry(node: Node) -> Node:
-    """An entry of a product, as one number where it is rational."""
+    """An entry of a product, as one number if it is rational."""
     check_size(node)
     canon = CanonicalForm()
     try:
@@ -39,7 +39,7 @@ def _is_vector(node: Node) -> bool:
 
 
 def _multiply(left: Node, right: Node) -> Node | None:
-    """The product of a row of factors so far with one more; None where it has none."""
+    """The product of two factors, None if their shapes do not fit."""
     if not _is_vector(left) and not _is_vector(right):
         return mul(left, right)
     if not _is_vector(left) or not _is_vector(right):
@@ -59,7 +59,7 @@ def _multiply(left: Node, right: Node) -> Node | None:
 
 
 def combine_vectors(node: Node) -> Node:
-    """One sum, product or power of vectors as a vector; any other node as it is."""
+    """A sum, product or power of vectors as a vector; any other node unchanged."""
     args = node.args
     if not any(_is_vector(a) for a in args):
         return node

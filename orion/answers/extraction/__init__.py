@@ -1,1 +1,1 @@
-"""Find the final answer in a response: boxes, answers behind a marker, the last value of the text."""
+"""Find the final answer in a response: box, answer behind a marker, last value of the text."""

@@ -1,7 +1,7 @@
-"""Answers that stand in words behind a marker, such as "the answer is".
+"""Find answers behind a marker such as "the answer is", in seven languages.
 
-Inputs: the last part of a response. Outputs: offsets of the answer in it. Every pattern is linear; the number of markers looked
-at is bounded. Not runnable.
+Input: the last part of a response. Output: offsets of the answer in it. Every pattern is linear,
+and the number of markers that are looked at is bounded.
 """
 
 from __future__ import annotations
@@ -26,19 +26,22 @@ MAX_SEGMENT = 2_000
 # characters before and behind its part that a marker may reach
 MARKER_REACH = 32
 _MARKER = re.compile(
-    r"####|<answer>|答案(?:[是为：:]|$)|故选|答えは|答え(?=[：:])|(?:정답|답)(?:은|:|：)|\bответ\b|\b(?:la\s+)?réponse(?:\s+finale)?\b"
-    r"|\b(?:la\s+)?respuesta(?:\s+final)?\b|\bantwort\b"
+    r"####|<answer>|答案(?:[是为：:]|$)|故选|答えは|答え(?=[：:])|(?:정답|답)(?:은|:|：)|\bответ\b"
+    r"|\b(?:la\s+)?réponse(?:\s+finale)?\b|\b(?:la\s+)?respuesta(?:\s+final)?\b|\bantwort\b"
     r"|(?<![A-Za-z])(?:final[\s_]+answer|answers?|(?:correct\s+)?(?:choice|option))(?![A-Za-z])",
     re.I,
 )
-# one of these stands in every marker
+# every marker contains one of these
 _MARKER_PARTS = (
-    "nswer", "NSWER", "####", "hoice", "ption", "HOICE", "PTION", "答", "故选", "답", "твет", "ТВЕТ", "éponse", "espuesta",
-    "ntwort",
+    "nswer", "NSWER", "####", "hoice", "ption", "HOICE", "PTION", "答", "故选", "답", "твет",
+    "ТВЕТ", "éponse", "espuesta", "ntwort",
 )  # fmt: skip
 _CONNECTOR = re.compile(
-    r"[\s*_#)`\]\"']*+(?:(?:is|are|was|equals|will be|would be|should be|must be|comes to|est|es|ist|lautet|=|:|：|—)(?![a-z']))?"
-    r"(?:\s*+(?:therefore|thus|then|hence|indeed|just|simply|exactly|donc|also|:|\*\*|=|：)(?![a-z]))*+[\s*_`]*+"
+    r"[\s*_#)`\]\"']*+"
+    r"(?:(?:is|are|was|equals|will be|would be|should be|must be|comes to|est|es|ist|lautet"
+    r"|=|:|：|—)(?![a-z']))?"
+    r"(?:\s*+(?:therefore|thus|then|hence|indeed|just|simply|exactly|donc|also|:|\*\*|=|：)(?![a-z]))*+"
+    r"[\s*_`]*+"
 )
 _NEGATION = re.compile(
     r"\s*(?:is|are|was|would|should|can)?\s*(?:not\b|n['’]t\b|never\b|cannot\b|no longer\b)", re.I
@@ -46,10 +49,11 @@ _NEGATION = re.compile(
 _SENTENCE_END = re.compile(
     r"[.?。](?=[\s*)\"'\]<]|$)|!(?!\s*[-+*/·⋅∙×÷−=^)\\\\\d!,&}])|[?。]|\n"
     r"|</answer>|<\||\bI hope it is\b|\(?\b(?:because|since|which)\b"
-    r"|,?\s*(?:\b(?:i\.e\.|and not|but not|not|but|rather than|instead of|that is|namely)(?![\w-])|\((?=\w*\s*(?:not|i\.e)))"
+    r"|,?\s*(?:\b(?:i\.e\.|and not|but not|not|but|rather than|instead of|that is|namely)(?![\w-])"
+    r"|\((?=\w*\s*(?:not|i\.e)))"
 )
 _LETTER = re.compile(r"\(?([A-J])\)?(?=$|[\s.,:)*])")
-# behind an answer, what shows that a text that was cut off went on after it
+# ends of a sentence, line or formula: a cut-off text that has one behind the answer completed it
 _PASSED = re.compile(r"[.!?。]\s|\n|[$}]|\\[)\]]|</")
 _HEDGE = re.compile(r"\b(?:either|or|maybe|perhaps|possibly|cannot|unknown)\b", re.I)
 _QUESTIONED = re.compile(r"[\s$*)]*\?")
@@ -58,11 +62,11 @@ _JOINED = re.compile(r"\s*(?:,\s*and\b|,|and\b|or\b)\s*(?=[$\\])")
 
 
 def _find_markers(text: str) -> Iterator[re.Match]:
-    """The last markers of a text, the last one first; pieces are searched from the end."""
+    """The markers of a text, the last one first; the text is searched in pieces from its end."""
     high, size, count = len(text), 1_000, 0
     while high > 0 and count < MAX_MARKERS:
         low = max(0, high - size)
-        # a piece begins between two lines, so that it cuts no marker
+        # a piece begins at a line, so that it cuts no marker in two
         low = text.rfind("\n", max(0, low - 400), low) + 1 or low
         for place in sorted(_find_marker_parts(text, low, high), reverse=True):
             near = _MARKER.finditer(text, max(low, place - MARKER_REACH), place + MARKER_REACH)
@@ -76,7 +80,7 @@ def _find_markers(text: str) -> Iterator[re.Match]:
 
 
 def _find_marker_parts(text: str, low: int, high: int) -> Iterator[int]:
-    """Where a marker may stand: plain searches for its parts are many times faster than the pattern."""
+    """Offsets that may belong to a marker; a plain search is many times faster than the pattern."""
     for part in _MARKER_PARTS:
         at = text.find(part, low, high)
         while at >= 0:
@@ -85,7 +89,7 @@ def _find_marker_parts(text: str, low: int, high: int) -> Iterator[int]:
 
 
 def _formula_at(text: str, start: int) -> tuple[int, int] | None:
-    """The formula that begins at `start`, with those joined to it by a comma or "and"."""
+    """The formula at `start`, with the formulas joined to it by a comma or "and"."""
     if not text.startswith(("$", "\\(", "\\["), start):
         return None
     match = FORMULA.match(text, start)
@@ -102,15 +106,15 @@ def _formula_at(text: str, start: int) -> tuple[int, int] | None:
         joined, stop = True, match.end()
     if joined:
         return start, stop
-    # "$3$ or 5", "$5$ + $3$", "$3$ million": a formula that goes on is left to the rules for sentences
+    # "$3$ or 5", "$5$ + $3$", "$3$ million": the rules for sentences handle these
     return None if is_part_of_larger(text, start, stop) else (low, high)
 
 
 def _value_in(text: str, start: int, stop: int) -> tuple[int, int] | None:
-    """The answer inside one sentence `text[start:stop]` behind a marker, None where it states no value."""
+    """The answer in one sentence `text[start:stop]` behind a marker, None if it has no value."""
     start, stop = trim_span(text, start, stop)
     segment = text[start:stop]
-    # a code fence or an opening brace behind a marker is the start of a block, not a value
+    # a code fence or an opening brace behind a marker starts a block, not a value
     if not any(c.isalnum() or c in "\\∅∞" for c in segment) or segment == "json":
         return None
     formula = FORMULA.match(text, start)
@@ -150,7 +154,7 @@ def _value_in(text: str, start: int, stop: int) -> tuple[int, int] | None:
 
 
 def _quoted_string_at(text: str, at: int) -> tuple[int, int] | None:
-    """The string of a JSON answer, {"answer": "4 2/5"}: what stands between its quotes."""
+    """The text between the quotes of a JSON answer, {"answer": "4 2/5"}."""
     if not text.startswith('"', at):
         return None
     at += 1
@@ -159,7 +163,10 @@ def _quoted_string_at(text: str, at: int) -> tuple[int, int] | None:
 
 
 def find_stated_answer(text: str, finished: bool | None) -> tuple[int, int, str] | None:
-    """(start, end, method) of the answer behind the last marker that has one, else None; (-1, -1, ...) where it is denied."""
+    """(start, end, found by) of the answer behind the last marker that has one, else None.
+
+    (-1, -1, ...) if the answer is denied or questioned.
+    """
     for marker in _find_markers(text):
         word = marker.group().lower()
         if _NEGATION.match(text, marker.end()):
@@ -167,7 +174,7 @@ def find_stated_answer(text: str, finished: bool | None) -> tuple[int, int, str]
         if word[0] not in "#<" and is_doubted(text, marker.start()):
             return -1, -1, "denied"
         link = _CONNECTOR.match(text, marker.end())
-        # every part of the pattern is optional, so that it always matches
+        # every part of the pattern is optional, so it always matches
         assert link is not None
         at = link.end()
         strong = not word[0].isascii() or word[0] in "#<"

@@ -1,7 +1,8 @@
-"""Where the final answer of a response stands: the last box, else a stated answer, else the last value of a text that ended.
+"""Find the final answer of a response: the last box, else a stated answer, else the last value.
 
-Inputs: the response (any str), a policy, whether the output ended by itself. Outputs: a `Span` with offsets into the response,
-or one without text whose reason says why there is no answer. One pass from the end, linear time. Not runnable.
+Input: the response (any str), a policy, whether the output ended by itself. Output: a `Span` with
+offsets into the response; a span without text gives the reason why there is no answer. One pass
+from the end, linear time.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from orion.answers.extraction.surrounding_text import (
 )
 from orion.answers.policies import Policy
 
-# what is searched for words and values, counted from the end; boxes are found anywhere
+# characters at the end that are searched for markers and values; boxes are found anywhere
 TAIL = 1 << 16
 MAX_BOXES = 64
-# signs of "less than" that are looked at, counted from the end
+# "<" signs that are looked at, counted from the end
 MAX_TAGS = 20_000
-# a text that goes on for longer behind a stated answer, and then breaks off, has not committed itself to it
+# a text that is cut off this many characters behind a stated answer is not credited with it
 MAX_AFTERTHOUGHT = 1_000
 MAX_ANSWER = 20_000
 
@@ -49,7 +50,7 @@ _STOPS = (
 )
 _DIGITS = re.compile(r"[-+\d.,{}\\!$\s]*")
 _TAG = re.compile("|".join(map(re.escape, (*_THINK_ENDS, *_THINK_STARTS, *_STOPS))))
-# what may stand between the boxes of a row: space, delimiters, emphasis
+# text allowed between the boxes of a row: space, delimiters, emphasis
 _BETWEEN_ROW = re.compile(r"\\(?:q?quad|[,;:! ()\[\]])|[\s$&*/|]")
 _DENIED_BEHIND = re.compile(r"[\s$]*(?:\\[)\]])?\s*(?:is|was)\s+(?:not|wrong|incorrect)\b")
 _BLANK = re.compile(r"\s*")
@@ -59,14 +60,15 @@ _BARE_BOX = re.compile(
 )
 _BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
 _BETWEEN = re.compile(
-    r"(?:[\s$&{}]|[,;]|\\[()\[\]]|\\q?quad|\\text|\\left|\\right|\(\w\)|\b(?:and|or|for|part|the|other|is|are)\b|\b\w{1,4}\s*=)*+"
+    r"(?:[\s$&{}]|[,;]|\\[()\[\]]|\\q?quad|\\text|\\left|\\right|\(\w\)"
+    r"|\b(?:and|or|for|part|the|other|is|are)\b|\b\w{1,4}\s*=)*+"
 )
 _JOINS = re.compile(r"[,;&]|\band\b|\bor\b")
 _NEGATED = re.compile(r"(?:\b(?:not|cannot|never)|n't)(?:\s+(?:be|equal(?: to)?))?[\s$(\\\[]*$")
 
 
 class Span(NamedTuple):
-    """An extracted answer: its text (None: no answer), offsets into the response, how it was found, or why not."""
+    """An extracted answer: text (None: no answer), offsets in the response, how found, why not."""
 
     text: str | None
     start: int | None
@@ -80,13 +82,13 @@ def _no_answer(reason: str) -> Span:
 
 
 def find_answer_region(response: str) -> tuple[int, int, bool]:
-    """(start, end, thinking left open): the part of the response that may state an answer."""
+    """(start, end, thinking left open): the part of the response that may hold the answer."""
     tags = _find_tags(response)
     low = max((at + len(mark) for at, mark in tags if mark in _THINK_ENDS), default=0)
     still_open = any(at >= low for at, mark in tags if mark in _THINK_STARTS)
-    # a chat template may be echoed at the very start; a stop token ends only what has begun
+    # a chat template may be echoed at the very start, so a stop token counts only behind some text
     begun = _BLANK.match(response, low).end()  # type: ignore[union-attr]
-    # <s>...</s> strikes a text out and ends nothing
+    # <s>...</s> is strike-through, not the end of the output
     stops = [
         at
         for at, mark in tags
@@ -96,7 +98,7 @@ def find_answer_region(response: str) -> tuple[int, int, bool]:
 
 
 def _find_tags(response: str) -> list[tuple[int, str]]:
-    """(offset, mark) of the marks that stand in a response, the last ones first."""
+    """(offset, mark) of the thinking marks and stop tokens in a response, the last ones first."""
     found = []
     at = response.rfind("<")
     for _ in range(MAX_TAGS):
@@ -117,7 +119,7 @@ class _Box(NamedTuple):
 
 
 def _read_box(text: str, command: int, high: int) -> _Box:
-    """The content `text[start:end]` of the box whose command starts at `command`; `stop` is the offset behind the box."""
+    """The box whose command is at `command`: content `text[start:end]`, `stop` behind the box."""
     at = command + (6 if text.startswith("\\boxed", command) else 5)
     brace = at
     while brace < high and text[brace] in " \t\n":
@@ -146,7 +148,7 @@ def _find_last_box(text: str, low: int, high: int) -> int:
 
 
 def _extract_unclosed_box(response: str, box: _Box, finished: bool | None) -> Span:
-    """A box whose closing brace is missing: its content counts only where something shows that it is complete."""
+    """A box whose closing brace is missing; it counts only if its content is evidently complete."""
     if finished is False:
         return _no_answer("cut off inside the box")
     content = response[box.start : min(box.end, box.start + MAX_ANSWER)]
@@ -166,7 +168,7 @@ def _extract_unclosed_box(response: str, box: _Box, finished: bool | None) -> Sp
 
 
 def _follows_another_box(response: str, low: int, command: int, box: _Box) -> bool:
-    """Whether another box with other content stands right before this one, with nothing between them."""
+    """Whether a box with other content comes directly before this one."""
     before = _find_last_box(response, low, command)
     earlier = _read_box(response, before, command) if before >= 0 else None
     if (
@@ -179,14 +181,14 @@ def _follows_another_box(response: str, low: int, command: int, box: _Box) -> bo
 
 
 def _bounded_content(response: str, start: int, end: int) -> str:
-    """The answer between two offsets; of one that is too long only so much that this shows, but every digit of a number."""
+    """The text between two offsets, cut just beyond MAX_ANSWER unless it is one long number."""
     if end - start <= MAX_ANSWER or _DIGITS.fullmatch(response, start, end):
         return response[start:end]
     return response[start : start + MAX_ANSWER + 1]
 
 
 def _extract_box(response: str, low: int, high: int, finished: bool | None) -> Span | None:
-    """The last box, or the list of boxes that it ends; None where there is no box at all."""
+    """The last box, or the list of boxes that it ends; None if there is no box."""
     command = _find_last_box(response, low, high)
     if command < 0:
         return None
@@ -229,8 +231,9 @@ def _extract_box(response: str, low: int, high: int, finished: bool | None) -> S
 def extract_answer(response: str, policy: Policy, finished: bool | None = None) -> Span:
     """The final answer of a response.
 
-    `finished` says whether the output ended by itself (True), was cut off (False), or that this is not known (None). Of a
-    cut-off output only a closed box counts, or a stated answer behind which a sentence, a line or a formula ended.
+    finished: whether the output ended by itself (True), was cut off (False), or is unknown (None).
+    In a cut-off output only a closed box counts, or a stated answer whose sentence, line or formula
+    is complete.
     """
     low, high, still_open = find_answer_region(response)
     if still_open and not has_ended(response[max(low, high - TAIL) : high], finished):
@@ -269,6 +272,6 @@ def extract_answer(response: str, policy: Policy, finished: bool | None = None) 
 
 
 def content_of_last_box(text: str) -> str:
-    """The content of the last box of a text, or the text itself where it has none that closes."""
+    """The content of the last box of a text, or the text itself if it has no closed box."""
     span = _extract_box(text, 0, len(text), True)
     return text if span is None or span.text is None else span.text

@@ -1,6 +1,6 @@
-"""Numbers and formulas in running text: where the last value stands, and whether the text came to its end.
+"""Find numbers and formulas in running text, and tell whether the text came to its end.
 
-Inputs: the last part of a response. Outputs: offsets in it. Every pattern is linear. Not runnable.
+Input: the last part of a response. Output: offsets in it. Every pattern is linear.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Iterator
 
 from orion.answers.parsing.vocabulary import FUNCTIONS, GREEK, word_set
 
-# where the last value is looked for, counted from the end
+# characters at the end that are searched for the last value
 MAX_VALUE_TAIL = 4_000
 
 FORMULA = re.compile(
-    r"\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)|\$\$([^$]{1,1500})\$\$|(?<![\\$])\$((?:[^$\\\n]|\\.){1,600})\$(?![\d$])",
+    r"\\\[(.{1,1500}?)\\\]|\\\((.{1,1500}?)\\\)|\$\$([^$]{1,1500})\$\$"
+    r"|(?<![\\$])\$((?:[^$\\\n]|\\.){1,600})\$(?![\d$])",
     re.S,
 )
 _PROSE = re.compile(r"(?<![\\A-Za-z{\d])[A-Za-z]{3,}(?![A-Za-z^_·⋅×])")
@@ -24,7 +25,8 @@ _VOWEL = re.compile(r"[aeiouAEIOU]")
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 _SCRIPTS = r"(?:_\{?\d+\}?|[₀-₉]+|[⁰¹²³⁴-⁹]+|\^\{?-?\d+\}?)"
 _SIGN = r"[$€£]?\\?\$?"
-# what a number may be: a time or a ratio; digits with a vulgar fraction, a root, pi, a base or a power; scientific; a percentage
+# forms of a number: a time or a ratio; digits with a vulgar fraction, a root, pi, a base or a
+# power; scientific notation; a percentage
 _VALUE = (
     r"(?:\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]\.?m\b\.?)?|\d+(?::\d+)+"
     rf"|{_DIGITS}?(?:\.\d+(?:[\u0304\u0305\u0307]\d*)*|(?<=\d)|√\(?\d+\)?|π)"
@@ -32,15 +34,15 @@ _VALUE = (
     r"(?:e[-+]?\d+|\s?(?:[x×*·]|\\times|\\cdot)\s?10(?:\^\{?-?\d+\}?|[⁰¹²³⁴-⁹⁻]+))?"
     r"(?:\s?/\s?\d+|\s\d+/\d+)?(?:\s?(?:\\?%|percent\b))?|[¼-¾⅐-⅞])"
 )
-# a sign touches its number; a dash with space behind it is a bullet or an operator
+# a sign touches its number; a dash before a space is a bullet or an operator
 NUMBER = re.compile(
     rf"(?<![\w.])(?:(?<![)\]}}])[-−–](?=[$€£]?\\?\$?[\d.√π]))?{_SIGN}{_VALUE}", re.I
 )
 LEADING = re.compile(rf"[-−–]?\s?{_SIGN}\s?-?{_VALUE}", re.I)
-# "the solution set is (-oo, 2] U [5, oo)": mathematics without a word in it behind the verb of the last sentence
+# "the solution set is (-oo, 2] U [5, oo)": mathematics behind the verb of the last sentence
 _CLOSING = re.compile(r"\b(?:is|are|equals)\s+([^\s\w][^\n]*?|[^\n]*?[∪∩∞≤≥√±∅][^\n]*?)[.。]?\s*$")
 _ROW = re.compile(r"\b(?:are|be)\s+((?:-?\d[\d.]*,\s+)*-?\d[\d.]*,?\s+(?:and\s+)?)$")
-# emoji and what shapes them
+# Unicode categories of emoji and their modifiers
 _ORNAMENTS = ("So", "Sk", "Mn", "Cf")
 _UNIT_TAIL = re.compile(r"\s*[\w%°^/]*")
 _CLOSERS = ".!?。)]}$\"'”*`>|％%"
@@ -55,20 +57,20 @@ def last_match(matches: Iterator[re.Match]) -> re.Match | None:
 
 
 def _find_last_number(text: str, low: int) -> re.Match | None:
-    """The last number of `text[low:]`; a short piece of the end mostly suffices."""
+    """The last number of `text[low:]`; usually it is found in a short piece of the end."""
     for size in (160, 1_000):
         start = len(text) - size
         if start <= low:
             break
         found = last_match(NUMBER.finditer(text, start))
-        # a number at the very start of the piece may be the rest of a longer one
+        # a number at the start of the piece may be the end of a longer one
         if found is not None and found.start() > start + 60:
             return found
     return last_match(NUMBER.finditer(text, low))
 
 
 def has_ended(text: str, finished: bool | None) -> bool:
-    """Whether a text came to its end: by the word of the engine, else by its last character or a closing value."""
+    """Whether a text came to its end: `finished` if known, else by its last character or value."""
     if finished is not None:
         return finished
     text = text.rstrip()
@@ -78,7 +80,7 @@ def has_ended(text: str, finished: bool | None) -> bool:
         return False
     if text[-1] in _CLOSERS or text.endswith(("\\)", "\\]")):
         return not text.endswith(("...", ".."))
-    # a text that stops on a value and its unit, as in "it's 1,000.99 m²"
+    # a text that ends with a value and its unit, as in "it's 1,000.99 m²"
     line = text[max(text.rfind("\n"), len(text) - 400) + 1 :]
     value = _find_last_number(line, 0)
     if value is None or line.count("{") != line.count("}"):
@@ -87,12 +89,12 @@ def has_ended(text: str, finished: bool | None) -> bool:
 
 
 def prose_words(text: str) -> list[str]:
-    """The words of a text that are no part of mathematics."""
+    """The words of a text that do not belong to its mathematics."""
     return [w for w in _PROSE.findall(text) if w.lower() not in _KNOWN_WORDS and _VOWEL.search(w)]
 
 
 def is_prose(content: str) -> bool:
-    """Whether the text between two dollar signs is a sentence between two prices, not a formula."""
+    """Whether the text between two dollar signs is prose between two prices, not a formula."""
     return len(prose_words(content)) >= 2
 
 

@@ -1,6 +1,6 @@
-"""Unicode to the ASCII and LaTeX that the tokenizer knows, and decimal literals to one canonical spelling.
+"""Turn Unicode into the ASCII and LaTeX of the tokenizer, and give decimal literals one spelling.
 
-Inputs: any str, lone surrogates and NUL included. Outputs: str. Linear time. Not runnable.
+Input: any str, lone surrogates and NUL included. Output: str. Linear time.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# combining marks, format characters and what cannot be encoded carry no value of their own
+# combining marks, control and format characters, surrogates: they carry no value
 _DROPPED = frozenset(("Cf", "Cc", "Cs", "Mn"))
 _KEPT_CONTROLS = frozenset("\n\t\r")
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ", "0123456789+-()nix")
@@ -21,16 +21,18 @@ _ROOT_INDEX = {"√": "", "∛": "[3]", "∜": "[4]"}
 _MAP = str.maketrans(
     {
         "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "﹣": "-", "－": "-",
-        "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "✕": r"\times ", "÷": r"\div ", "∗": "*",
-        "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∞": r"\infty ",
-        "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ",
-        "φ": r"\phi ", "ω": r"\omega ", "√": r"\sqrt ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "±": r"\pm ", "∓": r"\mp ",
-        "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}",
-        "°": r"^\circ ", "º": r"^\circ ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "∖": r"\setminus ",
-        "∶": ":", "，": ",", "、": ",", "。": ".", "：": ":", "；": ";",
-        "（": "(", "）": ")", "［": "[", "］": "]",
-        "｛": "{", "｝": "}",
-        "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "…": r"\ldots ", "⁄": "/", "∕": "/",
+        "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "✕": r"\times ",
+        "÷": r"\div ", "∗": "*", "⁄": "/", "∕": "/", "±": r"\pm ", "∓": r"\mp ",
+        "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
+        "∞": r"\infty ", "√": r"\sqrt ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]",
+        "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ",
+        "λ": r"\lambda ", "φ": r"\phi ", "ω": r"\omega ",
+        "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "∖": r"\setminus ",
+        "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}",
+        "°": r"^\circ ", "º": r"^\circ ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"',
+        "∶": ":", "，": ",", "、": ",", "。": ".", "：": ":", "；": ";", "…": r"\ldots ",
+        "（": "(", "）": ")", "［": "[", "］": "]", "｛": "{", "｝": "}",
+        "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
         "€": "", "¢": "", "£": "", "¥": "", "₹": "",
     }
 )  # fmt: skip
@@ -40,7 +42,7 @@ _LINED = re.compile("(?:\\d[\u0304\u0305\u0307])(?:\\d*[\u0304\u0305\u0307])*")
 _BAR = re.compile(r"(?<=[.\d])\\bar\s*(?=\{?\d)")
 _DOTS_ABOVE = re.compile(r"(\d*\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
 _BRACKETED = re.compile(r"(?<![\w.])(-?\d*\.\d*)\((\d+)\)(?=\W*$)")
-_GOES_ON = re.compile(r"(\d*\.)(\d{1,200})(\.{2,}|\\(?:ldots|cdots|dots)(?![A-Za-z]))")
+_ELLIPSIS = re.compile(r"(\d*\.)(\d{1,200})(\.{2,}|\\(?:ldots|cdots|dots)(?![A-Za-z]))")
 _DECIMAL = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d+)?(?:\.(\d*))?")
 
 
@@ -54,7 +56,7 @@ def _spell_overline(match: re.Match) -> str:
 
 
 def unicode_to_latex(text: str) -> str:
-    """Text with typographic signs, fractions, scripts and full-width characters spelled as ASCII or LaTeX."""
+    """The text with typographic signs, fractions and scripts spelled as ASCII or LaTeX."""
     if text.isascii():
         return text.replace("\0", "") if "\0" in text else text
     text = _SPACED_THOUSANDS.sub("", text)
@@ -67,7 +69,7 @@ def unicode_to_latex(text: str) -> str:
         return text
     text = unicodedata.normalize("NFKC", _LINED.sub(_spell_overline, text)).translate(_MAP)
     kept = (c for c in text if c in _KEPT_CONTROLS or unicodedata.category(c) not in _DROPPED)
-    # digits of other scripts have a decimal value of their own
+    # digits of other scripts have a decimal value too
     return "".join(
         str(unicodedata.decimal(c)) if not c.isascii() and c.isdecimal() else c for c in kept
     )
@@ -79,7 +81,7 @@ def _overline_dotted(match: re.Match) -> str:
 
 
 def _overline_continued(match: re.Match) -> str:
-    """0.333... as a repeating decimal; digits that show no period stay as they are."""
+    """0.333... as a repeating decimal; digits without a visible period are returned unchanged."""
     head, digits, dots = match.groups()
     for length in range(1, len(digits) // 2 + 1):
         period = digits[-length:]
@@ -93,21 +95,21 @@ def _overline_continued(match: re.Match) -> str:
 
 
 def overline_repeating(text: str) -> str:
-    """Repeating decimals in their other spellings, with dots above, in brackets or going on, with a line above."""
+    """Repeating decimals with a line above: from dots above, brackets, or an ellipsis."""
     if "\\bar" in text:
         text = _BAR.sub(r"\\overline", text)
     if "\\dot" in text:
         text = _DOTS_ABOVE.sub(_overline_dotted, text)
     if "." in text and ("(" in text or ".." in text or "dots" in text):
         text = _BRACKETED.sub(r"\1\\overline{\2}", text)
-        text = _GOES_ON.sub(_overline_continued, text)
+        text = _ELLIPSIS.sub(_overline_continued, text)
     return text
 
 
 def decimal_literal(text: str) -> str | None:
-    """A plain decimal literal (sign, thousands commas, point) in its one canonical spelling, else None.
+    """The canonical spelling of a plain decimal literal (sign, thousands commas, point), else None.
 
-    Works on digit strings, so that a million digits cost linear time and no conversion.
+    Works on digit strings, so a million digits cost linear time and no conversion.
     """
     match = _DECIMAL.fullmatch(text)
     if match is None:

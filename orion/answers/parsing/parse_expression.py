@@ -1,6 +1,7 @@
-"""Tokens to a tree: a Pratt parser for the mathematics that answers are written in.
+"""Parse tokens to a tree: a Pratt parser for the mathematics in which answers are written.
 
-Inputs: a normalised string. Outputs: a `Node`; raises `Unreadable`. Depth, length and digits are bounded. Not runnable.
+Input: a normalised string. Output: a `Node`; raises ParseError. Depth, length and digits are
+bounded.
 """
 
 from __future__ import annotations
@@ -37,10 +38,14 @@ from orion.answers.parsing.tree import (
 from orion.answers.parsing.units import SCALES
 
 MAX_SIGNS = 4
+# "square cm" is a unit, "square" alone changes the meaning
 _AREA = re.compile(r"\b(?:square|sq|cubic)\b\.?", re.I)
-_TURNS = re.compile(
-    r"[<>]|\b(?:not?|non|except|excluding|but|least|most|more|less|fewer|than|greater|between|minus|negative|half|twice|double|under"
-    r"|over|below|above|up|neither|maybe|perhaps|wrong|rejected|invalid|undefined|roots?|reciprocal|opposite|log|thirds?|quarters?|from|divisible|converges|diverges|multiples?|squared?|cubed?|times)\b",
+# words beside a value that change its meaning, so that they are neither a label nor a unit
+_MEANING_CHANGES = re.compile(
+    r"[<>]|\b(?:not?|non|except|excluding|but|least|most|more|less|fewer|than|greater|between|minus"
+    r"|negative|half|twice|double|under|over|below|above|up|neither|maybe|perhaps|wrong|rejected"
+    r"|invalid|undefined|roots?|reciprocal|opposite|log|thirds?|quarters?|from|divisible|converges"
+    r"|diverges|multiples?|squared?|cubed?|times)\b",
     re.I,
 )
 _RELATIONS = frozenset(
@@ -51,7 +56,7 @@ _STARTS = frozenset(("num", "sym", "const", "fn", "text"))
 
 
 class _ExpressionParser(PostfixParser):
-    """The binding powers: what stands between operands."""
+    """Reads whole expressions: operators between operands, by their binding powers."""
 
     # sequences
 
@@ -105,7 +110,7 @@ class _ExpressionParser(PostfixParser):
         return left
 
     def parse_infix(self, left: Node, floor: int) -> Node | None:
-        """The tree one operator further, or None where the next token binds less than `floor`."""
+        """`left` with the next operator applied, or None if that binds no tighter than `floor`."""
         token = self.token
         if token.kind == "op":
             return self.parse_operator(left, floor, token.value)
@@ -193,7 +198,7 @@ class _ExpressionParser(PostfixParser):
         if head.lower() in SCALES:
             scaled = mul(left, num(10 ** SCALES[head.lower()]))
             return self.attach_unit(scaled, rest) if rest.strip() else scaled
-        if _TURNS.search(_AREA.sub("", word)):
+        if _MEANING_CHANGES.search(_AREA.sub("", word)):
             raise ParseError("words, not mathematics")
         if self.token.value == "^":
             self.take()
@@ -261,13 +266,13 @@ class _ExpressionParser(PostfixParser):
         return Node("rel", tuple(terms), tuple(operators))
 
     def count_sign(self) -> None:
-        """Each plus-minus doubles what stands before it: only a few are read."""
+        """Counts plus-minus signs; each doubles the number of readings, so few are allowed."""
         self.signs += 1
         if self.signs > MAX_SIGNS:
             raise ParseError("too many plus-minus signs")
 
     def parse_angle_brackets(self) -> Node:
-        """<1, 2, 3>: a vector between signs of inequality."""
+        """<1, 2, 3>: a vector between inequality signs."""
         items = [self.parse_binding(RELATION)]
         while self.token.value == ",":
             self.take()
@@ -275,7 +280,7 @@ class _ExpressionParser(PostfixParser):
         self.expect(">")
         return Node("tuple", tuple(items))
 
-    # what an expression can begin with
+    # the start of an expression
 
     def parse_prefix(self) -> Node:
         token = self.take()
@@ -293,10 +298,10 @@ class _ExpressionParser(PostfixParser):
         if kind == "fn":
             return self.parse_function(value)
         if kind == "text":
-            # words in front of a value are its label, as in \text{Area: }5, unless they change its meaning
+            # words before a value are its label, as in \text{Area: }5
             if not self.starts_factor(self.token):
                 return Node("text", (), value)
-            if _TURNS.search(value):
+            if _MEANING_CHANGES.search(value):
                 raise ParseError("words, not mathematics")
             return self.parse_prefix()
         if kind == "open":
@@ -332,7 +337,7 @@ class _ExpressionParser(PostfixParser):
 
 
 def spell_unit(node: Node) -> str | None:
-    """The spelling of a fraction that is made of unit words only, as m/s^2; None where it is none."""
+    """The spelling of a fraction of unit words only, such as m/s^2; None for anything else."""
     if node.kind == "text":
         return str(node.value)
     if node.kind == "pow" and node.args[0].kind == "text" and node.args[1].kind == "num":
@@ -349,7 +354,7 @@ def spell_unit(node: Node) -> str | None:
 
 
 def parse_expression(text: str) -> Node:
-    """The tree of a normalised text; raises Unreadable with the reason."""
+    """The tree of a normalised text; raises ParseError with the reason."""
     parser = _ExpressionParser(text)
     try:
         node = parser.parse_whole()

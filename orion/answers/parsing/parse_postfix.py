@@ -1,6 +1,6 @@
-"""What stands behind an operand: exponents, factorials, percent and degree signs, subscripts, primes.
+"""Parse what follows an operand: exponents, factorials, percent, degrees, subscripts, primes.
 
-Inputs: the tokens of `tokens`. Outputs: nodes. The middle layer of the parser: `parse_primary` is
+Input: the tokens of `tokens`. Output: nodes. The middle layer of the parser: `parse_primary` is
 below it, `parse_expression` above.
 """
 
@@ -15,7 +15,7 @@ class PostfixParser(PrimaryParser):
     """Reads the operators that follow their operand."""
 
     def parse_exponent(self) -> Node:
-        """What stands behind ^: a group, or one token with its sign."""
+        """The exponent behind ^: a group, or one token with its sign."""
         if self.token.value in ("{", "("):
             return self.parse_prefix()
         if self.token.value == "-":
@@ -54,7 +54,7 @@ class PostfixParser(PrimaryParser):
         return power(left, self.parse_exponent())
 
     def parse_degrees(self, left: Node) -> Node:
-        """An angle, or a temperature where the letter of its scale ends the value."""
+        """An angle, or a temperature if the letter of a scale ends the value."""
         scale = self.token.value
         if scale in ("C", "F") and self.tokens[self.at + 1 : self.at + 2] in (
             [],
@@ -65,7 +65,7 @@ class PostfixParser(PrimaryParser):
         return Node("deg", (left,))
 
     def take_small_o(self) -> bool:
-        """Whether the exponent is the letter o, which some write for a degree sign; it is then taken."""
+        """Takes an exponent that is the letter o, for a degree sign; whether there was one."""
         for spelling in (["{", "o", "}"], ["o"]):
             if [t.value for t in self.tokens[self.at : self.at + len(spelling)]] == spelling:
                 self.at += len(spelling)
@@ -73,7 +73,7 @@ class PostfixParser(PrimaryParser):
         return False
 
     def is_degree_ahead(self, skip: int = 1) -> bool:
-        """Whether a degree sign stands `skip` tokens ahead, bare or in braces."""
+        """Whether a degree sign is `skip` tokens ahead, bare or in braces."""
         ahead = [t.value for t in self.tokens[self.at + skip : self.at + skip + 3]]
         return ahead == ["{", "deg", "}"] or (skip > 0 and ahead[:1] == ["deg"])
 

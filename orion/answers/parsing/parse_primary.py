@@ -1,6 +1,7 @@
-"""What an expression is built from: groups, brackets, functions, roots, environments, subscripts.
+"""Parse operands: numbers, groups, brackets, functions, roots, sums, environments.
 
-Inputs: the tokens of `tokens`. Outputs: nodes. The class is the lower half of the parser in `parse`. Not runnable.
+Input: the tokens of `tokens`. Output: nodes. The lowest layer of the parser; `parse_expression`
+joins the operands.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _ALIGNED = frozenset(
     ("aligned", "align", "split", "gathered", "gather", "equation", "eqnarray", "multline")
 )
 _END = Token("end", "", False)
+# binding powers, from loose to tight; TIGHT: a product inside a function's bare argument, \sin 2x
 LIST, OVER, RELATION, SETS, SUM, UNARY, PRODUCT, TIGHT, POWER = 5, 8, 10, 15, 20, 28, 30, 35, 50
 _CLOSING = {
     "(": (")", "]"),
@@ -56,6 +58,7 @@ def number_node(literal: str) -> Node:
 class PrimaryParser:
     """A cursor over tokens, and the operands that need no binding powers."""
 
+    # defined by the layers above
     parse_binding: Callable[[int], Node]
     parse_exponent: Callable[[], Node]
     parse_prefix: Callable[[], Node]
@@ -104,7 +107,7 @@ class PrimaryParser:
         return "".join(parts[:-1])
 
     def parse_repeating_decimal(self, literal: str) -> Node:
-        """0.8\\overline{3}: the digits under the line repeat for ever."""
+        r"""0.8\overline{3}: the digits under the line repeat for ever."""
         self.take()
         self.expect("{")
         token = self.take()
@@ -118,7 +121,7 @@ class PrimaryParser:
         return num(literal_to_fraction(decimal_literal(literal if fixed else whole) or "0") + cycle)
 
     def parse_group(self) -> Node:
-        """A brace group or, as in \\frac12, one digit or one token."""
+        r"""A brace group or, as in \frac12, one digit or one token."""
         token = self.token
         if token.value == "{" and token.kind == "open":
             return self.parse_prefix()
@@ -190,7 +193,7 @@ class PrimaryParser:
         return Node("tuple" if opening == "(" else "list", tuple(items))
 
     def is_condition_ahead(self) -> bool:
-        """Whether the braces that were just opened hold a set with a condition, {x | x > 3} or {x : x > 3}."""
+        """Whether the open braces hold a set with a condition, {x | x > 3} or {x : x > 3}."""
         depth = 0
         for token in self.tokens[self.at :]:
             depth += {"open": 1, "close": -1}.get(token.kind, 0)
@@ -202,7 +205,7 @@ class PrimaryParser:
         return False
 
     def parse_such_that(self) -> Node:
-        """{x | conditions} as a node whose first child is the element, the rest its conditions."""
+        """{x | conditions} as a node; args: the element, then the conditions."""
         element = self.parse_binding(LIST)
         self.expect(":", "|", "cond")
         conditions = self.parse_sequence()
@@ -243,7 +246,7 @@ class PrimaryParser:
         return conjugate(self.parse_prefix())
 
     def parse_series(self, kind: str) -> Node:
-        """A sum or product with its limits: args are the term, the running name, the first and the last index."""
+        """A sum or product with limits; args: term, running name, first index, last index."""
         low = high = None
         for _ in range(2):
             if self.token.value == "_" and low is None:
@@ -274,7 +277,7 @@ class PrimaryParser:
         )
 
     def drop_alignment(self) -> None:
-        """Takes the alignment marks out of an environment in which they separate nothing."""
+        """Removes the alignment marks of an environment in which they separate nothing."""
         end = next(
             (
                 i

@@ -1,6 +1,6 @@
-"""What kind of answer a short text is: a literal, a choice, a time, a text, or mathematics.
+"""Read a short text as an answer: a literal, a choice, a time, a text, or mathematics.
 
-Inputs: an extracted answer or a gold. Outputs: an `Answer`, never an exception. Not runnable.
+Input: an extracted answer or a gold. Output: an `Answer`, never an exception.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _LETTER_TIMES = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
 # control characters left by a program that read the backslash of a command as an escape
 _ESCAPES = {"\f": "\\f", "\b": "\\b", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\v": "\\v"}
 _ESCAPED = re.compile(
-    "\f(?=rac|loor)|\b(?=inom|oxed|ar|eta|egin|mod)|\t(?=ext|imes|frac|heta|an|au|o)|\r(?=ight|ceil|floor|angle)"
-    "|\a(?=lpha|pprox|rc|ngle)|\v(?=ec|arnothing)"
+    "\f(?=rac|loor)|\b(?=inom|oxed|ar|eta|egin|mod)|\t(?=ext|imes|frac|heta|an|au|o)"
+    "|\r(?=ight|ceil|floor|angle)|\a(?=lpha|pprox|rc|ngle)|\v(?=ec|arnothing)"
 )
 _CLASS = re.compile(r"\\math(?:bin|rel|ord|op|punct|open|close)(?![A-Za-z])\s*")
 # the backslash of a command, doubled by a program that printed it
@@ -43,13 +43,15 @@ _CHOICE = re.compile(
 _OTHER_CHOICE = re.compile(r"\([A-J]\)|(?<![A-Za-z\\])[A-J][).:]|\bor\b|\bwrong\b|\bnot\b")
 _CHOICE_DRESS = re.compile(r"[().:\[\]]|option|choice", re.I)
 _CHOICE_VALUE = re.compile(
-    rf"{_STYLED}(?:\(([A-J])\)|([A-J])[).:])(?:\\ |\s)*\}}?(?:\\[ ,;]|\\q?quad|[\s:.~])*(?![,;&]|and\b|or\b)(\S.*)",
+    rf"{_STYLED}(?:\(([A-J])\)|([A-J])[).:])(?:\\ |\s)*\}}?"
+    r"(?:\\[ ,;]|\\q?quad|[\s:.~])*(?![,;&]|and\b|or\b)(\S.*)",
     re.S,
 )
 _TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*([ap])\.?\s*m\.?", re.I)
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
 _BASED = re.compile(
-    r"\(?(-?)([0-9A-Za-z]+?)(?:\.([0-9A-Za-z]+?))?\)?(?:_\(?(?:base)?|\(?(?:in)?base-?)(\d{1,2}|[a-z]{3,})\)?"
+    r"\(?(-?)([0-9A-Za-z]+?)(?:\.([0-9A-Za-z]+?))?\)?"
+    r"(?:_\(?(?:base)?|\(?(?:in)?base-?)(\d{1,2}|[a-z]{3,})\)?"
 )
 _BASE_NAMES = {
     name: base
@@ -72,7 +74,8 @@ _BASE_NAMES = {
 } | {"sixteen": 16}
 _BARE = {ord(c): "" for c in " {}$\\~"}
 _STYLE = re.compile(
-    r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|mbox|hbox|math(?:rm|bf|it|sf)|bf|it|rm|operatorname)(?![A-Za-z])"
+    r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|mbox|hbox|math(?:rm|bf|it|sf)|bf|it|rm|operatorname)"
+    r"(?![A-Za-z])"
 )
 _TEXT_ONLY = re.compile(
     r"\s*\\(?:text(?:bf|it|rm|normal)?|mbox|hbox|mathrm|mathbf)\s*\{([^{}]*)\}\s*"
@@ -89,16 +92,20 @@ _LABELLED = re.compile(
 _PART_EDGES = re.compile(r"^(?:\\[ ,;]|\\quad|\s)+|(?:[\s,;$]|\\(?:quad|[ ,;])?)+$")
 _LABELS = (("a", "b", "c", "d", "e"), ("i", "ii", "iii", "iv", "v"), ("1", "2", "3", "4", "5"))
 _ALL_REALS = re.compile(
-    r"(?:x\s+(?:is|can be)\s+)?(?:all|any)\s+reals?(?:\s+(?:numbers?|values?))?(?:\s+of\s+[a-z]|\s+[a-z])?"
+    r"(?:x\s+(?:is|can be)\s+)?(?:all|any)\s+reals?(?:\s+(?:numbers?|values?))?"
+    r"(?:\s+of\s+[a-z]|\s+[a-z])?"
     r"(?:[\s,]+(?:except|excluding|other than|but(?: not)?|not equal to)(?:\s+for)?\s+(.+))?"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One side of a comparison: its text, its text key, the tree (None: unreadable, see `problem`) and a second reading.
+    """One side of a comparison.
 
-    plain: the canonical decimal literal where the whole answer is one. second: the same text with commas read as separators.
+    raw: the text. key: the form in which equal texts are the same (`text_key`).
+    node: the tree, None if the text cannot be parsed; `problem` says why.
+    plain: the canonical decimal literal, if the whole answer is one.
+    second: a second tree, with commas read as separators instead of thousands marks.
     """
 
     raw: str
@@ -110,14 +117,14 @@ class Answer:
 
 
 def text_key(text: str) -> str:
-    """Case, styling, spacing and final punctuation removed: what two equal texts share."""
+    """The text without case, styling, spacing and final punctuation; equal for equal texts."""
     text = _STYLE.sub(" ", text).replace("\\ ", " ").replace("\\,", " ").replace("\\!", "")
     text = _NOISE.sub(" ", text).strip().strip(".,;:!").strip().casefold()
     return _ARTICLE.sub("", text)
 
 
 def is_word(text: str) -> bool:
-    """Whether a short text is a word rather than a product of names, as "yes" is."""
+    """Whether a short text is a word such as "yes" and not a product of names."""
     word = _STYLE.sub("", text).strip(" {}$.*_\n")
     cased = word.islower() or word.istitle() or word.isupper()
     return word.lower() in ("yes", "no") or (
@@ -126,7 +133,7 @@ def is_word(text: str) -> bool:
 
 
 def _strip_delimiters(text: str) -> str:
-    """Outer math delimiters, emphasis and final punctuation off."""
+    """The text without outer math delimiters, emphasis and final punctuation."""
     for _ in range(4):
         before = text
         text = text.strip().strip("*`").strip()
@@ -141,7 +148,7 @@ def _strip_delimiters(text: str) -> str:
                     text = inner
         if not text.endswith(".."):
             text = text.rstrip(" \n\t.;,:") if not text.endswith("\\,") else text[:-2]
-        # the backslash of a thin space that ended with the punctuation
+        # the backslash of a thin space whose comma went with the punctuation
         if text.endswith("\\") and not text.endswith("\\\\"):
             text = text[:-1]
         if text == before:
@@ -182,7 +189,7 @@ def _read_parts(text: str) -> Node | None:
 
 
 def _read_all_reals(text: str) -> Node | None:
-    """ "all real numbers except 2" as the set that it names."""
+    """The set named by a text such as "all real numbers except 2"."""
     match = _ALL_REALS.fullmatch(
         _STYLE.sub(" ", text).translate({ord(c): " " for c in "{}$~"}).strip().lower()
     )
@@ -194,7 +201,7 @@ def _read_all_reals(text: str) -> Node | None:
     node = read_answer(match[1]).node
     if node is None or node.kind == "text":
         return None
-    # "except x = 2" names the value, "except 2 and 3" the values
+    # "except x = 2" excludes a value, "except 2 and 3" several
     items = [
         x.args[-1] if x.kind == "rel" else x
         for x in (node.args if node.kind in ("list", "set") else (node,))
@@ -203,14 +210,14 @@ def _read_all_reals(text: str) -> Node | None:
 
 
 def _read_based_numeral(text: str) -> Node | None:
-    """A numeral with its base, as in 1101_2, (4A)_{16}, 1101 in base two; a letter counts as a digit where the base allows it."""
+    """A numeral with its base: 1101_2, (4A)_{16}, 1101 in base two; letters as the base allows."""
     match = _BASED.fullmatch(_STYLE.sub("", text.replace("\\,", "")).translate(_BARE))
     if match is None:
         return None
     sign, whole, part, named = match.groups()
     base = int(named) if named.isdecimal() else _BASE_NAMES.get(named, 0)
     letters = [c for c in whole + (part or "") if c.isalpha()]
-    # x_{12} is a name with a subscript, and so is ab_{16}
+    # x_{12} and ab_{16} are names with a subscript
     if letters and (len(whole) < 2 or not (whole.isupper() or any(c.isdecimal() for c in whole))):
         return None
     if not 2 <= base <= 36 or any(int(c, 36) >= base for c in letters):
@@ -235,7 +242,7 @@ def _read_choice(text: str) -> Node | None:
 
 
 def _read_mathematics(text: str) -> tuple[Node | None, Node | None, str]:
-    """(tree, second reading, problem) of a text that is none of the literal kinds."""
+    """(tree, second tree, problem) of a text that is no choice, time, numeral or list of parts."""
     merged = (
         _THOUSANDS.sub(lambda m: m.group().replace(",", ""), text)
         if not set("([") & set(text) and "\\{" not in text
@@ -255,13 +262,13 @@ def _read_mathematics(text: str) -> tuple[Node | None, Node | None, str]:
 
 
 def _has_list_inside(node: Node) -> bool:
-    """Whether a list stands where only a value can, as in 1/5,525 read as 1/(5, 525)."""
+    """Whether a list is where only a value can be, as in 1/5,525 read as 1/(5, 525)."""
     inside = node.kind in ("add", "mul", "pow", "fn", "pct", "deg", "unit")
     return any((inside and a.kind == "list") or _has_list_inside(a) for a in node.args)
 
 
 def _is_plain_text(text: str, problem: str) -> bool:
-    """Whether an unreadable answer is plain words: then it is understood as a text."""
+    """Whether an answer that cannot be parsed is plain words; then it is understood as a text."""
     if problem not in (
         "words, not mathematics",
         "two answers without a separator",
@@ -277,7 +284,7 @@ def _is_plain_text(text: str, problem: str) -> bool:
 
 
 def _normalise_typography(text: str) -> str:
-    """Typography off: thousands marks, negative spaces, braced colons, dots over repeating digits, x for times."""
+    """The text with thousands marks, spacing, colons, periods and times signs normalised."""
     if not text.isprintable():
         text = _ESCAPED.sub(lambda m: _ESCAPES[m.group()], text)
     text = _THOUSANDS_MARK.sub("", text.replace("\\!", ""))
@@ -346,5 +353,5 @@ _read_cached = lru_cache(maxsize=4096)(_read_uncached)
 
 
 def read_answer(text: str) -> Answer:
-    """The answer that a short text states; short texts are remembered."""
+    """The answer that a text states; texts of up to 256 characters are cached."""
     return _read_cached(text) if len(text) <= 256 else _read_uncached(text)

@@ -1,6 +1,6 @@
-"""LaTeX and plain text to tokens, in one linear pass with a limit on their number.
+"""Split LaTeX and plain text into tokens, in one linear pass with a limit on their number.
 
-Inputs: a normalised string. Outputs: a list of `Token`. Not runnable.
+Input: a normalised string. Output: a list of `Token`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ from orion.answers.parsing.vocabulary import (
 
 
 class Token(NamedTuple):
-    """kind: num, sym, const, fn, op, open, close, text, cmd; value: its spelling after mapping; spaced: space stood before it."""
+    """One token; its value is the canonical spelling, `spaced` says whether space came before it.
+
+    kind: num, sym, const, fn, op, open, close, text or cmd.
+    """
 
     kind: str
     value: str
@@ -40,11 +43,13 @@ class Token(NamedTuple):
 
 
 _LEX = re.compile(
-    r"(?P<space>[\s~]+)|(?P<num>\d+(?:\.\d*(?!\.))?|\.\d+)|(?P<cmd>\\(?:[A-Za-z]+|.))|(?P<word>[A-Za-z]+)"
-    r"|(?P<op>\.{2,}|\*\*|<=|>=|!=|==|=<|->|[-+*/^_=<>!%',;:&|])|(?P<bracket>[(){}\[\]])|(?P<skip>[$\"`])|(?P<words>[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+)",
+    r"(?P<space>[\s~]+)|(?P<num>\d+(?:\.\d*(?!\.))?|\.\d+)"
+    r"|(?P<cmd>\\(?:[A-Za-z]+|.))|(?P<word>[A-Za-z]+)"
+    r"|(?P<op>\.{2,}|\*\*|<=|>=|!=|==|=<|->|[-+*/^_=<>!%',;:&|])|(?P<bracket>[(){}\[\]])"
+    r"|(?P<skip>[$\"`])|(?P<words>[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+)",
     re.S,
 )
-# letters of a product without signs
+# most letters of a word that is read as a product, as in xyz
 MAX_PRODUCT = 6
 _UNIT_END = re.compile(r"(?:\^\{?\d\}?)?(?:\s*/\s*[a-z]+(?:\^\{?\d\}?)?)?\s*$")
 # a function that lost its space: sinx, lnx
@@ -70,7 +75,7 @@ class _Lexer:
             raise ParseError("too many tokens")
 
     def read_group(self) -> str | None:
-        """The raw content of the brace group that begins here; the position moves behind it."""
+        """The raw content of the brace group that begins here (None: no group)."""
         at = self.at
         while at < len(self.text) and self.text[at].isspace():
             at += 1
@@ -237,7 +242,7 @@ class _Lexer:
             self.put("text", word)
 
     def is_after_value(self) -> bool:
-        """Whether a unit may stand here."""
+        """Whether a unit may follow here."""
         previous = self.out[-1] if self.out else None
         return previous is not None and (
             previous.kind in ("num", "text") or previous.value in (")", "}")
@@ -256,7 +261,7 @@ class _Lexer:
             self.put("fn", glued[1])
             self.put_letters(glued[2])
         elif self.spaced and self.out and self.is_counted_noun(spelling):
-            # any other word behind a number is what is counted: 12 oranges
+            # any other word behind a number names the things counted: 12 oranges
             self.put("text", lower)
         elif spelling in PLAIN_GREEK:
             self.put("sym", spelling)
@@ -281,7 +286,7 @@ class _Lexer:
             self.put_letters(spelling)
 
     def is_unit_ahead(self, word: str) -> bool:
-        """Whether a plain word is a unit: of one letter only where it ends a lone number, as in 5 m or 9.8 m/s^2."""
+        """Whether a plain word is a unit; one letter only behind a lone number: 5 m, 9.8 m/s^2."""
         if word not in UNITS:
             return False
         kinds = [token.kind for token in self.out]
@@ -301,12 +306,12 @@ class _Lexer:
         )
 
     def is_counted_noun(self, spelling: str) -> bool:
-        """Whether a word behind a number, or behind a unit, says what is counted."""
+        """Whether a word behind a number or a unit names the things counted."""
         kind = self.out[-1].kind
         return (kind == "text" and len(spelling) > 1) or (kind == "num" and len(spelling) > 3)
 
     def touches_value(self) -> bool:
-        """Whether the word that was just read stands right behind a value, or right before an exponent or index."""
+        """Whether the word just read touches a value before it or an exponent or index after it."""
         behind = (
             bool(self.out)
             and not self.spaced
@@ -315,16 +320,16 @@ class _Lexer:
         return behind or self.text[self.at : self.at + 1] in ("^", "_")
 
     def is_product_of_names(self, spelling: str) -> bool:
-        """Whether a word is rather a product of names: no letter twice, and mathematics around it."""
+        """Whether a word is a product of names: no letter twice, and mathematics around it."""
         distinct = len(set(spelling)) == len(spelling) <= 5 and spelling not in BARE_COMMANDS
         return distinct and not self.is_after_value() and _MATHEMATICS.search(self.text) is not None
 
     def put_letters(self, spelling: str) -> None:
-        """A product of names of one letter."""
+        """Appends a product of one-letter names."""
         for letter in spelling:
             self.put("const" if letter in "ei" else "sym", letter)
 
 
 def tokenize(text: str) -> list[Token]:
-    """The tokens of a normalised text; raises Unreadable where it is not mathematics or too long."""
+    """The tokens of a normalised text; raises ParseError if it is not mathematics or too long."""
     return _Lexer(text).tokenize()

@@ -1,15 +1,38 @@
-"""The small expression tree that answers are read into, with its limits and its printed form.
+"""The small expression tree of an answer, with its limits and its printed form.
 
-Inputs: built by `parse` and `read`. Outputs: `Node`, hashable and immutable. Not runnable.
+Input: calls of `parse_expression` and `read_answer`. Output: `Node`, hashable and immutable.
 
-Kinds and their fields (`value`, `args`):
-  num (Fraction) · sym (name) · const (pi, e, i, inf, reals, integers, empty) · add, mul (args) · pow (base, exponent) · fn
-  (name, args) · fact (n) · binom (n, k) · deg (x) · pct (x) · pm (args = the two readings) · sum, prod (term, name, first,
-  last) · mod (value, modulus) · dots · such (element and conditions of a set) · rel (operators, terms) · list (joining word:
-  or, and, None), set, tuple (args) · parts (answers to (a), (b), ...) · interval ("[)" style brackets; low, high) · union,
-  inter, minus (args) · matrix, det (rows x columns; args row by row) · cases (branches) · branch (value, condition) · text
-  (string) · choice (letter; the value behind it, if any) · based ("digits_base") · ratio (args) · time (string) · unit (name;
-  value)
+Kinds of nodes, with their `value` and `args`:
+
+    num         value: Fraction
+    sym         value: name
+    const       value: pi, e, i, inf, reals, integers, empty
+    add, mul    args: terms, factors
+    pow         args: base, exponent
+    fn          value: name; args
+    fact        args: n
+    binom       args: n, k
+    deg, pct    args: the number of degrees, of percent
+    pm          value: "+" or "-"; args: the two readings
+    sum, prod   args: term, running name, first index, last index
+    mod         args: value, modulus
+    dots        an ellipsis in a list
+    such        a set by a condition; args: element, conditions; value: the word that joins them
+    rel         value: operators; args: terms
+    list        value: the joining word (or, and, None); args: items
+    set, tuple  args: items
+    parts       args: the answers to (a), (b), ...
+    interval    value: brackets such as "[)"; args: low, high
+    union, inter, minus    args: sets
+    matrix, det    value: (rows, columns); args: cells row by row
+    cases       args: branches
+    branch      args: value, condition
+    text        value: string
+    choice      value: letter; args: the value behind it, if any
+    based       value: "digits_base"
+    ratio       args: terms
+    time        value: string
+    unit        value: name; args: the number
 """
 
 from __future__ import annotations
@@ -22,17 +45,17 @@ MAX_TOKENS = 2_000
 MAX_DEPTH = 60
 MAX_DIGITS = 10_000
 MAX_MATRIX = 32
-# bits of the largest number that any stage may build
+# bits of the largest number that any step may build
 MAX_BITS = 1 << 16
 
 
 class ParseError(Exception):
-    """A text that cannot be read as mathematics, or an expression beyond the limits; the message is the verdict's reason."""
+    """A text that is not mathematics or exceeds a limit; the message is the verdict's reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node: its kind, its children, and the value that the kind calls for."""
+    """One node: its kind, its children, and the value of its kind."""
 
     kind: str
     args: tuple[Node, ...] = ()
@@ -66,7 +89,7 @@ def mul(*factors: Node) -> Node:
 
 
 def neg(node: Node) -> Node:
-    """The negative of a node; a number keeps being a number."""
+    """The negative of a node; that of a number is a number."""
     if node.kind == "num":
         return num(-node.value)
     if node.kind in ("pct", "deg", "unit"):
@@ -96,7 +119,7 @@ def inverse(node: Node) -> Node:
 
 
 def to_int(digits: str) -> int:
-    """A run of decimal digits as an int, at any length up to MAX_DIGITS (Python's own limit is 4,300)."""
+    """Decimal digits as an int, up to MAX_DIGITS of them (int() alone allows 4,300)."""
     if len(digits) > MAX_DIGITS:
         raise ParseError("number too long")
     value = 0
@@ -114,7 +137,7 @@ def literal_to_fraction(literal: str) -> Fraction:
 
 
 def check_depth(node: Node, limit: int = MAX_DEPTH) -> None:
-    """Raises Unreadable where the tree is deeper than `limit`; walks without recursion."""
+    """Raises ParseError if the tree is deeper than `limit`; walks it without recursion."""
     level, depth = [node], 0
     while level:
         depth += 1
@@ -130,7 +153,7 @@ def _number(value: Fraction) -> str:
 
 
 def print_tree(node: Node) -> str:
-    """A short canonical print of a tree, for people; not meant to be parsed again."""
+    """A short canonical print of a tree, for people; it is not meant to be parsed again."""
     kind, args = node.kind, node.args
     if kind == "num":
         return _number(node.value)
@@ -152,4 +175,5 @@ def print_tree(node: Node) -> str:
         )
     if kind == "unit":
         return f"{inner[0]} {node.value}"
-    return f"{node.value if isinstance(node.value, str) and kind == 'fn' else kind}({', '.join(inner)})"
+    name = node.value if isinstance(node.value, str) and kind == "fn" else kind
+    return f"{name}({', '.join(inner)})"

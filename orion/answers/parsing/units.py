@@ -1,21 +1,24 @@
-"""Units: the words that may stand behind a value, and one name for the spellings of each.
+"""Units: the words that may follow a value, and one name for all spellings of a unit.
 
-Inputs: none. Outputs: the tables, and `unit_name`. Not runnable.
+Input: none. Output: the tables, and `unit_name`.
 """
 
 from __future__ import annotations
 
 _SPELLINGS = {
-    "hour": "h hr hrs hours", "minute": "min mins minutes", "second": "s sec secs seconds", "day": "days", "week": "weeks",
-    "month": "months", "year": "yr yrs years",
-    "mm": "millimeter millimeters millimetre millimetres", "cm": "centimeter centimeters centimetre centimetres",
+    "hour": "h hr hrs hours", "minute": "min mins minutes", "second": "s sec secs seconds",
+    "day": "days", "week": "weeks", "month": "months", "year": "yr yrs years",
+    "mm": "millimeter millimeters millimetre millimetres",
+    "cm": "centimeter centimeters centimetre centimetres",
     "m": "meter meters metre metres", "km": "kilometer kilometers kilometre kilometres",
     "foot": "ft feet", "inch": "in inches", "mile": "mi miles", "yard": "yd yards",
-    "mg": "milligram milligrams", "g": "gram grams", "kg": "kilogram kilograms", "pound": "lb lbs pounds", "ounce": "oz ounces",
-    "ml": "milliliter milliliters", "liter": "l liters litre litres", "gallon": "gal gallons", "cup": "cups",
-    "cent": "cents", "dollar": "dollars usd", "euro": "euros eur", "unit": "units", "mile/hour": "mph", "km/hour": "kph kmh",
-    "hertz": "hz", "joule": "j joules", "newton": "n newtons", "watt": "w watts kw kwh", "volt": "v volts",
-    "ohm": "ohms", "mole": "mol moles",
+    "mg": "milligram milligrams", "g": "gram grams", "kg": "kilogram kilograms",
+    "pound": "lb lbs pounds", "ounce": "oz ounces",
+    "ml": "milliliter milliliters", "liter": "l liters litre litres", "gallon": "gal gallons",
+    "cup": "cups", "cent": "cents", "dollar": "dollars usd", "euro": "euros eur", "unit": "units",
+    "mile/hour": "mph", "km/hour": "kph kmh",
+    "hertz": "hz", "joule": "j joules", "newton": "n newtons", "watt": "w watts kw kwh",
+    "volt": "v volts", "ohm": "ohms", "mole": "mol moles",
     "square": "sq", "cubic": "cu", "people": "persons", "student": "students", "apple": "apples",
 }  # fmt: skip
 NAMES = {
@@ -29,7 +32,7 @@ _POWERS = {"square": "2", "sq": "2", "squared": "2", "cubic": "3", "cu": "3", "c
 
 
 def unit_name(spelling: str) -> str:
-    """One name for the spellings of a unit: square centimetres and cm^2, miles per hour and mph."""
+    """One name for all spellings of a unit: square centimetres and cm^2, miles per hour and mph."""
     parts = []
     for part in spelling.lower().strip(" .").replace(" per ", "/").split("/"):
         words = part.replace("^", " ^").split()

@@ -1,8 +1,9 @@
-"""Killable workers: the dear comparisons run in spawned processes with limits on memory and CPU and a deadline from outside.
+"""A pool of killable worker processes with limits on memory and CPU, and a deadline from outside.
 
-Inputs: the name of a task of `worker`, its question as JSON, a deadline. Outputs: the answer as JSON, or `Lost`. Usable from any
-thread, after a fork and without any signal handler; strings and JSON cross the pipe, never pickles. A lost worker loses one case.
-No worker starts before it is needed, each serves one task, and all end with this process. Not runnable.
+Input: the name of a task of `process`, its question as JSON, a deadline. Output: the answer as
+JSON, or WorkerLostError. Usable from any thread, after a fork, and without signal handlers. Only
+JSON crosses the pipe, never pickles. A lost worker costs one case. A worker starts when it is first
+needed, serves one task, and ends with this process.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from pathlib import Path
 from orion.answers.parsing.tree import Node
 from orion.answers.workers import process
 
-# a worker that has not imported what its task needs by then counts as lost
+# a worker that has not imported its packages by then counts as lost
 START_S = 60.0
 MAX_WORKERS = 8
-# JSON characters: of any question, and of two trees that sympy is to build
+# JSON characters: of any question, and of the two trees of a question to sympy
 MAX_REQUEST = 16_000_000
 MAX_TREES = 60_000
 # by the module's name and not as a text, so that the source digest of a stage includes the worker
@@ -47,7 +48,7 @@ def tree_to_json(node: Node) -> list:
 
 
 class Worker:
-    """One spawned process for one task. Not to be shared between threads; the pool hands it to one at a time."""
+    """One spawned process for one task. The pool gives it to one thread at a time."""
 
     def __init__(self, task: str) -> None:
         self.task = task
@@ -61,7 +62,7 @@ class Worker:
         )
         assert self.process.stdin is not None and self.process.stdout is not None
         self.input, self.output = self.process.stdin, self.process.stdout
-        # a question longer than the pipe must not outwait the deadline
+        # writing a question longer than the pipe must not block past the deadline
         os.set_blocking(self.input.fileno(), False)
         self.buffer = b""
         self.ready = False
@@ -79,6 +80,7 @@ class Worker:
         self.process.wait()
 
     def send(self, data: bytes, deadline: float) -> None:
+        """Writes the data; raises WorkerLostError if the worker does not read it in time."""
         descriptor = self.input.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
@@ -90,6 +92,7 @@ class Worker:
             rest = rest[os.write(descriptor, rest) :]
 
     def read_line(self, deadline: float) -> dict:
+        """The next line as JSON; raises WorkerLostError if there is none by the deadline."""
         descriptor = self.output.fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
@@ -119,20 +122,20 @@ class Worker:
 
 
 class Pool:
-    """Workers that are idle, and the right to start more: MAX_WORKERS live at a time, of all tasks together."""
+    """The idle workers; at most MAX_WORKERS are alive at a time, all tasks together."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything, as a forked child must: the workers belong to its parent."""
+        """Forgets all workers. A forked child must do so: they belong to its parent."""
         self.lock = threading.Lock()
         self.slots = threading.BoundedSemaphore(MAX_WORKERS)
         self.idle: list[Worker] = []
         self.busy = 0
 
     def take(self, task: str) -> Worker:
-        """An idle worker of the task, or a new one; those of other tasks make room for it."""
+        """An idle worker of the task, or a new one; an idle worker of another task makes room."""
         spare = None
         with self.lock:
             worker = next((w for w in reversed(self.idle) if w.task == task), None)
@@ -148,7 +151,7 @@ class Pool:
         return worker or Worker(task)
 
     def ask(self, task: str, request: str, timeout_s: float) -> dict:
-        """One question to one worker; raises Lost, and the worker is then gone."""
+        """Asks one worker one question; if it raises WorkerLostError the worker was killed."""
         with self.slots:
             worker, answered = None, False
             with self.lock:
@@ -182,7 +185,8 @@ atexit.register(POOL.close)
 def ask(task: str, question: dict, timeout_s: float) -> dict:
     """The answer of a worker to one question of a task.
 
-    Raises Lost where none came by the deadline, and RuntimeError where the task's packages cannot be imported.
+    Raises WorkerLostError if none came by the deadline, and RuntimeError if the packages of the
+    task cannot be imported.
     """
     request = json.dumps({**question, "cpu_s": timeout_s})
     if len(request) > MAX_REQUEST:
@@ -191,7 +195,7 @@ def ask(task: str, question: dict, timeout_s: float) -> dict:
 
 
 def sympy_equal(left: Node, right: Node, timeout_s: float) -> bool | None:
-    """What sympy says about two expressions: True, False, or None where it does not know; raises Lost."""
+    """Whether sympy finds two expressions equal (None: it cannot tell); raises WorkerLostError."""
     trees = {"left": tree_to_json(left), "right": tree_to_json(right)}
     if len(json.dumps(trees)) > MAX_TREES:
         raise WorkerLostError("too large for a worker")

@@ -1,8 +1,9 @@
-"""The process behind the guard: it serves one task, `equal` or `math_verify`, and is the only module that imports sympy.
+"""The worker process: serves one task, `equal` or `math_verify`, and alone imports its packages.
 
-Inputs: the task's name, then one JSON object a line on stdin: {"left": tree, "right": tree, "cpu_s": seconds} for `equal`,
-{"response": text or null, "gold": text, "cpu_s": seconds} for `math_verify`. Outputs: one JSON object a line on stdout, first
-{"ready": true} (or false and why), then {"equal": true | false | null}, or what `math_verify` returns. Started by `guard`.
+Input: the name of the task, then one JSON object per line on stdin: {"left": tree, "right": tree,
+"cpu_s": seconds} for `equal`, {"response": text or null, "gold": text, "cpu_s": seconds} for
+`math_verify`. Output: one JSON object per line on stdout: first {"ready": true}, or false and why,
+then {"equal": true | false | null} or the answer of `math_verify`. Started by `pool`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,22 @@ from orion.answers.parsing.vocabulary import word_set
 ADDRESS_SPACE = 2 << 30
 # characters of a printed form that cross the pipe
 MAX_FORM = 2_000
+# names of functions in our trees → in sympy, where they differ
+_SYMPY_NAMES = {
+    "arcsin": "asin", "arccos": "acos", "arctan": "atan",
+    "arccot": "acot", "arcsec": "asec", "arccsc": "acsc",
+    "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
+    "ln": "log", "abs": "Abs", "ceil": "ceiling", "min": "Min", "max": "Max",
+}  # fmt: skip
+# functions that a tree may hold; nothing else is looked up in sympy
+_ALLOWED = word_set(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth"
+    " ln log exp abs gcd lcm min max floor ceil sign arcsinh arccosh arctanh"
+)
 
 
 def _limit_cpu(cpu_s: float) -> None:
-    """From here on this process may use `cpu_s` more seconds of CPU; the kernel kills it beyond."""
+    """Allows this process `cpu_s` more seconds of CPU; beyond them the kernel kills it."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -44,7 +57,7 @@ def _limit_memory() -> None:
 
 
 def _watch_parent(parent: int) -> None:
-    """Ends this process soon after its parent is gone, even while it is busy."""
+    """Starts a thread that ends this process soon after its parent is gone, even if it is busy."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -55,7 +68,10 @@ def _watch_parent(parent: int) -> None:
 
 
 def build_expression(tree: list):
-    """A sympy expression from a JSON tree; raises ValueError for a kind that has none. Nothing is parsed from strings."""
+    """A sympy expression from a JSON tree; raises ValueError for a kind that sympy does not have.
+
+    Nothing is parsed from strings.
+    """
     import sympy as sp
 
     kind, value, args = tree[0], tree[1], [build_expression(a) for a in tree[2:]]
@@ -80,24 +96,15 @@ def build_expression(tree: list):
     if kind in ("sum", "prod"):
         return (sp.summation if kind == "sum" else sp.product)(args[0], tuple(args[1:]))
     if kind == "fn":
-        names = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc",
-                 "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
-                 "ln": "log", "abs": "Abs", "ceil": "ceiling", "min": "Min", "max": "Max"}  # fmt: skip
         if value == "log10":
             return sp.log(args[0], 10)
         if value in _ALLOWED:
-            return getattr(sp, names.get(value, value))(*args)
+            return getattr(sp, _SYMPY_NAMES.get(value, value))(*args)
     raise ValueError(kind)
 
 
-_ALLOWED = word_set(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log exp abs gcd lcm"
-    " min max floor ceil sign arcsinh arccosh arctanh"
-)
-
-
 def prove_equal(left: list, right: list) -> bool | None:
-    """Whether sympy proves two trees equal (True) or different (False); None where it can do neither."""
+    """Whether sympy proves two trees equal (True) or different (False); None if neither."""
     import sympy as sp
 
     gap = build_expression(left) - build_expression(right)
@@ -106,7 +113,7 @@ def prove_equal(left: list, right: list) -> bool | None:
     return gap.equals(0)
 
 
-def _equal_task() -> Callable[[dict], dict]:
+def _prepare_equal() -> Callable[[dict], dict]:
     import sympy
 
     sympy.simplify(sympy.sin(sympy.Symbol("x")) ** 2 - 1)
@@ -114,7 +121,7 @@ def _equal_task() -> Callable[[dict], dict]:
 
 
 class _LimitListener(logging.Handler):
-    """What Math-Verify swallows and only logs: its own timeouts, and memory that ran out. Nothing is printed."""
+    """Catches two failures that Math-Verify only logs: its own timeouts and lack of memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +136,7 @@ class _LimitListener(logging.Handler):
 
 
 def _print_side(parsed: list) -> dict:
-    """The text that Math-Verify found and the print of its expression (null: it stayed a text), both cut."""
+    """The text that Math-Verify found and its printed expression (null: a text), both truncated."""
     from math_verify.errors import TimeoutException
     from math_verify.utils import timeout
 
@@ -137,17 +144,18 @@ def _print_side(parsed: list) -> dict:
     form = None
     if parsed and not isinstance(parsed[0], str):
         try:
-            # to print an expression can take for ever, as to compare it can
+            # printing an expression can take for ever, as comparing it can
             form = timeout(1)(str)(parsed[0])[:MAX_FORM]
         except (Exception, TimeoutException):
             form = "(not printable)"
     return {"found": bool(parsed), "text": None if text is None else text[:MAX_FORM], "form": form}
 
 
-def _math_verify_task() -> Callable[[dict], dict]:
-    """Math-Verify as its users call it: `parse` and `verify` with their defaults, on this process's main thread.
+def _prepare_math_verify() -> Callable[[dict], dict]:
+    """Math-Verify as its users call it: `parse` and `verify` with defaults, on the main thread.
 
-    The answer is {"correct": bool, "limit": "" or which limit was reached where, "gold": print, "response": print}.
+    The answer is {"correct": bool, "limit": "" or which limit was reached where, "gold": side,
+    "response": side}; `_print_side` makes a side.
     """
     import math_verify
 
@@ -185,11 +193,11 @@ def _math_verify_task() -> Callable[[dict], dict]:
     return decide
 
 
-TASKS = {"equal": _equal_task, "math_verify": _math_verify_task}
+TASKS = {"equal": _prepare_equal, "math_verify": _prepare_math_verify}
 
 
 def main(task: str) -> None:
-    """Answers the questions of one task from stdin until it closes."""
+    """Answers the questions of one task from stdin until stdin closes."""
     parent = os.getppid()
     _limit_memory()
     _limit_cpu(60)
@@ -199,7 +207,7 @@ def main(task: str) -> None:
     try:
         decide = TASKS[task]()
     except ImportError as error:
-        # no case is at fault: counted as lost cases, a broken installation would look like hard answers
+        # not a lost case: a broken installation would otherwise look like hard answers
         print(json.dumps({"ready": False, "why": str(error)}), file=out)
         return
     print(json.dumps({"ready": True}), file=out)
