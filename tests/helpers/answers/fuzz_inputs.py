@@ -38,14 +38,15 @@ inf ¶ None ¶ null ¶ NaN ¶ ½ ¶ ² ¶ √ ¶ π ¶ ∞ ¶ − ¶ × ¶ · ¶
 """
 )
 # spaces, direction marks, lone surrogates, control characters
-FRAGMENTS += list("\u3000\u202e\u200b\ud800\udfff\0\x07\x1b\r\u2028 \n\t") + [
+FRAGMENTS += [
+    *list("\u3000\u202e\u200b��\x00\x07\x1b\r\u2028 \n\t"),
     "\n\n",
     "the answer is ",
     "Final Answer: ",
     "so ",
 ]
-BUILT_IN = _items(
-    r"""
+BUILT_IN = [
+    *_items(r"""
 7 ¶ -3/4 ¶ 0.25 ¶ 1,234,567 ¶ 12\% ¶ \frac{14}{3} ¶ 1\frac{4}{5} ¶ 2\sqrt{3} ¶ \frac{1+\sqrt{5}}{2} ¶ x^2+2x+1 ¶
 \sin^2 x ¶ e^{i\pi} ¶ \ln(2x) ¶ 10! ¶ \binom{10}{3} ¶ |x-1| ¶ (1,-2) ¶ \{1,2,3\} ¶ 1, 2 \text{ and } 3 ¶ [0,\infty) ¶
 (-\infty,2)\cup(3,\infty) ¶ x \le 5 ¶ -2<x<7 ¶ y=2x+3 ¶ 2x+4y=8 ¶ \pm 3 ¶ 3:4 ¶ 12:30 \text{ PM} ¶ \text{Monday} ¶
@@ -53,8 +54,10 @@ BUILT_IN = _items(
 \begin{pmatrix}1&2\\3&4\end{pmatrix} ¶ x=1, y=2 ¶ \frac{x^2-1}{x-1} ¶ 6.02\times10^{23} ¶ \emptyset ¶ 2^{100} ¶ \pi ¶
 We get $x = 3$ or $x = 4$, so the sum is \boxed{7}. ¶
 <think>Let me see. 2+2=5? No.</think>The answer is \(\boxed{4}\). ¶ The answer is 42. I hope it is correct.
-"""
-) + ["She has 3 * 4 = 12 eggs left.\n#### 12", "**Final Answer**\n\n\\[ \\boxed{\\frac{3}{8}} \\]"]
+"""),
+    "She has 3 * 4 = 12 eggs left.\n#### 12",
+    "**Final Answer**\n\n\\[ \\boxed{\\frac{3}{8}} \\]",
+]
 UNITS = _items(
     r"""
 1 ¶ 9 ¶ ( ¶ ) ¶ { ¶ } ¶ [ ¶ \boxed{ ¶ \frac{1}{ ¶ \sqrt{ ¶ $ ¶ \[ ¶ - ¶ + ¶ 1+ ¶ 1, ¶ x ¶ x^ ¶ x^{ ¶ 9^{ ¶ (x+1) ¶
@@ -272,13 +275,14 @@ answers = st.one_of(
     many,
     st.text(max_size=60),
 )
-_FRAMES = _items(
-    r"""
+_FRAMES = [
+    *_items(r"""
 \boxed{%s} ¶ %s ¶ So the answer is $\boxed{%s}$. ¶ <think>maybe 3</think> The answer is %s. ¶ The answer is $%s$ ¶
 #### %s ¶ \boxed{%s}, \boxed{%s} ¶ \boxed{%s ¶ <think>\boxed{1}%s ¶ Either \boxed{2} or \boxed{%s} ¶ 答案是 %s ¶
 \fbox %s
-"""
-) + ["%s\n"]
+"""),
+    "%s\n",
+]
 _frame = st.sampled_from(_FRAMES)
 
 

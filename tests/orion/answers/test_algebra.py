@@ -110,7 +110,7 @@ def test_unequal_pairs_get_no_credit(family):
     holds(failures)
 
 
-@pytest.mark.parametrize("response, gold, equal", FOUND)
+@pytest.mark.parametrize(("response", "gold", "equal"), FOUND)
 def test_pairs_that_were_once_judged_wrongly(response, gold, equal):
     assert check(response, gold).verdict == ("correct" if equal else "incorrect")
 

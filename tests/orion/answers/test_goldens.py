@@ -190,13 +190,15 @@ WHOLE = [
 ]
 
 
-@pytest.mark.parametrize("answer, gold, right", [row for rows in BOXED.values() for row in rows])
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"), [row for rows in BOXED.values() for row in rows]
+)
 def test_boxed_answers_follow_the_rules(answer, gold, right):
     verdict = check(f"So the answer is $\\boxed{{{answer}}}$.", gold)
     assert verdict.verdict == ("correct" if right else "incorrect"), verdict
 
 
-@pytest.mark.parametrize("response, gold, right", WHOLE)
+@pytest.mark.parametrize(("response", "gold", "right"), WHOLE)
 def test_final_answers_are_found_by_the_rules(response, gold, right):
     verdict = check(response, gold)
     assert verdict.correct is right, verdict

@@ -15,4 +15,6 @@ def test_verdicts_differ_from_the_labels_only_where_the_label_is_wrong(name):
         for case in cases
         if case.right is not None and check(case.response, case.gold).correct != case.right
     ]
-    assert len(wrong) == answer_sets.SIZES[name][2], [(case.gold, case.response[-80:]) for case in wrong]
+    assert len(wrong) == answer_sets.SIZES[name][2], [
+        (case.gold, case.response[-80:]) for case in wrong
+    ]

@@ -48,7 +48,7 @@ def test_readable_golds(gold):
 
 
 @pytest.mark.parametrize(
-    "gold, reason",
+    ("gold", "reason"),
     [("", "empty"), ("\\frac{1}{", "brackets"), ("((", "brackets"), ("\\foo", "unknown command")],
 )
 def test_unreadable_golds_are_reported_and_never_make_a_response_incorrect(gold, reason):
@@ -57,7 +57,7 @@ def test_unreadable_golds_are_reported_and_never_make_a_response_incorrect(gold,
 
 
 @pytest.mark.parametrize(
-    "response, finished, verdict",
+    ("response", "finished", "verdict"),
     [
         ("so 3 + 4 = 7", True, "correct"),
         ("so 3 + 4 = 7", None, "correct"),

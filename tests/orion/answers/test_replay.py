@@ -185,7 +185,7 @@ def absent(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "version, runtime, said",
+    ("version", "runtime", "said"),
     [
         (absent, object(), "nothing of it is installed"),
         (lambda name: "0.8.0", object(), "0.8.0 is installed"),

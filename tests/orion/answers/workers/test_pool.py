@@ -15,7 +15,7 @@ from orion.answers.parsing.parse_expression import parse_expression
 from orion.answers.parsing.tree import num, power
 from orion.answers.workers import pool
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 # 9^9^9 takes sympy far more than any deadline used here
 ENDLESS = power(num(9), power(num(9), num(9)))
 
@@ -58,14 +58,20 @@ def test_sympy_decides_in_the_worker_where_the_policy_wants_a_proof():
 
 
 def test_deadline_kills_the_worker_and_the_next_case_gets_a_new_one():
-    assert pool.sympy_equal(parse_expression("1"), parse_expression(r"\sin^2 y + \cos^2 y"), 20) is True
+    assert (
+        pool.sympy_equal(parse_expression("1"), parse_expression(r"\sin^2 y + \cos^2 y"), 20)
+        is True
+    )
     (worker,) = pool.POOL.idle
     start = time.monotonic()
     with pytest.raises(pool.WorkerLostError, match="deadline"):
         pool.sympy_equal(ENDLESS, num(5), 0.5)
     assert time.monotonic() - start < 3
     assert wait_until_gone(worker.process.pid, 2)
-    assert pool.sympy_equal(parse_expression(r"\ln(2x)-\ln x"), parse_expression(r"\ln 2"), 20) is not None
+    assert (
+        pool.sympy_equal(parse_expression(r"\ln(2x)-\ln x"), parse_expression(r"\ln 2"), 20)
+        is not None
+    )
 
 
 def test_a_worker_killed_while_busy_loses_that_case_only():
@@ -104,7 +110,9 @@ def test_threads_share_the_pool():
     threads = [
         threading.Thread(
             target=lambda: answers.append(
-                pool.sympy_equal(parse_expression("1"), parse_expression(r"\sin^2 x + \cos^2 x"), 30)
+                pool.sympy_equal(
+                    parse_expression("1"), parse_expression(r"\sin^2 x + \cos^2 x"), 30
+                )
             )
         )
         for _ in range(3)
