@@ -1,10 +1,11 @@
-"""Fuzzes the answer checker for as long as it is told to, and shrinks what breaks it.
+"""Fuzz the answer checker for a given time, and shrink the inputs that break it.
 
-    python -m tests.helpers.answers.fuzz --minutes 30 [--seed 1] [--policy math] [--rss-mb 1024] [--failures found.jsonl]
+    python -m tests.helpers.answers.fuzz --minutes 30 [--seed 1] [--policy math] [--rss-mb 1024]
+        [--failures found.jsonl]
 
-Of every example: no exception, a verdict with its reason, the extracted span where it is said to be, fields that can be
-written, a readable gold right against itself, the same verdict twice, an answer in time, and memory within its limit. Exits
-with status 1 when anything failed.
+Every example must give: no exception, a verdict with its reason, the extracted span at its
+offsets, fields that can be written, a readable gold correct against itself, the same verdict twice,
+an answer in time, and memory within its limit. Exits with status 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from orion.answers import POLICIES, parse_gold
 from tests.helpers.answers.fuzz_inputs import cases
 from tests.helpers.answers.fuzz_promises import SHOWN, BrokenPromiseError, Promises
 
-# an example that takes so long hangs: it is interrupted, which regular expressions and loops heed
+# an example that takes longer hangs: SIGALRM interrupts it, regular expressions and loops included
 HANG_S = 90.0
 CHUNK = 200
 SHRINK_S = 45.0
 
 
 class ShrinkTimeoutError(BaseException):
-    """Shrinking has had its time."""
+    """The time for shrinking is over."""
 
 
 class HangError(BaseException):
-    """An example did not come to its end."""
+    """An example did not end in time."""
 
 
 def _alarm(signum, frame):
@@ -59,7 +60,7 @@ class Session(Promises):
         self.hunting, self.hunting_since = "", 0.0
 
     def example(self, case: tuple[str, str, bool]) -> None:
-        """One example of hypothesis; only the fault that is being shrunk raises."""
+        """One example of hypothesis; raises only the fault that is being shrunk."""
         if time.monotonic() > self.stop or (
             self.hunting and time.monotonic() > self.hunting_since + SHRINK_S
         ):
@@ -93,15 +94,16 @@ class Session(Promises):
 
         @seed(number)
         @settings(
-            max_examples=CHUNK, deadline=None, database=None, verbosity=Verbosity.quiet, print_blob=False,
-            suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
+            max_examples=CHUNK, deadline=None, database=None, verbosity=Verbosity.quiet,
+            print_blob=False, suppress_health_check=list(HealthCheck),
+            phases=(Phase.generate, Phase.shrink),
         )  # fmt: skip
         @given(cases())
         def run(case):
             self.example(case)
 
         self.hunting = ""
-        # a fault of time need not show itself again: it is saved all the same
+        # a fault that depends on time may not reproduce: it is saved all the same
         with contextlib.suppress(BrokenPromiseError, ShrinkTimeoutError, Flaky):
             run()
         for kind in list(self.best):
@@ -129,7 +131,8 @@ class Session(Promises):
         print(
             f"{now - self.begun:6.0f} s  {self.examples} examples  {self.checks} checks"
             f"  {self.examples / (now - self.begun):.1f}/s  slowest in process {slowest:.2f} s"
-            f"  at most {memory.peak['this process'] >> 20} MB here, {memory.peak['a worker'] >> 20} MB in a worker"
+            f"  at most {memory.peak['this process'] >> 20} MB here"
+            f", {memory.peak['a worker'] >> 20} MB in a worker"
             f"  {max(0, len(memory.seen) - memory.alive)} workers killed  {len(self.saved)} faults",
             flush=True,
         )
@@ -181,11 +184,12 @@ def main(argv: list[str] | None = None) -> int:
         number += 1
     session.progress(last=True)
     print("verdicts", dict(session.verdicts))
-    for (method, reason), (cpu, response, gold) in sorted(
+    for (rule, reason), (cpu, response, gold) in sorted(
         session.slow.items(), key=lambda s: -s[1][0]
     )[:10]:
         print(
-            f"slow {cpu:.2f} s ({method}, {reason})\n  response {_short(response)}\n  gold {_short(gold)}"
+            f"slow {cpu:.2f} s ({rule}, {reason})\n"
+            f"  response {_short(response)}\n  gold {_short(gold)}"
         )
     for _, policy, response, gold in sorted(set(session.lost))[:5]:
         print(f"timeout under {policy}\n  response {_short(response)}\n  gold {_short(gold)}")

@@ -1,7 +1,7 @@
-"""What the fuzzer feeds to the checker: grammar fragments, well-formed mathematics, mutated real texts, and sheer size.
+"""Inputs of the fuzzer: grammar fragments, well-formed mathematics, mutated real texts, huge texts.
 
-Real golds, labelled cases and student outputs are taken from the data folder beside the checkout where there is one. Nothing here
-imports the checker.
+Real golds, labelled cases and student outputs come from the data folder beside the checkout, if it
+exists. Nothing here imports the checker.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 MAX_LENGTH = 2_000_000
-# of each file; sorted by length, so that the shrinker goes to the short ones
+# samples per file; all are sorted by length, so that the shrinker moves to the short ones
 MAX_SAMPLES = 400
 
 
@@ -26,20 +26,22 @@ def _items(block: str) -> list[str]:
 
 FRAGMENTS = _items(
     r"""
-\boxed{ ¶ \fbox{ ¶ } ¶ { ¶ ( ¶ ) ¶ [ ¶ ] ¶ $ ¶ $$ ¶ \( ¶ \) ¶ \[ ¶ \] ¶ \{ ¶ \} ¶ \frac ¶ \dfrac12 ¶ \frac{1}{2} ¶
-\sqrt ¶ \sqrt[3] ¶ \binom ¶ ^ ¶ ** ¶ _ ¶ 1 ¶ 2 ¶ 0 ¶ 9 ¶ x ¶ y ¶ n ¶ i ¶ e ¶ , ¶ ; ¶ : ¶ . ¶ ! ¶ % ¶ | ¶ & ¶ + ¶ - ¶
-* ¶ / ¶ = ¶ < ¶ > ¶ \\ ¶ \le ¶ \ge ¶ \ne ¶ \in ¶ \pm ¶ \mp ¶ \cdot ¶ \times ¶ \cup ¶ \cap ¶ \setminus ¶ \infty ¶
-\pi ¶ \text{ ¶ \text{and} ¶ \mathrm{cm} ¶ \operatorname{lcm} ¶ \mathbb{R} ¶ \left ¶ \right ¶ \left( ¶ \right) ¶
-\left| ¶ \right| ¶ \lfloor ¶ \rceil ¶ \sin ¶ \cos^{-1} ¶ \log_ ¶ \ln ¶ \exp ¶ \overline{3} ¶ 0.\overline{ ¶ \circ ¶
-^\circ ¶ \% ¶ \$ ¶ \begin{pmatrix} ¶ \end{pmatrix} ¶ \begin{cases} ¶ \end{cases} ¶ \ldots ¶ \mod ¶ \sum_{ ¶ \int ¶
-\vec{ ¶ ' ¶ 12:30 ¶ 3:4 ¶ (A) ¶ A. ¶ 10_2 ¶ 1,000 ¶ 1{,}000 ¶ 1e9 ¶ .5 ¶ 5. ¶ -0 ¶ 007 ¶ 1/3 ¶ 1 ¶ 1/2 ¶ #### ¶
-<think> ¶ </think> ¶ <|im_end|> ¶ <answer> ¶ </answer> ¶ or ¶ and ¶ is ¶ not ¶ percent ¶ cm ¶ degrees ¶ sqrt ¶ pi ¶
-inf ¶ None ¶ null ¶ NaN ¶ ½ ¶ ² ¶ √ ¶ π ¶ ∞ ¶ − ¶ × ¶ · ¶ ° ¶ ≤ ¶ ∪ ¶ é ¶ 答案是 ¶ ١٢ ¶ １２ ¶ 𝟙 ¶ 𝟏 ¶ ~
+\boxed{ ¶ \fbox{ ¶ } ¶ { ¶ ( ¶ ) ¶ [ ¶ ] ¶ $ ¶ $$ ¶ \( ¶ \) ¶ \[ ¶ \] ¶ \{ ¶ \} ¶ \frac ¶
+\dfrac12 ¶ \frac{1}{2} ¶ \sqrt ¶ \sqrt[3] ¶ \binom ¶ ^ ¶ ** ¶ _ ¶ 1 ¶ 2 ¶ 0 ¶ 9 ¶ x ¶ y ¶ n ¶ i ¶
+e ¶ , ¶ ; ¶ : ¶ . ¶ ! ¶ % ¶ | ¶ & ¶ + ¶ - ¶ * ¶ / ¶ = ¶ < ¶ > ¶ \\ ¶ \le ¶ \ge ¶ \ne ¶ \in ¶ \pm ¶
+\mp ¶ \cdot ¶ \times ¶ \cup ¶ \cap ¶ \setminus ¶ \infty ¶ \pi ¶ \text{ ¶ \text{and} ¶
+\mathrm{cm} ¶ \operatorname{lcm} ¶ \mathbb{R} ¶ \left ¶ \right ¶ \left( ¶ \right) ¶ \left| ¶
+\right| ¶ \lfloor ¶ \rceil ¶ \sin ¶ \cos^{-1} ¶ \log_ ¶ \ln ¶ \exp ¶ \overline{3} ¶ 0.\overline{ ¶
+\circ ¶ ^\circ ¶ \% ¶ \$ ¶ \begin{pmatrix} ¶ \end{pmatrix} ¶ \begin{cases} ¶ \end{cases} ¶
+\ldots ¶ \mod ¶ \sum_{ ¶ \int ¶ \vec{ ¶ ' ¶ 12:30 ¶ 3:4 ¶ (A) ¶ A. ¶ 10_2 ¶ 1,000 ¶ 1{,}000 ¶
+1e9 ¶ .5 ¶ 5. ¶ -0 ¶ 007 ¶ 1/3 ¶ 1 ¶ 1/2 ¶ #### ¶ <think> ¶ </think> ¶ <|im_end|> ¶ <answer> ¶
+</answer> ¶ or ¶ and ¶ is ¶ not ¶ percent ¶ cm ¶ degrees ¶ sqrt ¶ pi ¶ inf ¶ None ¶ null ¶ NaN ¶
+½ ¶ ² ¶ √ ¶ π ¶ ∞ ¶ − ¶ × ¶ · ¶ ° ¶ ≤ ¶ ∪ ¶ é ¶ 答案是 ¶ ١٢ ¶ １２ ¶ 𝟙 ¶ 𝟏 ¶ ~
 """
 )
 # spaces, direction marks, lone surrogates, control characters
 FRAGMENTS += [
-    *list("\u3000\u202e\u200b��\x00\x07\x1b\r\u2028 \n\t"),
+    *list("\u3000\u202e\u200b\ud800\udfff\0\x07\x1b\r\u2028 \n\t"),
     "\n\n",
     "the answer is ",
     "Final Answer: ",
@@ -47,22 +49,26 @@ FRAGMENTS += [
 ]
 BUILT_IN = [
     *_items(r"""
-7 ¶ -3/4 ¶ 0.25 ¶ 1,234,567 ¶ 12\% ¶ \frac{14}{3} ¶ 1\frac{4}{5} ¶ 2\sqrt{3} ¶ \frac{1+\sqrt{5}}{2} ¶ x^2+2x+1 ¶
-\sin^2 x ¶ e^{i\pi} ¶ \ln(2x) ¶ 10! ¶ \binom{10}{3} ¶ |x-1| ¶ (1,-2) ¶ \{1,2,3\} ¶ 1, 2 \text{ and } 3 ¶ [0,\infty) ¶
-(-\infty,2)\cup(3,\infty) ¶ x \le 5 ¶ -2<x<7 ¶ y=2x+3 ¶ 2x+4y=8 ¶ \pm 3 ¶ 3:4 ¶ 12:30 \text{ PM} ¶ \text{Monday} ¶
-(B) ¶ \text{(C) } 12 ¶ 204_5 ¶ 30^\circ ¶ 5 \text{ cm}^2 ¶ \$18.90 ¶ 0.\overline{27} ¶ \mathbb{R}\setminus\{0\} ¶
-\begin{pmatrix}1&2\\3&4\end{pmatrix} ¶ x=1, y=2 ¶ \frac{x^2-1}{x-1} ¶ 6.02\times10^{23} ¶ \emptyset ¶ 2^{100} ¶ \pi ¶
+7 ¶ -3/4 ¶ 0.25 ¶ 1,234,567 ¶ 12\% ¶ \frac{14}{3} ¶ 1\frac{4}{5} ¶ 2\sqrt{3} ¶
+\frac{1+\sqrt{5}}{2} ¶ x^2+2x+1 ¶ \sin^2 x ¶ e^{i\pi} ¶ \ln(2x) ¶ 10! ¶ \binom{10}{3} ¶ |x-1| ¶
+(1,-2) ¶ \{1,2,3\} ¶ 1, 2 \text{ and } 3 ¶ [0,\infty) ¶ (-\infty,2)\cup(3,\infty) ¶ x \le 5 ¶
+-2<x<7 ¶ y=2x+3 ¶ 2x+4y=8 ¶ \pm 3 ¶ 3:4 ¶ 12:30 \text{ PM} ¶ \text{Monday} ¶ (B) ¶
+\text{(C) } 12 ¶ 204_5 ¶ 30^\circ ¶ 5 \text{ cm}^2 ¶ \$18.90 ¶ 0.\overline{27} ¶
+\mathbb{R}\setminus\{0\} ¶ \begin{pmatrix}1&2\\3&4\end{pmatrix} ¶ x=1, y=2 ¶ \frac{x^2-1}{x-1} ¶
+6.02\times10^{23} ¶ \emptyset ¶ 2^{100} ¶ \pi ¶
 We get $x = 3$ or $x = 4$, so the sum is \boxed{7}. ¶
-<think>Let me see. 2+2=5? No.</think>The answer is \(\boxed{4}\). ¶ The answer is 42. I hope it is correct.
+<think>Let me see. 2+2=5? No.</think>The answer is \(\boxed{4}\). ¶
+The answer is 42. I hope it is correct.
 """),
     "She has 3 * 4 = 12 eggs left.\n#### 12",
     "**Final Answer**\n\n\\[ \\boxed{\\frac{3}{8}} \\]",
 ]
 UNITS = _items(
     r"""
-1 ¶ 9 ¶ ( ¶ ) ¶ { ¶ } ¶ [ ¶ \boxed{ ¶ \frac{1}{ ¶ \sqrt{ ¶ $ ¶ \[ ¶ - ¶ + ¶ 1+ ¶ 1, ¶ x ¶ x^ ¶ x^{ ¶ 9^{ ¶ (x+1) ¶
-\left( ¶ | ¶ ! ¶ ' ¶ _ ¶ \ ¶ \\ ¶ & ¶ < ¶ <think> ¶ </think> ¶ # ¶ \cup(1,2) ¶ \text{ ¶ . ¶ 1. ¶ : ¶ = ¶ x=1, ¶ \% ¶
-% ¶ ½ ¶ é ¶ ² ¶ \begin{pmatrix} ¶ 1& ¶ 1\\ ¶ \overline{ ¶ e ¶ \, ¶ ~ ¶ * ¶ ` ¶ "
+1 ¶ 9 ¶ ( ¶ ) ¶ { ¶ } ¶ [ ¶ \boxed{ ¶ \frac{1}{ ¶ \sqrt{ ¶ $ ¶ \[ ¶ - ¶ + ¶ 1+ ¶ 1, ¶ x ¶ x^ ¶
+x^{ ¶ 9^{ ¶ (x+1) ¶ \left( ¶ | ¶ ! ¶ ' ¶ _ ¶ \ ¶ \\ ¶ & ¶ < ¶ <think> ¶ </think> ¶ # ¶ \cup(1,2) ¶
+\text{ ¶ . ¶ 1. ¶ : ¶ = ¶ x=1, ¶ \% ¶ % ¶ ½ ¶ é ¶ ² ¶ \begin{pmatrix} ¶ 1& ¶ 1\\ ¶ \overline{ ¶
+e ¶ \, ¶ ~ ¶ * ¶ ` ¶ "
 """
 )
 UNITS += list(" \n\0\ud800") + [
@@ -140,17 +146,18 @@ def _leaf() -> st.SearchStrategy[str]:
 
 _ONE = _items(
     r"""
-\sqrt{%s} ¶ \sqrt[3]{%s} ¶ (%s) ¶ \left(%s\right) ¶ -%s ¶ |%s| ¶ (%s)^2 ¶ (%s)^{-1} ¶ (%s)! ¶ \sin(%s) ¶ \cos %s ¶
-\tan^{-1}(%s) ¶ \ln(%s) ¶ \log_{2}(%s) ¶ e^{%s} ¶ 2^{%s} ¶ \lfloor %s \rfloor ¶ \{%s\} ¶ x=%s ¶ x\le %s ¶ %s\%% ¶
-%s\text{ cm} ¶ \overline{%s} ¶ \text{%s} ¶ \pm %s ¶ %s^\circ ¶ \mathbb{R}\setminus\{%s\} ¶ $%s$ ¶ \exp(%s)
+\sqrt{%s} ¶ \sqrt[3]{%s} ¶ (%s) ¶ \left(%s\right) ¶ -%s ¶ |%s| ¶ (%s)^2 ¶ (%s)^{-1} ¶ (%s)! ¶
+\sin(%s) ¶ \cos %s ¶ \tan^{-1}(%s) ¶ \ln(%s) ¶ \log_{2}(%s) ¶ e^{%s} ¶ 2^{%s} ¶
+\lfloor %s \rfloor ¶ \{%s\} ¶ x=%s ¶ x\le %s ¶ %s\%% ¶ %s\text{ cm} ¶ \overline{%s} ¶ \text{%s} ¶
+\pm %s ¶ %s^\circ ¶ \mathbb{R}\setminus\{%s\} ¶ $%s$ ¶ \exp(%s)
 """
 )
 _TWO = _items(
     r"""
-\frac{%s}{%s} ¶ %s+%s ¶ %s-%s ¶ %s %s ¶ %s\cdot %s ¶ (%s)/(%s) ¶ (%s)^{%s} ¶ \binom{%s}{%s} ¶ %s, %s ¶ (%s, %s) ¶
-[%s, %s) ¶ \{%s, %s\} ¶ %s\cup %s ¶ %s=%s ¶ %s<%s ¶ %s\pm %s ¶ %s:%s ¶ %s \text{ and } %s ¶ %s \text{ or } %s ¶
-\log_{%s} (%s) ¶ \begin{pmatrix}%s&%s\end{pmatrix} ¶ \begin{pmatrix}%s\\%s\end{pmatrix} ¶ \gcd(%s,%s) ¶ \max(%s,%s) ¶
-%s_%s ¶ %s \mod %s
+\frac{%s}{%s} ¶ %s+%s ¶ %s-%s ¶ %s %s ¶ %s\cdot %s ¶ (%s)/(%s) ¶ (%s)^{%s} ¶ \binom{%s}{%s} ¶
+%s, %s ¶ (%s, %s) ¶ [%s, %s) ¶ \{%s, %s\} ¶ %s\cup %s ¶ %s=%s ¶ %s<%s ¶ %s\pm %s ¶ %s:%s ¶
+%s \text{ and } %s ¶ %s \text{ or } %s ¶ \log_{%s} (%s) ¶ \begin{pmatrix}%s&%s\end{pmatrix} ¶
+\begin{pmatrix}%s\\%s\end{pmatrix} ¶ \gcd(%s,%s) ¶ \max(%s,%s) ¶ %s_%s ¶ %s \mod %s
 """
 )
 mathematics = st.recursive(
@@ -172,7 +179,7 @@ _step = st.tuples(
 
 
 def mutate(text: str, steps: list[tuple[str, int, int, str, str]]) -> str:
-    """The text after each step at the place that its numbers name."""
+    """Applies each step to the text, at the offsets given by its two numbers."""
     for kind, first, second, fragment, other in steps:
         a, b = sorted((first % (len(text) + 1), second % (len(text) + 1)))
         if kind == "delete":
@@ -197,7 +204,7 @@ mutated = st.builds(mutate, st.sampled_from(SAMPLES), st.lists(_step, max_size=4
 
 
 def _pile(head: str, unit: str, bits: int, core: str, closing: str, closed: bool) -> str:
-    """A unit many times over, and closed again as often or not at all; at most MAX_LENGTH characters."""
+    """A unit repeated, and closed as often or not at all; at most MAX_LENGTH characters."""
     count = min(1 << bits, (MAX_LENGTH - len(head) - len(core)) // (len(unit) + len(closing)))
     return head + unit * count + core + closing * (count if closed else 0)
 
@@ -231,11 +238,12 @@ huge = st.one_of(
     st.builds("\\sqrt[{}]{{{}}}".format, st.integers(2, 10**6), _digits),
     st.builds("\\sin({}^{{{}}})".format, small, st.integers(1, 10**6)),
 )
-# items that cost a judge something each; K counts
+# items that are costly to compare; K is replaced by a number
 _ITEMS = _items(
     r"""
-K ¶ x=K ¶ \sqrt{K+x} ¶ (K,x) ¶ (K,K+1] ¶ (x+y+z+K)^7 ¶ (x+K)^{900} ¶ \sin(Kx)^2+\cos(Kx)^2 ¶ \frac{1}{x+K} ¶ \ln(x+K) ¶ \pm K ¶
-K+Ki ¶ \sqrt{K+\sqrt{2}} ¶ 2^{K}3^{K} ¶ K! ¶ \{K\} ¶ e^{Kx}y ¶ x^K<K ¶ K\text{ cm} ¶ \lfloor K x\rfloor ¶ \binom{x}{K}
+K ¶ x=K ¶ \sqrt{K+x} ¶ (K,x) ¶ (K,K+1] ¶ (x+y+z+K)^7 ¶ (x+K)^{900} ¶ \sin(Kx)^2+\cos(Kx)^2 ¶
+\frac{1}{x+K} ¶ \ln(x+K) ¶ \pm K ¶ K+Ki ¶ \sqrt{K+\sqrt{2}} ¶ 2^{K}3^{K} ¶ K! ¶ \{K\} ¶ e^{Kx}y ¶
+x^K<K ¶ K\text{ cm} ¶ \lfloor K x\rfloor ¶ \binom{x}{K}
 """
 )
 _JOINTS = (", ", " \\text{ and } ", " \\cup ", "&", "\\\\", "<", "=", ":", "+", "\\cdot ")
@@ -254,7 +262,7 @@ many = st.builds(_series, st.sampled_from(_ITEMS), small, _counts, _joint, _shel
 
 @st.composite
 def rivals(draw) -> tuple[str, str]:
-    """Two series of like items: every item of the one may have to be held against every item of the other."""
+    """Two series of similar items: all pairs of items may have to be compared."""
     item, other, count = draw(st.sampled_from(_ITEMS)), draw(st.sampled_from(_ITEMS)), draw(_counts)
     joint, shell = draw(_joint), draw(_shell)
     other = other if draw(st.integers(0, 3)) == 3 else item
@@ -277,9 +285,9 @@ answers = st.one_of(
 )
 _FRAMES = [
     *_items(r"""
-\boxed{%s} ¶ %s ¶ So the answer is $\boxed{%s}$. ¶ <think>maybe 3</think> The answer is %s. ¶ The answer is $%s$ ¶
-#### %s ¶ \boxed{%s}, \boxed{%s} ¶ \boxed{%s ¶ <think>\boxed{1}%s ¶ Either \boxed{2} or \boxed{%s} ¶ 答案是 %s ¶
-\fbox %s
+\boxed{%s} ¶ %s ¶ So the answer is $\boxed{%s}$. ¶ <think>maybe 3</think> The answer is %s. ¶
+The answer is $%s$ ¶ #### %s ¶ \boxed{%s}, \boxed{%s} ¶ \boxed{%s ¶ <think>\boxed{1}%s ¶
+Either \boxed{2} or \boxed{%s} ¶ 答案是 %s ¶ \fbox %s
 """),
     "%s\n",
 ]

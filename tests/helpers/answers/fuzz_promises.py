@@ -1,6 +1,7 @@
-"""What the fuzzer holds of every example, and the watch on memory.
+"""The promises that the fuzzer checks on every example, and the watch on memory.
 
-Inputs: responses and golds, hostile ones too. Outputs: `Broken`, where a promise of `orion.answers` was not kept.
+Input: responses and golds, hostile ones too. Output: BrokenPromiseError if `orion.answers` breaks a
+promise.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DEADLINE_S = 1.0
 GRACE_S = 1.0
 SLOW_S = 0.2
 FINISHED = (None, True, False)
-# policies that hand over to another checker in a worker, which costs a hundred times as much and promises less
+# policies that ask another checker in a worker, which costs a hundred times more and promises less
 REPLAYED = frozenset(
     name for name, policy in POLICIES.items() if getattr(policy, "math_verify", None) is not None
 )
@@ -39,7 +40,7 @@ class BrokenPromiseError(AssertionError):
 
 
 class Memory(threading.Thread):
-    """Watches from aside how much this process and its workers hold, and how many workers there have been."""
+    """A thread that watches the memory of this process and its workers, and counts the workers."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -79,7 +80,7 @@ def _writable(text: str | None) -> str | None:
 
 
 class Promises:
-    """What a verdict promises, under each policy in turn; counts what it saw on the way."""
+    """Checks the promises of a verdict under each policy, and counts verdicts and slow cases."""
 
     def __init__(self, policies: list[str], rss_mb: int) -> None:
         self.own = [p for p in policies if p not in REPLAYED]
@@ -94,7 +95,7 @@ class Promises:
         self.cold = {"strict", *self.replayed}
 
     def warm(self) -> None:
-        """A worker that was killed is started anew before the clock runs: starting is not part of a deadline."""
+        """Restarts a killed worker before the clock runs: a start is not part of a deadline."""
         for policy in sorted(self.cold):
             check("\\boxed{\\sin^2 x+\\cos^2 x}", "1", policy, timeout_s=60)
         self.cold.clear()
@@ -121,11 +122,11 @@ class Promises:
         return verdict, wall
 
     def promises(self, response: str, gold: str, policy: str, finished: bool | None):
-        """The verdict, of which everything was held that one verdict can be held to."""
+        """The verdict, after checking all promises that concern one verdict."""
         verdict, wall = self.timed(response, gold, policy, finished)
         case = f"policy {policy}, finished {finished}: {str(verdict)[:SHOWN]}"
         if wall > DEADLINE_S + GRACE_S:
-            # once may be the machine's fault
+            # a single late answer may be caused by a busy machine
             verdict, again = self.timed(response, gold, policy, finished)
             if again > DEADLINE_S + GRACE_S:
                 raise BrokenPromiseError(
@@ -154,7 +155,7 @@ class Promises:
         return verdict
 
     def itself(self, gold: str, policy: str) -> None:
-        """A gold that can be read is right against itself, where the box around it is read as a whole."""
+        """A readable gold is correct against itself, if the box around it is read as a whole."""
         try:
             problem = parse_gold(gold, policy)
         except Exception as error:
@@ -173,13 +174,13 @@ class Promises:
             raise BrokenPromiseError(kind, f"policy {policy}: {str(verdict)[:SHOWN]}")
 
     def examine(self, response: str, gold: str, replay: bool) -> None:
-        """One example under all policies; raises Broken."""
+        """Checks one example under all policies; raises BrokenPromiseError."""
         for policy in self.own + (self.replayed if replay or not self.own else []):
             first = None
             for finished in FINISHED if policy not in REPLAYED else (None,):
                 verdict = self.promises(response, gold, policy, finished)
                 first = first or verdict
-                # a killed worker costs seconds, and the next flag would most likely cost as much
+                # a killed worker costs seconds, and the next flag would probably cost as much
                 if verdict.verdict == "timeout":
                     break
             second = (
@@ -194,7 +195,7 @@ class Promises:
 
 
 def _where(error: Exception) -> str:
-    """The last line of the checker that the error came through."""
+    """The last line of the checker in the error's traceback."""
     frames = [
         f"{Path(f.filename).name}:{f.name}" for f in traceback.extract_tb(error.__traceback__)
     ]

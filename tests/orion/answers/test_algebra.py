@@ -1,7 +1,7 @@
-"""Thousands of pairs made by algebra: equal ones are correct, really different ones are incorrect, whatever they look like.
+"""Thousands of pairs made by algebra: equal ones are correct, different ones incorrect.
 
-The pairs come from `algebra`, which knows nothing of the checker; mpmath says of every pair whether it is equal. A failing test
-lists each class of failure with its shortest pair.
+The pairs come from `tests.helpers.answers.algebra`, which does not import the checker; mpmath
+decides whether a pair is equal. A failing test lists each class of failure with its shortest pair.
 """
 
 from collections import Counter, defaultdict
@@ -21,7 +21,7 @@ FAMILIES = {
     **shapes.SHAPES,
     **relations.RELATIONS,
 }
-# pairs of each class that was once judged wrongly, at their shortest: (response, gold, equal)
+# the shortest pair of each class that was once judged wrongly: (response, gold, equal)
 FOUND = [
     (r"\boxed{3\left|x\right|}", "3|x|", True),
     (r"\boxed{\left|x\right|\left|y\right|}", "|xy|", True),
@@ -48,13 +48,14 @@ FOUND = [
     ("#### 7!/(4!⋅3!)", "35", True),
 ]
 EXAMPLES = 50
-# of 31,000 unequal pairs all were decided whose two texts could be read; the rest is for what sympy cannot decide in time
+# of 31,000 unequal pairs all were decided whose two texts could be parsed; the margin is for pairs
+# that sympy cannot decide in time
 FLOOR = 0.995
 SHOWN = 170
 
 
 @cache
-def judged(family: str) -> tuple:
+def judge_family(family: str) -> tuple:
     """(row, verdict) of all pairs of a family."""
     found = []
 
@@ -74,7 +75,7 @@ def judged(family: str) -> tuple:
     return tuple(found)
 
 
-def listed(failures: list) -> str:
+def list_failures(failures: list) -> str:
     """Each class of failure: how often, why, and its shortest pair."""
     classes = defaultdict(list)
     for row, verdict in failures:
@@ -89,25 +90,25 @@ def listed(failures: list) -> str:
     return "\n".join(lines)
 
 
-def holds(failures: list, allowed: float = 0) -> None:
+def expect_few(failures: list, allowed: float = 0) -> None:
     if len(failures) > allowed:
-        pytest.fail(listed(failures), pytrace=False)
+        pytest.fail(list_failures(failures), pytrace=False)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equal_pairs_are_correct(family):
     failures = [
-        (row, verdict) for row, verdict in judged(family) if row.equal and not verdict.correct
+        (row, verdict) for row, verdict in judge_family(family) if row.equal and not verdict.correct
     ]
-    holds(failures)
+    expect_few(failures)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_unequal_pairs_get_no_credit(family):
     failures = [
-        (row, verdict) for row, verdict in judged(family) if not row.equal and verdict.correct
+        (row, verdict) for row, verdict in judge_family(family) if not row.equal and verdict.correct
     ]
-    holds(failures)
+    expect_few(failures)
 
 
 @pytest.mark.parametrize(("response", "gold", "equal"), FOUND)
@@ -117,14 +118,17 @@ def test_pairs_that_were_once_judged_wrongly(response, gold, equal):
 
 def test_nearly_all_unequal_pairs_are_understood():
     unequal = [
-        (row, verdict) for family in FAMILIES for row, verdict in judged(family) if not row.equal
+        (row, verdict)
+        for family in FAMILIES
+        for row, verdict in judge_family(family)
+        if not row.equal
     ]
     failures = [(row, verdict) for row, verdict in unequal if verdict.verdict != "incorrect"]
-    holds(failures, (1 - FLOOR) * len(unequal))
+    expect_few(failures, (1 - FLOOR) * len(unequal))
 
 
 def test_the_pairs_are_many_and_every_rewriting_and_change_occurs():
-    pairs = [row for family in FAMILIES for row, _ in judged(family)]
+    pairs = [row for family in FAMILIES for row, _ in judge_family(family)]
     assert len(pairs) >= 3_000
     assert 0.4 < sum(row.equal for row in pairs) / len(pairs) < 0.6
     assert len({(row.response, row.gold) for row in pairs}) > 0.98 * len(pairs)

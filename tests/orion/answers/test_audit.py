@@ -1,4 +1,4 @@
-"""The audit of two policies: the tally, the band, what counts as a dispute, and texts that must not break a line."""
+"""The audit of two policies: the tally, the band, disputed rows, and texts kept on one line."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The benchmark against Math-Verify: its cases are distinct and labelled rightly, and wrong verdicts are not timed."""
+"""The benchmark against Math-Verify: distinct, labelled cases; no timing of wrong verdicts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The fuzzer for a minute, from fixed seeds; `fuzz.py` runs as long as one likes.
+"""The fuzzer for a minute, from fixed seeds; tests/helpers/answers/fuzz.py runs for longer.
 
 In a process of its own: its memory is measured, and it takes the alarm signal.
 """

@@ -1,4 +1,4 @@
-"""Verdicts on whole responses, by the labelling rules: what counts as the final answer and what counts as equal."""
+"""Verdicts on whole responses: what counts as the final answer and what counts as equal."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Real outputs with labels, the sets that bench/answers.py times: what differs was read by eye, and the label is at fault."""
+"""Real outputs with labels, the sets of bench/answers.py; known differences are wrong labels."""
 
 import pytest
 

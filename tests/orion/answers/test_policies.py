@@ -8,7 +8,7 @@ from orion.answers import POLICIES, check, parse_gold
 
 
 def test_unknown_policies_are_named_together_with_the_known_ones():
-    with pytest.raises(ValueError, match="aime.*gsm8k.*math.*strict"):
+    with pytest.raises(ValueError, match=r"aime.*gsm8k.*math.*strict"):
         check("1", "1", "maths")
 
 

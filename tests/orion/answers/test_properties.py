@@ -1,4 +1,4 @@
-"""Generated pairs: rewriting keeps an answer correct, a real change makes it incorrect, and no string breaks anything."""
+"""Generated pairs: rewriting keeps an answer correct, a change makes it wrong, no string raises."""
 
 import sys
 
@@ -21,7 +21,7 @@ def verdict(answer: str, gold: str) -> str:
 
 @st.composite
 def polynomials(draw) -> tuple[str, str, list[tuple[int, int, int]]]:
-    """Two spellings of one polynomial in x and y, and its terms (coefficient, power of x, power of y)."""
+    """Two spellings of a polynomial in x and y, and its terms (coefficient, power of x, of y)."""
     keys = draw(
         st.lists(
             st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=4, unique=True
@@ -124,8 +124,9 @@ def test_functions_of_different_numbers_differ(n, d, name):
 
 
 _PIECES = (
-    "\\boxed{ } { ( ) [ ] $ \\frac \\sqrt ^ _ 1 2 x y , + - * / = < \\le \\text{ and or \\pm \\cup \\in \\infty . ! %"
-    " | & \\\\ i e \\pi \\sin \\log \\overline{ 0. 10 \\{ \\} : é ½ ² √ \\left \\right \\circ cm ' \\binom \\mathbb{R} \\setminus"
+    "\\boxed{ } { ( ) [ ] $ \\frac \\sqrt ^ _ 1 2 x y , + - * / = < \\le \\text{ and or \\pm \\cup"
+    " \\in \\infty . ! % | & \\\\ i e \\pi \\sin \\log \\overline{ 0. 10 \\{ \\} : é ½ ² √ \\left"
+    " \\right \\circ cm ' \\binom \\mathbb{R} \\setminus"
     " 12:30 (A) #### </think> \ud800 \0 \\begin{pmatrix} \\end{pmatrix} <think> the answer is"
 )
 FRAGMENTS = st.sampled_from([*_PIECES.split(" "), " ", "the answer is ", "\n"])
@@ -138,7 +139,7 @@ FRAGMENTS = st.sampled_from([*_PIECES.split(" "), " ", "the answer is ", "\n"])
 )
 @settings(max_examples=250)
 def test_no_string_raises_and_every_string_gets_a_reason(response, gold, finished):
-    # factorials of symbols and the like may reach a worker; that is another test's business
+    # factorials of symbols may reach a worker; other tests cover that
     response, gold = "".join(response), "".join(gold).replace("!", "")
     for text in (response, f"\\boxed{{{response}}}"):
         result = check(text, gold, finished=finished)

@@ -1,4 +1,4 @@
-"""Math-Verify's rule as a policy: its credit row by row, its silences told apart, its hangs killed, and life without it."""
+"""Math-Verify as a policy: its credit, its failures told apart, its hangs killed, its absence."""
 
 import importlib.metadata
 import importlib.util
@@ -27,7 +27,7 @@ def no_worker_is_left_behind():
 
 @pytest.fixture
 def unknown_installation(monkeypatch):
-    """The check of the installation is made anew, here and for the next test."""
+    """Forgets whether the package is installed, before and after the test."""
     policies._need_math_verify.cache_clear()
     yield monkeypatch
     policies._need_math_verify.cache_clear()
@@ -163,7 +163,8 @@ def test_its_own_limit_is_told_from_ours_keeps_the_worker_and_is_silent():
         "import sys; from orion.answers import check; from orion.answers.workers import pool;"
         "check('5', '5', 'math-verify', timeout_s=20); before = list(pool.POOL.idle);"
         f"verdict = check(r'{TOWER}', '5', 'math-verify', timeout_s=15);"
-        "print(verdict.verdict, verdict.reason, before == pool.POOL.idle, 'math_verify' in sys.modules)"
+        "print(verdict.verdict, verdict.reason, before == pool.POOL.idle,"
+        "      'math_verify' in sys.modules)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(

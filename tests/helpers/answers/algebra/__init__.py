@@ -1,5 +1,6 @@
-"""Pairs of answers that are equal, or really different, by algebra that owes nothing to the checker.
+"""Pairs of answers that are equal or different, made by algebra that is independent of the checker.
 
-`nodes` (expressions and the numeric oracle), `grow` (random expressions), `rewrites` and `roots` (what keeps the value),
-`changes` (what does not), `printing` (LaTeX, plain, Unicode), `rows`, `shapes`, `relations` (pairs of a response and a gold).
+`nodes`: expressions and the numeric oracle. `grow`: random expressions. `rewrites`, `roots`: steps
+that keep the value. `changes`: steps that do not. `printing`: LaTeX, plain text, Unicode. `rows`,
+`shapes`, `relations`: pairs of a response and a gold.
 """

@@ -1,4 +1,4 @@
-"""Small changes that mostly alter the value: what a student gets wrong. The oracle of `nodes` decides whether they did."""
+"""Small changes that mostly alter the value, like a student's mistakes; the oracle decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random expressions of the kinds that answers are made of. The first choice is always the plainest, for the shrinker's sake."""
+"""Random expressions such as answers contain; the first choice is the plainest, to shrink well."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def quotient(rng: Random) -> Expr:
 
 
 def argument(rng: Random) -> Expr:
-    """What stands inside a function."""
+    """The argument of a function."""
     kind = rng.randrange(5)
     if kind == 1:
         return product(num(rng.randint(2, 5)), symbol(rng))
@@ -185,7 +185,7 @@ def rooted(rng: Random) -> Expr:
 
 
 def letters(rng: Random) -> Expr:
-    """A product of three to five letters, which look like a word where they are written side by side."""
+    """A product of three to five letters, which look like a word when written side by side."""
     factors = [sym(name) for name in rng.sample(NAMES[:-1], rng.randint(3, 5))]
     if chance(rng, 3):
         factors[-1] = factors[-1] ** rng.randint(2, 3)

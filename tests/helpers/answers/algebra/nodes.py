@@ -1,6 +1,6 @@
-"""A little expression type of the tests' own, and the numeric oracle that says whether two expressions are really equal.
+"""A small expression type for the tests, and the numeric oracle that tells equal from different.
 
-The oracle evaluates with mpmath, so that nothing here shares code, or a mistake, with the checker under test.
+The oracle evaluates with mpmath, so it shares no code, and no mistake, with the checker under test.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import mpmath
 DIGITS = 60
 NAMES = ("x", "y", "z", "a", "b", "n", "theta")
 FUNCTIONS = ("sin", "cos", "tan", "ln", "exp", "abs")
-# small rationals without a pattern, all positive; positive and small; then of both signs, with |x| and sqrt(x^2) in mind
+# rationals without a pattern: positive; positive and small; of both signs, for |x| and sqrt(x^2)
 _POINTS = (
     [Fraction(1291 + 401 * k, 1000 + 3 * k) for k in range(len(NAMES))],
     [Fraction(317 + 67 * k, 1009) for k in range(len(NAMES))],
@@ -31,10 +31,10 @@ class DomainError(Exception):
 
 @dataclass(frozen=True)
 class Expr:
-    """One expression. `dress` says how a number is to be printed; it never changes the value.
+    """One expression. `dress` is the printed form of a number; it never changes the value.
 
-    op: num (value: Fraction) · sym, const (value: name) · add, mul, div, neg · pow (value: integer exponent) · root (square root)
-    · fn (value: name) · fact, binom (values of `args` are numbers).
+    op: num (value: Fraction) · sym, const (value: name) · add, mul, div, neg · pow (value: integer
+    exponent) · root (square root) · fn (value: name) · fact, binom (`args` are number nodes).
     """
 
     op: str
@@ -98,7 +98,7 @@ def product(*factors: Expr) -> Expr:
 
 
 def places(expr: Expr, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Expr]]:
-    """Every subexpression with the path to it, the whole first; the numbers that a factorial is taken of are left alone."""
+    """Every subexpression with its path, the whole first; none inside a factorial or binomial."""
     yield path, expr
     if expr.op not in ("fact", "binom"):
         for at, arg in enumerate(expr.args):
@@ -144,7 +144,7 @@ def _function(name: str, x: mpmath.mpf) -> mpmath.mpf:
 
 
 def evaluate(expr: Expr, point: dict[str, Fraction]) -> mpmath.mpf:
-    """The real value at a point, at the working precision of mpmath; raises Undefined where there is none."""
+    """The real value at a point, at mpmath's working precision; raises DomainError without one."""
     op = expr.op
     if op == "num":
         return mpmath.mpf(expr.value.numerator) / expr.value.denominator
@@ -170,7 +170,7 @@ def evaluate(expr: Expr, point: dict[str, Fraction]) -> mpmath.mpf:
             math.factorial(int(args[0])) if op == "fact" else math.comb(*map(int, args))
         )
     divisor = args[1] if op == "div" else args[0]
-    # so near to zero that only rounding can have kept it away
+    # so near to zero that only rounding separates it
     if (op == "div" or expr.value < 0) and abs(divisor) < mpmath.mpf(10) ** -30:
         raise DomainError
     return args[0] / args[1] if op == "div" else args[0] ** expr.value
@@ -190,7 +190,7 @@ def values(exprs: Sequence[Expr]) -> list[list[mpmath.mpf]]:
 
 
 def truth(left: Expr, right: Expr) -> bool | None:
-    """Whether two expressions are equal as functions on the reals (True), differ (False), or numbers cannot tell (None)."""
+    """Whether two expressions are equal as functions on the reals; None if numbers cannot tell."""
     found = values([left, right])
     if len(found) < (2 if symbols(left, right) else 1):
         return None

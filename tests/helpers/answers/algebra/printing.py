@@ -1,7 +1,7 @@
-"""A printer with a free hand: the same expression in LaTeX, plain text or Unicode, always unambiguous standard mathematics.
+"""Print an expression in random ways: LaTeX, plain text or Unicode, always unambiguous.
 
-A piece carries how tightly it binds and what its ends are, so that brackets and signs of multiplication are left out only
-where every reader supplies them.
+A piece knows how tightly it binds and how it ends. So brackets and multiplication signs are omitted
+only where every reader supplies them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tests.helpers.answers.algebra.nodes import Expr, num, places
 
 SUM, PRODUCT, POWER, ATOM = 1, 2, 3, 4
 _GREEK = {"theta": ("\\theta", "θ", "theta"), "pi": ("\\pi", "π", "pi")}
-# the functions whose argument may stand without brackets
+# the functions whose argument needs no brackets
 _BARE = ("sin", "cos", "tan", "ln")
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
 class Piece(NamedTuple):
-    """Printed text and how tightly it binds; `bare`: it ends in a function's unbracketed argument."""
+    """Printed text and how tightly it binds; `bare`: it ends in an unbracketed argument."""
 
     text: str
     level: int
@@ -51,7 +51,7 @@ class Printer:
         self.bars = 0
 
     def print(self, expr: Expr) -> str:
-        """The whole expression; percent signs only ever stand at the end of it."""
+        """The whole expression; a percent sign occurs only at its end."""
         self.bars = sum(1 for _, e in places(expr) if e.op == "fn" and e.value == "abs")
         if expr.op == "num" and expr.dress == "percent":
             return self.decimal(expr.value * 100) + ("\\%" if self.latex else "%")
@@ -74,7 +74,7 @@ class Printer:
         return Piece(f"{left}{inner}{right}", ATOM)
 
     def at(self, expr: Expr, level: int) -> Piece:
-        """The expression, in brackets where it binds less than `level`."""
+        """The expression, in brackets if it binds less than `level`."""
         piece = self.show(expr)
         return (
             piece
@@ -130,7 +130,7 @@ class Printer:
         text, gap = "", self.space
         for at, arg in enumerate(e.args):
             piece = self.show(arg)
-            # a sum inside a sum keeps its brackets, or the rewriting that made it could not be seen
+            # a sum inside a sum keeps its brackets, or its rewriting would be invisible
             part = (
                 self.wrap(piece.text).text
                 if arg.op == "add" and not (at == 0 and self.loose)
@@ -171,7 +171,7 @@ class Printer:
         clear = self.implicit and not chance(self.rng, 3)
         clear = clear and not re.match(r"\d|\.", right.text) and not left.text.endswith("!")
         if left.text[-1].isdigit():
-            # a fraction behind a number would be a mixed number, and 2e and 2e^{3} read as the start of a float
+            # a fraction behind a number would be a mixed number, and 2e the start of a float
             clear = (
                 clear
                 and not re.match(r"\\[dt]?frac|e", right.text)
@@ -281,7 +281,7 @@ def spell(rng: Random, expr: Expr) -> str:
 
 
 def percent(expr: Expr) -> Expr | None:
-    """A number as it stands before a percent sign, None where that would be no decimal."""
+    """A number as printed before a percent sign, None if that is no decimal."""
     if expr.op != "num" or (expr.value * 10**6).denominator != 1:
         return None
     return num(expr.value, "percent")

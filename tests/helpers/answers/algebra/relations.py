@@ -25,7 +25,7 @@ Relation = tuple[list[Expr], str, list[Expr]]
 
 
 def _times(k: Fraction, terms: list[Expr]) -> list[Expr]:
-    """Every term times k, the coefficient worked out."""
+    """Every term times k, with its coefficient evaluated."""
     out = []
     for t in terms:
         factors = list(t.args) if t.op == "mul" else [t]
@@ -87,7 +87,7 @@ def _spoiled(rng: Random, relation: Relation) -> Relation | None:
 
 
 def equations(rng: Random) -> list[Row]:
-    """Lines, planes, parabolas and circles, up to a factor and to what stands on which side."""
+    """Lines, planes, parabolas and circles, up to a factor and the distribution of terms."""
     kind = rng.randrange(4)
     if kind == 0:
         relation: Relation = _line(rng, [X, Y]), "=", [number(rng)]
@@ -140,7 +140,7 @@ def solutions(rng: Random) -> list[Row]:
 
 
 def inequalities(rng: Random) -> list[Row]:
-    """Inequalities turned round, scaled by either sign, moved; the wrong direction or strictness is wrong."""
+    """Inequalities turned, scaled, moved; a wrong direction or strictness is wrong."""
     sign = rng.choice(("<", ">", "<=", ">="))
     names = rng.choice(([X], [X, Y], [X]))
     left = [X] if len(names) == 1 and chance(rng, 2) else _line(rng, names)
@@ -163,7 +163,8 @@ def chains(rng: Random) -> list[Row]:
     signs = [rng.choice(("<", "<=")) for _ in range(2)]
 
     def show(a: Expr, first: str, second: str, b: Expr) -> str:
-        return f"{spell(rng, a)} {rng.choice(_SIGNS[first])} x {rng.choice(_SIGNS[second])} {spell(rng, b)}"
+        left = f"{spell(rng, a)} {rng.choice(_SIGNS[first])}"
+        return f"{left} x {rng.choice(_SIGNS[second])} {spell(rng, b)}"
 
     gold = show(low, *signs, high)
     same = show(again(rng, low), *signs, again(rng, high))

@@ -1,4 +1,4 @@
-"""Rewritings that keep an expression's value, each a function of one node that answers None where it does not apply."""
+"""Rewritings that keep the value: functions of one node that return None if they do not apply."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def evaluate_counts(rng: Random, e: Expr) -> Expr | None:
 
 
 def fold(rng: Random, e: Expr) -> Expr | None:
-    """Arithmetic on numbers that stand beside each other."""
+    """Arithmetic on adjacent numbers."""
     if e.op == "div" and all(a.op == "num" for a in e.args) and e.args[1].value:
         return num(e.args[0].value / e.args[1].value)
     if e.op == "pow" and e.args[0].op == "num" and 0 < e.value <= 12:
@@ -270,14 +270,15 @@ def dress(rng: Random, e: Expr) -> Expr | None:
 RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
-        commute, reassociate, distribute, factor_out, expand_power, multiply_fraction, split_fraction, join_fractions,
-        turn_difference, double_negation, split_power, join_powers, spread_power, reciprocal, difference_of_squares,
-        add_and_subtract, evaluate_counts, fold, dress, *ROOT_RULES,
+        commute, reassociate, distribute, factor_out, expand_power, multiply_fraction,
+        split_fraction, join_fractions, turn_difference, double_negation, split_power, join_powers,
+        spread_power, reciprocal, difference_of_squares, add_and_subtract, evaluate_counts, fold,
+        dress, *ROOT_RULES,
     )
 }  # fmt: skip
 
 
-# rules that fit seldom: they are tried first now and then
+# rules that seldom fit: sometimes they are tried first
 _SELDOM = (
     "join_powers",
     "scale_logarithm",
@@ -296,7 +297,7 @@ def rewrite(rng: Random, expr: Expr, steps: int) -> tuple[Expr, list[str]]:
         names = rng.sample(list(RULES), len(RULES))
         if chance(rng, 3):
             names.sort(key=lambda name: name not in _SELDOM)
-        # a rule that fits nowhere gives its turn to the next one
+        # if a rule fits nowhere, the next one is tried
         for name in names:
             fitting = [
                 (path, new)

@@ -1,4 +1,4 @@
-"""Rewritings of square roots, sines, logarithms, exponentials and absolute values that hold on the reals."""
+"""Rewritings of roots, sines, logarithms, exponentials and absolute values, valid on the reals."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def square_in(rng: Random, e: Expr) -> Expr | None:
 
 
 def split_root(rng: Random, e: Expr) -> Expr | None:
-    """sqrt(a b) = sqrt(a) sqrt(b) and sqrt(a / b) = sqrt(a) / sqrt(b) for positive numbers; sqrt(2 x) = sqrt(2) sqrt(x)."""
+    """sqrt(a b) = sqrt(a) sqrt(b), sqrt(a / b) = sqrt(a) / sqrt(b), sqrt(2 x) = sqrt(2) sqrt(x)."""
     if e.op != "root":
         return None
     inner = e.args[0]
@@ -196,6 +196,7 @@ def absolute_values(rng: Random, e: Expr) -> Expr | None:
 
 
 ROOT_RULES = (
-    square_out, square_in, split_root, rationalise, unrationalise, pythagoras, double_angle, odd_and_even, logarithms,
+    square_out, square_in, split_root, rationalise, unrationalise,
+    pythagoras, double_angle, odd_and_even, logarithms,
     scale_logarithm, exponentials, absolute_values,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whole pairs of response and gold with what their verdict has to be: expressions, alone and set into sentences."""
+"""Pairs of response and gold with the verdict they must get: expressions, also in sentences."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SETTINGS = (
 
 @dataclass(frozen=True)
 class Row:
-    """A response, a gold, whether they are equal, and what was done to get from the one to the other."""
+    """A response, a gold, whether they are equal, and the steps from one to the other."""
 
     response: str
     gold: str
@@ -35,7 +35,7 @@ class Row:
 
 
 def setting(rng: Random, answer: str) -> str:
-    """The answer as the last thing that a response states.
+    """The answer as the last statement of a response.
 
     An answer of several lines stays in a box; "#### 5!" might as well be an exclamation.
     """
@@ -49,21 +49,21 @@ def row(rng: Random, answer: str, gold: str, equal: bool, *trail: str) -> Row:
 
 
 def swapped(rng: Random, left: Expr, right: Expr) -> tuple[Expr, Expr]:
-    """Either side may be the gold, but an unevaluated answer to an evaluated gold is nobody's right answer for sure."""
+    """The two sides, swapped at random unless the left one would be an unevaluated answer."""
     return (right, left) if chance(rng, 2) and not holds(left, "fact", "binom") else (left, right)
 
 
 def equals(rng: Random, expr: Expr) -> tuple[Expr, tuple[str, ...]] | None:
-    """The expression rewritten, None where the oracle cannot tell that the value is kept."""
+    """The expression rewritten, None if the oracle cannot tell that the value is kept."""
     other, trail = rewrite(rng, expr, rng.randint(1, 4))
     kept = truth(expr, other)
-    # a rewriting that changes the value is a fault of these tests, and must not be passed over
+    # a rewriting that changes the value is a bug of these tests
     assert kept is not False, f"{trail} changed {expr} into {other}"
     return (other, tuple(trail)) if kept else None
 
 
 def differs(rng: Random, expr: Expr) -> tuple[Expr, tuple[str, ...]] | None:
-    """The expression changed and perhaps rewritten as well, None where the oracle does not see a difference."""
+    """The expression changed and perhaps rewritten, None if the oracle sees no difference."""
     other, name = change(rng, expr)
     trail = [name]
     if chance(rng, 2):
@@ -85,7 +85,7 @@ def expressions(rng: Random, kind: str) -> list[Row]:
 
 
 def percentages(rng: Random) -> list[Row]:
-    """Percent against percent, fraction and decimal; the number in front of the sign is right as well."""
+    """Percent against percent, fraction and decimal; the number before the sign is right too."""
     value = Fraction(rng.randint(1, 400), rng.choice((1, 2, 4, 5, 10, 20, 40)) * 100)
     dressed = percent(num(value))
     assert dressed is not None
@@ -103,7 +103,7 @@ def percentages(rng: Random) -> list[Row]:
 
 
 def remnants(rng: Random) -> list[Row]:
-    """A number that merely occurs in the answer is no answer, however the answer is set."""
+    """A number that merely occurs in the answer is no answer."""
     kind = rng.choice(list(KINDS))
     expr = KINDS[kind](rng) + num(rng.randint(1, 20))
     found = []

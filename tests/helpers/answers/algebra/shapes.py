@@ -1,4 +1,4 @@
-"""Rows whose answers are lists, sets, tuples, intervals, unions, matrices or plus-minus pairs of expressions."""
+"""Rows whose answers are lists, sets, tuples, intervals, unions, matrices or plus-minus pairs."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def items(rng: Random, count: int, numbers: bool = False) -> list[Expr]:
 
 
 def again(rng: Random, expr: Expr) -> Expr:
-    """The expression rewritten without new symbols, or as it is."""
+    """The expression rewritten without new symbols, or unchanged."""
     made = equals(rng, expr) if chance(rng, 2) else None
-    # an end of an interval in x that is written as 5 + x - x is nobody's answer
+    # nobody writes the end of an interval in x as 5 + x - x
     return made[0] if made and symbols(made[0]) <= symbols(expr) else expr
 
 
@@ -56,7 +56,7 @@ def wrong(rng: Random, exprs: list[Expr]) -> list[Expr] | None:
 
 
 def commas(rng: Random, texts: list[str]) -> str:
-    """Items in a row; without a space only where no reader sees a thousands comma."""
+    """Items joined by commas; without a space only where no thousands comma can be read."""
     joint = rng.choice((", ", ",", ",\\ ", " , "))
     if joint == "," and any(re.match(r"\d{3}(?!\d)", t) for t in texts):
         joint = ", "
@@ -217,7 +217,7 @@ Piece = tuple[Expr | None, Expr | None, str]
 
 
 def interval(rng: Random, piece: Piece) -> str:
-    """One interval; an end that is None lies at infinity."""
+    """One interval; an end that is None is infinite."""
     low, high, kind = piece
     sized = rng.choice((("", ""), ("\\left", "\\right"), ("\\left", "\\right")))
     inner = f"{_end(rng, low, True)}{rng.choice((', ', ','))}{_end(rng, high, False)}"
@@ -236,7 +236,7 @@ def inequality(rng: Random, piece: Piece) -> str:
 
 
 def _pieces(rng: Random, count: int) -> list[Piece]:
-    """Disjoint intervals from left to right, the outer ends at infinity now and then."""
+    """Disjoint intervals from left to right; sometimes the outer ends are infinite."""
     ends = sorted(items(rng, 2 * count, numbers=True), key=lambda e: values([e])[0][0])
     found: list[Piece] = []
     for low, high in zip(ends[::2], ends[1::2], strict=True):

@@ -3,12 +3,13 @@
 from decimal import Context, Decimal
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orion.answers.algebra.balls import Balls
 
 
+@settings(deadline=None, derandomize=True, max_examples=80)
 @given(st.fractions(-30, 30, max_denominator=500))
 def test_balls_contain_the_true_value(x):
     balls = Balls(40)

@@ -1,4 +1,4 @@
-"""Real workers: what they decide, that they are killed on time, and that they cost one case at most and outlive nobody."""
+"""Real workers: they decide, are killed on time, cost at most one case, end with their parent."""
 
 import os
 import signal
@@ -136,7 +136,8 @@ def test_short_rows_start_no_worker_and_import_no_sympy():
 
 def test_a_worker_dies_with_its_parent():
     code = (
-        "import os, signal; from orion.answers.workers import pool; from orion.answers.parsing.tree import num;"
+        "import os, signal; from orion.answers.workers import pool;"
+        "from orion.answers.parsing.tree import num;"
         "pool.sympy_equal(num(1), num(1), 30); print(pool.POOL.idle[0].process.pid, flush=True);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -152,7 +153,8 @@ def test_a_forked_child_leaves_the_workers_of_its_parent_alone():
     pool.sympy_equal(num(1), num(1), 20)
     (worker,) = pool.POOL.idle
     code = (
-        "import os; from orion.answers.workers import pool; from orion.answers.parsing.tree import num;"
+        "import os; from orion.answers.workers import pool;"
+        "from orion.answers.parsing.tree import num;"
         "pool.sympy_equal(num(1), num(1), 30); pid = os.fork();\n"
         "if pid == 0: pool.POOL.close(); os._exit(len(pool.POOL.idle))\n"
         "print(os.waitpid(pid, 0)[1], pool.sympy_equal(num(3), num(3), 30))"
