@@ -159,7 +159,7 @@ def test_an_artifact_of_other_inputs_is_refused(copy):
     path = copy.results / "chains/tiny/verdicts.parquet"
     frame, record = tables.read(path, tables.VERDICT_ROWS), tables.read_provenance(path)
     tables.write(
-        frame.with_columns(method=frame["method"] + "x"), path, tables.VERDICT_ROWS, record
+        frame.with_columns(rule=frame["rule"] + "x"), path, tables.VERDICT_ROWS, record
     )
     with pytest.raises(
         InputError,
