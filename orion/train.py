@@ -163,7 +163,7 @@ def check_kernels(kernels: str, model: Any, config: dict) -> None:
     instead = f"--kernels {kernels} (the resource kernels of the rule train); auto or torch train anywhere"
     if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
         raise InputError(f"no CUDA device for {instead}")
-    from orion_kernels.attention_configs import HEAD_DIMS
+    from orion_kernels.attention.triton_configs import HEAD_DIMS
 
     settings = model.config
     head_dim = (

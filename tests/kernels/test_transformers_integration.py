@@ -1,4 +1,4 @@
-"""Whole models: packed rows give the loss and gradients of one document at a time, and nothing is silently wrong."""
+"""Whole models: packed rows give the loss and gradients of single documents; misuse is refused."""
 
 import copy
 
@@ -131,7 +131,10 @@ def test_a_batch_of_packed_rows_is_one_longer_row(batch):
 
 
 def test_what_collators_of_packed_rows_make(randn):
-    """transformers' flattening collator, with cumulative lengths and without (the form of trl's padding-free one)."""
+    """transformers' flattening collator, with cumulative lengths and without.
+
+    Without them its batches have the form of trl's padding-free collator.
+    """
     documents = [torch.randint(VOCAB, (n,), generator=randn.generator).tolist() for n in LENGTHS]
     examples = [{"input_ids": d, "labels": d} for d in documents]
     plain = DataCollatorWithFlattening()(examples)
@@ -151,7 +154,8 @@ def test_what_collators_of_packed_rows_make(randn):
         for b, p in zip((plain, full), packings, strict=True)
     ]
     assert torch.equal(*losses)
-    # no target is another document's token: what the collator marked at each document's start is what the shift leaves out
+    # no target is a token of another document: the collator marks the start of each document, and
+    # the shift leaves these labels out
     targets = packings[0].shifted_labels(plain["labels"])
     assert targets[packings[0].cu_seqlens[1:].long() - 1].eq(-100).all()
     assert int(targets.ne(-100).sum()) == sum(n - 1 for n in LENGTHS)
@@ -179,7 +183,8 @@ def test_other_documents_leave_no_trace(batch):
 
     before = hidden_of(batch["input_ids"])
     after = hidden_of(torch.where(inside, (batch["input_ids"] + 1) % VOCAB, batch["input_ids"]))
-    # the attention is bitwise isolated; a matrix product over all rows may still group its sums by row count, which is unchanged
+    # attention is isolated bit by bit; a matrix product over all rows may group its sums by their
+    # number, which is unchanged
     assert torch.equal(before[~inside], after[~inside]) and not torch.equal(
         before[inside], after[inside]
     )
@@ -254,7 +259,7 @@ def test_peft_head_saved_whole_is_trained_and_an_adapted_head_is_refused(batch):
     adapted = get_peft_model(
         build(tie_word_embeddings=False), LoraConfig(r=2, target_modules=["q_proj", "lm_head"])
     )
-    with pytest.raises(ValueError, match="the head must be a plain torch.nn.Linear"):
+    with pytest.raises(ValueError, match=r"the head must be a plain torch\.nn\.Linear"):
         causal_lm_loss(adapted, **batch)
 
 
@@ -324,7 +329,7 @@ def test_a_short_training_run_follows_the_unpacked_one(batch):
 
 
 class PackedTrainer(Trainer):
-    """The smallest Trainer that trains packed rows; README.md shows the same lines."""
+    """The smallest Trainer for packed rows; kernels/README.md shows the same lines."""
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         packing = Packing.from_position_ids(inputs["position_ids"])
@@ -342,17 +347,28 @@ def test_trainer_with_gradient_accumulation(batch, tmp_path):
         labels = ids.clone()
         labels[: 2 * len(rows)] = -100
         position_ids = Packing.from_seq_lengths(lengths).position_ids
-        # the first token of a document is nobody's target: Trainer counts what is not -100
+        # the first token of a document is no target: Trainer counts all labels but -100
         labels[position_ids == 0] = -100
         rows.append({"input_ids": ids, "labels": labels, "position_ids": position_ids})
     results = []
     for size, accumulate in ((1, 4), (4, 1)):
         model = build(tie_word_embeddings=True)
         arguments = TrainingArguments(
-            str(tmp_path), per_device_train_batch_size=size, gradient_accumulation_steps=accumulate, max_steps=1, use_cpu=True,
-            learning_rate=0.1, optim="sgd", report_to=[], save_strategy="no", remove_unused_columns=False, disable_tqdm=True,
-            max_grad_norm=0.0, logging_steps=1, lr_scheduler_type="constant",
-        )  # fmt: skip
+            str(tmp_path),
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=accumulate,
+            max_steps=1,
+            use_cpu=True,
+            learning_rate=0.1,
+            optim="sgd",
+            report_to=[],
+            save_strategy="no",
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            max_grad_norm=0.0,
+            logging_steps=1,
+            lr_scheduler_type="constant",
+        )
         trainer = PackedTrainer(model=model, args=arguments, train_dataset=rows)
         trainer.train()
         results.append(
@@ -386,7 +402,7 @@ def test_registering_twice_is_harmless_and_at_construction_works():
 def test_misuse_is_refused(batch):
     model = build()
     ids, position_ids, packing = batch["input_ids"], batch["position_ids"], batch["packing"]
-    with pytest.raises(ValueError, match="needs model.*packing=Packing"):
+    with pytest.raises(ValueError, match=r"needs model.*packing=Packing"):
         model(ids, position_ids=position_ids)
     with pytest.raises(ValueError, match="takes no attention_mask"):
         model(ids, position_ids=position_ids, packing=packing, attention_mask=torch.ones_like(ids))

@@ -1,15 +1,13 @@
-"""Causal attention within the documents of a packed row: `packed_attention`.
-
-Inputs: query, key and value tensors and a `Packing`. Output: the attention output, differentiable. Nothing to run.
-"""
+"""`packed_attention`: validate the inputs and choose an implementation."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from orion_kernels import attention_torch, dispatch, reference
+from orion_kernels import dispatch, reference
+from orion_kernels.attention import torch_sdpa
 from orion_kernels.packing import Packing
-from orion_kernels.precision import under_autocast
+from orion_kernels.precision import cast_to_autocast_dtype
 
 
 def packed_attention(
@@ -21,26 +19,33 @@ def packed_attention(
     scale: float | None = None,
     impl: str | None = None,
 ) -> Tensor:
-    """Each token attends to itself and the earlier tokens of its own document; other documents cannot reach it, not even as NaN.
+    """Causal attention within the documents of a packed row, differentiable.
+
+    Each token attends to itself and to the earlier tokens of its own document. Other documents
+    cannot influence it, not even through NaN.
 
     Args:
         q: (tokens, q_heads, head_dim) floating point.
-        k, v: (tokens, kv_heads, head_dim), dtype and device of q (under autocast any floating dtype); q_heads is a multiple
-            of kv_heads (grouped-query attention: query head h reads key head h // (q_heads // kv_heads)).
-        packing: of exactly `tokens` tokens.
+        k, v: (tokens, kv_heads, head_dim), dtype and device of q (under autocast any floating
+            dtype). q_heads is a multiple of kv_heads (grouped-query attention: query head h reads
+            key head h // (q_heads // kv_heads)).
+        packing: the documents, of exactly `tokens` tokens.
         scale: positive factor on the scores, default head_dim ** -0.5.
-        impl: "triton" (float16 or bfloat16, head_dim 64, 96 or 128; the default for those on GPUs in `dispatch.PROVEN`, none
-            yet), "torch" (one scaled_dot_product_attention a document; the default for all else) or "reference" (explicit
-            softmax).
+        impl: "triton" (float16 or bfloat16, head_dim 64, 96 or 128; the default for these on GPUs
+            in `dispatch.PROVEN_CAPABILITIES`, which is empty), "torch" (one
+            scaled_dot_product_attention per document; the default otherwise) or "reference"
+            (explicit softmax).
 
     Returns (tokens, q_heads, head_dim) in the dtype of q.
-    Raises ValueError for shapes, dtypes, devices, a scale or an impl that do not fit. A second derivative (create_graph=True)
-    needs impl="reference"; the others raise RuntimeError.
+    Raises ValueError for shapes, dtypes, devices, a scale or an impl that do not fit. A second
+    derivative (create_graph=True) needs impl="reference"; the other implementations raise
+    RuntimeError.
 
     """
-    q, k, v = under_autocast(q, k, v)
-    _check(q, k, v, packing)
-    # torch's kernels mask with -inf before they scale, so that 0 gives NaN and a negative factor attends to the future
+    q, k, v = cast_to_autocast_dtype(q, k, v)
+    _check_tensors(q, k, v, packing)
+    # torch's kernels mask with -inf before they scale: 0 would give NaN, and a negative factor
+    # would attend to the future
     if scale is not None and not scale > 0:
         raise ValueError(f"scale must be positive, but is {scale}")
     if impl not in (None, "reference", "torch", "triton"):
@@ -48,30 +53,28 @@ def packed_attention(
             f"impl must be None or one of ['reference', 'torch', 'triton'], but is {impl!r}"
         )
     if not q.shape[0]:
-        # no token at all: still a function of the inputs, so that backward runs
+        # no token at all: still depends on the inputs, so that backward runs
         return q * (k.sum() + v.sum())
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    name = impl or _default(q)
+    name = impl or _choose_default(q)
     if name == "triton":
         dispatch.require_triton()
-        from orion_kernels import attention_triton
+        from orion_kernels.attention import triton_launch
 
-        return attention_triton.packed_attention(q, k, v, packing, scale)
-    function = (
-        reference.packed_attention if name == "reference" else attention_torch.packed_attention
-    )
+        return triton_launch.packed_attention(q, k, v, packing, scale)
+    function = reference.packed_attention if name == "reference" else torch_sdpa.packed_attention
     return function(q, k, v, packing, scale)
 
 
-def _default(q: Tensor) -> str:
-    if not dispatch.triton_by_default(q, "packed_attention"):
+def _choose_default(q: Tensor) -> str:
+    if not dispatch.uses_triton_by_default(q, "packed_attention"):
         return "torch"
-    from orion_kernels import attention_triton
+    from orion_kernels.attention import triton_launch
 
-    return "torch" if attention_triton.unsupported(q) else "triton"
+    return "torch" if triton_launch.unsupported_reason(q) else "triton"
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> None:
+def _check_tensors(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> None:
     shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
     if q.ndim != 3 or k.ndim != 3 or k.shape != v.shape:
         wanted = "q must be (tokens, q_heads, head_dim), k and v (tokens, kv_heads, head_dim)"
