@@ -79,7 +79,7 @@ class PackedTrainer(Trainer):
         super().__init__(*args, **kwargs)
         # the loss is already divided by the target tokens of the whole optimiser step
         self.model_accepts_loss_kwargs = True
-        self._kernels = KERNELS[kernels]
+        self._kernels: dict[str, Any] = KERNELS[kernels]
         self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):

@@ -72,8 +72,8 @@ def compile_config(config: KernelConfig, capability: int = 90) -> CompiledKernel
     with tempfile.NamedTemporaryFile(suffix=".cubin") as binary:
         binary.write(compiled.asm["cubin"])
         binary.flush()
-        usage = _run(tools / "cuobjdump", "-res-usage", binary.name)
-        code = _run(tools / "nvdisasm", "-c", binary.name)
+        usage = _run_tool(tools / "cuobjdump", "-res-usage", binary.name)
+        code = _run_tool(tools / "nvdisasm", "-c", binary.name)
     return CompiledKernel(
         config.name,
         registers=_find_number(r"REG:(\d+)", usage),
@@ -132,7 +132,7 @@ def _find_number(pattern: str, text: str) -> int:
     return int(match.group(1))
 
 
-def _run(*command: object) -> str:
+def _run_tool(*command: object) -> str:
     return subprocess.run(
         [str(c) for c in command], capture_output=True, text=True, check=True
     ).stdout

@@ -77,8 +77,8 @@ def _choose_default(q: Tensor) -> str:
 def _check_tensors(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> None:
     shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
     if q.ndim != 3 or k.ndim != 3 or k.shape != v.shape:
-        wanted = "q must be (tokens, q_heads, head_dim), k and v (tokens, kv_heads, head_dim)"
-        raise ValueError(f"{wanted}, but the shapes are {shapes}")
+        expected = "q must be (tokens, q_heads, head_dim), k and v (tokens, kv_heads, head_dim)"
+        raise ValueError(f"{expected}, but the shapes are {shapes}")
     if q.shape[0] != k.shape[0] or q.shape[2] != k.shape[2]:
         raise ValueError(
             f"q, k and v must agree in tokens and head_dim, but the shapes are {shapes}"

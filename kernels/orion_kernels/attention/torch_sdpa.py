@@ -22,7 +22,7 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: f
     Returns (tokens, q_heads, head_dim).
     """
     if torch.compiler.is_compiling():
-        return _operator(q, k, v, packing.lengths, scale)
+        return _forward_operator(q, k, v, packing.lengths, scale)
     return _attend_per_document(q, k, v, packing.seq_lengths, scale)
 
 
@@ -51,12 +51,12 @@ def _attend_per_document(
 
 
 @torch.library.custom_op("orion_kernels::packed_attention_torch", mutates_args=())
-def _operator(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, scale: float) -> Tensor:
+def _forward_operator(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, scale: float) -> Tensor:
     return _attend_per_document(q, k, v, tuple(lengths.tolist()), scale)
 
 
-@_operator.register_fake
-def _(q, k, v, lengths, scale):  # type: ignore[no-untyped-def]
+@_forward_operator.register_fake
+def _(q, k, v, lengths, scale):
     return q.new_empty(q.shape)
 
 
@@ -84,15 +84,15 @@ def _explicit_gradients(
 
 
 @torch.library.custom_op("orion_kernels::packed_attention_torch_backward", mutates_args=())
-def _operator_backward(
+def _backward_operator(
     dout: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     with torch.autocast(q.device.type, enabled=False):
         return _explicit_gradients(dout, q, k, v, lengths, scale)
 
 
-@_operator_backward.register_fake
-def _(dout, q, k, v, lengths, scale):  # type: ignore[no-untyped-def]
+@_backward_operator.register_fake
+def _(dout, q, k, v, lengths, scale):
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
@@ -102,7 +102,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
-    return (*_operator_backward(dout, *ctx.saved_tensors, ctx.scale), None, None)
+    return (*_backward_operator(dout, *ctx.saved_tensors, ctx.scale), None, None)
 
 
 def _refuse_second_derivative(*_unused: Any) -> None:
@@ -111,5 +111,5 @@ def _refuse_second_derivative(*_unused: Any) -> None:
     )
 
 
-_operator.register_autograd(_backward, setup_context=_setup_context)
-_operator_backward.register_autograd(_refuse_second_derivative)
+_forward_operator.register_autograd(_backward, setup_context=_setup_context)
+_backward_operator.register_autograd(_refuse_second_derivative)

@@ -90,7 +90,7 @@ def list_shipped_configs() -> list[KernelConfig]:
                     KernelConfig(
                         f"packed_attention {name} {label}{parts}",
                         kernel,
-                        _signature(kernel, dtype, gradient, descriptor),
+                        _build_signature(kernel, dtype, gradient, descriptor),
                         constants,
                         tile.num_warps,
                         tile.num_stages,
@@ -103,7 +103,7 @@ def _delta_config(head_dim: int) -> KernelConfig:
     return KernelConfig(
         f"packed_attention delta bf16 d{head_dim}",
         kernels.delta_kernel,
-        _signature(kernels.delta_kernel, "bf16", "bf16"),
+        _build_signature(kernels.delta_kernel, "bf16", "bf16"),
         _head_constants(head_dim) | {"BLOCK": TOKENS_PER_PROGRAM},
         num_warps=4,
         num_stages=1,
@@ -127,7 +127,9 @@ def _head_constants(head_dim: int) -> dict[str, object]:
     return {"HEAD_DIM": head_dim, "DIM": triton.next_power_of_2(head_dim), "ACC": tl.float32}
 
 
-def _signature(kernel: Any, dtype: str, gradient: str, descriptor: str = "") -> dict[str, str]:
+def _build_signature(
+    kernel: Any, dtype: str, gradient: str, descriptor: str = ""
+) -> dict[str, str]:
     special = {
         "items_ptr": "*i32",
         "lse_ptr": "*fp32",

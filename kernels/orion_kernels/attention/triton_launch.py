@@ -55,7 +55,7 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: f
     tiles = configs.select_tiles(q.shape[-1], short)
     by_queries = packing.work_table(tiles.forward.block_q, by_keys=False)
     by_keys = packing.work_table(tiles.key_value_gradient.block_k, by_keys=True)
-    return _forward(q, k, v, by_queries, by_keys, packing.lengths, scale, short)[0]
+    return _forward_operator(q, k, v, by_queries, by_keys, packing.lengths, scale, short)[0]
 
 
 def choose_group_parts(
@@ -88,7 +88,7 @@ def choose_group_parts(
 
 
 @torch.library.custom_op("orion_kernels::packed_attention_triton", mutates_args=())
-def _forward(
+def _forward_operator(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -115,23 +115,25 @@ def _forward(
         out,
         lse,
         by_queries,
-        *_strides(q, k, v),
+        *_token_head_strides(q, k, v),
         tokens,
         q_heads,
         q_heads // k.shape[1],
     )
-    _launch(kernels.forward_kernel, by_queries.shape[0] * q_heads, arguments, q, tile, SCALE=scale)
+    _launch_kernel(
+        kernels.forward_kernel, by_queries.shape[0] * q_heads, arguments, q, tile, SCALE=scale
+    )
     return out.to(dtype), lse
 
 
-@_forward.register_fake
-def _(q, k, v, by_queries, by_keys, lengths, scale, short):  # type: ignore[no-untyped-def]
+@_forward_operator.register_fake
+def _(q, k, v, by_queries, by_keys, lengths, scale, short):
     lse = q.new_empty((q.shape[1], q.shape[0]), dtype=accumulation_dtype(q))
     return q.new_empty(q.shape), lse
 
 
 @torch.library.custom_op("orion_kernels::packed_attention_triton_backward", mutates_args=())
-def _backward(
+def _backward_operator(
     dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor,
     by_queries: Tensor, by_keys: Tensor, lengths: Tensor, scale: float, short: bool, parts: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
@@ -149,17 +151,17 @@ def _backward(
     delta = torch.empty_like(lse)
     constants = {"BLOCK": configs.TOKENS_PER_PROGRAM}
     programs = triton.cdiv(tokens, configs.TOKENS_PER_PROGRAM) * q_heads
-    _launch(
+    _launch_kernel(
         kernels.delta_kernel,
         programs,
-        (out, dout, delta, *_strides(dout), tokens, q_heads),
+        (out, dout, delta, *_token_head_strides(dout), tokens, q_heads),
         q,
         None,
         **constants,
     )
 
     dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    inputs, strides = (dout, lse, delta), (*_strides(q, k, v, dout), tokens)
+    inputs, strides = (dout, lse, delta), (*_token_head_strides(q, k, v, dout), tokens)
     tile = tiles.query_gradient
     arguments = (
         q,
@@ -173,7 +175,7 @@ def _backward(
         q_heads,
         group,
     )
-    _launch(
+    _launch_kernel(
         kernels.query_gradient_kernel,
         by_queries.shape[0] * q_heads,
         arguments,
@@ -186,7 +188,7 @@ def _backward(
     dk, dv = (torch.empty(parts, *k.shape, dtype=partial, device=k.device) for _ in range(2))
     tile = tiles.key_value_gradient
     arguments = (q, k, v, *inputs, dk, dv, by_keys, *strides, kv_heads, group, parts)
-    _launch(
+    _launch_kernel(
         kernels.key_value_gradient_kernel,
         by_keys.shape[0] * kv_heads * parts,
         arguments,
@@ -198,10 +200,8 @@ def _backward(
     return dq.to(dtype), dk.to(dtype), dv.to(dtype)
 
 
-@_backward.register_fake
-def _(  # type: ignore[no-untyped-def]
-    dout, q, k, v, out, lse, by_queries, by_keys, lengths, scale, short, parts
-):
+@_backward_operator.register_fake
+def _(dout, q, k, v, out, lse, by_queries, by_keys, lengths, scale, short, parts):
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
@@ -211,9 +211,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.mark_non_differentiable(output[1])
 
 
-def _differentiate(ctx: Any, dout: Tensor, _dlse: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, dout: Tensor, _dlse: Tensor | None) -> tuple[Tensor | None, ...]:
     q, k, v, out, lse, by_queries, by_keys, lengths = ctx.saved_tensors
-    grads = _backward(
+    grads = _backward_operator(
         dout, q, k, v, out, lse, by_queries, by_keys, lengths, ctx.scale, ctx.short, 0
     )
     return (*grads, None, None, None, None, None)
@@ -225,8 +225,8 @@ def _refuse_second_derivative(*_unused: Any) -> None:
     )
 
 
-_forward.register_autograd(_differentiate, setup_context=_setup_context)
-_backward.register_autograd(_refuse_second_derivative)
+_forward_operator.register_autograd(_backward, setup_context=_setup_context)
+_backward_operator.register_autograd(_refuse_second_derivative)
 
 
 def _sum_parts(parts: Tensor, dtype: torch.dtype) -> Tensor:
@@ -235,7 +235,7 @@ def _sum_parts(parts: Tensor, dtype: torch.dtype) -> Tensor:
     out = torch.empty(parts.shape[1:], dtype=dtype, device=parts.device)
     programs = triton.cdiv(out.numel(), configs.ELEMENTS_PER_PROGRAM)
     constants = {"BLOCK": configs.ELEMENTS_PER_PROGRAM}
-    _launch(
+    _launch_kernel(
         kernels.sum_parts_kernel,
         programs,
         (parts, out, out.numel(), parts.shape[0]),
@@ -274,11 +274,11 @@ def _make_descriptors(rows: int, *tensors: Tensor) -> list[TensorDescriptor]:
     return [TensorDescriptor.from_tensor(t.transpose(0, 1), [1, rows, dim]) for t in tensors]
 
 
-def _strides(*tensors: Tensor) -> list[int]:
+def _token_head_strides(*tensors: Tensor) -> list[int]:
     return [stride for t in tensors for stride in t.stride()[:2]]
 
 
-def _launch(
+def _launch_kernel(
     kernel: Any,
     programs: int,
     arguments: tuple[Any, ...],
@@ -295,11 +295,11 @@ def _launch(
     # triton asks an allocator for the memory of descriptors that a kernel creates. It is set in a
     # separate context, so that it does not replace the allocator of other users of triton
     context = contextvars.copy_context()
-    context.run(triton.set_allocator, _allocate)
+    context.run(triton.set_allocator, _allocate_workspace)
     # triton launches on the current device
     with torch.cuda.device_of(like):
         context.run(kernel[(programs,)], *arguments, **constants)
 
 
-def _allocate(size: int, _alignment: int, _stream: int | None) -> Tensor:
+def _allocate_workspace(size: int, _alignment: int, _stream: int | None) -> Tensor:
     return torch.empty(size, device="cuda", dtype=torch.int8)

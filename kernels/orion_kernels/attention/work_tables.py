@@ -77,6 +77,6 @@ def work_table_operator(
 
 
 @work_table_operator.register_fake
-def _(lengths, block, by_keys, tokens, max_documents, device):  # type: ignore[no-untyped-def]
+def _(lengths, block, by_keys, tokens, max_documents, device):
     shape = (table_rows(tokens, max_documents, block), 4)
     return torch.empty(shape, dtype=torch.int32, device=device)

@@ -72,7 +72,7 @@ def linear_cross_entropy(
         impl: "triton" (float16, bfloat16 and float32; the default on GPUs in
             `dispatch.PROVEN_CAPABILITIES`, which is empty), "torch" (the default otherwise: chunks
             of rows, gradients computed in forward) or "reference" (plain autograd, all logits).
-        memory: for impl="triton" only, accepted and ignored by the others. "fast" ("auto" is the
+        memory: for impl="triton" only, the other implementations ignore it. "fast" ("auto" is the
             same) computes the gradients in forward with three matrix products; beside the results
             it holds a chunk of 2048 rows of exponentials and a float32 gradient of weight. "lean"
             computes the logits again in backward, four products, and holds neither of these.

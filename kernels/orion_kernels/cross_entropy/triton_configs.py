@@ -190,11 +190,17 @@ def list_shipped_configs() -> list[KernelConfig]:
         _logits_config("exponentials", EXPONENTIALS, tma=True, element="fp32"),
         _logits_config("dlogits", DLOGITS, tma=True, element="fp32"),
     ]
-    return configs + _row_configs()
+    return [
+        *configs,
+        _reference_config(),
+        _reduce_tiles_config(),
+        _label_entry_config(),
+        _column_sums_config(),
+    ]
 
 
-def _row_configs() -> list[KernelConfig]:
-    reference = KernelConfig(
+def _reference_config() -> KernelConfig:
+    return KernelConfig(
         "reference bf16",
         row_kernels.reference_kernel,
         {
@@ -208,7 +214,10 @@ def _row_configs() -> list[KernelConfig]:
         1,
         needs_tensor_cores=False,
     )
-    reduce_tiles = KernelConfig(
+
+
+def _reduce_tiles_config() -> KernelConfig:
+    return KernelConfig(
         "reduce_tiles",
         row_kernels.reduce_tiles_kernel,
         {
@@ -228,13 +237,18 @@ def _row_configs() -> list[KernelConfig]:
             "SMOOTHING": True,
             "ACC": tl.float32,
             "BLOCK_M": 128,
-        }
-        | {"BLOCK_N": 256, "BLOCK_R": STATISTICS_ROWS, "BLOCK_T": STATISTICS_TILES},
+            "BLOCK_N": 256,
+            "BLOCK_R": STATISTICS_ROWS,
+            "BLOCK_T": STATISTICS_TILES,
+        },
         ROW_WARPS,
         1,
         needs_tensor_cores=False,
     )
-    label_entry = KernelConfig(
+
+
+def _label_entry_config() -> KernelConfig:
+    return KernelConfig(
         "set_label_entry bf16",
         row_kernels.set_label_entry_kernel,
         {
@@ -258,7 +272,10 @@ def _row_configs() -> list[KernelConfig]:
         1,
         needs_tensor_cores=False,
     )
-    columns = KernelConfig(
+
+
+def _column_sums_config() -> KernelConfig:
+    return KernelConfig(
         "column sums bf16",
         row_kernels.column_sums_kernel,
         {
@@ -274,4 +291,3 @@ def _row_configs() -> list[KernelConfig]:
         1,
         needs_tensor_cores=False,
     )
-    return [reference, reduce_tiles, label_entry, columns]

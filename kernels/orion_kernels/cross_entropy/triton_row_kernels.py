@@ -22,7 +22,7 @@ def reference_kernel(
     w_ptr,  # (vocab, hidden)
     bias_ptr,  # (vocab,)
     target_ptr,  # (n,) int64
-    reference_ptr,  # (n,) out: the label's logit, 0 where it is not finite
+    reference_ptr,  # (n,) out: the label's logit, 0 if not finite
     x_stride,
     w_stride,
     hidden,

@@ -168,14 +168,14 @@ def test_log_sum_exp_and_every_split_of_the_group(randn, small_tiles):
             packing.work_table(tiles.forward.block_q, by_keys=False),
             packing.work_table(tiles.key_value_gradient.block_k, by_keys=True),
         )
-    out, lse = triton_launch._forward(q, k, v, *tables, packing.lengths, 0.125, True)
+    out, lse = triton_launch._forward_operator(q, k, v, *tables, packing.lengths, 0.125, True)
     scores = torch.einsum("qhd,kd->hqk", q.double(), k[:, 0].double()) * 0.125
     want = scores.masked_fill(~packing.dense_mask(), float("-inf")).logsumexp(-1)
     torch.testing.assert_close(
         lse.double(), want, rtol=1e-3 if CUDA else 1e-6, atol=1e-3 if CUDA else 1e-6
     )
     grads = [
-        triton_launch._backward(
+        triton_launch._backward_operator(
             upstream, q, k, v, out, lse, *tables, packing.lengths, 0.125, True, parts
         )
         for parts in (1, 2, 7)

@@ -73,8 +73,7 @@ def test_values_and_gradients(case, impl, options, dtype):
 def test_odd_shapes(case, impl, vocab, n, hidden):
     x, w, b, y = case(n=n, hidden=hidden, vocab=vocab, ignored=0.0, dtype=torch.float32)
     y[-1] = vocab - 1
-    # over one class the terms of the slope cancel exactly without smoothing: the gradient must be
-    # 0, not small
+    # with one class and no smoothing the terms of the gradient cancel: it must be 0, not small
     options = OPTIONS["all"] if vocab > 1 else OPTIONS["softcap"]
     check(
         (x, w, b), y, {"reduction": "sum"}, options, impl, torch.float32, torch.sum, few_rows=True
