@@ -1,7 +1,6 @@
 """Training with the kernels follows plain torch and unpacked documents; compiled, sharded."""
 
 import copy
-import os
 import subprocess
 import sys
 
@@ -89,50 +88,12 @@ def test_a_compiled_model_trains_to_the_same_gradients(randn):
         )
 
 
-FSDP = """
-import sys
-import torch
-import torch.distributed as dist
-from tests.helpers.kernels import training as t
-from tests.helpers.kernels.triton_interpreter import CUDA, DEVICE
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
-
-backend = "nccl" if CUDA else "gloo"
-dist.init_process_group(backend, init_method="file://" + sys.argv[1], rank=0, world_size=1)
-batch = t.make_batches(torch.Generator().manual_seed(0))[0]
-plain, sharded = t.build_model(tie_word_embeddings={tied}),
-t.build_model(tie_word_embeddings={tied}) mesh = init_device_mesh(DEVICE, (1,)) for layer in
-sharded.model.layers:
-    fully_shard(layer, mesh=mesh)
-fully_shard(sharded, mesh=mesh)
-for _ in range(2):
-    losses = [t.loss_by_torch(model, batch) for model in (plain, sharded)]
-    for loss in losses:
-        loss.backward()
-    assert torch.equal(*losses), losses
-found = dict(sharded.named_parameters())
-for name, parameter in plain.named_parameters():
-    grad = found[name].grad
-    assert isinstance(grad, DTensor), name
-    torch.testing.assert_close(grad.full_tensor(), parameter.grad, msg=lambda m: name + ": " + m)
-dist.destroy_process_group()
-print("same")
-"""
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_fully_sharded_data_parallel_on_one_process(tmp_path, root, tied):
+@pytest.mark.parametrize("embeddings", ["untied", "tied"])
+def test_fully_sharded_data_parallel_on_one_process(tmp_path, root, embeddings):
     """FSDP2: the head is in the root group, whose parameters stay whole until backward ends."""
-    code = FSDP.format(tied=tied)
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "meeting")],
-        env=os.environ,
-        cwd=root,
-        capture_output=True,
-        text=True,
-    )
+    module = "tests.helpers.kernels.train_sharded"
+    command = [sys.executable, "-m", module, str(tmp_path / "meeting"), embeddings]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0 and "same" in done.stdout, done.stderr[-2000:]
 
 
