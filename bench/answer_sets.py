@@ -119,7 +119,7 @@ def _labelled(rows: Iterable[dict], prefix: str = "") -> Iterator[Case]:
 
 def load(names: list[str], data: Path, quick: bool, seed: int) -> dict[str, list[Case]]:
     """The sets of those names that can be had; a set whose file is absent is left out."""
-    from orion import dataset
+    from orion.stages import dataset
 
     def rows(file: str) -> list[dict]:
         path = data / file

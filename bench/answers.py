@@ -26,8 +26,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from answer_sets import DATA, SIZES, WHAT, Case, load, synthetic  # noqa: E402
 
-from orion.answers import __version__, check, check_many, guard  # noqa: E402
-from orion.answers.tree import num  # noqa: E402
+from orion.answers import __version__, check, check_many, guard
+from orion.answers.tree import num
 
 BATCH = 1_000
 Check = Callable[[str, str], bool]
