@@ -1,13 +1,17 @@
-"""packed_attention: values and gradients against a dense-mask float64 oracle, isolation of documents, and what it must refuse."""
+"""packed_attention in torch and the reference: gradients, isolation of documents, bad inputs."""
 
 import pytest
 import torch
 from orion_kernels import Packing, packed_attention
 
-IMPLS = ["torch", "reference"]
-# relative to the norm of the oracle; half precision keeps its inputs exactly and rounds outputs, gradients and, in torch's
-# kernel, the probabilities
-TOLERANCE = {torch.float64: 1e-14, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+from tests.helpers.kernels.attention import (
+    TOLERANCE,
+    assert_all_close,
+    dense_attention,
+    run_with_gradients,
+)
+
+IMPLEMENTATIONS = ["torch", "reference"]
 LENGTHS = {
     "one": [20],
     "single tokens": [1, 1, 1, 1],
@@ -25,40 +29,16 @@ def inputs(randn, tokens, q_heads=4, kv_heads=2, head_dim=8, dtype=torch.float64
     )
 
 
-def dense_oracle(q, k, v, packing, scale=None):
-    """softmax over one dense mask of the whole row, float64: another road to the same numbers."""
-    q, k, v = (t.double() for t in (q, k, v))
-    group = q.shape[1] // k.shape[1]
-    grouped = q.unflatten(1, (k.shape[1], group))  # (tokens, kv_heads, group, head_dim)
-    scores = torch.einsum("qhgd,khd->hgqk", grouped, k) * (
-        q.shape[-1] ** -0.5 if scale is None else scale
-    )
-    probabilities = scores.masked_fill(~packing.dense_mask(), float("-inf")).softmax(-1)
-    return torch.einsum("hgqk,khd->qhgd", probabilities, v).flatten(1, 2)
-
-
-def run(function, tensors, upstream):
-    leaves = [t.detach().clone().requires_grad_() for t in tensors]
-    out = function(*leaves)
-    return (out.detach(), *torch.autograd.grad(out, leaves, upstream.to(out.dtype)))
-
-
 def assert_matches(tensors, packing, upstream, impl, dtype, **kwargs):
-    got = run(lambda *t: packed_attention(*t, packing, impl=impl, **kwargs), tensors, upstream)
-    want = run(
-        lambda *t: dense_oracle(*t, packing, **kwargs), [t.double() for t in tensors], upstream
+    got = run_with_gradients(
+        lambda *t: packed_attention(*t, packing, impl=impl, **kwargs), tensors, upstream
     )
-    for name, g, w in zip(("output", "dq", "dk", "dv"), got, want, strict=True):
-        assert g.dtype == dtype and g.shape == w.shape
-        # a document of one token has no gradient in q and k: measured against that of v
-        error = (g.double() - w).norm() / torch.maximum(w.norm(), want[3].norm())
-        # the rounding of a score grows with it and ends up in its exponential
-        assert error <= TOLERANCE[dtype] * max(1.0, kwargs.get("scale", 0.0)), (
-            f"{name}: relative error {error:.2e}"
-        )
+    wide = [t.double() for t in tensors]
+    want = run_with_gradients(lambda *t: dense_attention(*t, packing, **kwargs), wide, upstream)
+    assert_all_close(got, want, dtype, kwargs.get("scale", 0.0))
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS.keys())
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_values_and_gradients(randn, impl, lengths, dtype):
@@ -67,8 +47,8 @@ def test_values_and_gradients(randn, impl, lengths, dtype):
     assert_matches(tensors, Packing.from_seq_lengths(lengths), upstream, impl, dtype)
 
 
-@pytest.mark.parametrize("impl", IMPLS)
-@pytest.mark.parametrize("kv_heads, ratio", [(1, 1), (2, 1), (2, 2), (1, 4), (2, 7), (1, 8)])
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+@pytest.mark.parametrize(("kv_heads", "ratio"), [(1, 1), (2, 1), (2, 2), (1, 4), (2, 7), (1, 8)])
 @pytest.mark.parametrize("head_dim", [5, 64, 96, 128])
 def test_grouped_query_attention(randn, impl, kv_heads, ratio, head_dim):
     tensors = inputs(randn, 15, kv_heads * ratio, kv_heads, head_dim, torch.float32)
@@ -76,7 +56,7 @@ def test_grouped_query_attention(randn, impl, kv_heads, ratio, head_dim):
     assert_matches(tensors, Packing.from_seq_lengths([9, 6]), upstream, impl, torch.float32)
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_many_random_documents(randn, impl):
     lengths = torch.randint(0, 12, (40,), generator=randn.generator).tolist()
     tensors = inputs(randn, sum(lengths))
@@ -85,7 +65,7 @@ def test_many_random_documents(randn, impl):
     )
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 @pytest.mark.parametrize("scale", [1e-3, 0.3, 1e4])
 def test_scale(randn, impl, scale):
     tensors = inputs(randn, 12)
@@ -99,7 +79,7 @@ def test_scale(randn, impl, scale):
     )
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf"), 1e30])
 @pytest.mark.parametrize("poisoned", [0, 1, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -110,14 +90,18 @@ def test_no_leak_across_documents(randn, impl, poison, poisoned, dtype):
     upstream = randn(*tensors[0].shape, dtype=dtype)
     inside = packing.document_ids == poisoned
     dirty = [t.masked_fill(inside[:, None, None], poison) for t in (*tensors, upstream)]
-    clean = run(lambda *t: packed_attention(*t, packing, impl=impl), tensors, upstream)
-    got = run(lambda *t: packed_attention(*t, packing, impl=impl), dirty[:3], dirty[3])
+    clean = run_with_gradients(
+        lambda *t: packed_attention(*t, packing, impl=impl), tensors, upstream
+    )
+    got = run_with_gradients(
+        lambda *t: packed_attention(*t, packing, impl=impl), dirty[:3], dirty[3]
+    )
     for a, b in zip(clean, got, strict=True):
         assert torch.equal(a[~inside], b[~inside])
         assert not torch.equal(a[inside], b[inside])
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_jacobian_between_documents_is_exactly_zero(randn, impl):
     packing = Packing.from_seq_lengths([3, 4])
     tensors = inputs(randn, 7, 2, 1, 4)
@@ -129,7 +113,7 @@ def test_jacobian_between_documents_is_exactly_zero(randn, impl):
         assert (jacobian[:3, :, :, :3] != 0).any()
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 @pytest.mark.parametrize("token", [1, 6, 29, 30, 46])
 def test_earlier_tokens_do_not_see_later_ones(randn, impl, token):
     packing = Packing.from_seq_lengths([30, 17])
@@ -143,16 +127,18 @@ def test_earlier_tokens_do_not_see_later_ones(randn, impl, token):
     )
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_packed_equals_each_document_alone_in_any_order(randn, impl):
     lengths = [11, 1, 64, 30]
     tensors = inputs(randn, sum(lengths), dtype=torch.float32)
     upstream = randn(*tensors[0].shape, dtype=torch.float32)
     packing = Packing.from_seq_lengths(lengths)
-    packed = run(lambda *t: packed_attention(*t, packing, impl=impl), tensors, upstream)
+    packed = run_with_gradients(
+        lambda *t: packed_attention(*t, packing, impl=impl), tensors, upstream
+    )
     parts = list(zip(*(t.split(lengths) for t in (*tensors, upstream)), strict=True))
     alone = [
-        run(
+        run_with_gradients(
             lambda *t: packed_attention(*t, Packing.from_seq_lengths([t[0].shape[0]]), impl=impl),
             part[:3],
             part[3],
@@ -164,19 +150,21 @@ def test_packed_equals_each_document_alone_in_any_order(randn, impl):
     order = [2, 0, 3, 1]
     moved = [torch.cat([parts[i][j] for i in order]) for j in range(4)]
     reordered = Packing.from_seq_lengths([lengths[i] for i in order])
-    permuted = run(lambda *t: packed_attention(*t, reordered, impl=impl), moved[:3], moved[3])
+    permuted = run_with_gradients(
+        lambda *t: packed_attention(*t, reordered, impl=impl), moved[:3], moved[3]
+    )
     for index, whole in enumerate(permuted):
         assert torch.equal(whole, torch.cat([alone[i][index] for i in order]))
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_a_single_token_returns_its_value(randn, impl):
     q, k, v = inputs(randn, 3)
     got = packed_attention(q, k, v, Packing.from_seq_lengths([1, 1, 1]), impl=impl)
     torch.testing.assert_close(got, v.repeat_interleave(2, dim=1), rtol=1e-15, atol=0)
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_no_tokens(impl):
     q, k, v = (torch.zeros(0, heads, 8, requires_grad=True) for heads in (4, 2, 2))
     out = packed_attention(q, k, v, Packing.from_seq_lengths([0, 0]), impl=impl)
@@ -185,7 +173,7 @@ def test_no_tokens(impl):
     assert all(t.grad.shape == t.shape for t in (q, k, v))
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_slices_of_a_fused_projection_and_strided_upstream(randn, impl):
     fused = randn(14, 4 + 2 + 2, 8)
     views = fused.split([4, 2, 2], dim=1)
@@ -195,12 +183,12 @@ def test_slices_of_a_fused_projection_and_strided_upstream(randn, impl):
     leaf = fused.clone().requires_grad_()
     out = packed_attention(*leaf.split([4, 2, 2], dim=1), packing, impl=impl)
     out.backward(upstream)
-    want = run(lambda *t: dense_oracle(*t, packing), views, upstream)
+    want = run_with_gradients(lambda *t: dense_attention(*t, packing), views, upstream)
     torch.testing.assert_close(out, want[0], rtol=1e-12, atol=1e-13)
     torch.testing.assert_close(leaf.grad, torch.cat(want[1:], dim=1), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_gradcheck(randn, impl):
     packing = Packing.from_seq_lengths([3, 1, 2])
     leaves = [t.requires_grad_() for t in inputs(randn, 6, 2, 1, 3)]
@@ -211,11 +199,14 @@ def test_repeats_bitwise(randn):
     packing = Packing.from_seq_lengths([40, 25])
     tensors = inputs(randn, 65, dtype=torch.float32)
     upstream = randn(*tensors[0].shape, dtype=torch.float32)
-    runs = [run(lambda *t: packed_attention(*t, packing), tensors, upstream) for _ in range(5)]
+    runs = [
+        run_with_gradients(lambda *t: packed_attention(*t, packing), tensors, upstream)
+        for _ in range(5)
+    ]
     assert all(torch.equal(a, b) for again in runs[1:] for a, b in zip(runs[0], again, strict=True))
 
 
-@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_autocast_brings_mixed_dtypes_together(randn, impl):
     q, k, v = inputs(randn, 9, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -269,7 +260,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("tensors, kwargs, message", BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize(("tensors", "kwargs", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_input_says_what_is_wrong(tensors, kwargs, message):
     with pytest.raises(ValueError, match=message):
         packed_attention(*tensors, Packing.from_seq_lengths([2, 1]), **kwargs)

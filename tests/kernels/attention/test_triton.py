@@ -1,20 +1,20 @@
-"""The Triton packed attention against a dense-mask float64 oracle, in the interpreter or on a GPU."""
+"""packed_attention with impl="triton" against a dense-mask oracle, interpreted or on a GPU."""
 
 import functools
 
 import pytest
 import torch
-from orion_kernels import (
-    Packing,
-    attention_configs,
-    attention_kernels,
-    attention_triton,
-    packed_attention,
+from orion_kernels import Packing, packed_attention
+from orion_kernels.attention import triton_configs, triton_kernels, triton_launch
+
+from tests.helpers.kernels.attention import (
+    TOLERANCE,
+    assert_all_close,
+    dense_attention,
+    run_with_gradients,
 )
+from tests.helpers.kernels.triton_interpreter import CUDA, DEVICE
 
-from .interpreted import CUDA, DEVICE
-
-TOLERANCE = {torch.float64: 1e-14, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 DTYPES = [torch.float16, torch.bfloat16] if CUDA else list(TOLERANCE)
 EXACT = torch.float16 if CUDA else torch.float32  # of the tests that compare bit by bit
 LENGTHS = {
@@ -29,13 +29,13 @@ LENGTHS = {
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Tiles of 16, so that short documents have several of each kind."""
-    tile = attention_configs.Tile(16, 16, 4, 2)
-    wide = attention_configs.Tile(16, 32, 4, 2)
+    tile = triton_configs.AttentionTile(16, 16, 4, 2)
+    wide = triton_configs.AttentionTile(16, 32, 4, 2)
     if not CUDA:
         monkeypatch.setattr(
-            attention_configs,
+            triton_configs,
             "TILES",
-            {key: attention_configs.Tiles(tile, wide, wide) for key in attention_configs.TILES},
+            {key: triton_configs.KernelTiles(tile, wide, wide) for key in triton_configs.TILES},
         )
 
 
@@ -46,26 +46,16 @@ def inputs(randn, tokens, q_heads=4, kv_heads=2, head_dim=64, dtype=EXACT):
     ]
 
 
-def triton_attention(packing, **kwargs):
+def attend_by_triton(packing, **kwargs):
     return lambda q, k, v: packed_attention(q, k, v, packing, impl="triton", **kwargs)
 
 
 def oracle(packing, scale=None):
-    def dense(q, k, v):
-        grouped = q.unflatten(1, (k.shape[1], -1))
-        scores = torch.einsum("qhgd,khd->hgqk", grouped, k) * (
-            q.shape[-1] ** -0.5 if scale is None else scale
-        )
-        probabilities = scores.masked_fill(~packing.dense_mask(), float("-inf")).softmax(-1)
-        return torch.einsum("hgqk,khd->qhgd", probabilities, v).flatten(1, 2)
-
-    return dense
+    return lambda q, k, v: dense_attention(q, k, v, packing, scale)
 
 
 def run(function, q, k, v, upstream):
-    leaves = [t.detach().requires_grad_() for t in (q, k, v)]
-    out = function(*leaves)
-    return (out.detach(), *torch.autograd.grad(out, leaves, upstream.to(out.dtype)))
+    return run_with_gradients(function, (q, k, v), upstream)
 
 
 def packed(lengths):
@@ -74,14 +64,9 @@ def packed(lengths):
 
 def assert_matches(tensors, lengths, **kwargs):
     packing, dtype = packed(lengths), tensors[0].dtype
-    got = run(triton_attention(packing, **kwargs), *tensors)
+    got = run(attend_by_triton(packing, **kwargs), *tensors)
     want = run(oracle(packing, **kwargs), *(t.double() for t in tensors))
-    for name, g, w in zip(("output", "dq", "dk", "dv"), got, want, strict=True):
-        assert g.dtype == dtype and g.shape == w.shape
-        error = (g.double() - w).norm() / torch.maximum(w.norm(), want[3].norm())
-        assert error <= TOLERANCE[dtype] * max(1.0, kwargs.get("scale", 0.0)), (
-            f"{name}: relative error {error:.2e}"
-        )
+    assert_all_close(got, want, dtype, kwargs.get("scale", 0.0))
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS.keys())
@@ -90,13 +75,13 @@ def test_values_and_gradients(randn, lengths, dtype):
     assert_matches(inputs(randn, sum(lengths), 2, 1, dtype=dtype), lengths)
 
 
-@pytest.mark.parametrize("kv_heads, ratio", [(1, 1), (2, 2), (1, 4), (2, 7), (1, 8)])
+@pytest.mark.parametrize(("kv_heads", "ratio"), [(1, 1), (2, 2), (1, 4), (2, 7), (1, 8)])
 @pytest.mark.parametrize("head_dim", [64, 96, 128])
 def test_grouped_query_attention(randn, small_tiles, kv_heads, ratio, head_dim):
     assert_matches(inputs(randn, 15, kv_heads * ratio, kv_heads, head_dim), [9, 6])
 
 
-@pytest.mark.parametrize("documents, longest", [(12, 40), (40, 12)])
+@pytest.mark.parametrize(("documents", "longest"), [(12, 40), (40, 12)])
 def test_many_random_documents(randn, small_tiles, documents, longest):
     lengths = torch.randint(0, longest, (documents,), generator=randn.generator).tolist()
     assert_matches(inputs(randn, sum(lengths), 2, 1), lengths)
@@ -104,10 +89,10 @@ def test_many_random_documents(randn, small_tiles, documents, longest):
 
 @pytest.mark.parametrize("size", [10.0, 1e2])
 def test_large_scores(randn, small_tiles, size):
-    """Scores of up to about 1e4: most rows attend to one key alone, in the document's first row to itself."""
+    """Scores up to about 1e4: most rows attend to one key, a document's first row to itself."""
     q, k, v, upstream = inputs(randn, 27, 2, 1, dtype=EXACT)
     packing, tensors = packed([5, 22]), (q * size, k * size, v, upstream)
-    got = run(triton_attention(packing), *tensors)
+    got = run(attend_by_triton(packing), *tensors)
     want = run(oracle(packing), *(t.double() for t in tensors))
     assert torch.equal(got[0][[0, 5]], v[[0, 5]].repeat_interleave(2, dim=1))
     torch.testing.assert_close(got[0].double(), want[0], rtol=0, atol=2e-6 * size**2)
@@ -120,7 +105,7 @@ def test_a_documents_gradient_is_exactly_zero_outside_of_it(randn, small_tiles):
     for document in range(3):
         inside = packing.document_ids == document
         grads = run(
-            triton_attention(packing), q, k, v, upstream.masked_fill(~inside[:, None, None], 0)
+            attend_by_triton(packing), q, k, v, upstream.masked_fill(~inside[:, None, None], 0)
         )[1:]
         assert all((g[~inside] == 0).all() and (g[inside] != 0).any() for g in grads)
 
@@ -137,7 +122,7 @@ def test_no_leak_across_documents(randn, small_tiles, poison, poisoned):
     tensors = inputs(randn, 56)
     inside = packing.document_ids == poisoned
     dirty = [t.masked_fill(inside[:, None, None], poison) for t in tensors]
-    clean, got = (run(triton_attention(packing), *ts) for ts in (tensors, dirty))
+    clean, got = (run(attend_by_triton(packing), *ts) for ts in (tensors, dirty))
     for a, b in zip(clean, got, strict=True):
         assert torch.equal(a[~inside], b[~inside]) and not torch.equal(a[inside], b[inside])
 
@@ -149,24 +134,25 @@ def test_earlier_tokens_do_not_see_later_ones(randn, small_tiles, token):
     changed = [t.clone() for t in tensors]
     for t in changed:
         t[token] += 100.0
-    before, after = (triton_attention(packing)(*ts) for ts in (tensors, changed))
+    before, after = (attend_by_triton(packing)(*ts) for ts in (tensors, changed))
     assert torch.equal(before[:token], after[:token]) and not torch.equal(
         before[token], after[token]
     )
 
 
 def test_packed_equals_each_document_alone_in_any_order(randn, small_tiles, monkeypatch):
-    # how a group's heads are split depends on how much work there is, and with it the order in which dk and dv are summed
-    monkeypatch.setattr(attention_triton, "group_parts", lambda *_: 1)
+    # the split of a group's heads depends on the amount of work, and the order of the sums in dk
+    # and dv depends on the split
+    monkeypatch.setattr(triton_launch, "choose_group_parts", lambda *_: 1)
     lengths, order = [11, 1, 40, 30], [2, 0, 3, 1]
     tensors = inputs(randn, sum(lengths))
     parts = list(zip(*(t.split(lengths) for t in tensors), strict=True))
-    whole = run(triton_attention(packed(lengths)), *tensors)
+    whole = run(attend_by_triton(packed(lengths)), *tensors)
     alone = [
-        run(triton_attention(packed([n])), *part) for n, part in zip(lengths, parts, strict=True)
+        run(attend_by_triton(packed([n])), *part) for n, part in zip(lengths, parts, strict=True)
     ]
     moved = [torch.cat([parts[i][j] for i in order]) for j in range(4)]
-    permuted = run(triton_attention(packed([lengths[i] for i in order])), *moved)
+    permuted = run(attend_by_triton(packed([lengths[i] for i in order])), *moved)
     for index in range(4):
         assert torch.equal(whole[index], torch.cat([a[index] for a in alone]))
         assert torch.equal(permuted[index], torch.cat([alone[i][index] for i in order]))
@@ -177,19 +163,19 @@ def test_log_sum_exp_and_every_split_of_the_group(randn, small_tiles):
     q, k, v, upstream = inputs(randn, 60, 7, 1)
     tables = packing.work_table(16, by_keys=False), packing.work_table(32, by_keys=True)
     if CUDA:
-        tiles = attention_configs.tiles(64, True)
+        tiles = triton_configs.select_tiles(64, True)
         tables = (
             packing.work_table(tiles.forward.block_q, by_keys=False),
             packing.work_table(tiles.key_value_gradient.block_k, by_keys=True),
         )
-    out, lse = attention_triton._forward(q, k, v, *tables, packing.lengths, 0.125, True)
+    out, lse = triton_launch._forward_operator(q, k, v, *tables, packing.lengths, 0.125, True)
     scores = torch.einsum("qhd,kd->hqk", q.double(), k[:, 0].double()) * 0.125
     want = scores.masked_fill(~packing.dense_mask(), float("-inf")).logsumexp(-1)
     torch.testing.assert_close(
         lse.double(), want, rtol=1e-3 if CUDA else 1e-6, atol=1e-3 if CUDA else 1e-6
     )
     grads = [
-        attention_triton._backward(
+        triton_launch._backward_operator(
             upstream, q, k, v, out, lse, *tables, packing.lengths, 0.125, True, parts
         )
         for parts in (1, 2, 7)
@@ -205,13 +191,13 @@ def test_views_of_a_fused_projection_and_strided_upstream(randn, small_tiles, mo
     fused = randn(24, 4 + 2 + 2, 64, dtype=EXACT).to(DEVICE)
     upstream = randn(64, 4, 24, dtype=EXACT).to(DEVICE).permute(2, 1, 0)
     views = fused.split([4, 2, 2], dim=1)
-    assert all(attention_triton._launchable(t) is t and not t.is_contiguous() for t in views)
-    got = run(triton_attention(packing), *views, upstream)
-    want = run(triton_attention(packing), *(t.contiguous() for t in (*views, upstream)))
+    assert all(triton_launch._make_launchable(t) is t and not t.is_contiguous() for t in views)
+    got = run(attend_by_triton(packing), *views, upstream)
+    want = run(attend_by_triton(packing), *(t.contiguous() for t in (*views, upstream)))
     assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
     # a base that no descriptor can address is copied
     odd = fused.new_empty(24 * 4 * 64 + 1)[1:].view(24, 4, 64).copy_(views[0])
-    assert torch.equal(triton_attention(packing)(odd, *views[1:]), want[0])
+    assert torch.equal(attend_by_triton(packing)(odd, *views[1:]), want[0])
 
 
 def test_no_tokens():
@@ -224,13 +210,13 @@ def test_no_tokens():
 @pytest.mark.skipif(CUDA, reason="float64 runs in the interpreter only")
 def test_gradcheck(randn, small_tiles):
     leaves = [t.requires_grad_() for t in inputs(randn, 20, 2, 1, dtype=torch.float64)[:3]]
-    assert torch.autograd.gradcheck(triton_attention(packed([17, 1, 2])), leaves, fast_mode=True)
+    assert torch.autograd.gradcheck(attend_by_triton(packed([17, 1, 2])), leaves, fast_mode=True)
 
 
 def test_second_derivative_is_refused(randn, small_tiles):
     q, k, v = (t.requires_grad_() for t in inputs(randn, 5)[:3])
     (grad,) = torch.autograd.grad(
-        triton_attention(packed([5]))(q, k, v).sum(), q, create_graph=True
+        attend_by_triton(packed([5]))(q, k, v).sum(), q, create_graph=True
     )
     with pytest.raises(RuntimeError, match="no second derivative"):
         grad.sum().backward()
@@ -238,7 +224,7 @@ def test_second_derivative_is_refused(randn, small_tiles):
 
 def test_repeats_bitwise(randn, small_tiles):
     tensors = inputs(randn, 45)
-    first, second = (run(triton_attention(packed([40, 5])), *tensors) for _ in range(2))
+    first, second = (run(attend_by_triton(packed([40, 5])), *tensors) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -246,9 +232,9 @@ def test_unsupported_inputs_say_what_is_allowed(monkeypatch):
     q = torch.zeros(3, 2, 80, device=DEVICE)
     with pytest.raises(ValueError, match=r"head_dim must be one of \[64, 96, 128\] .* but is 80"):
         packed_attention(q, q, q, packed([3]), impl="triton")
-    monkeypatch.setattr(attention_kernels, "INTERPRETED", False)
+    monkeypatch.setattr(triton_kernels, "INTERPRETED", False)
     q = torch.zeros(3, 2, 64)
-    with pytest.raises(ValueError, match="needs CUDA tensors .* but q is on cpu"):
+    with pytest.raises(ValueError, match=r"needs CUDA tensors .* but q is on cpu"):
         packed_attention(q, q, q, Packing.from_seq_lengths([3]), impl="triton")
 
 
@@ -278,10 +264,10 @@ def test_compiles_as_one_graph_for_all_packings(randn, small_tiles, impl):
 def test_nothing_waits_for_the_device(randn):
     tensors = inputs(randn, 47, dtype=torch.bfloat16)
     packing = packed([30, 17])
-    run(triton_attention(packing), *tensors)
+    run(attend_by_triton(packing), *tensors)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        run(triton_attention(packing), *tensors)
+        run(attend_by_triton(packing), *tensors)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -1,12 +1,15 @@
-"""Triton kernels of packed attention: forward, delta, gradients of queries and of keys and values.
+"""Triton kernels of packed attention: forward, delta, and the gradients of q and of k and v.
 
-Every program works on one tile of one document, named by a row (document start, document length, block, live) of a work table
-(`orion_kernels.work_tables`), for one head. Tiles begin at document starts. No document number is ever compared, and nothing
-of another document is read, whose NaN a masked probability of 0 would not stop: blocks wholly within the document come through
-tensor descriptors, one in which it may end through pointers or a descriptor of that document that give 0 from its end on.
+Each program processes one tile of one document for one head. A row (document start, document
+length, block, live) of a work table (`orion_kernels.attention.work_tables`) names the tile. Tiles
+begin at document starts, so document numbers are never compared and nothing of another document is
+read (a masked probability of 0 would not stop its NaN). Blocks wholly within the document are read
+through tensor descriptors. A block in which the document may end is read through pointers, or
+through a descriptor of that document alone; both give 0 beyond its end.
 
-The algorithm is FlashAttention-2's (arXiv 2307.08691): an online softmax in base 2; a backward pass that recomputes the
-probabilities from the saved log-sum-exp, in two kernels without atomics, so that results repeat bit by bit. Nothing to run.
+The algorithm is that of FlashAttention-2 (arXiv 2307.08691): an online softmax in base 2, and a
+backward pass that recomputes the probabilities from the saved log-sum-exp. The backward pass is two
+kernels without atomics, so that results repeat bit by bit.
 """
 
 # no `from __future__ import annotations`: triton reads the constexpr annotations as objects
@@ -21,7 +24,7 @@ LN2 = tl.constexpr(0.6931471805599453)
 
 @triton.jit
 def _load_rows(base, stride, offsets, dims, limit, HEAD_DIM: tl.constexpr, DIM: tl.constexpr):
-    # (rows, DIM) at base; 0 in rows from limit on and in dims beyond HEAD_DIM
+    # (rows, DIM) at base; 0 in rows >= limit and in dims >= HEAD_DIM
     mask = (offsets < limit)[:, None]
     if HEAD_DIM < DIM:
         mask = mask & (dims < HEAD_DIM)[None, :]
@@ -41,11 +44,12 @@ def _store_rows(
 
 
 @triton.jit
-def _block(
+def _load_block(
     desc, base, stride, head, first, start, length,
     MASKED: tl.constexpr, BLOCK: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr,
 ):  # fmt: skip
-    # (BLOCK, DIM): rows from start on of the document that begins at token first; where it may end within them, MASKED
+    # (BLOCK, DIM): BLOCK rows from `start` of the document that begins at token `first`; MASKED if
+    # the document may end within them
     if MASKED:
         at = base + tl.cast(start, tl.int64) * stride
         return _load_rows(
@@ -55,16 +59,17 @@ def _block(
 
 
 @triton.jit
-def _attend(
-    acc, largest, total, q, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row, low, high,
-    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-    MASKED: tl.constexpr,
+def _accumulate_output(
+    acc, largest, total, q, k_desc, v_desc, k_base, v_base, k_stride, v_stride,
+    kv_head, first, length, row, low, high,
+    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr,
+    BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
     # one step of the online softmax for every key block from low to high
     offsets = tl.arange(0, BLOCK_K)
     rows = row + tl.arange(0, BLOCK_Q)
     for start in range(low, high, BLOCK_K):
-        k = _block(
+        k = _load_block(
             k_desc, k_base, k_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM
         )
         scores = tl.dot(q, tl.trans(k), input_precision="ieee")  # (BLOCK_Q, BLOCK_K)
@@ -74,7 +79,7 @@ def _attend(
         p = tl.exp2(scores * (SCALE * LOG2E) - new_largest[:, None])
         correction = tl.exp2(largest - new_largest)
         total = total * correction + tl.sum(p, 1)
-        v = _block(
+        v = _load_block(
             v_desc, v_base, v_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM
         )
         acc = tl.dot(
@@ -87,15 +92,18 @@ def _attend(
 @triton.jit
 def forward_kernel(
     q_ptr, k_ptr, v_ptr, k_desc, v_desc, out_ptr, lse_ptr, items_ptr,
-    q_stride, q_head_stride, k_stride, k_head_stride, v_stride, v_head_stride, num_tokens, q_heads, group,
-    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-    ACC: tl.constexpr,
+    q_stride, q_head_stride, k_stride, k_head_stride, v_stride, v_head_stride,
+    num_tokens, q_heads, group,
+    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr,
+    BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """out (tokens, q_heads, HEAD_DIM) contiguous and lse (q_heads, tokens), natural logarithm; one program a (q block, q head).
+    """Write out (tokens, q_heads, HEAD_DIM), contiguous, and the natural lse (q_heads, tokens).
 
-    Reads q and the keys and values of its document up to the block's end; writes each row of the document once.
+    One program per (q block, q head). It reads q and the keys and values of its document up to the
+    end of the block, and writes each row of its block once.
     """
-    # heads vary fastest: a group's heads read the same keys and values at about the same time
+    # heads vary fastest: the heads of one group read the same keys and values at about the same
+    # time
     item = tl.program_id(0) // q_heads
     head = tl.program_id(0) % q_heads
     first = tl.load(items_ptr + item * 4)
@@ -117,13 +125,13 @@ def forward_kernel(
     # blocks wholly before the tile's first query need no mask and lie inside the document
     diagonal = row // BLOCK_K * BLOCK_K
     end = tl.minimum(row + BLOCK_Q, length)
-    acc, largest, total = _attend(
-        acc, largest, total, q, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row,
-        0, diagonal, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, False,
+    acc, largest, total = _accumulate_output(
+        acc, largest, total, q, k_desc, v_desc, k_base, v_base, k_stride, v_stride,
+        kv_head, first, length, row, 0, diagonal, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, False,
     )  # fmt: skip
-    acc, largest, total = _attend(
-        acc, largest, total, q, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row,
-        diagonal, end, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, True,
+    acc, largest, total = _accumulate_output(
+        acc, largest, total, q, k_desc, v_desc, k_base, v_base, k_stride, v_stride,
+        kv_head, first, length, row, diagonal, end, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, True,
     )  # fmt: skip
     out_base = out_ptr + ((start + row) * q_heads + head) * HEAD_DIM
     _store_rows(
@@ -145,7 +153,10 @@ def delta_kernel(
     out_ptr, dout_ptr, delta_ptr, dout_stride, dout_head_stride, num_tokens, q_heads,
     HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """delta (q_heads, tokens) = sum over dims of out * dout: what the softmax subtracts from every gradient of its row."""
+    """Write delta (q_heads, tokens), the sum of out * dout over head_dim.
+
+    The gradient of the softmax subtracts it from every entry of its row.
+    """
     head = (tl.program_id(0) % q_heads).to(tl.int64)
     token = (tl.program_id(0) // q_heads).to(tl.int64) * BLOCK
     offsets = tl.arange(0, BLOCK)
@@ -161,18 +172,20 @@ def delta_kernel(
 
 
 @triton.jit
-def _query_gradient(
-    dq, q, dout, lse, delta, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row, low, high,
-    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-    MASKED: tl.constexpr,
+def _accumulate_dq(
+    dq, q, dout, lse, delta, k_desc, v_desc, k_base, v_base, k_stride, v_stride,
+    kv_head, first, length, row, low, high,
+    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr,
+    BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
+    # adds the key blocks from low to high to dq
     offsets = tl.arange(0, BLOCK_K)
     rows = row + tl.arange(0, BLOCK_Q)
     for start in range(low, high, BLOCK_K):
-        k = _block(
+        k = _load_block(
             k_desc, k_base, k_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM
         )
-        v = _block(
+        v = _load_block(
             v_desc, v_base, v_stride, kv_head, first, start, length, MASKED, BLOCK_K, HEAD_DIM, DIM
         )
         scores = tl.dot(q, tl.trans(k), input_precision="ieee")  # (BLOCK_Q, BLOCK_K)
@@ -188,12 +201,12 @@ def _query_gradient(
 @triton.jit
 def query_gradient_kernel(
     q_ptr, k_ptr, v_ptr, k_desc, v_desc, dout_ptr, lse_ptr, delta_ptr, dq_ptr, items_ptr,
-    q_stride, q_head_stride, k_stride, k_head_stride, v_stride, v_head_stride, dout_stride, dout_head_stride,
-    num_tokens, q_heads, group,
-    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-    ACC: tl.constexpr,
+    q_stride, q_head_stride, k_stride, k_head_stride, v_stride, v_head_stride,
+    dout_stride, dout_head_stride, num_tokens, q_heads, group,
+    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr,
+    BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """dq (tokens, q_heads, HEAD_DIM) contiguous; one program a (q block, q head), items as in the forward pass."""
+    """Write dq (tokens, q_heads, HEAD_DIM), contiguous; programs as in the forward pass."""
     item = tl.program_id(0) // q_heads
     head = tl.program_id(0) % q_heads
     first = tl.load(items_ptr + item * 4)
@@ -217,25 +230,26 @@ def query_gradient_kernel(
     dq = tl.zeros([BLOCK_Q, DIM], dtype=ACC)
     diagonal = row // BLOCK_K * BLOCK_K
     end = tl.minimum(row + BLOCK_Q, length)
-    dq = _query_gradient(
-        dq, q, dout, lse, delta, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row,
-        0, diagonal, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, False,
+    dq = _accumulate_dq(
+        dq, q, dout, lse, delta, k_desc, v_desc, k_base, v_base, k_stride, v_stride,
+        kv_head, first, length, row, 0, diagonal, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, False,
     )  # fmt: skip
-    dq = _query_gradient(
-        dq, q, dout, lse, delta, k_desc, v_desc, k_base, v_base, k_stride, v_stride, kv_head, first, length, row,
-        diagonal, end, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, True,
+    dq = _accumulate_dq(
+        dq, q, dout, lse, delta, k_desc, v_desc, k_base, v_base, k_stride, v_stride,
+        kv_head, first, length, row, diagonal, end, SCALE, HEAD_DIM, DIM, BLOCK_Q, BLOCK_K, True,
     )  # fmt: skip
     dq_base = dq_ptr + ((start + row) * q_heads + head) * HEAD_DIM
     _store_rows(dq_base, q_heads * HEAD_DIM, offsets, dims, length - row, dq * SCALE, HEAD_DIM, DIM)
 
 
 @triton.jit
-def _key_value_gradient(
+def _accumulate_dk_dv(
     dk, dv, k, v, q_desc, dout_desc, head, lse_base, delta_base, column, length,
     SCALE: tl.constexpr, DIM: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    # scores are held transposed, (BLOCK_K, BLOCK_Q), so that both products take them as their left operand from registers;
-    # one loop that always masks: a second one costs registers that these tiles do not have
+    # scores are kept transposed, (BLOCK_K, BLOCK_Q), so that both products take them from registers
+    # as their left operand. One loop that always masks: a second, unmasked loop costs registers
+    # that these tiles do not have
     offsets = tl.arange(0, BLOCK_Q)
     columns = column + tl.arange(0, BLOCK_K)
     # BLOCK_Q divides BLOCK_K: the first block of queries starts at this tile's first key
@@ -246,7 +260,8 @@ def _key_value_gradient(
         lse = tl.load(lse_base + start + offsets, mask=inside, other=float("inf")) * LOG2E
         scores = tl.dot(k, tl.trans(q), input_precision="ieee")
         p = tl.exp2(scores * (SCALE * LOG2E) - lse[None, :])
-        # compared so that what varies over a thread's many queries is a constant: the other way takes 20 to 40 registers
+        # this order of the comparison makes the term that varies over a thread's many queries a
+        # constant; the other order takes 20 to 40 more registers
         p = tl.where(offsets[None, :] >= (columns - start)[:, None], p, 0.0)
         dout = dout_desc.load([head, start, 0]).reshape(BLOCK_Q, DIM)
         dv = tl.dot(p.to(dout.dtype), dout, dv, input_precision="ieee", out_dtype=dv.dtype)
@@ -260,14 +275,16 @@ def _key_value_gradient(
 @triton.jit
 def key_value_gradient_kernel(
     q_ptr, k_ptr, v_ptr, dout_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, items_ptr,
-    q_stride, q_head_stride, k_stride, k_head_stride, v_stride, v_head_stride, dout_stride, dout_head_stride,
-    num_tokens, kv_heads, group, parts,
-    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-    ACC: tl.constexpr,
+    q_stride, q_head_stride, k_stride, k_head_stride, v_stride, v_head_stride,
+    dout_stride, dout_head_stride, num_tokens, kv_heads, group, parts,
+    SCALE: tl.constexpr, HEAD_DIM: tl.constexpr, DIM: tl.constexpr,
+    BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """dk, dv (parts, tokens, kv_heads, HEAD_DIM) contiguous; one program a (kv block, kv head, part of its group of q heads).
+    """Write dk and dv (parts, tokens, kv_heads, HEAD_DIM), contiguous.
 
-    With one part the result is final; with more, each holds the sum over its share of the group, for `sum_parts_kernel`.
+    One program per (kv block, kv head, part of its group of q heads). With one part the result is
+    final; with more parts each holds the sum over its share of the group, and `sum_parts_kernel`
+    adds them up.
     """
     item = tl.program_id(0) // (kv_heads * parts)
     kv_head = tl.program_id(0) % (kv_heads * parts) // parts
@@ -284,7 +301,8 @@ def key_value_gradient_kernel(
     v_base = v_ptr + (start + column) * v_stride + kv_head.to(tl.int64) * v_head_stride
     k = _load_rows(k_base, k_stride, offsets, dims, length - column, HEAD_DIM, DIM)
     v = _load_rows(v_base, v_stride, offsets, dims, length - column, HEAD_DIM, DIM)
-    # all heads of the document, once a program: whoever makes a descriptor waits at a fence before its first load
+    # one descriptor per program for all heads of the document: each new descriptor costs a fence
+    # before its first load
     heads = kv_heads * group
     q_desc = tl.make_tensor_descriptor(
         q_ptr + start * q_stride,
@@ -304,9 +322,9 @@ def key_value_gradient_kernel(
     lowest = kv_head * group + part * share
     for head in range(lowest, tl.minimum(lowest + share, (kv_head + 1) * group)):
         line = tl.cast(head, tl.int64) * num_tokens + start
-        dk, dv = _key_value_gradient(
-            dk, dv, k, v, q_desc, dout_desc, head, lse_ptr + line, delta_ptr + line, column, length,
-            SCALE, DIM, BLOCK_Q, BLOCK_K,
+        dk, dv = _accumulate_dk_dv(
+            dk, dv, k, v, q_desc, dout_desc, head, lse_ptr + line, delta_ptr + line,
+            column, length, SCALE, DIM, BLOCK_Q, BLOCK_K,
         )  # fmt: skip
     line = ((tl.cast(part, tl.int64) * num_tokens + start + column) * kv_heads + kv_head) * HEAD_DIM
     _store_rows(
@@ -326,7 +344,7 @@ def key_value_gradient_kernel(
 
 @triton.jit
 def sum_parts_kernel(parts_ptr, out_ptr, size, parts, BLOCK: tl.constexpr, ACC: tl.constexpr):
-    """out (size,) = the sum of parts (parts, size), always in the order of the parts."""
+    """Write out (size,), the sum of parts (parts, size), always in the order of the parts."""
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     total = tl.zeros([BLOCK], dtype=ACC)
     for part in range(0, parts):
