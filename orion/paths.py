@@ -21,7 +21,7 @@ CODE_FILES = "*.py"
 
 
 # Path templates of the artifacts, below the results folder. The rules in workflow/rules/ repeat
-# them, because Snakemake reads its patterns as literal texts; tests/workflow/test_lineage.py
+# them, because Snakemake reads its patterns as literal texts; tests/orion/report/test_lineage.py
 # compares the two. An artifact is in the shallowest folder whose wildcards determine it.
 _BENCHMARK = "benchmarks/{benchmark}"
 _DATASET = "datasets/{dataset}"

@@ -1,6 +1,6 @@
 """The report: artifacts of the grid → rows, sentences, figures and the page.
 
 ``lineage`` lists the artifacts of the grid and verifies their provenance; ``gather`` reads them;
-``measures``, ``reflections``, ``comparisons`` and ``examples`` make rows of them; ``summary`` writes
-sentences; ``figures`` and ``page`` render. The command is ``orion.stages.report``.
+``measures``, ``reflections``, ``comparisons`` and ``examples`` make rows of them; ``summary``
+writes sentences; ``figures`` and ``page`` render. The command is ``orion.stages.report``.
 """

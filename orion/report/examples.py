@@ -1,7 +1,7 @@
-"""Examples to browse: problem → the student's wrong attempt → teacher's trace → each arm's reflection.
+"""Examples to browse: problem → wrong attempt → teacher's trace → each arm's reflection.
 
-Input: ``Results``. Output: one dict per problem. Problems are chosen by a keyed shuffle, not by hand.
-Texts are model output, so they are cut to a length here and escaped by the template.
+Input: ``Results``. Output: one dict per problem. A keyed shuffle chooses the problems. Texts are
+model output, so they are cut to a length here and escaped by the template.
 """
 
 import polars as pl

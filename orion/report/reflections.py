@@ -1,10 +1,10 @@
-"""How good the reflections are: are they correct, and do they revisit the step that went wrong?
+"""How good the reflections are: their correctness, and whether they revisit the wrong step.
 
 A correct answer is no evidence that an error was used, because the teacher's trace contains the
-answer. Where the problems' ``meta`` records their steps (the embedded problems), the second question
-has an exact answer. Every reflection belongs to a wrong attempt of the student at the same problem,
-whether or not the arm showed it. The reflection revisits the wrong step if its refined part writes
-out the first step that this attempt got wrong. Input: ``Results``. Output: rows.
+answer. Where the problems' ``meta`` records their steps (the embedded problems), the second
+question has an exact answer. Every reflection belongs to a wrong attempt of the student at the same
+problem, whether or not the arm showed it. The reflection revisits the wrong step if its refined
+part writes out the first step that this attempt got wrong. Input: ``Results``. Output: rows.
 """
 
 import polars as pl
