@@ -6,6 +6,7 @@ training set.
 """
 
 import dataclasses
+from typing import Any
 
 from orion.experiment.comparisons import PairedTest, compare_arms, correct_tests
 from orion.report.gather import Results
@@ -27,7 +28,7 @@ def comparison_rows(
     tested: list[tuple[dict, PairedTest]] = []
     for arm, against in pairs:
         for benchmark in benchmarks:
-            row = {"arm": arm, "against": against, "benchmark": benchmark}
+            row: dict[str, Any] = {"arm": arm, "against": against, "benchmark": benchmark}
             row |= {**dict.fromkeys(COLUMNS), "reading": NOT_RUN}
             rows.append(row)
             if arm in results.arms and against in results.arms:

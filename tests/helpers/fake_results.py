@@ -161,12 +161,12 @@ def write_attempt(
     wrong = None if right else rng.randrange(len(meta["steps"]))
     value, steps = meta["start"], []
     for index, step in enumerate(meta["steps"]):
-        result = demo.apply(value, step["op"], step["operand"]) + (
+        result = demo.compute(value, step["op"], step["operand"]) + (
             rng.choice((-10, -1, 1, 10)) if index == wrong else 0
         )
         steps.append(demo.Step(value, step["op"], step["operand"], result))
         value = result
-    return demo.solution(steps, set() if refined_step is None else {refined_step})
+    return demo.write_solution(steps, set() if refined_step is None else {refined_step})
 
 
 def write_samples(rows: list[dict], key: str, num_samples: int, skill: float) -> list[dict]:
