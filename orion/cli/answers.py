@@ -14,10 +14,11 @@ from pathlib import Path
 import polars as pl
 
 from orion.answers import audit, check, policies
+from orion.data.sources import read_source
 from orion.errors import InputError
 from orion.paths import AtomicFile
 from orion.progress import Progress, log
-from orion.stages import dataset, lint
+from orion.stages import lint
 
 # columns that name a row, the first one that is there
 IDS = ("problem_id", "id")
@@ -120,7 +121,7 @@ def read(path: str, columns: dict[str, str], limit: int | None = None) -> list[d
         )
     rows: list[dict] = []
     seen: set[str] = set()
-    for number, row in enumerate(islice(dataset.source_rows({"kind": kind, "path": path}), limit)):
+    for number, row in enumerate(islice(read_source({"kind": kind, "path": path}), limit)):
         seen.update(row)
         name = next(
             (str(row[column]) for column in IDS if row.get(column) is not None), f"row-{number}"
@@ -171,7 +172,7 @@ def _lint(args: argparse.Namespace) -> None:
         },
         schema={"problem_id": pl.String, "answer": pl.String},
     )
-    bad = lint.unparseable(golds, args.policy)
+    bad = lint.find_unparseable(golds, args.policy)
     for row in bad:
         print(
             f"{audit.one_line(row['problem_id'])}: {audit.one_line(row['answer'])}: {audit.one_line(row['reason'])}"

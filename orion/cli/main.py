@@ -6,11 +6,13 @@
 """
 
 import argparse
+import inspect
 import json
+import re
 from collections.abc import Sequence
 
 from orion import config
-from orion.cli.main import answers, completions
+from orion.cli import answers, completions
 from orion.config.stages import STAGES
 from orion.errors import InputError
 from orion.stages import command
@@ -24,14 +26,48 @@ def _config(args: argparse.Namespace) -> None:
     if args.action == "check":
         print(f"ok: {', '.join(args.files)}")
     elif args.action == "show":
-        wildcards = dict(pair.split("=", 1) for pair in args.wildcard)
         if args.stage not in STAGES:
             raise InputError(f"--stage {args.stage}: one of {', '.join(sorted(STAGES))}")
+        wildcards = _read_wildcards(args.wildcard, args.stage, loaded)
         print(
             json.dumps(
                 config.stage_config(loaded, args.stage, **wildcards), indent=2, sort_keys=True
             )
         )
+
+
+def _read_wildcards(pairs: list[str], stage: str, loaded: config.Config) -> dict[str, str]:
+    """The values of ``--wildcard NAME=VALUE``, checked against what the stage and the files know."""
+    wanted = [name for name in inspect.signature(STAGES[stage]).parameters if name != "config"]
+    wildcards: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not value:
+            raise InputError(f"--wildcard {pair}: give NAME=VALUE, such as dataset=chains")
+        if name not in wanted:
+            known = f"it has {', '.join(wanted)}" if wanted else "it has none"
+            raise InputError(f"--wildcard {pair}: {stage} has no wildcard {name}; {known}")
+        if name in wildcards:
+            raise InputError(f"--wildcard {pair}: {name} is given twice; keep one")
+        if name == "seed":
+            if not re.fullmatch(r"[0-9]+", value):
+                raise InputError(f"--wildcard {pair}: a seed is a whole number such as seed=1")
+        elif value not in (known_names := getattr(loaded, f"{name}s")):
+            raise InputError(
+                f"--wildcard {pair}: {value} is not defined under {name}s; "
+                f"one of {', '.join(sorted(known_names))}"
+            )
+        wildcards[name] = value
+    absent = [name for name in wanted if name not in wildcards]
+    if stage == "lint":
+        # golds are those of a dataset or those of a benchmark
+        if len(wildcards) != 1:
+            raise InputError("--stage lint: give one --wildcard, dataset=... or benchmark=...")
+    elif absent:
+        raise InputError(
+            f"--stage {stage}: give {' '.join(f'--wildcard {name}=...' for name in absent)} too"
+        )
+    return wildcards
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -5,11 +5,23 @@ Input: a mapping read from YAML (by Snakemake or by ``load``). Output: a validat
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from orion.config.sources import Block, Count, Dataset, Fraction, Model, Positive, ProblemSet
+from orion.config.files import read_mapping
+from orion.config.sources import (
+    Block,
+    Count,
+    Dataset,
+    Delta,
+    Fraction,
+    Model,
+    NonNegative,
+    Positive,
+    ProblemSet,
+    ReadExponents,
+)
 from orion.errors import InputError
 from orion.experiment.filters import (
     COPY_FRACTION,
@@ -38,8 +50,8 @@ class Generation(Block):
     """Sampling parameters; together with the model and the prompt they name a completion."""
 
     num_samples: Count = Field(description="completions per prompt")
-    temperature: Annotated[float, Field(ge=0)] = Field(description="0 is greedy decoding")
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    temperature: NonNegative = Field(description="0 is greedy decoding")
+    top_p: Annotated[float, Field(gt=0, le=1), ReadExponents] = 1.0
     repetition_penalty: Positive = 1.0
     max_tokens: Count = Field(description="new tokens per completion, its end token included")
     seed: int = 0
@@ -116,7 +128,7 @@ class Train(Block):
     lora: Lora = Lora()
     learning_rate: Positive
     betas: list[Fraction] = Field([0.9, 0.999], min_length=2, max_length=2)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NonNegative = 0.0
     epochs: Positive = Field(
         3.0, description="passes over the packed sequences; ignored where max_steps is set"
     )
@@ -140,11 +152,11 @@ class Arm(Block):
         default_factory=list, description="what the reflection prompt shows beside the problem"
     )
     # deltas to the stage blocks of the same name; validated after merging
-    expose: dict[str, Any] = Field(default_factory=dict)
-    reflect: dict[str, Any] = Field(default_factory=dict)
-    select: dict[str, Any] = Field(default_factory=dict)
-    pack: dict[str, Any] = Field(default_factory=dict)
-    train: dict[str, Any] = Field(default_factory=dict)
+    expose: Delta = Field(default_factory=dict)
+    reflect: Delta = Field(default_factory=dict)
+    select: Delta = Field(default_factory=dict)
+    pack: Delta = Field(default_factory=dict)
+    train: Delta = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _reflection_needs_errors(self) -> "Arm":
@@ -178,7 +190,7 @@ class Comparison(Block):
 
 class Report(Block):
     title: str = "ORION"
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0, lt=1), ReadExponents] = 0.95
     bootstrap: Count = Field(2000, description="bootstrap resamples of the problems")
     examples: Count = Field(24, description="problems shown in the browser of the report")
 
@@ -362,9 +374,7 @@ def validate(raw: dict, origin: str = "the configuration") -> Config:
 
 def load(*paths: str | Path) -> Config:
     """Read and validate YAML files, later ones merged over earlier ones as ``snakemake --configfile`` does."""
-    import yaml
-
     raw: dict = {}
     for path in paths:
-        raw = _merge(raw, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
+        raw = _merge(raw, read_mapping(path))
     return validate(raw, " + ".join(str(p) for p in paths))

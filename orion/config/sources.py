@@ -3,14 +3,47 @@
 Input: mappings from YAML. Output: validated blocks, which ``orion.config.models`` puts together; unknown keys are errors.
 """
 
-from typing import Annotated, Literal
+import math
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from orion.answers.policies import POLICIES
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+# a float of YAML 1.2 with an exponent
+EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
+
+
+def read_exponents(value: Any) -> Any:
+    """The number that a text such as 5e-5 means, also inside mappings and lists; else ``value``.
+
+    YAML 1.1, which Snakemake and PyYAML read, takes 5e-5 for a text, because it has no decimal
+    point (and 1.0e5 too, because its exponent has no sign); YAML 1.2 reads both as numbers.
+    """
+    if isinstance(value, dict):
+        return {key: read_exponents(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [read_exponents(each) for each in value]
+    if isinstance(value, str) and EXPONENT.fullmatch(value) and math.isfinite(float(value)):
+        return float(value)
+    return value
+
+
+# comes last in every Annotated: a range that followed it would be missing in the JSON schema
+ReadExponents = BeforeValidator(read_exponents)
+Fraction = Annotated[float, Field(ge=0, le=1), ReadExponents]
+Positive = Annotated[float, Field(gt=0), ReadExponents]
+NonNegative = Annotated[float, Field(ge=0), ReadExponents]
+# keys of another block, which are validated once they are merged into it
+Delta = Annotated[dict[str, Any], ReadExponents]
 Count = Annotated[int, Field(ge=1)]
 
 

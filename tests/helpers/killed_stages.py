@@ -1,6 +1,7 @@
 """Runs stages in forked processes and kills them: ``python killed_stages.py`` reads jobs as JSON lines on standard input.
 
-A job names a stage, its arguments and null, or [n, seconds]: it is killed so long after its n-th completion. The answer is a JSON
+A job names a stage, its arguments and null, or [n, seconds]: it is killed so long after its n-th completion, and stops by
+itself a few completions later, so that a late signal costs no more than one in time. The answer is a JSON
 line: the exit status and how many completions the engine gave. Libraries are loaded once, so that a job costs its own work only.
 """
 
@@ -22,14 +23,20 @@ from orion.stages import reflect, sample
 FLUSH = 8
 # on a model this small, what a larger one costs
 SECONDS_A_CELL = 0.003
+# completions that may come after the one at which a kill is due
+BEYOND = 6
 STAGES = {"sample": sample, "reflect": reflect}
 
 
 def child(job: dict, count: int) -> None:
     generate = engine.TransformersEngine.generate
 
+    last = None if job["kill"] is None else job["kill"][0] + BEYOND
+
     def counted(self, requests):
-        for completion in generate(self, requests):
+        for number, completion in enumerate(generate(self, requests)):
+            while number == last:
+                signal.pause()
             time.sleep(SECONDS_A_CELL)
             os.write(count, b".")
             yield completion

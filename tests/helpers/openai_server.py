@@ -10,6 +10,8 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HANG, RESET = "hang", "reset"
+# seconds after which a test that waits for nothing fails; no working test comes near it
+GUARD_S = 120.0
 
 
 def answer(body: dict, text: str | None = None, reason: str = "stop", **message) -> dict:
@@ -77,6 +79,8 @@ class _Listener(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # head and body are two packets; the second would wait 40 ms for the first one to be confirmed
+    disable_nagle_algorithm = True
     server_state: ScriptedServer
 
     def setup(self):
@@ -114,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _say(self, said):
         if said == HANG:
-            self.server_state.released.wait(30)
+            self.server_state.released.wait(2 * GUARD_S)
             return
         if said == RESET:
             # a zero linger makes close() send a reset
@@ -140,6 +144,19 @@ def slowly(seconds: float):
 
     def script(body, attempt):
         time.sleep(seconds)
+        return answer(body)
+
+    return script
+
+
+def together(n: int):
+    """A script that answers whenever n requests are under way, however long they take to come."""
+    barrier = threading.Barrier(n)
+
+    def script(body, attempt):
+        barrier.wait(GUARD_S)
+        # those that come beyond n are seen meanwhile
+        time.sleep(0.05)
         return answer(body)
 
     return script

@@ -16,37 +16,37 @@ FROM_DATASET = {"dataset", "lint_dataset", "check_traces", *FROM_SAMPLE}
 
 
 @pytest.fixture
-def changing(street):
-    """The street, whose sources and configuration are put back afterwards."""
-    saved = street.folder / "saved"
+def changing(checkout):
+    """The checkout, whose sources and configuration are put back afterwards."""
+    saved = checkout.folder / "saved"
     for name in ("orion", "kernels", "config", "workflow"):
-        shutil.copytree(street.folder / name, saved / name)
-    yield street
+        shutil.copytree(checkout.folder / name, saved / name)
+    yield checkout
     for name in ("orion", "kernels", "config", "workflow"):
-        shutil.rmtree(street.folder / name)
-        shutil.move(saved / name, street.folder / name)
+        shutil.rmtree(checkout.folder / name)
+        shutil.move(saved / name, checkout.folder / name)
     shutil.rmtree(saved)
 
 
-def set_key(street, path: str, value) -> None:
-    config = copy.deepcopy(street.config())
+def set_key(checkout, path: str, value) -> None:
+    config = copy.deepcopy(checkout.config())
     block = config
     *parents, last = path.split(".")
     for key in parents:
         block = block.setdefault(key, {})
     block[last] = value
-    street.write_config(config)
+    checkout.write_config(config)
 
 
-def edit(street, name: str, old: str, new: str) -> None:
-    path = street.folder / name
+def edit(checkout, name: str, old: str, new: str) -> None:
+    path = checkout.folder / name
     text = path.read_text()
     assert old in text, f"{name} has no {old!r}"
     path.write_text(text.replace(old, new, 1))
 
 
-def test_nothing_changed_nothing_runs(street):
-    assert street.plan() == {}
+def test_nothing_changed_nothing_runs(checkout):
+    assert checkout.plan() == {}
 
 
 def test_touching_every_source_runs_nothing(changing):
@@ -67,8 +67,8 @@ def test_a_fresh_clone_beside_the_results_runs_nothing(changing):
 
 
 def test_a_comment_or_docstring_runs_nothing(changing):
-    edit(changing, "orion/check.py", '"""Check answers', '"""Check all answers')
-    edit(changing, "orion/check.py", "def verdicts(", "# a remark\ndef verdicts(")
+    edit(changing, "orion/stages/check.py", '"""Check answers', '"""Check all answers')
+    edit(changing, "orion/stages/check.py", "def check_samples(", "# a remark\ndef check_samples(")
     assert changing.plan() == {}
 
 
@@ -128,7 +128,7 @@ def test_an_edit_in_the_checker_rechecks_and_samples_nothing(changing):
 
 
 def test_an_edit_in_training_retrains(changing):
-    edit(changing, "orion/train.py", "SAVE_EVERY_STEPS = 100", "SAVE_EVERY_STEPS = 101")
+    edit(changing, "orion/stages/train.py", "SAVE_EVERY_STEPS = 100", "SAVE_EVERY_STEPS = 101")
     assert set(changing.plan()) == FROM_TRAIN
 
 

@@ -28,7 +28,7 @@ def run(capsys):
 
     def call(*argv) -> tuple[int, str, str]:
         try:
-            main.main(["answers", *map(str, argv)])
+            main(["answers", *map(str, argv)])
             status = 0
         except SystemExit as stop:
             status = int(stop.code or 0)
@@ -250,5 +250,5 @@ def test_without_the_package_every_command_and_the_lint_stage_name_the_extra(
         status, out, err = run(*argv)
         assert (status, out) == (2, "") and "pip install -e '.[math-verify]'" in err
     with pytest.raises(InputError, match="install the extra"):
-        lint.unparseable(pl.DataFrame({"problem_id": ["1"], "answer": ["1"]}), "math-verify")
+        lint.find_unparseable(pl.DataFrame({"problem_id": ["1"], "answer": ["1"]}), "math-verify")
     assert run("audit", rows, "--against", "strict")[0] == 0

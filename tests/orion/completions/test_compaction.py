@@ -222,8 +222,8 @@ def test_reading_and_writing_while_two_processes_merge_and_are_killed(tmp_path):
     for merger in mergers:
         assert merger.stdout.readline() == "ready\n"
     written, merged = 15, False
-    end = time.monotonic() + 6
-    while time.monotonic() < end:
+    while written < 500 or not merged:
+        assert written < 50_000, "nothing was merged"
         store.append([cell(n) for n in range(written, written + 5)])
         written += 5
         merged |= len(store.parts()) < 3
@@ -233,7 +233,6 @@ def test_reading_and_writing_while_two_processes_merge_and_are_killed(tmp_path):
             mergers[0].send_signal(signal.SIGKILL)
     mergers[1].send_signal(signal.SIGKILL)
     assert [merger.wait() for merger in mergers] == [-signal.SIGKILL] * 2
-    assert merged and written > 100
     assert answers(store, written) == [f"answer {n}" for n in range(written)]
     assert all(parts.fault(path) is None for path in store.parts())
     assert all(name.endswith(".partial") for name in leftovers(tmp_path))

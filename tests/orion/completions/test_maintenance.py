@@ -10,7 +10,6 @@ import time
 import pytest
 
 from orion import completions
-from orion.cli.main import completions
 from orion.completions import parts
 from orion.engines import Completion
 from orion.errors import InputError

@@ -46,14 +46,19 @@ from orion import completions
 from orion.engines import Completion
 
 class Slow:
+    # no process that waits to be killed ends before, however late the signal comes
+    hold = int(sys.argv[4])
+
     def generate(self, requests):
         for n, request in enumerate(requests):
+            if n == self.hold:
+                sys.stdin.read()
             time.sleep(0.002)
             print(n + 1, flush=True)
             yield Completion(request.key, f"{request.prompt} {request.seed}", "stop", len(request.prompt), 7)
 
 frame = completions.complete(pl.read_parquet(sys.argv[1]), document=MODEL, generation=GENERATION, root=sys.argv[2], flush_every=10,
-                       open_engine=lambda *args, **speed: Slow())
+                       flush_seconds=1e9, open_engine=lambda *args, **speed: Slow())
 frame.write_parquet(sys.argv[3])
 """
 
@@ -62,7 +67,9 @@ frame.write_parquet(sys.argv[3])
 def test_sigkill_loses_at_most_the_unflushed_cells(tmp_path, moment):
     request_table = wanted(200, 1)
     request_table.write_parquet(tmp_path / "requests.parquet")
-    process = child(SLOW, tmp_path / "requests.parquet", tmp_path / "cells", tmp_path / "table")
+    process = child(
+        SLOW, tmp_path / "requests.parquet", tmp_path / "cells", tmp_path / "table", moment + 40
+    )
     generated = 0
     for line in process.stdout:
         generated = int(line)
@@ -87,6 +94,7 @@ def test_sigterm_stores_everything_that_was_generated(tmp_path):
         tmp_path / "requests.parquet",
         tmp_path / "cells",
         "",
+        100,
     )
     generated = [process.stdout.readline() for _ in range(23)]
     process.send_signal(signal.SIGTERM)
@@ -106,7 +114,7 @@ def test_two_runs_of_the_same_cells_at_once_end_alike(tmp_path):
     wanted(150, 1).write_parquet(tmp_path / "requests.parquet")
     tables_of_both = [tmp_path / "one", tmp_path / "two"]
     both = [
-        child(SLOW, tmp_path / "requests.parquet", tmp_path / "cells", path)
+        child(SLOW, tmp_path / "requests.parquet", tmp_path / "cells", path, "-1")
         for path in tables_of_both
     ]
     counts = [len(process.stdout.read().split()) for process in both]

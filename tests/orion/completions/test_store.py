@@ -130,7 +130,7 @@ def test_no_requests(tmp_path):
 
 
 def test_flushes_by_number_and_by_time(tmp_path):
-    run(wanted(25, 1), tmp_path / "number", flush_every=10)
+    run(wanted(25, 1), tmp_path / "number", flush_every=10, flush_seconds=1e9)
     assert len(completions.CompletionStore(tmp_path / "number", MODEL["digest"]).parts()) == 3
     run(wanted(25, 1), tmp_path / "time", flush_every=10**6, flush_seconds=0.0)
     assert len(completions.CompletionStore(tmp_path / "time", MODEL["digest"]).parts()) == 25

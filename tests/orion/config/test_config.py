@@ -1,10 +1,12 @@
 import copy
 import json
+import re
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from orion import config
+from orion import cli, config
 from orion.errors import InputError
 
 KEYS = {
@@ -112,15 +114,12 @@ def test_the_seed_reaches_training_and_evaluation(raw):
         (["sample", "num_samples"], "4", r"sample\.num_samples: .*integer"),
         (["sample", "num_samples"], 0, r"sample\.num_samples: .*greater than or equal to 1"),
         (["runs", "arms"], ["orion", "orin"], r"runs\.arms names orin, not defined under arms"),
-        (["runs", "seeds"], [1, 1], r"runs\.seeds names something twice"),
+        (["runs", "seeds"], [1, 1], r"runs\.seeds contains duplicates: 1"),
         (["arms", "a/b"], {"trained_on": "solution"}, r"arms\.a/b: names are letters"),
         (["arms", "orion", "train"], {"lr": 1.0}, r"arms\.orion\.train: lr: unknown key"),
-        (["arms", "orion", "errors"], None, r"names its errors"),
-        (
-            ["datasets", "models"],
-            {"source": {"kind": "jsonl", "path": "x"}},
-            r"datasets\.models: this name is a folder",
-        ),
+        (["arms", "orion", "error_source"], None, r"needs error_source"),
+        (["select", "filters"], ["loops"], r"select\.filters\.0: .*unknown filter; .*leak, copy"),
+        (["datasets", "chains", "policy"], "maths", r"policy: .*unknown answer policy; .*strict"),
         (
             ["comparisons"],
             [{"arm": "orion", "against": "nobody"}],
@@ -298,6 +297,88 @@ def test_every_key_is_explained(root):
     assert not [name for name in sorted(names) if f"`{name}`" not in text]
 
 
+# keys that hold a float; a text such as 5e-5 is what YAML 1.1 reads where YAML 1.2 reads a number
+FLOAT_KEYS = [
+    (["train", "learning_rate"], "5e-5", 5.0e-5),
+    (["train", "learning_rate"], "1.5E2", 150.0),
+    (["train", "learning_rate"], "+.5e+1", 5.0),
+    (["train", "betas"], ["9e-1", "9.5e-1"], [0.9, 0.95]),
+    (["train", "weight_decay"], "1e-2", 0.01),
+    (["train", "lora"], {"dropout": "5e-2"}, {"dropout": 0.05}),
+    (["sample", "temperature"], "7e-1", 0.7),
+    (["sample", "top_p"], "9e-1", 0.9),
+    (["check", "timeout_s"], "1e1", 10.0),
+    (["select", "copy_fraction"], "4e-1", 0.4),
+    (["report", "confidence"], "9e-1", 0.9),
+    (["arms", "orion", "train"], {"learning_rate": "5e-5"}, {"learning_rate": 5.0e-5}),
+    (["arms", "orion", "train"], {"betas": ["9e-1", 0.95]}, {"betas": [0.9, 0.95]}),
+]
+
+
+@pytest.mark.parametrize(("path", "text", "number"), FLOAT_KEYS)
+def test_an_exponent_without_a_point_is_a_number(raw, path, text, number):
+    texts, numbers = copy.deepcopy(raw), copy.deepcopy(raw)
+    for block, value in ((texts, text), (numbers, number)):
+        for key in path[:-1]:
+            block = block[key]
+        block[path[-1]] = value
+    one, other = config.validate(texts), config.validate(numbers)
+    for stage, names in WILDCARDS.items():
+        wildcards = {name: KEYS[name] for name in names}
+        assert config.params(one, stage, **wildcards) == config.params(other, stage, **wildcards)
+
+
+def test_every_float_key_reads_an_exponent(raw):
+    """No float of the configuration was forgotten: each takes a text as it takes the number."""
+    from orion.config import models
+
+    def floats(block):
+        for name, field in block.model_fields.items():
+            if field.annotation is float:
+                yield block, name
+
+    found = [
+        pair
+        for block in (
+            models.Block,
+            *models.Block.__subclasses__(),
+            *models.Generation.__subclasses__(),
+        )
+        for pair in floats(block)
+    ]
+    assert len(found) > 12
+    for block, name in found:
+        with pytest.raises(ValidationError) as error:
+            block.model_validate({name: "5e-1", "no such key": 0})
+        assert not any(item["loc"] == (name,) for item in error.value.errors()), (block, name)
+
+
+def test_yaml_files_may_hold_such_numbers(root, tmp_path):
+    delta = tmp_path / "mine.yaml"
+    delta.write_text("train: {learning_rate: 5e-5, betas: [9e-1, 9.99e-1]}")
+    loaded = config.load(root / "config/config.yaml", delta)
+    assert (loaded.train.learning_rate, loaded.train.betas) == (5e-5, [0.9, 0.999])
+
+
+@pytest.mark.parametrize(
+    "text", ["abc", "1_000", "1_0e3", "0.5", "5", "nan", "1e999", " 5e-5", "5e", "0x1e5"]
+)
+def test_other_texts_are_no_numbers(raw, text):
+    raw["train"]["learning_rate"] = text
+    with pytest.raises(InputError, match=r"train\.learning_rate: .*valid number"):
+        config.validate(raw)
+    raw["train"]["learning_rate"] = 1e-3
+    raw["arms"]["orion"]["train"] = {"learning_rate": text}
+    with pytest.raises(InputError, match=r"arms\.orion\.train: learning_rate: .*valid number"):
+        config.validate(raw)
+
+
+def test_an_integer_is_no_exponent(raw):
+    raw["sample"]["k"] = "1e1"
+    with pytest.raises(InputError, match=r"sample\.k: .*integer"):
+        config.validate(raw)
+
+
 def test_the_generators_levels_are_the_configurations():
     from typing import get_args
 
@@ -305,3 +386,91 @@ def test_the_generators_levels_are_the_configurations():
     from orion.demo.problems import LEVELS
 
     assert set(get_args(DemoProblems.model_fields["level"].annotation)) == set(LEVELS)
+
+
+def orion_config(capsys, *argv):
+    """Exit status, standard output and standard error of ``orion config``."""
+    try:
+        cli.main(["config", *map(str, argv)])
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    return status, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"mine\.yaml: No such file or directory; name a readable YAML file"),
+        ("runs: [", r"mine\.yaml, line 1, column 8: not valid YAML .*; correct the file"),
+        ("a: b: c", r"mine\.yaml, line 1, column 5: not valid YAML .*mapping values"),
+        ("runs:\n\tseeds: [1]", r"mine\.yaml, line 2, column 1: not valid YAML .*"),
+        ("a: 2026-13-45", r"mine\.yaml: not valid YAML .*month"),
+        ("a: \x00", r"mine\.yaml: not valid YAML .*special characters"),
+        (b"title: \xff\xfe", r"mine\.yaml: not UTF-8 .*; save it as UTF-8"),
+        ("- runs", r"mine\.yaml: holds a list where keys and values are expected"),
+        ("runs", r"mine\.yaml: holds a text where keys and values are expected"),
+        ("3", r"mine\.yaml: holds a single value where keys and values are expected"),
+        ("runs: 3", r"mine\.yaml is not valid: runs: .*dictionary"),
+        ("1: 3", r"mine\.yaml is not valid: 1: Keys should be strings"),
+    ],
+)
+def test_files_that_are_no_configuration_are_named(root, tmp_path, capsys, content, message):
+    path = tmp_path / "mine.yaml"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        path.write_text(content)
+    status, out, err = orion_config(capsys, "check", root / "config/config.yaml", path)
+    assert (status, out) == (2, "")
+    assert re.match(r"error: .*" + message, err) and err.count("\n") == 1, err
+
+
+def test_a_folder_and_an_absent_default_are_named(tmp_path, monkeypatch, capsys):
+    status, _, err = orion_config(capsys, "check", tmp_path)
+    assert status == 2 and err.startswith(f"error: {tmp_path}: Is a directory")
+    monkeypatch.chdir(tmp_path)
+    status, _, err = orion_config(capsys, "check")
+    assert status == 2 and err.startswith("error: config/config.yaml: No such file")
+
+
+def test_an_empty_file_changes_nothing(root, tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text("# later\n")
+    assert orion_config(capsys, "check", root / "config/config.yaml", path)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "wildcards", "message"),
+    [
+        ("sample", [], "--stage sample: give --wildcard dataset=... --wildcard model=... too"),
+        ("sample", ["dataset=chains"], "--stage sample: give --wildcard model=... too"),
+        ("sample", ["chains"], "--wildcard chains: give NAME=VALUE, such as dataset=chains"),
+        ("sample", ["dataset="], "--wildcard dataset=: give NAME=VALUE"),
+        ("sample", ["arm=orion"], "sample has no wildcard arm; it has dataset, model"),
+        ("sample", ["dataset=a", "model=tiny"], "a is not defined under datasets; one of chains"),
+        ("sample", ["dataset=chains"] * 2, "--wildcard dataset=chains: dataset is given twice"),
+        ("train", ["seed=one"], "--wildcard seed=one: a seed is a whole number such as seed=1"),
+        ("report", ["dataset=chains"], "report has no wildcard dataset; it has none"),
+        ("lint", [], "--stage lint: give one --wildcard, dataset=... or benchmark=..."),
+        ("lint", ["dataset=chains", "benchmark=chains-test"], "--stage lint: give one --wildcard"),
+        ("smaple", [], "--stage smaple: one of benchmark, check"),
+    ],
+)
+def test_wildcards_that_do_not_fit_are_named(root, capsys, stage, wildcards, message):
+    pairs = [argument for pair in wildcards for argument in ("--wildcard", pair)]
+    file = root / "config/config.yaml"
+    status, out, err = orion_config(capsys, "show", file, "--stage", stage, *pairs)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ") and message in err, err
+
+
+@pytest.mark.parametrize("stage", list(WILDCARDS))
+def test_the_keys_of_a_stage_are_shown(root, raw, capsys, stage):
+    names = WILDCARDS[stage]
+    pairs = [argument for name in names for argument in ("--wildcard", f"{name}={KEYS[name]}")]
+    file = root / "config/config.yaml"
+    status, out, err = orion_config(capsys, "show", file, "--stage", stage, *pairs)
+    assert (status, err) == (0, "")
+    keys = config.stage_config(config.validate(raw), stage, **{name: KEYS[name] for name in names})
+    assert json.loads(out) == keys

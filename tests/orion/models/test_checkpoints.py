@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from orion.errors import InputError
 from orion.models import checkpoints, templates
+from orion.models.document import ModelDocument, from_json, read_document
 
 WORDS = ["<pad>", "<end>", "<user>", "<assistant>", "plus", "is", *"0123456789"]
 TEMPLATE = (
@@ -55,7 +56,7 @@ def folder(tmp_path):
     return path
 
 
-def describe(folder, **changes) -> dict:
+def describe(folder, **changes) -> ModelDocument:
     return checkpoints.checkpoint_document(
         folder, **{"name": "tiny", "dtype": "float32", **changes}
     )
@@ -65,10 +66,10 @@ def test_the_document(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     document = describe(folder)
     assert {
-        k: document[k]
-        for k in ("model", "path", "repo", "revision", "context_length", "vocab_size", "parameters")
+        k: getattr(document, k)
+        for k in ("name", "path", "repo", "revision", "context_length", "vocab_size", "parameters")
     } == {
-        "model": "tiny",
+        "name": "tiny",
         "path": "checkpoint",
         "repo": None,
         "revision": None,
@@ -84,30 +85,30 @@ def test_the_document(folder, monkeypatch):
         "tokenizer.json",
     } <= document.files.keys()
     assert "README.md" not in document.files
-    assert json.loads(json.dumps(document)) == document
+    assert from_json(json.loads(json.dumps(document.as_json()))) == document
     hub = describe(folder, repo="org/name", revision="0" * 40)
-    assert (hub["path"], hub["repo"], hub["digest"]) == (None, "org/name", document.digest)
+    assert (hub.path, hub.repo, hub.digest) == (None, "org/name", document.digest)
 
 
 def test_the_digest_is_of_the_content_not_the_place(folder, tmp_path):
-    digest = describe(folder)["digest"]
+    digest = describe(folder).digest
     shutil.copytree(folder, tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "README.md").write_text("another text")
-    assert describe(tmp_path / "elsewhere", name="other", context_length=32)["digest"] == digest
-    assert describe(folder, dtype="bfloat16")["digest"] != digest
+    assert describe(tmp_path / "elsewhere", name="other", context_length=32).digest == digest
+    assert describe(folder, dtype="bfloat16").digest != digest
 
 
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "config.json", "generation_config.json", "tokenizer.json"]
 )
 def test_the_digest_follows_every_file_that_matters(folder, name):
-    digest = describe(folder)["digest"]
+    digest = describe(folder).digest
     path = folder / name
     if name == "model.safetensors":
         save_file({"embed": np.ones((16, 4), np.float32), "norm": np.ones(4, np.float32)}, path)
     else:
         path.write_text(path.read_text() + "\n")
-    assert describe(folder)["digest"] != digest
+    assert describe(folder).digest != digest
 
 
 def test_a_chat_template_can_be_supplied(folder, tmp_path):
@@ -223,16 +224,15 @@ def test_what_cannot_be_used_is_refused_with_a_cure(folder, spoil, message):
 
 
 def test_a_context_longer_than_the_models_is_refused(folder):
-    assert describe(folder, context_length=64)["context_length"] == 64
+    assert describe(folder, context_length=64).context_length == 64
     with pytest.raises(InputError, match="context_length: 65 is more than the 64 tokens"):
         describe(folder, context_length=65)
 
 
-def test_sources_resolve_to_folders(folder, monkeypatch):
-    assert checkpoints.resolve({"kind": "path", "path": str(folder)}) == folder
-    assert checkpoints.resolve({"kind": "demo", "path": str(folder), "seed": 1}) == folder
+def test_a_path_is_a_folder_or_refused(folder):
+    assert checkpoints.find_folder(str(folder)) == folder
     with pytest.raises(InputError, match="no such folder; `path:`"):
-        checkpoints.resolve({"kind": "path", "path": str(folder / "absent")})
+        checkpoints.find_folder(str(folder / "absent"))
 
 
 def test_a_hub_snapshot_is_found_without_a_network(folder, tmp_path, monkeypatch):
@@ -243,13 +243,12 @@ def test_a_hub_snapshot_is_found_without_a_network(folder, tmp_path, monkeypatch
     shutil.copytree(folder, snapshot)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    source = {"kind": "huggingface", "repo": "org/name", "revision": revision}
-    assert checkpoints.resolve(source) == snapshot
+    assert checkpoints.find_folder(repo="org/name", revision=revision) == snapshot
     with pytest.raises(
         InputError,
         match=r"org/other@0123456789.*not in the local cache and the hub cannot be reached",
     ):
-        checkpoints.resolve({**source, "repo": "org/other"})
+        checkpoints.find_folder(repo="org/other", revision=revision)
 
 
 @pytest.mark.parametrize(
@@ -278,3 +277,10 @@ def test_a_checkpoint_without_an_end_token_is_refused(folder):
     tokenizer.eos_token = None
     with pytest.raises(InputError, match="names no end token"):
         checkpoints.eos_ids(document, tokenizer)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"name": "a", "digest": "0", "context": 1}'])
+def test_a_document_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(InputError, match=r"model\.json: not a readable model\.json.*run again"):
+        read_document(tmp_path / "model.json")

@@ -25,6 +25,7 @@ def config(source, **changes):
         "source": source,
         "fields": FIELDS,
         "where": {},
+        "policy": "math",
         "max_rejected_fraction": 0.05,
         **changes,
     }
@@ -192,11 +193,11 @@ def test_a_short_benchmark_problem_inside_a_longer_one_is_found(tmp_path):
     assert rejected["problem_id"].to_list() == ["part"]
 
 
-def test_keep_limit_and_row_numbers(tmp_path):
+def test_where_limit_and_row_numbers(tmp_path):
     rows = [{**row, "split": "a" if i % 2 else "b"} for i, row in enumerate(ROWS)]
     fields = {**FIELDS, "problem_id": None}
     settings = config(
-        jsonl(tmp_path / "rows.jsonl", rows), keep={"split": "a"}, limit=2, fields=fields
+        jsonl(tmp_path / "rows.jsonl", rows), where={"split": "a"}, limit=2, fields=fields
     )
     problems, _ = run(tmp_path, settings)
     assert problems["problem_id"].to_list() == ["row-1", "row-3"]

@@ -65,7 +65,7 @@ def test_only_what_is_known_to_be_wrong_is_an_error():
 def test_the_placebo_shows_as_many_attempts_of_other_problems():
     many = [(f"p{i}", s, "incorrect", str(s)) for i in range(30) for s in range(1 + i % 3)]
     own = expose.own_errors(*table(many), max_errors=2, selection="distinct")
-    foreign = expose.foreign_errors(own)
+    foreign = expose.other_problem_errors(own)
     assert (
         foreign.select("problem_id", "rank", "own_sample_id")
         .sort(pl.all())
@@ -77,17 +77,17 @@ def test_the_placebo_shows_as_many_attempts_of_other_problems():
         foreign["response"]
         == foreign["source_problem_id"] + "/" + foreign["sample_id"].cast(pl.String)
     ).all()
-    assert set(foreign["origin"]) == {"other_problem"}
+    assert set(foreign["source"]) == {"other_problem"}
 
 
 def test_the_placebo_does_not_depend_on_row_order():
     own = expose.own_errors(*table(ROWS), max_errors=2, selection="distinct")
-    again = expose.foreign_errors(own.sample(fraction=1, shuffle=True, seed=3))
+    again = expose.other_problem_errors(own.sample(fraction=1, shuffle=True, seed=3))
     assert again.sort("problem_id", "rank").equals(
-        expose.foreign_errors(own).sort("problem_id", "rank")
+        expose.other_problem_errors(own).sort("problem_id", "rank")
     )
 
 
 def test_one_problem_has_no_foreign_attempt():
     own = expose.own_errors(*table(ROWS[:3]), max_errors=2, selection="distinct")
-    assert expose.foreign_errors(own).is_empty()
+    assert expose.other_problem_errors(own).is_empty()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from orion import tables
 from orion.demo.tokenizer import build_tokenizer
 from orion.errors import InputError
+from orion.models.document import ModelDocument
 from orion.stages import pack
 
 CHATML = (
@@ -22,7 +23,7 @@ def tokenizer():
 
 def test_only_the_completion_and_its_end_are_trained(tokenizer):
     prompt, completion = "Question: Sam has 47 pens", "47 + 38 = 85 ; \\boxed{ 85 }"
-    ids, labels = pack.encode(
+    ids, labels = pack.encode_document(
         tokenizer, prompt, completion, eos={tokenizer.eos_token_id}, thinking=None
     )
     trained = [label for label in labels if label != -100]
@@ -39,14 +40,16 @@ def test_what_follows_the_end_of_the_turn_is_left_out():
     # chat templates of the ChatML family put a line break behind the end token; generation never produces it
     tokenizer = build_tokenizer()
     tokenizer.chat_template = CHATML.replace("<|im_end|>", tokenizer.eos_token)
-    ids, _ = pack.encode(tokenizer, "Sam", "has 5", eos={tokenizer.eos_token_id}, thinking=None)
+    ids, _ = pack.encode_document(
+        tokenizer, "Sam", "has 5", eos={tokenizer.eos_token_id}, thinking=None
+    )
     assert ids[-1] == tokenizer.eos_token_id and ids.count(tokenizer.eos_token_id) == 2
 
 
 def test_a_template_without_an_end_still_ends(tokenizer):
     bare = build_tokenizer()
     bare.chat_template = "{% for m in messages %}{{ m.content + ' ' }}{% endfor %}"
-    ids, labels = pack.encode(bare, "Sam", "has 5", eos={bare.eos_token_id}, thinking=None)
+    ids, labels = pack.encode_document(bare, "Sam", "has 5", eos={bare.eos_token_id}, thinking=None)
     assert ids[-1] == labels[-1] == bare.eos_token_id
 
 
@@ -54,12 +57,12 @@ def test_a_template_that_alters_the_answer_is_refused():
     altering = build_tokenizer()
     altering.chat_template = "{% for m in messages %}{{ m.content | upper }}{% endfor %}"
     with pytest.raises(InputError, match="does not print the assistant's message unchanged"):
-        pack.encode(altering, "sam", "has five", eos={1}, thinking=None)
+        pack.encode_document(altering, "sam", "has five", eos={1}, thinking=None)
 
 
 @given(st.lists(st.integers(1, 64), max_size=60))
 def test_best_fit_places_every_document_once_within_capacity(lengths):
-    bins = pack.best_fit(lengths, 64)
+    bins = pack.best_fit_bins(lengths, 64)
     assert sorted(index for members in bins for index in members) == list(range(len(lengths)))
     assert all(sum(lengths[i] for i in members) <= 64 for members in bins)
     # best-fit-decreasing leaves no two bins that would fit into one
@@ -68,7 +71,7 @@ def test_best_fit_places_every_document_once_within_capacity(lengths):
 
 
 def test_sequences_restart_at_every_document():
-    frame = pack.sequences([([5, 6, 7], [-100, 6, 7]), ([8, 9], [8, 9])], 8)
+    frame = pack.pack_sequences([([5, 6, 7], [-100, 6, 7]), ([8, 9], [8, 9])], 8)
     assert frame.row(0, named=True) == {
         "row": 0,
         "input_ids": [5, 6, 7, 8, 9],
@@ -89,13 +92,14 @@ def arm(tmp_path, tokenizer):
         for i, text in enumerate(texts)
     ]  # fmt: skip
     tables.write(tables.from_rows(rows, tables.TRAIN), tmp_path / "train", tables.TRAIN, {})
-    document = {
-        "path": str(tmp_path / "model"),
-        "trust_remote_code": False,
-        "chat_template": tokenizer.chat_template,
-        "context_length": 512,
-    }
-    tables.write_json(document, tmp_path / "model.json", {})
+    document = ModelDocument(
+        name="student",
+        digest="0" * 64,
+        path=str(tmp_path / "model"),
+        chat_template=tokenizer.chat_template,
+        context_length=512,
+    )
+    tables.write_json(document.as_json(), tmp_path / "model.json", {})
     return tmp_path
 
 

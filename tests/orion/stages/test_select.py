@@ -13,12 +13,12 @@ NAMES = ["no_refined_part", "wrong_answer", "truncated"]
 
 
 def completions(rows, table):
-    """rows: (problem, sample, prompt_id, response, finish_reason)"""
+    """rows: (problem, sample, template, error_ranks, response, finish_reason)"""
     return tables.from_rows(
         (
-            {"problem_id": p, "sample_id": s, "prompt_id": q, "response": r, "finish_reason": f,
+            {"problem_id": p, "sample_id": s, "template": t, "error_ranks": e, "response": r, "finish_reason": f,
              "prompt_tokens": 1, "completion_tokens": 9, "completion": f"{p}{s}"}
-            for p, s, q, r, f in rows
+            for p, s, t, e, r, f in rows
         ),
         table,
     )  # fmt: skip
@@ -42,7 +42,7 @@ def verdicts(rows):
 
 
 @pytest.fixture
-def street(tmp_path):
+def folder(tmp_path):
     """Problems a (reflections survive), b (none survives), c (no error), d (nothing at all); files on disk."""
     problems = pl.DataFrame(
         {
@@ -70,19 +70,19 @@ def street(tmp_path):
         ("c", 1, "correct"),
     ]
     reflections = [
-        ("a", 0, "reflect:0", "bad ; New: one", "stop"),
-        ("a", 1, "reflect:0", "New: two", "stop"),
-        ("a", 2, "reflect:1", "New: three", "stop"),
-        ("a", 3, "reflect:1", "New: three", "stop"),
-        ("b", 0, "reflect:0", "no marker", "stop"),
-        ("b", 1, "reflect:0", "New: cut", "length"),
-        ("c", 0, "rewrite:", "New: rewritten", "stop"),
+        ("a", 0, "reflect", [0], "bad ; New: one", "stop"),
+        ("a", 1, "reflect", [0], "New: two", "stop"),
+        ("a", 2, "reflect", [1], "New: three", "stop"),
+        ("a", 3, "reflect", [1], "New: three", "stop"),
+        ("b", 0, "reflect", [0], "no marker", "stop"),
+        ("b", 1, "reflect", [0], "New: cut", "length"),
+        ("c", 0, "rewrite", [], "New: rewritten", "stop"),
     ]
     reflected = [
         (p, s, "incorrect" if (p, s) == ("a", 1) else "correct") for p, s, *_ in reflections
     ]
     errors = [
-        {"problem_id": p, "rank": r, "sample_id": s, "response": "w", "extracted": "9", "error_source": "own",
+        {"problem_id": p, "rank": r, "sample_id": s, "response": "w", "extracted": "9", "source": "own",
          "source_problem_id": p, "own_sample_id": s}
         for p, r, s in (("a", 0, 0), ("a", 1, 7), ("b", 0, 0))
     ]  # fmt: skip
@@ -93,7 +93,7 @@ def street(tmp_path):
             tables.VERDICT_ROWS,
         ),
         "samples": (
-            completions([(p, s, "solve", r, "stop") for p, s, r in samples], tables.SAMPLES),
+            completions([(p, s, "solve", [], r, "stop") for p, s, r in samples], tables.SAMPLES),
             tables.SAMPLES,
         ),
         "verdicts": (verdicts(judged), tables.VERDICT_ROWS),
@@ -117,7 +117,6 @@ def run(
     config = {
         "prompts": "demo",
         "trained_on": trained_on,
-        "seed": 0,
         "filters": names,
         "max_per_problem": limit,
         "copy_ngram": 12,
@@ -149,21 +148,21 @@ def pairs(rows):
     return rows.select("problem_id", "completion", "target_kind").rows()
 
 
-def test_survivors_one_of_each_prompt_first(street):
-    rows, summary = run(street)
+def test_survivors_one_of_each_prompt_first(folder):
+    rows, summary = run(folder)
     assert pairs(rows) == [("a", "one", "reflection"), ("a", "three", "reflection")]
     assert rows["error_sample_ids"].to_list() == [[0], [7]]
     assert rows["sample_id"].to_list() == [0, 2]
     assert rows["prompt"].to_list() == ["Question: problem a"] * 2
     assert rows["filters_passed"].to_list() == [NAMES] * 2
-    assert summary["policies"] == {
+    assert summary["fallbacks"] == {
         "fallback_no_error": {"policy": "drop", "problems": 2},
         "fallback_all_filtered": {"policy": "drop", "problems": 1},
     }
 
 
-def test_the_waterfall_adds_up(street):
-    _, summary = run(street)
+def test_the_waterfall_adds_up(folder):
+    _, summary = run(folder)
     assert summary["waterfall"] == [
         {"filter": "no_refined_part", "removed": 1, "left": 6},
         {"filter": "wrong_answer", "removed": 1, "left": 5},
@@ -182,10 +181,10 @@ def test_the_waterfall_adds_up(street):
         ("drop", "own_correct", []),
     ],
 )
-def test_policies(street, fallback_no_error, fallback_all_filtered, added):
+def test_policies(folder, fallback_no_error, fallback_all_filtered, added):
     # b's trace is wrong and d has none, so the policy "teacher" has nothing to give them
     rows, _ = run(
-        street, fallback_no_error=fallback_no_error, fallback_all_filtered=fallback_all_filtered
+        folder, fallback_no_error=fallback_no_error, fallback_all_filtered=fallback_all_filtered
     )
     assert pairs(rows)[2:] == added
 
@@ -206,8 +205,8 @@ def test_policies(street, fallback_no_error, fallback_all_filtered, added):
         ),
     ],
 )
-def test_arms_without_reflections(street, trained_on, expected):
-    assert pairs(run(street, trained_on)[0]) == expected
+def test_arms_without_reflections(folder, trained_on, expected):
+    assert pairs(run(folder, trained_on)[0]) == expected
 
 
 def test_repeated_texts_count_once_and_keep_their_order():
@@ -215,37 +214,37 @@ def test_repeated_texts_count_once_and_keep_their_order():
     assert [row["n"] for row in select._distinct(rows, "completion")] == [0, 1, 2]
 
 
-def test_own_samples_pass_the_filters_that_apply_to_any_text(street):
+def test_own_samples_pass_the_filters_that_apply_to_any_text(folder):
     texts = {
         "cut": "\\boxed{ 1 } and on",
         "two": "\\boxed{ 1 } \\boxed{ 2 }",
         "good": "1 + 0 = 1 ; so it is \\boxed{ 1 }",
     }
     rows = [
-        ("a", n, "solve", text, "length" if name == "cut" else "stop")
+        ("a", n, "solve", [], text, "length" if name == "cut" else "stop")
         for n, (name, text) in enumerate(texts.items())
     ]
-    tables.write(completions(rows, tables.SAMPLES), street / "samples", tables.SAMPLES, {})
+    tables.write(completions(rows, tables.SAMPLES), folder / "samples", tables.SAMPLES, {})
     tables.write(
         verdicts([("a", n, "correct") for n in range(3)]),
-        street / "verdicts",
+        folder / "verdicts",
         tables.VERDICT_ROWS,
         {},
     )
-    found, _ = run(street, "own_correct", names=[*NAMES, "several_answers"])
+    found, _ = run(folder, "own_correct", names=[*NAMES, "several_answers"])
     assert found["completion"].to_list() == [texts["good"]]
 
 
-def test_the_limit_holds_for_every_arm(street):
-    assert run(street, limit=1)[0]["problem_id"].to_list() == ["a"]
+def test_the_limit_holds_for_every_arm(folder):
+    assert run(folder, limit=1)[0]["problem_id"].to_list() == ["a"]
 
 
-def test_an_empty_training_set_stops_and_says_why(street):
+def test_an_empty_training_set_stops_and_says_why(folder):
     with pytest.raises(
         InputError, match=r"arm x: no training row is left; 7 reflections, waterfall .*leak"
     ):
         run(
-            street,
+            folder,
             names=[
                 "no_refined_part",
                 "leak",
@@ -258,7 +257,7 @@ def test_an_empty_training_set_stops_and_says_why(street):
         )
 
 
-def test_preview_is_for_reading(street):
-    run(street)
-    lines = [json.loads(line) for line in (street / "p.jsonl").read_text().splitlines()]
+def test_preview_is_for_reading(folder):
+    run(folder)
+    lines = [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()]
     assert [line["completion"] for line in lines] == ["one", "three"]

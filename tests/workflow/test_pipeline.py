@@ -1,4 +1,4 @@
-"""The whole street, small but real: student, eight arms, report; a second run plans nothing; every number is recomputed."""
+"""The whole pipeline, small but real: student, eight arms, report; a second run plans nothing; every number is recomputed."""
 
 import importlib.util
 import os
@@ -53,7 +53,7 @@ class Folder:
 
 @pytest.fixture(scope="module")
 def folder(root, tmp_path_factory):
-    path = tmp_path_factory.mktemp("street")
+    path = tmp_path_factory.mktemp("pipeline")
     (path / "config").mkdir()
     config = yaml.safe_load((root / "config/config.yaml").read_text())
     config["runs"].update(seeds=[1, 2], benchmarks=["chains-test"], arms=ARMS)
