@@ -85,8 +85,8 @@ def _summarise_comparisons(rows: list[dict], confidence: float) -> list[dict]:
             f"{pairs} comparison{'s were' if pairs > 1 else ' was'} listed before the run, "
             f"{len(tested)} tests in all. In {nonzero or 'none'} of them the "
             f"{100 * confidence:g} % interval over problems excludes zero; "
-            f"{len(decided) or 'none'} remain{'s' if len(decided) == 1 else ''} significant when "
-            "seeds are resampled too and the p values are corrected for the number of tests."
+            f"{len(decided) or 'none'} also hold{'s' if len(decided) == 1 else ''} when seeds are "
+            "resampled and the p values are corrected for the number of tests."
         )
     ]
     if decided:

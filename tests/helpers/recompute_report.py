@@ -34,23 +34,27 @@ class Recomputed:
         self.bootstrap = {"confidence": doc["confidence"], "resamples": doc["bootstrap"]}
         self.wrong: list[str] = []
 
-    def same(self, place: str, reported, found) -> None:
-        if isinstance(reported, float) or isinstance(found, float):
-            fits = reported is not None and found is not None and abs(reported - found) <= TOLERANCE
+    def same(self, place: str, reported, recomputed) -> None:
+        if isinstance(reported, float) or isinstance(recomputed, float):
+            fits = (
+                reported is not None
+                and recomputed is not None
+                and abs(reported - recomputed) <= TOLERANCE
+            )
         else:
-            fits = reported == found
+            fits = reported == recomputed
         if not fits:
             self.wrong.append(
                 f"{'/'.join(self.key)} {place}: the report says {reported!r}, "
-                f"the tables give {found!r}"
+                f"the tables give {recomputed!r}"
             )
 
-    def row(self, place: str, reported: dict, found: dict) -> None:
-        for name, value in found.items():
+    def row(self, place: str, reported: dict, recomputed: dict) -> None:
+        for name, value in recomputed.items():
             self.same(f"{place} {name}", reported[name], value)
         for name in (
             reported.keys()
-            - found.keys()
+            - recomputed.keys()
             - {"arm", "against", "benchmark", "scope", "filter", "order"}
         ):
             self.wrong.append(f"{'/'.join(self.key)} {place}: nothing recomputes {name}")
@@ -81,7 +85,7 @@ class Recomputed:
                 f.group_by("problem_id").agg((pl.col("verdict") == "correct").any())["verdict"]
                 for f in frames
             ]
-            found = {
+            recomputed = {
                 "seeds": len(frames),
                 "problems": frames[0]["problem_id"].n_unique(),
                 "k": frames[0].height // frames[0]["problem_id"].n_unique(),
@@ -102,7 +106,7 @@ class Recomputed:
                     for v in ("no_answer", "unparseable", "timeout")
                 },
             }
-            self.row(f"table {arm} {benchmark}", reported, {**found, **self.training(arm)})
+            self.row(f"table {arm} {benchmark}", reported, {**recomputed, **self.training(arm)})
 
     def training(self, arm: str) -> dict:
         names = (
@@ -163,7 +167,7 @@ class Recomputed:
                 and (row["low_seeds"] > 0 or row["high_seeds"] < 0)
                 and adjusted <= 1 - self.doc["confidence"]
             )
-            found = {
+            recomputed = {
                 "problems": pairs.size,
                 "seeds": len(by_seed),
                 "difference": float(ours.mean() - theirs.mean()),
@@ -185,7 +189,7 @@ class Recomputed:
                 if agreed
                 else "unclear",
             }
-            self.row(f"comparisons {names}", row, found)
+            self.row(f"comparisons {names}", row, recomputed)
 
     def base(self) -> None:
         rows = _with_verdicts(self.folder / "samples.parquet", self.folder / "verdicts.parquet")
@@ -195,7 +199,7 @@ class Recomputed:
         )
         traces = pl.read_parquet(self.dataset / "problems.parquet")["teacher_trace"]
         shares = Counter(rows["verdict"])
-        found = {
+        recomputed = {
             "problems": values.size,
             "k": rows.height // values.size,
             "accuracy": shares["correct"] / rows.height,
@@ -213,21 +217,21 @@ class Recomputed:
                 pl.read_parquet(self.dataset / "trace_verdicts.parquet")["verdict"]
             )["correct"],
         }
-        self.row("base", self.item["base"], found)
+        self.row("base", self.item["base"], recomputed)
 
     def lengths(self) -> None:
         for reported in self.item["lengths"]:
             tokens = pl.concat(self.frames(reported["arm"], reported["benchmark"]))[
                 "completion_tokens"
             ]
-            found = {
+            recomputed = {
                 "samples": tokens.len(),
                 "mean": tokens.sum() / tokens.len(),
                 "median": tokens.quantile(0.5, "linear"),
                 "p90": tokens.quantile(0.9, "linear"),
                 "longest": tokens.max(),
             }
-            self.row(f"lengths {reported['arm']} {reported['benchmark']}", reported, found)
+            self.row(f"lengths {reported['arm']} {reported['benchmark']}", reported, recomputed)
 
     def reflected(self, arm: str) -> pl.DataFrame:
         return _with_verdicts(
@@ -246,7 +250,7 @@ class Recomputed:
             share = statistics.wilson_interval(
                 correct, rows.height, confidence=self.doc["confidence"]
             )
-            found = {
+            recomputed = {
                 "reflections": rows.height,
                 "problems": len(set(rows["problem_id"])),
                 "with_refined_part": sum(self.refined(text) != "" for text in rows["response"]),
@@ -257,7 +261,7 @@ class Recomputed:
                 "unfinished": Counter(rows["finish_reason"])["length"],
                 "mean_completion_tokens": rows["completion_tokens"].sum() / rows.height,
             }
-            self.row(f"reflections {reported['arm']}", reported, found)
+            self.row(f"reflections {reported['arm']}", reported, recomputed)
 
     def error_coverage(self) -> None:
         problems = pl.read_parquet(self.dataset / "problems.parquet")
@@ -291,7 +295,7 @@ class Recomputed:
                 if pairs
                 else None
             )
-            found = {
+            recomputed = {
                 "pairs": len(pairs),
                 "unreadable": unreadable,
                 "revisited": revisited,
@@ -301,7 +305,7 @@ class Recomputed:
                 "chance": sum(c for _, _, c in pairs) / len(pairs) if pairs else None,
                 "mean_detailed": sum(d for _, d, _ in pairs) / len(pairs) if pairs else None,
             }
-            self.row(f"error coverage {reported['arm']} {reported['scope']}", reported, found)
+            self.row(f"error coverage {reported['arm']} {reported['scope']}", reported, recomputed)
 
     def waterfall(self) -> None:
         """The counts that need no filter's code, the sums between the steps, the selected rows."""
@@ -405,14 +409,15 @@ def _source_faults(results: Path, doc: dict) -> list[str]:
         folder = results / f"{source['kind']}s" / source["name"]
         reported = [source[name] for name in ("problems", "rejected", "unparseable")]
         lint = json.loads((folder / "lint.json").read_text(encoding="utf-8"))
-        found = [
+        recomputed = [
             pl.read_parquet(folder / "problems.parquet").height,
             pl.read_parquet(folder / "rejected.parquet").height,
             len(lint["unparseable"]),
         ]
-        if reported != found:
+        if reported != recomputed:
             wrong.append(
-                f"sources {source['name']}: the report says {reported}, the tables give {found}"
+                f"sources {source['name']}: the report says {reported}, "
+                f"the tables give {recomputed}"
             )
     return wrong
 

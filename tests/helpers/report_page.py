@@ -41,8 +41,8 @@ class Page(HTMLParser):
         if tag in ("span", "td", "div"):
             self._open.append((tag, dict(attrs)))
             if "data-key" in self._open[-1][1]:
-                found = self._open[-1][1]
-                self.numbers.append((found["data-key"], found["data-format"], ""))
+                attributes = self._open[-1][1]
+                self.numbers.append((attributes["data-key"], attributes["data-format"], ""))
 
     def handle_endtag(self, tag):
         if tag in ("span", "td", "div"):
@@ -50,7 +50,7 @@ class Page(HTMLParser):
             self._open.pop()
 
     def handle_data(self, data):
-        if any(found.get("class") == "summary" for _, found in self._open):
+        if any(attributes.get("class") == "summary" for _, attributes in self._open):
             self.headline += data
         if not self._open:
             return

@@ -98,8 +98,8 @@ def test_every_written_file_is_declared(folder):
 
 
 def test_every_number_follows_from_the_tables(folder):
-    assert recompute_report.faults(folder.path / "results") == []
-    assert report_page.faults(folder.path / "results") == []
+    assert recompute_report.find_faults(folder.path / "results") == []
+    assert report_page.find_faults(folder.path / "results") == []
 
 
 def test_artifacts_hold_nothing_of_this_machine(folder):

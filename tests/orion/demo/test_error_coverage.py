@@ -124,7 +124,7 @@ def test_any_string_is_accepted():
         assert detailed_steps(text) <= set(range(60))
 
 
-def test_only_the_chains_own_step_counts_as_treated():
+def test_only_the_chains_own_step_counts_as_revisited():
     own = "47 + 38 = 85 ; 85 - 19 : 15 - 9 = 6 , 7 - 1 = 6 , = 66 ; 66 * 3 = 198 ; \\boxed{ 198 }"
     assert revisited_steps(META, own) == {1}
     assert revisited_steps(META, own.replace("= 66 ;", "= 67 ;")) == set()

@@ -257,8 +257,8 @@ def test_problems_from_a_file_that_record_no_steps_and_a_second_student(small, t
 
 def test_the_headline_claims_nothing_that_the_reading_does_not(finished):
     item = finished.doc["results"][0]
-    said = {block["text"]: block["items"] for block in item["headline"]}
-    supported = said.get("Supported by these data:", [])
+    blocks = {block["text"]: block["items"] for block in item["headline"]}
+    supported = blocks.get("Supported by these data:", [])
     rows = [row for row in item["comparisons"] if row["reading"] in ("above", "below")]
     assert len(supported) == len(rows) > 0
     for row, line in zip(rows, supported, strict=True):
@@ -266,7 +266,7 @@ def test_the_headline_claims_nothing_that_the_reading_does_not(finished):
             f"{row['arm']} is {row['reading']} {row['against']} on {row['benchmark']}:"
         )
     unclear = [row for row in item["comparisons"] if row["reading"] == "unclear"]
-    assert len(said["Not decided by these data:"]) == len(unclear) > 0
+    assert len(blocks["Not decided by these data:"]) == len(unclear) > 0
 
 
 def test_every_known_arm_has_its_line_and_a_new_one_is_described_by_its_configuration():
