@@ -38,8 +38,7 @@ def test_only_the_completion_and_its_end_are_trained(tokenizer):
 
 
 def test_what_follows_the_end_of_the_turn_is_left_out():
-    # chat templates of the ChatML family add a line break after the end token, which generation never
-    # produces
+    # ChatML templates add a line break after the end token, which generation never produces
     tokenizer = build_tokenizer()
     tokenizer.chat_template = CHATML.replace("<|im_end|>", tokenizer.eos_token)
     ids, _ = pack.encode_document(

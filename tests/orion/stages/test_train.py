@@ -169,7 +169,7 @@ def test_the_micro_batch_changes_rounding_only(reference, folder, tmp_path):
 
 
 def test_the_triton_kernels_change_rounding_only(folder, tmp_path):
-    """Two steps of a student with heads of 64: Triton's interpreter against torch, one process each."""
+    """Two steps of a student with heads of 64: Triton's interpreter against torch."""
     tokenizer = AutoTokenizer.from_pretrained(folder / "student")
     torch.manual_seed(0)
     sizes = {
@@ -264,7 +264,7 @@ def test_lora_trains_and_is_merged(folder, tmp_path):
 
 
 def test_an_adapter_is_kept_beside_its_base(folder, tmp_path):
-    """The same run with ``merge_adapter: false``: the adapter alone, with the merged model's logits."""
+    """The same run with ``merge_adapter: false``: the adapter alone gives the merged logits."""
     lora = {**CONFIG["lora"], "merge_adapter": False}
     _, merged = run(folder, tmp_path / "merged", method="lora")
     for out in (tmp_path / "kept", tmp_path / "again"):
@@ -339,7 +339,7 @@ train.main(sys.argv[1:])
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path):
-    """SIGKILL after a checkpoint, then the same command: the uninterrupted run's weights and log."""
+    """SIGKILL after a checkpoint, then the same command: weights and log of the whole run."""
     config = {**CONFIG, "max_steps": 240, "learning_rate": 1e-3}
     whole, _ = run(folder, tmp_path / "whole", **config)
     out = tmp_path / "killed"
