@@ -21,7 +21,7 @@ IDENTIFIERS = {
     r"SPEED|\*\*speed": None,
     r"Patience|patience|AWAY|HOPELESS|LOOK_EVERY|LONGEST_AGREED": None,
     r"GivenUp|BudgetSpent|Garbage": None,
-    r"(?<!Context)Overflow(?!Error|_)": r"text-overflow|overflow:",
+    r"(?<!Context)Overflow(?!Error|_)": r"text-overflow|overflow:|answers/algebra/balls\.py",
     r"treats_error|treated_steps|treatment_rows": None,
     r"prompt_id": None,
     r"no_survivor|no_wrong_sample|max_rejected(?!_fraction)": None,

@@ -43,7 +43,7 @@ class AuditedRow(NamedTuple):
         return self.first.verdict != self.second.verdict
 
     @property
-    def disputed(self) -> bool:
+    def is_disputed(self) -> bool:
         return self.first.correct != self.second.correct
 
 
@@ -70,16 +70,16 @@ class Audit:
         return self.counts[CORRECT, CORRECT]
 
     @property
-    def disputed(self) -> int:
+    def disputed_rows(self) -> int:
         return self.correct(0) + self.correct(1) - 2 * self.both_correct
 
     @property
-    def differing(self) -> int:
+    def differing_rows(self) -> int:
         return sum(count for (first, second), count in self.counts.items() if first != second)
 
     def band(self) -> tuple[float, float]:
         """The accuracy if all disputed rows are wrong, and if all are right; nan without rows."""
-        low, high = self.both_correct, self.both_correct + self.disputed
+        low, high = self.both_correct, self.both_correct + self.disputed_rows
         return _share(low, self.rows), _share(high, self.rows)
 
     def accuracy(self, side: int) -> float:
@@ -132,7 +132,7 @@ def difference_record(audited: AuditedRow, names: tuple[str, str]) -> dict:
     return {
         "id": row.id,
         "gold": row.gold,
-        "disputed": audited.disputed,
+        "disputed": audited.is_disputed,
         names[0]: audited.first.as_dict(),
         names[1]: audited.second.as_dict(),
         "response_end": row.response[-TAIL:] if isinstance(row.response, str) else row.response,
@@ -162,8 +162,8 @@ def format_summary(audit: Audit) -> list[str]:
         text.append(f"accuracy  {name:<{width}}  {audit.accuracy(side):7.2%}  {correct}")
     low, high = audit.band()
     text.append(
-        f"band      {low:.2%} to {high:.2%}: the {audit.disputed:,} rows in dispute all wrong, "
-        "all right"
+        f"band      {low:.2%} to {high:.2%}: "
+        f"the {audit.disputed_rows:,} rows in dispute all wrong, all right"
     )
     columns = [name for name in VERDICTS if any(second == name for _, second in audit.counts)]
     text += ["", f"verdicts of {audit.names[0]} (down) and {audit.names[1]} (across):"]

@@ -221,7 +221,7 @@ def _audit(args: argparse.Namespace) -> None:
     def differing(judged: Iterable[audit.AuditedRow]) -> Iterator[audit.AuditedRow]:
         for one in judged:
             found.add(one)
-            if one.disputed and len(shown) < args.show:
+            if one.is_disputed and len(shown) < args.show:
                 shown.append(one)
             if one.differs:
                 yield one
@@ -242,17 +242,17 @@ def _audit(args: argparse.Namespace) -> None:
 
 def _report(found: audit.Audit, shown: list[audit.AuditedRow], output: str | None) -> None:
     print("\n".join(audit.format_summary(found)))
-    print(f"\n{found.disputed:,} rows in dispute" + (":" if shown else ""))
+    print(f"\n{found.disputed_rows:,} rows in dispute" + (":" if shown else ""))
     for one in shown:
         print("\n".join(audit.format_difference(one, found.names)))
-    more = found.disputed - len(shown)
+    more = found.disputed_rows - len(shown)
     if more:
         print(f"and {more:,} more: raise --show, or name a file with --output")
-    only = found.differing - found.disputed
+    only = found.differing_rows - found.disputed_rows
     if only:
         print(
             f"{only:,} rows differ in the verdict and not in credit"
             + ("" if output else "; --output lists them too")
         )
     if output:
-        log(f"{output}: {found.differing:,} rows")
+        log(f"{output}: {found.differing_rows:,} rows")

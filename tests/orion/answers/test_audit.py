@@ -41,13 +41,19 @@ def test_rows_in_order_with_both_verdicts_and_the_finish_flag():
         ("e", "unparseable", "unparseable"),
         ("f", "correct", "incorrect"),
     ]
-    assert [j.row.id for j in found if j.disputed] == ["b", "f"]
+    assert [j.row.id for j in found if j.is_disputed] == ["b", "f"]
     assert [j.row.id for j in found if j.differs] == ["b", "c", "f"]
 
 
 def test_tally_and_band():
     made = tallied(audited())
-    assert (made.rows, made.correct(0), made.correct(1), made.disputed, made.differing) == (
+    assert (
+        made.rows,
+        made.correct(0),
+        made.correct(1),
+        made.disputed_rows,
+        made.differing_rows,
+    ) == (
         6,
         3,
         1,
@@ -83,7 +89,7 @@ def test_the_band_brackets_both_accuracies(counts):
         <= high
         <= 1
     )
-    assert math.isclose((high - low) * made.rows, made.disputed, abs_tol=1e-6)
+    assert math.isclose((high - low) * made.rows, made.disputed_rows, abs_tol=1e-6)
 
 
 def test_summary_shows_every_verdict_that_occurs_and_its_count():

@@ -1,0 +1,1 @@
+"""Benchmarks of the answer checker, the completion store and generation."""
