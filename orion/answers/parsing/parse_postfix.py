@@ -80,7 +80,7 @@ class PostfixParser(PrimaryParser):
     @staticmethod
     def add_prime(left: Node) -> Node:
         if left.kind != "sym":
-            raise ParseError("a prime on what is no name")
+            raise ParseError("prime on a non-symbol")
         return Node("sym", (), f"{left.value}'")
 
     def parse_subscript(self, left: Node) -> Node:
