@@ -6,7 +6,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from orion import cli, config
+from orion import config
+from orion.cli.main import main
 from orion.errors import InputError
 
 KEYS = {
@@ -25,11 +26,12 @@ WILDCARDS = {
     "check": ["dataset", "model"],
     "check_traces": ["dataset"],
     "lint": ["dataset"],
-    **dict.fromkeys(
-        ("expose", "reflect", "check_reflections", "select", "pack"), ["dataset", "model", "arm"]
-    ),
+    **{
+        stage: ["dataset", "model", "arm"]
+        for stage in ("expose", "reflect", "check_reflections", "select", "pack")
+    },
     "train": ["dataset", "model", "arm", "seed"],
-    **dict.fromkeys(("evaluate_sample", "evaluate_check", "evaluate"), list(KEYS)),
+    **{stage: list(KEYS) for stage in ("evaluate_sample", "evaluate_check", "evaluate")},
     "report": [],
 }
 
@@ -227,7 +229,8 @@ def test_a_served_model_runs_with_untrained_arms(raw):
                 "model": {"source": {"kind": "path", "path": "x"}, "server": SERVER},
                 "arms": ("base", "sft_teacher"),
             },
-            r"evaluate\.engine: openai would ask the server of models\.other, which has the untrained model",
+            r"evaluate\.engine: openai would ask the server of models\.other, which has the "
+            r"untrained model",
         ),
     ],
 )
@@ -374,8 +377,8 @@ def test_other_texts_are_no_numbers(raw, text):
 
 
 def test_an_integer_is_no_exponent(raw):
-    raw["sample"]["k"] = "1e1"
-    with pytest.raises(InputError, match=r"sample\.k: .*integer"):
+    raw["sample"]["num_samples"] = "1e1"
+    with pytest.raises(InputError, match=r"sample\.num_samples: .*integer"):
         config.validate(raw)
 
 
@@ -391,7 +394,7 @@ def test_the_generators_levels_are_the_configurations():
 def orion_config(capsys, *argv):
     """Exit status, standard output and standard error of ``orion config``."""
     try:
-        cli.main(["config", *map(str, argv)])
+        main(["config", *map(str, argv)])
         status = 0
     except SystemExit as end:
         status = end.code
