@@ -1,0 +1,1 @@
+"""The experiment: filters, statistics, comparisons."""
