@@ -1,4 +1,4 @@
-"""The commands ``orion answers``: verdicts, lint and audit on files; errors on bad input."""
+"""The commands ``orion answers``: verdicts, lint, audit, and errors on bad input."""
 
 import importlib.metadata
 import io
@@ -24,7 +24,7 @@ def no_worker_is_left_behind():
 
 @pytest.fixture
 def run(capsys):
-    """Runs ``orion answers ...``: exit status, standard output, standard error."""
+    """Run ``orion answers ...``: exit status, standard output, standard error."""
 
     def call(*argv) -> tuple[int, str, str]:
         try:
