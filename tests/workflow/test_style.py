@@ -44,6 +44,5 @@ def test_every_rule_has_two_params_a_log_and_an_environment(root):
 
 def test_nothing_that_hides_or_loses_results(root):
     text = "".join(path.read_text() for path in (root / "workflow").rglob("*.smk"))
-    # ancient() hides changed params downstream (LOG.md); Snakemake does not track the rest, or it is
-    # slow
+    # ancient() hides changed params downstream (LOG.md); the rest is untracked or slow
     assert re.findall(r"\bancient\(|\bcheckpoint \w+:|\bscript:|\brun:|\btouch\(", text) == []
