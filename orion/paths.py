@@ -1,12 +1,10 @@
-"""Where files are: the artifacts of ``results/`` and the files of a checkpoint folder.
-
-An artifact lives in the shallowest folder whose wildcards determine it.
-"""
+"""Where files are: the artifacts of ``results/`` and the files of a checkpoint folder."""
 
 import os
 from pathlib import Path
+from string import Formatter
 
-# the files of a checkpoint folder that decide what the model answers; README, licence and images do not
+# the files of a checkpoint folder that change what the model answers (README and images do not)
 WEIGHT_FILES = "*.safetensors"
 CONFIG_FILES = ("config.json", "generation_config.json", "*.safetensors.index.json")
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model", "*.tiktoken")
@@ -22,53 +20,51 @@ TOKENIZER_FILES = (
 CODE_FILES = "*.py"
 
 
-def model(root: str | Path, model: str) -> Path:
-    """The document (model.json) of an untrained model."""
-    return Path(root) / "models" / model / "model.json"
+# Path templates of the artifacts, below the results folder. The rules in workflow/rules/ repeat
+# them, because Snakemake reads its patterns as literal texts; tests/orion/report/test_lineage.py
+# compares the two. An artifact is in the shallowest folder whose wildcards determine it.
+_BENCHMARK = "benchmarks/{benchmark}"
+_DATASET = "datasets/{dataset}"
+_STUDENT = _DATASET + "/{model}"
+_ARM = _STUDENT + "/{arm}"
+_RUN = _ARM + "/seed-{seed}"
+_EVALUATION = _RUN + "/{benchmark}"
+
+MODEL = "models/{model}/model.json"
+BENCHMARK_PROBLEMS = _BENCHMARK + "/problems.parquet"
+BENCHMARK_REJECTED = _BENCHMARK + "/rejected.parquet"
+BENCHMARK_LINT = _BENCHMARK + "/lint.json"
+PROBLEMS = _DATASET + "/problems.parquet"
+REJECTED = _DATASET + "/rejected.parquet"
+LINT = _DATASET + "/lint.json"
+# only where the traces are sampled from a teacher; elsewhere PROBLEMS has them
+PROBLEMS_WITH_TRACES = _DATASET + "/problems_with_traces.parquet"
+TRACE_VERDICTS = _DATASET + "/trace_verdicts.parquet"
+SAMPLES = _STUDENT + "/samples.parquet"
+VERDICTS = _STUDENT + "/verdicts.parquet"
+ERRORS = _ARM + "/errors.parquet"
+REFLECTIONS = _ARM + "/reflections.parquet"
+REFLECTION_VERDICTS = _ARM + "/reflection_verdicts.parquet"
+TRAIN = _ARM + "/train.parquet"
+FILTERS = _ARM + "/filters.json"
+PREVIEW = _ARM + "/preview.jsonl"
+PACKED = _ARM + "/packed/train.parquet"
+PACKED_STATS = _ARM + "/packed/stats.json"
+TRAINED_MODEL = _RUN + "/model.json"
+TRAIN_LOG = _RUN + "/train_log.jsonl"
+EVALUATION_SAMPLES = _EVALUATION + "/samples.parquet"
+EVALUATION_VERDICTS = _EVALUATION + "/verdicts.parquet"
+SCORES = _EVALUATION + "/scores.json"
 
 
-def benchmark(root: str | Path, benchmark: str, file: str) -> Path:
-    """problems.parquet, rejected.parquet, lint.json of a benchmark."""
-    return Path(root) / "benchmarks" / benchmark / file
+def artifact(root: str | Path, template: str, **wildcards: str | int) -> Path:
+    """The path of one artifact; wildcards that the template does not name are ignored."""
+    return Path(root) / template.format(**wildcards)
 
 
-def dataset(root: str | Path, dataset: str, file: str) -> Path:
-    """problems.parquet, rejected.parquet, lint.json, trace_verdicts.parquet of a training set."""
-    return Path(root) / "datasets" / dataset / file
-
-
-def problems_with_traces(root: str | Path, dataset: str, *, teacher_sampled: bool) -> Path:
-    """The problems with their teacher traces: a separate file where the teacher was sampled."""
-    name = "problems_with_traces" if teacher_sampled else "problems"
-    return Path(root) / "datasets" / dataset / f"{name}.parquet"
-
-
-def student(root: str | Path, dataset: str, model: str, file: str) -> Path:
-    """samples.parquet and verdicts.parquet, which all arms share."""
-    return Path(root) / "datasets" / dataset / model / file
-
-
-def arm(root: str | Path, dataset: str, model: str, arm: str, file: str) -> Path:
-    """errors, reflections, reflection_verdicts, train (parquet), filters.json, packed/."""
-    return Path(root) / "datasets" / dataset / model / arm / file
-
-
-def run(root: str | Path, dataset: str, model: str, arm: str, seed: int | str, file: str) -> Path:
-    """model.json and train_log.jsonl of one training run."""
-    return Path(root) / "datasets" / dataset / model / arm / f"seed-{seed}" / file
-
-
-def evaluation(
-    root: str | Path,
-    dataset: str,
-    model: str,
-    arm: str,
-    seed: int | str,
-    benchmark: str,
-    file: str,
-) -> Path:
-    """samples.parquet, verdicts.parquet, scores.json of one training run on one benchmark."""
-    return run(root, dataset, model, arm, seed, benchmark) / file
+def wildcard_names(template: str) -> list[str]:
+    """The wildcards of a path template in their order, e.g. ``["dataset", "model"]``."""
+    return [name for _, name, _, _ in Formatter().parse(template) if name]
 
 
 def relative_to_cwd(folder: Path) -> str:

@@ -1,1 +1,1 @@
-"""The embedded default: generated word problems with teacher traces, and a tiny student trained from scratch."""
+"""The embedded default: generated word problems and a tiny student trained from scratch."""

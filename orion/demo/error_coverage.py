@@ -1,8 +1,9 @@
-"""Which step an attempt got wrong and which steps a refined text writes out: exact, since the chain is known.
+"""Error coverage: which step an attempt got wrong, and which steps a refined text writes out.
 
-Input: a problem's meta (start, steps [{op, operand, result}]) and the text of an attempt or a refinement in the
-student's style. Output: step indices from 0. Texts are model output: any string is accepted, nothing is evaluated, and
-the time is linear in the length of the text.
+Input: a problem's meta (start, steps [{op, operand, result}]) and the text of an attempt or of a
+refined chain in the student's style. Output: step indices from 0, exact because the chain is known.
+Texts are model output: any string is accepted, nothing is evaluated, and the time is linear in the
+length of the text.
 
     first_wrong_step(meta, "47 + 38 = 85 ; 85 - 19 = 56 ; ...")           ->  1
     detailed_steps("47 + 38 = 85 ; 85 - 19 : 15 - 9 = 6 , ... = 66 ; ...")  ->  {1}
@@ -12,14 +13,14 @@ import re
 from dataclasses import dataclass
 
 MARKER = "New:"
-# a value has at most three digits; the bounds keep a hostile text from asking for a huge integer.
+# a value has at most three digits; the bounds keep a hostile text from making a huge integer
 _HEAD = re.compile(r"\s*(\d{1,9}) ?([-+*]) ?(\d{1,9}) ?([=:])")
 _RESULT = re.compile(r"=\s*(\d{1,9})\s*$")
 
 
 @dataclass(frozen=True)
 class WrittenStep:
-    """One step as the text has it; `result` is None where the text gives none."""
+    """One step as the text has it; `result` is None if the text has none."""
 
     left: int
     op: str
@@ -29,10 +30,10 @@ class WrittenStep:
 
 
 def parse_steps(text: str) -> list[WrittenStep | None]:
-    """The steps after the last `New:` and before `\\boxed`, one for each `;`; None for an unreadable one."""
+    r"""The steps after the last `New:` and before `\boxed`; None for an unreadable step."""
     chain = text.rpartition(MARKER)[2].partition("\\boxed")[0]
     parts = chain.split(";")
-    # what follows the last separator is a step only if the text was cut off inside it.
+    # the text after the last separator is a step only if the response was cut off inside a step
     if not parts[-1].strip():
         parts.pop()
     return [_parse_step(part) for part in parts]
@@ -42,7 +43,7 @@ def _parse_step(part: str) -> WrittenStep | None:
     head = _HEAD.match(part)
     if head is None:
         return None
-    # the window bounds the search: the result stands at the very end.
+    # the result is at the very end; the window bounds the search
     tail = _RESULT.search(part[-24:])
     left, op, operand, sign = head.groups()
     return WrittenStep(
@@ -51,35 +52,38 @@ def _parse_step(part: str) -> WrittenStep | None:
 
 
 def first_wrong_step(meta: dict, attempt: str) -> int | None:
-    """The first step of the chain whose result the attempt gets wrong, lacks or garbles; None if all are right.
+    """The first step whose result is wrong, missing or unreadable in the attempt; None without one.
 
-    A mistake after the last step (in the boxed answer, or a step too many) is no step's.
+    A mistake after the last step (in the boxed answer, or an additional step) is not counted.
     """
     written = parse_steps(attempt)
     for i, step in enumerate(meta["steps"]):
-        found = written[i] if i < len(written) else None
-        if found is None or found.result != step["result"]:
+        attempted = written[i] if i < len(written) else None
+        if attempted is None or attempted.result != step["result"]:
             return i
     return None
 
 
 def detailed_steps(refined: str) -> set[int]:
-    """The positions in the chain whose step is written out by columns."""
+    """The positions in the text whose step is written out by columns."""
     return {i for i, step in enumerate(parse_steps(refined)) if step is not None and step.detailed}
 
 
 def revisited_steps(meta: dict, refined: str) -> set[int]:
-    """The steps of the chain that the text writes out by columns, with the chain's own operator, operand and result."""
-    true = [(step["op"], step["operand"], step["result"]) for step in meta["steps"]]
-    written = parse_steps(refined)[: len(true)]
+    """The steps of the chain that the text writes out by columns.
+
+    Operator, operand and result must be those of the chain.
+    """
+    chain = [(step["op"], step["operand"], step["result"]) for step in meta["steps"]]
+    written = parse_steps(refined)[: len(chain)]
     return {
         i
         for i, s in enumerate(written)
-        if s and s.detailed and (s.op, s.operand, s.result) == true[i]
+        if s and s.detailed and (s.op, s.operand, s.result) == chain[i]
     }
 
 
 def revisits_wrong_step(meta: dict, attempt: str, refined: str) -> bool | None:
-    """Whether the refined text writes out the attempt's first wrong step; None if the attempt has no wrong step."""
+    """Whether the refined text writes out the attempt's first wrong step; None without one."""
     wrong = first_wrong_step(meta, attempt)
     return None if wrong is None else wrong in revisited_steps(meta, refined)

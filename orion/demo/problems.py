@@ -1,13 +1,14 @@
-"""Generated word problems: a chain of additions, subtractions and multiplications told as a story.
+r"""Generated word problems: a chain of additions, subtractions and multiplications told as a story.
 
-Input: a level, a number of problems and a seed. Output: problems, each with its answer, a short solution in the
-student's own style, a long trace in the teacher's style, and the exact chain behind both.
+Input: a level, a number of problems and a seed. Output: problems, each with its answer, a short
+solution in the student's own style, a long trace in the teacher's style, and the exact chain of
+steps.
 
     Sam has 47 pens , buys 38 more , loses 19 , then has 3 times as many . how many pens now ?
 
-The student's style is `47 + 38 = 85 ; 85 - 19 = 66 ; ... ; \\boxed{ 198 }`, where a step may also be written out by
-columns: `47 + 38 : 7 + 8 = 15 , 4 + 3 + 1 = 8 , = 85 ;`. The teacher talks about every column of every step.
-Pure functions on the standard library: `generate("train", 400, seed=1)`.
+The student's style is `47 + 38 = 85 ; 85 - 19 = 66 ; ... ; \boxed{ 198 }`. A step may also be
+written out by columns: `47 + 38 : 7 + 8 = 15 , 4 + 3 + 1 = 8 , = 85 ;`. The teacher explains every
+column of every step. Pure functions on the standard library: `generate("train", 400, seed=1)`.
 """
 
 import random
@@ -39,13 +40,13 @@ PLACES = ("ones", "tens", "hundreds", "thousands")
 SPOKEN = {"+": "plus", "-": "minus", "*": "times"}
 INVERSE = {"+": "-", "-": "+", "*": "/"}
 
-# every chain of two or more steps falls into one of ten buckets by its numbers; pre-training, the training level and
-# the benchmarks draw from different buckets, so that no chain of numbers, let alone a text, is in two of them.
+# Every chain of two or more steps belongs to one of ten buckets by its numbers. Pre-training, the
+# training level and the benchmarks use different buckets, so that no two of them share a chain.
 BUCKETS = {"pretrain": range(0, 7), "train": range(7, 8), "benchmark": range(8, 10)}
 
 
 class Step(NamedTuple):
-    """One step of a chain as somebody wrote it: `left op operand = result`; the result may be wrong."""
+    """One step as it was written: `left op operand = result`; the result may be wrong."""
 
     left: int
     op: str
@@ -55,7 +56,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Level:
-    """What a level's problems look like: number of steps, largest value, at least one value above `above`."""
+    """The problems of a level: `steps` per chain, no value above `largest`, one above `above`."""
 
     steps: int
     largest: int
@@ -73,7 +74,7 @@ LEVELS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A word problem; `meta` holds family, level, start and steps [{op, operand, result}], all exact."""
+    """A word problem; `meta`: family, level, start and the true steps [{op, operand, result}]."""
 
     problem: str
     answer: str
@@ -83,9 +84,9 @@ class Problem:
 
 
 def generate(level: str, n: int, seed: int) -> list[Problem]:
-    """`n` distinct problems of a level; the first m of n are those that `generate(level, m, seed)` gives.
+    """`n` distinct problems of a level; the first m of them equal `generate(level, m, seed)`.
 
-    The levels are disjoint in their texts, whatever the seeds. Raises KeyError for an unknown level.
+    Two levels share no text, whatever their seeds. Raises KeyError for an unknown level.
     """
     spec = LEVELS[level]
     problems: dict[str, Problem] = {}
@@ -94,48 +95,48 @@ def generate(level: str, n: int, seed: int) -> list[Problem]:
         rng = random.Random(f"{level}|{seed}|{key}")
         key += 1
         start, steps = level_chain(rng, spec)
-        text = tell(rng, start, steps)
+        text = tell_story(rng, start, steps)
         if text not in problems:
             problems[text] = make_problem(text, level, start, steps)
     return list(problems.values())
 
 
 def level_chain(rng: random.Random, spec: Level) -> tuple[int, list[Step]]:
-    """A chain (start, steps) that satisfies the level and lies in its split's buckets."""
+    """A chain (start, steps) that satisfies the level and is in its split's buckets."""
     while True:
         start, steps = random_chain(rng, spec.steps, spec.largest)
         if (
             max(start, *(s.result for s in steps)) > spec.above
-            and bucket(start, steps) in BUCKETS[spec.split]
+            and find_bucket(start, steps) in BUCKETS[spec.split]
         ):
             return start, steps
 
 
 def random_chain(rng: random.Random, n: int, largest: int) -> tuple[int, list[Step]]:
-    """A true chain of `n` steps whose values stay in 2..largest; products have an operand of 2..9."""
+    """A true chain of `n` steps with values in 2..largest; a product's operand is in 2..9."""
     value = start = rng.randint(2, largest)
     steps = []
     for _ in range(n):
         highest = {"+": largest - value, "-": value - 2, "*": min(9, largest // value)}
         op = rng.choice([o for o, most in highest.items() if most >= 2])
         operand = rng.randint(2, highest[op])
-        steps.append(Step(value, op, operand, apply(value, op, operand)))
+        steps.append(Step(value, op, operand, compute(value, op, operand)))
         value = steps[-1].result
     return start, steps
 
 
-def apply(left: int, op: str, operand: int) -> int:
+def compute(left: int, op: str, operand: int) -> int:
     """The true result of one step."""
     return left + operand if op == "+" else left - operand if op == "-" else left * operand
 
 
-def bucket(start: int, steps: list[Step]) -> int:
-    """0..9, from the numbers of the chain alone (names and wording do not matter)."""
+def find_bucket(start: int, steps: list[Step]) -> int:
+    """0..9, from the numbers of the chain alone; names and wording do not matter."""
     numbers = f"{start} " + " ".join(f"{s.op} {s.operand}" for s in steps)
     return zlib.crc32(numbers.encode()) % 10
 
 
-def tell(rng: random.Random, start: int, steps: list[Step]) -> str:
+def tell_story(rng: random.Random, start: int, steps: list[Step]) -> str:
     """The chain as a story."""
     name, item = rng.choice(NAMES), rng.choice(ITEMS)
     events = " , ".join(rng.choice(EVENTS[s.op]).format(s.operand) for s in steps)
@@ -143,21 +144,23 @@ def tell(rng: random.Random, start: int, steps: list[Step]) -> str:
 
 
 def make_problem(text: str, level: str, start: int, steps: list[Step]) -> Problem:
-    """The problem around a told chain."""
+    """The problem of a story (`text`) and its chain."""
     meta = {
         "family": "chain",
         "level": level,
         "start": start,
         "steps": [{"op": s.op, "operand": s.operand, "result": s.result} for s in steps],
     }
-    return Problem(text, str(steps[-1].result), solution(steps), teacher_trace(steps), meta)
+    return Problem(
+        text, str(steps[-1].result), write_solution(steps), write_teacher_trace(steps), meta
+    )
 
 
-def columns(left: int, op: str, operand: int) -> list[tuple[int, int, int, int]]:
-    """Column arithmetic from the ones upward: (upper digit, lower digit, carry in, value) for each column.
+def split_columns(left: int, op: str, operand: int) -> list[tuple[int, int, int, int]]:
+    """Column arithmetic from the ones: (upper digit, lower digit, carry in, value) by column.
 
-    A borrow is already in the upper digit (which may exceed 9), so that carry is 0 throughout a subtraction.
-    The last column's value is written whole; the others write their last digit.
+    In a subtraction the borrow is already in the upper digit (which may exceed 9), so the carry is
+    always 0. The last column's value is written whole; of the other columns only the last digit.
     """
     width = max(len(str(left)), len(str(operand))) if op != "*" else len(str(left))
     rows = []
@@ -171,7 +174,7 @@ def columns(left: int, op: str, operand: int) -> list[tuple[int, int, int, int]]
             upper += 10 * carry
             rows.append((upper, lower, 0, upper - lower))
         else:
-            value = apply(upper, op, lower) + carry
+            value = compute(upper, op, lower) + carry
             rows.append((upper, lower, carry, value))
             carry = value // 10
     return rows
@@ -183,23 +186,23 @@ def write_step(step: Step, detailed: bool = False) -> str:
     if not detailed:
         return f"{left} {op} {operand} = {result} ;"
     parts = []
-    for upper, lower, carry, value in columns(left, op, operand):
+    for upper, lower, carry, value in split_columns(left, op, operand):
         parts.append(f"{upper} {op} {lower}" + (f" + {carry}" if carry else "") + f" = {value} ,")
     return f"{left} {op} {operand} : {' '.join(parts)} = {result} ;"
 
 
-def solution(steps: list[Step], detailed: frozenset[int] | set[int] = frozenset()) -> str:
-    """The chain in the student's style, the steps in `detailed` (indices from 0) written out by columns."""
+def write_solution(steps: list[Step], detailed: frozenset[int] | set[int] = frozenset()) -> str:
+    """The chain in the student's style; the steps in `detailed` (from 0) are written by columns."""
     written = [write_step(step, i in detailed) for i, step in enumerate(steps)]
     return f"{' '.join(written)} \\boxed{{ {steps[-1].result} }}"
 
 
-def teacher_trace(steps: list[Step]) -> str:
-    """The chain in the teacher's style: every column of every step, and a look back at the last one."""
-    said = []
+def write_teacher_trace(steps: list[Step]) -> str:
+    """The chain in the teacher's style: every column of every step, and a check of the last one."""
+    sentences = []
     for i, (left, op, operand, result) in enumerate(steps):
-        said.append(f"{'okay first' if i == 0 else 'next'} we need {left} {op} {operand} .")
-        rows = columns(left, op, operand)
+        sentences.append(f"{'okay first' if i == 0 else 'next'} we need {left} {op} {operand} .")
+        rows = split_columns(left, op, operand)
         for place, (upper, lower, carry, value) in enumerate(rows):
             borrow = f"borrow so {upper}" if upper > 9 else f"{upper}"
             carried = f" plus {carry}" if carry else ""
@@ -208,19 +211,21 @@ def teacher_trace(steps: list[Step]) -> str:
                 if value > 9 and place + 1 < len(rows)
                 else ""
             )
-            said.append(
+            sentences.append(
                 f"{PLACES[place]} : {borrow} {SPOKEN[op]} {lower}{carried} is {value}{written} ."
             )
-        said.append(f"so {left} {op} {operand} = {result} .")
+        sentences.append(f"so {left} {op} {operand} = {result} .")
     left, op, operand, result = steps[-1]
-    said.append(f"wait , let me check : {result} {INVERSE[op]} {operand} = {left} right .")
-    said.append(f"the answer is \\boxed{{ {result} }}")
-    return " ".join(said)
+    sentences.append(f"wait , let me check : {result} {INVERSE[op]} {operand} = {left} right .")
+    sentences.append(f"the answer is \\boxed{{ {result} }}")
+    return " ".join(sentences)
 
 
-def vocabulary() -> list[str]:
+def list_vocabulary() -> list[str]:
     """Every word, digit and sign that a generated text can hold, sorted."""
-    trace = teacher_trace([Step(11, "+", 99, 110), Step(110, "-", 11, 99), Step(999, "*", 9, 8991)])
+    trace = write_teacher_trace(
+        [Step(11, "+", 99, 110), Step(110, "-", 11, 99), Step(999, "*", 9, 8991)]
+    )
     words = {
         "has",
         ",",

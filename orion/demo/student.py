@@ -1,12 +1,14 @@
 """Pre-train the tiny student from scratch on two processes and write it as an ordinary checkpoint.
 
-Input: a JSON object of `pretrain`'s keyword arguments. Output: a directory with config.json, model.safetensors, the
-tokenizer with its chat template and generation_config.json, which appears whole or not at all.
+Input: a JSON object of `pretrain`'s keyword arguments. Output: a folder with config.json,
+model.safetensors, generation_config.json and the tokenizer with its chat template. The folder
+appears by rename once it is complete.
 
     python -m orion.demo.student --config '{"seed": 1}' --output results/student
 
-Matrices are trained with Muon, everything else with AdamW. Two processes of one thread share each batch, whatever the
-number of cores, so that the result depends on the processor's arithmetic only.
+Matrices are trained with Muon, all other parameters with AdamW. Two processes of one thread each
+share every batch, whatever the number of cores, so that the result depends only on the processor's
+arithmetic.
 """
 
 import argparse
@@ -24,7 +26,7 @@ import torch.multiprocessing as mp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from orion.demo.curriculum import Counts, Piece, curriculum
+from orion.demo.curriculum import Counts, Piece, make_curriculum
 from orion.demo.tokenizer import build_tokenizer
 from orion.progress import Progress, log
 
@@ -55,14 +57,16 @@ DEFAULTS = {
 def pretrain(output_dir: str | Path, *, log_every_s: float = 10.0, **options) -> None:
     """Train a student with `DEFAULTS` overridden by `options` and write it to `output_dir`.
 
-    seed: all randomness. plain, reflections, drills: numbers of examples; plain_first: the share of plain examples and
-    drills that comes before the first reflection. teacher_weight, judgement_weight: weights in the loss of a token of
-    the teacher's trace and of `ok` or `wrong`. batch_tokens: padded tokens a step, over both processes. lr rises over
-    `warmup` steps, is constant up to the share `constant`, then falls linearly to `final_lr` * lr. precision: auto
-    (bfloat16 where the processor multiplies it natively), float32 or bfloat16.
+    seed: of all randomness. plain, reflections, drills: numbers of examples. plain_first: the share
+    of plain examples and drills before the first reflection. teacher_weight, judgement_weight: loss
+    weights of the tokens of the teacher's trace, and of `ok` and `wrong`. batch_tokens: padded
+    tokens per step, over both processes. lr rises over `warmup` steps, is constant up to the share
+    `constant` of all steps, then falls linearly to `final_lr` * lr. precision: auto (bfloat16 where
+    the processor multiplies it natively), float32 or bfloat16.
 
-    Raises TypeError for an unknown option, ValueError for an unknown precision, FileExistsError if `output_dir` holds
-    something else than a checkpoint. An earlier checkpoint is replaced once the new one is complete.
+    Raises TypeError for an unknown option, ValueError for an unknown precision, FileExistsError if
+    `output_dir` contains something other than a checkpoint. An earlier checkpoint is replaced once
+    the new one is complete.
     """
     unknown = sorted(options.keys() - DEFAULTS.keys())
     if unknown:
@@ -72,14 +76,14 @@ def pretrain(output_dir: str | Path, *, log_every_s: float = 10.0, **options) ->
         raise ValueError(f"precision is auto, float32 or bfloat16, not {settings['precision']!r}")
     output = Path(output_dir).absolute()
     if output.exists() and any(output.iterdir()) and not (output / "config.json").exists():
-        raise FileExistsError(f"{output} exists and is no checkpoint")
+        raise FileExistsError(f"{output} exists and is not a checkpoint")
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as meeting:
+    with tempfile.TemporaryDirectory() as rendezvous:
         mp.start_processes(
             _worker,
-            (f"file://{meeting}/store", settings, str(partial), log_every_s, os.getpid()),
+            (f"file://{rendezvous}/store", settings, str(partial), log_every_s, os.getpid()),
             SHARDS,
             start_method="spawn",
         )
@@ -89,12 +93,12 @@ def pretrain(output_dir: str | Path, *, log_every_s: float = 10.0, **options) ->
 
 
 def _worker(
-    shard: int, meeting: str, settings: dict, output: str, log_every_s: float, parent: int
+    shard: int, rendezvous: str, settings: dict, output: str, log_every_s: float, parent: int
 ) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", meeting, timedelta(minutes=10), SHARDS, shard)
+    dist.init_process_group("gloo", rendezvous, timedelta(minutes=10), SHARDS, shard)
     tokenizer = build_tokenizer(settings["max_length"])
-    # the process is this function's own, so its global generator may serve for the initial weights.
+    # this process runs nothing else, so its global generator may make the initial weights
     torch.manual_seed(settings["seed"])
     model = build_student(tokenizer, settings)
     train(model, load_batches(tokenizer, settings, shard), settings, shard, log_every_s, parent)
@@ -108,7 +112,8 @@ def _worker(
 def build_student(tokenizer: PreTrainedTokenizerFast, settings: dict) -> LlamaForCausalLM:
     """A randomly initialised Llama of the sizes in `settings`, from torch's global generator.
 
-    Qwen2, the same but for a bias, is out: `AutoTokenizer` gives every Qwen2 checkpoint its own family's tokenizer.
+    Not Qwen2 (the same architecture except for a bias): `AutoTokenizer` loads the Qwen2 tokenizer
+    for every Qwen2 checkpoint.
     """
     ends = {
         "pad_token_id": tokenizer.pad_token_id,
@@ -127,7 +132,7 @@ def build_student(tokenizer: PreTrainedTokenizerFast, settings: dict) -> LlamaFo
         **ends,
     )
     model = LlamaForCausalLM(config)
-    # transformers would otherwise fill in top_k=50, which changes the distribution that is sampled from.
+    # the default of transformers, top_k=50, would change the distribution
     model.generation_config = GenerationConfig(
         do_sample=True, temperature=1.0, top_k=0, top_p=1.0, **ends
     )
@@ -137,9 +142,9 @@ def build_student(tokenizer: PreTrainedTokenizerFast, settings: dict) -> LlamaFo
 def load_batches(
     tokenizer: PreTrainedTokenizerFast, settings: dict, shard: int
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """This shard's batches in order: token ids and loss weights, both (rows, length), right-padded."""
+    """Batches of one shard in order: token ids, loss weights, both (rows, length), right-padded."""
     counts = Counts(settings["plain"], settings["reflections"], settings["drills"])
-    phases = curriculum(
+    phases = make_curriculum(
         settings["seed"],
         shard,
         SHARDS,
@@ -149,18 +154,18 @@ def load_batches(
     )
     batches = []
     for examples in phases:
-        rows = encode(tokenizer, examples, settings["judgement_weight"])
+        rows = encode_examples(tokenizer, examples, settings["judgement_weight"])
         batches += make_batches(rows, settings["batch_tokens"] // SHARDS, tokenizer.pad_token_id)
     return batches
 
 
-def encode(
+def encode_examples(
     tokenizer: PreTrainedTokenizerFast, examples: list[list[Piece]], judgement_weight: float
 ) -> list[tuple[list[int], list[float]]]:
-    """Token ids and the weight of each token as a target, for each example."""
+    """Per example: token ids, and the loss weight of each token as a target."""
     judgements = {tokenizer.get_vocab()[word] for word in ("ok", "wrong")}
     pieces = [piece for example in examples for piece in example]
-    # word-level tokens do not depend on their neighbours, so pieces can be encoded apart.
+    # word-level tokens do not depend on their neighbours, so pieces can be encoded separately
     encoded = iter(tokenizer([piece.text for piece in pieces])["input_ids"] if pieces else [])
     rows = []
     for example in examples:
@@ -177,10 +182,11 @@ def encode(
 def make_batches(
     rows: list[tuple[list[int], list[float]]], batch_tokens: int, pad: int
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of about `batch_tokens` padded tokens in the order in which their last row came.
+    """Batches of about `batch_tokens` padded tokens, in the order in which they became full.
 
-    Lengths are rounded up to eights and a length always has the same number of rows: the processor's matrix library
-    prepares each new shape at a cost of several multiplications, so there must be few shapes.
+    Lengths are rounded up to multiples of eight, and all full batches of a length have the same
+    number of rows: the matrix library prepares each new shape at the cost of several
+    multiplications, so there must be few shapes.
     """
     batches = []
     waiting: dict[int, list] = {}
@@ -189,11 +195,11 @@ def make_batches(
         group = waiting.setdefault(length, [])
         group.append(row)
         if len(group) == max(1, batch_tokens // length):
-            batches.append(stack(waiting.pop(length), length, pad))
-    return batches + [stack(group, length, pad) for length, group in sorted(waiting.items())]
+            batches.append(stack_rows(waiting.pop(length), length, pad))
+    return batches + [stack_rows(group, length, pad) for length, group in sorted(waiting.items())]
 
 
-def stack(
+def stack_rows(
     rows: list[tuple[list[int], list[float]]], length: int, pad: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and weights as tensors, (rows, length), right-padded."""
@@ -205,12 +211,12 @@ def stack(
 def train(
     model, batches: list, settings: dict, shard: int, log_every_s: float, parent: int
 ) -> None:
-    """Data-parallel training; every process ends with the same weights."""
+    """Data-parallel training; all processes end with the same weights."""
     common = torch.tensor(len(batches))
     dist.all_reduce(common, dist.ReduceOp.MIN)
     steps = int(common)
-    low = settings["precision"] == "bfloat16" or (
-        settings["precision"] == "auto" and native_bfloat16()
+    use_bfloat16 = settings["precision"] == "bfloat16" or (
+        settings["precision"] == "auto" and has_native_bfloat16()
     )
     optimizers, owners = make_optimizers(model, settings["lr"], shard)
     parameters = list(model.parameters())
@@ -220,10 +226,14 @@ def train(
         if os.getppid() != parent:
             raise SystemExit("the parent process is gone")
         rate = learning_rate(step, steps, settings)
-        # for rows this short the fused attention's backward pass takes longer than all the rest of the model.
-        with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16, enabled=low):
+        # for rows this short the backward pass of fused attention takes longer than the rest of
+        # the model
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16),
+        ):
             hidden = model.model(input_ids=ids).last_hidden_state  # (rows, length, hidden)
-            # the vocabulary is so small that skipping the untaught positions costs more than it saves.
+            # with so small a vocabulary, skipping positions of weight 0 costs more than it saves
             logits = model.lm_head(hidden).float()  # (rows, length, vocabulary)
         losses = torch.nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
@@ -231,13 +241,13 @@ def train(
         targets = weights[:, 1:].flatten()
         total = (losses * targets).sum()
         total.backward()
-        loss = share_gradients(parameters, total.detach(), targets.sum())
+        loss = average_gradients(parameters, total.detach(), targets.sum())
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
-        share_weights(owners)
+        broadcast_weights(owners)
         model.zero_grad()
         if progress:
             progress.add(1, f"loss {loss:.3f}", tokens=ids.numel() * SHARDS)
@@ -246,10 +256,10 @@ def train(
         log(f"{steps} steps in {progress.seconds:.0f} s, loss of the last {loss:.3f}")
 
 
-def share_gradients(
+def average_gradients(
     parameters: list[torch.Tensor], loss: torch.Tensor, weight: torch.Tensor
 ) -> float:
-    """Replace each gradient of a summed loss by that of the mean over all shards; the mean loss is returned."""
+    """Turn gradients of summed losses into those of the mean over all shards; return that mean."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([*(grad.flatten() for grad in gradients), torch.stack([loss, weight])])
     dist.all_reduce(flat)
@@ -264,10 +274,10 @@ def share_gradients(
 def make_optimizers(
     model, lr: float, shard: int
 ) -> tuple[list[torch.optim.Optimizer], list[list[torch.Tensor]]]:
-    """Muon for this shard's part of the matrices, AdamW for all the rest; and the matrices by owning shard."""
+    """Muon for this shard's matrices, AdamW for the rest; and the matrices by owning shard."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    # orthogonalising is a fifth of a step's arithmetic, so each process does it for one half of the matrices.
+    # orthogonalising is a fifth of a step's arithmetic, so each process does half of the matrices
     owners: list[list[torch.Tensor]] = [[] for _ in range(SHARDS)]
     for p in sorted(matrices, key=lambda p: -p.numel()):
         min(owners, key=lambda owned: sum(q.numel() for q in owned)).append(p)
@@ -280,8 +290,8 @@ def make_optimizers(
     ], owners
 
 
-def share_weights(owners: list[list[torch.Tensor]]) -> None:
-    """Give every process each matrix as its owner has updated it."""
+def broadcast_weights(owners: list[list[torch.Tensor]]) -> None:
+    """Send each matrix, as its owner has updated it, to all processes."""
     for owner, owned in enumerate(owners):
         flat = torch.cat([p.data.flatten() for p in owned])
         dist.broadcast(flat, owner)
@@ -298,8 +308,8 @@ def learning_rate(step: int, steps: int, settings: dict) -> float:
     return lr * (1 - (1 - final) * max(0.0, done))
 
 
-def native_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware; elsewhere autocast is slower than float32."""
+def has_native_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware; if not, autocast is slower."""
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
 
@@ -310,9 +320,9 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--config", default="{}", help="JSON object of options; the others keep their defaults"
+        "--config", default="{}", help="options as a JSON object; missing ones have their defaults"
     )
-    parser.add_argument("--output", required=True, type=Path, help="checkpoint directory to write")
+    parser.add_argument("--output", required=True, type=Path, help="checkpoint folder to write")
     parser.add_argument(
         "--log-every", default=10.0, type=float, help="seconds between progress lines"
     )

@@ -1,1 +1,1 @@
-"""The experiment: filters, statistics, comparisons."""
+"""The experiment: filters on reflections, estimators and intervals, paired comparisons of arms."""

@@ -1,6 +1,6 @@
-"""The report stage: every artifact of the grid → one page, its numbers as CSV and JSON, its figures as SVG.
+"""The report: artifacts of the grid → rows, sentences, figures and the page.
 
-``chain`` says which artifacts the grid has and verifies their provenance, ``gather`` reads them, ``measures``,
-``reflections``, ``comparisons`` and ``examples`` turn them into rows, ``words`` into sentences, ``figures`` and ``page``
-show them. The page holds no number that is not in report.json. Run: ``python -m orion.report --help``.
+``lineage`` lists the artifacts of the grid and verifies their provenance; ``gather`` reads them;
+``measures``, ``reflections``, ``comparisons`` and ``examples`` make rows of them; ``summary``
+writes sentences; ``figures`` and ``page`` render. The command is ``orion.stages.report``.
 """

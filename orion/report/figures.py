@@ -1,6 +1,7 @@
-"""The report's figures as SVG texts: accuracy, comparisons, treatment, lengths, filter waterfall, training curves.
+"""The report's figures as SVG texts.
 
-Input: the rows of one student's tables. Output: deterministic SVG (no date, fixed identifiers), text kept as text.
+Input: the rows of one student's tables. Output: deterministic SVG without a date and with fixed
+identifiers, whose text stays text.
 """
 
 import io
@@ -54,36 +55,37 @@ COLOURS = {
     "orion_placebo": "#8067b7",
     "orion": "#d1495b",
 }
-OTHERS = ("#7a5c3e", "#3e7a74", "#7a3e5c", "#5c7a3e")
-# narrow, so that the text is still readable where a phone shrinks the figure
+# for arms that COLOURS does not name
+OTHER_COLOURS = ("#7a5c3e", "#3e7a74", "#7a3e5c", "#5c7a3e")
+# inches; narrow, so that the text stays readable where a phone shrinks the figure
 WIDTH = 4.8
 
 
 def colour(arm: str) -> str:
-    """The arm's colour on every figure; unknown arms get one from their name."""
-    return COLOURS.get(arm, OTHERS[sum(map(ord, arm)) % len(OTHERS)])
+    """The arm's colour on every figure; an unknown arm gets one from its name."""
+    return COLOURS.get(arm, OTHER_COLOURS[sum(map(ord, arm)) % len(OTHER_COLOURS)])
 
 
-def draw(street: dict, benchmarks: list[str]) -> dict[str, str]:
-    """Name → SVG text of every figure that this student's rows can fill."""
+def draw_figures(item: dict, benchmarks: list[str]) -> dict[str, str]:
+    """Name → SVG text of every figure that the rows of this student can fill."""
     figures = {
-        "accuracy": accuracy(street["table"], benchmarks),
-        "lengths": lengths(street["lengths"], benchmarks),
+        "accuracy": draw_accuracy(item["table"], benchmarks),
+        "lengths": draw_lengths(item["lengths"], benchmarks),
     }
-    tested = [row for row in street["comparisons"] if row["difference"] is not None]
-    treated = [
-        row for row in street["treatment"] if row["scope"] == "all" and row["rate"] is not None
+    tested = [row for row in item["comparisons"] if row["difference"] is not None]
+    measured = [
+        row for row in item["error_coverage"] if row["scope"] == "all" and row["rate"] is not None
     ]
     optional = {
-        "comparisons": (comparisons, tested),
-        "treatment": (treatment, treated),
-        "waterfall": (waterfall, street["waterfall"]),
-        "curves": (curves, street["curves"]),
+        "comparisons": (draw_comparisons, tested),
+        "error_coverage": (draw_error_coverage, measured),
+        "waterfall": (draw_waterfall, item["waterfall"]),
+        "curves": (draw_curves, item["curves"]),
     }
-    return figures | {name: make(rows) for name, (make, rows) in optional.items() if rows}
+    return figures | {name: draw(rows) for name, (draw, rows) in optional.items() if rows}
 
 
-def _svg(figure: Figure) -> str:
+def _render_svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -92,20 +94,23 @@ def _svg(figure: Figure) -> str:
     return re.sub(r"[ \t]+\n", "\n", buffer.getvalue())
 
 
-def _label(figure: Figure, text: str) -> None:
-    # centred on the figure, not on the axes, which leave it too little room
+def _set_label(figure: Figure, text: str) -> None:
+    # centred on the figure: the axes are too narrow for the text
     figure.supxlabel(text, fontsize=STYLE["font.size"], color=STYLE["axes.labelcolor"])
 
 
-def _names(axes: Axes, names: list[str]) -> None:
+def _set_row_names(axes: Axes, names: list[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
 
 
-def accuracy(rows: list[dict], benchmarks: list[str]) -> str:
-    """One panel a benchmark: a dot with its interval for every arm, the untrained student as a dashed line."""
+def draw_accuracy(rows: list[dict], benchmarks: list[str]) -> str:
+    """One panel per benchmark: a dot with its interval per arm.
+
+    The untrained student is also a dashed line.
+    """
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(
@@ -132,14 +137,18 @@ def accuracy(rows: list[dict], benchmarks: list[str]) -> str:
                 axes.plot(100 * row["accuracy"], y, "o", color=paint, markersize=5)
                 ends = [100 * row["lowest_seed"], 100 * row["highest_seed"]]
                 axes.plot(ends, [y, y], "|", color="#22262b", markersize=5.5, markeredgewidth=0.8)
-            _names(axes, arms)
+            _set_row_names(axes, arms)
             axes.set_title(benchmark)
-        _label(figure, "accuracy, % (bar: interval over problems; ticks: seeds)")
-        return _svg(figure)
+        _set_label(figure, "accuracy, % (bar: interval over problems; ticks: seeds)")
+        return _render_svg(figure)
 
 
-def comparisons(rows: list[dict]) -> str:
-    """A row a test: thick bar over problems, thin bar over problems and seeds, zero as a line."""
+def draw_comparisons(rows: list[dict]) -> str:
+    """One row per test.
+
+    The thick bar is the interval over problems, the thin bar the one over problems and seeds; the
+    vertical line is zero.
+    """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * len(rows) + 0.6))
         axes.axvline(0, color="#22262b", linewidth=1)
@@ -160,15 +169,17 @@ def comparisons(rows: list[dict]) -> str:
                 alpha=0.55,
             )
             axes.plot(100 * row["difference"], y, "o", color=paint, markersize=5)
-        _names(axes, [f"{row['arm']} − {row['against']}, {row['benchmark']}" for row in rows])
-        _label(
+        _set_row_names(
+            axes, [f"{row['arm']} − {row['against']}, {row['benchmark']}" for row in rows]
+        )
+        _set_label(
             figure, "difference in points (thick: over problems; thin: with seeds; grey: unclear)"
         )
-        return _svg(figure)
+        return _render_svg(figure)
 
 
-def treatment(rows: list[dict]) -> str:
-    """A row an arm: share of reflections that treat their own error, with its interval, beside chance."""
+def draw_error_coverage(rows: list[dict]) -> str:
+    """One row per arm: share of reflections that revisit the wrong step, its interval, chance."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * len(rows) + 0.6))
         for y, row in enumerate(rows):
@@ -182,14 +193,17 @@ def treatment(rows: list[dict]) -> str:
             )
             axes.plot(100 * row["rate"], y, "o", color=paint, markersize=5)
             axes.plot(100 * row["chance"], y, "d", color="#22262b", markersize=4, fillstyle="none")
-        _names(axes, [row["arm"] for row in rows])
+        _set_row_names(axes, [row["arm"] for row in rows])
         axes.set_xlim(0, 100)
-        _label(figure, "reflections that treat their own error, % (hollow diamond: chance)")
-        return _svg(figure)
+        _set_label(figure, "reflections that revisit the wrong step, % (hollow diamond: chance)")
+        return _render_svg(figure)
 
 
-def lengths(rows: list[dict], benchmarks: list[str]) -> str:
-    """A row an arm: mean completion tokens by benchmark, with a bar from the median to the 90th percentile."""
+def draw_lengths(rows: list[dict], benchmarks: list[str]) -> str:
+    """One row per arm and mark per benchmark: mean completion tokens.
+
+    The bar is from the median to the 90th percentile.
+    """
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     marks = "os^Dvp"
     with plt.rc_context(STYLE):
@@ -211,52 +225,55 @@ def lengths(rows: list[dict], benchmarks: list[str]) -> str:
             axes.plot(
                 [], [], marks[index % len(marks)], color="#5b626c", markersize=5, label=benchmark
             )
-        _names(axes, arms)
+        _set_row_names(axes, arms)
         axes.set_xlim(0, 1.05 * max(max(row["mean"], row["p90"]) for row in rows))
-        _label(figure, "completion tokens (mark: mean; bar: median to 90th percentile)")
+        _set_label(figure, "completion tokens (mark: mean; bar: median to 90th percentile)")
         figure.legend(loc="outside upper right", ncols=3)
-        return _svg(figure)
+        return _render_svg(figure)
 
 
-def waterfall(rows: list[dict]) -> str:
-    """A stacked bar an arm: what each filter took, and what was left."""
+def draw_waterfall(rows: list[dict]) -> str:
+    """One stacked bar per arm: what each filter removed, and what was left."""
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     names = list(dict.fromkeys(row["filter"] for row in rows))
     shades = plt.get_cmap("YlOrBr")
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 0.24 * len(arms) + 1.0))
         for y, arm in enumerate(arms):
-            mine = [row for row in rows if row["arm"] == arm]
-            total = max(1, mine[0]["reflections"])
-            left = 100 * mine[-1]["left"] / total
+            of_arm = [row for row in rows if row["arm"] == arm]
+            total = max(1, of_arm[0]["reflections"])
+            left = 100 * of_arm[-1]["left"] / total
             axes.barh(y, left, height=0.6, color="#2a9d72")
-            for row in mine:
+            for row in of_arm:
                 width = 100 * row["removed"] / total
                 shade = shades(0.25 + 0.7 * names.index(row["filter"]) / max(1, len(names) - 1))
                 axes.barh(
                     y, width, left=left, height=0.6, color=shade, edgecolor="white", linewidth=0.5
                 )
                 left += width
-        taken = [
+        removing = [
             name for name in names if any(row["removed"] for row in rows if row["filter"] == name)
         ]
         axes.barh(0, 0, color="#2a9d72", label="kept")
-        for name in taken:
+        for name in removing:
             axes.barh(
                 0,
                 0,
                 color=shades(0.25 + 0.7 * names.index(name) / max(1, len(names) - 1)),
                 label=name,
             )
-        _names(axes, arms)
+        _set_row_names(axes, arms)
         axes.set_xlim(0, 100)
         axes.set_xlabel("reflections, %")
         figure.legend(loc="outside upper center", ncols=4)
-        return _svg(figure)
+        return _render_svg(figure)
 
 
-def curves(rows: list[dict]) -> str:
-    """Training loss by step, a line an arm (mean over its seeds); a second panel where token accuracy was logged."""
+def draw_curves(rows: list[dict]) -> str:
+    """Training loss by step, one line per arm (mean over its seeds).
+
+    A second panel where the token accuracy was logged.
+    """
     metrics = [m for m in ("loss", "accuracy") if any(row[m] is not None for row in rows)]
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     with plt.rc_context(STYLE):
@@ -284,4 +301,4 @@ def curves(rows: list[dict]) -> str:
             axes.grid(axis="y")
         panels[-1, 0].set_xlabel("optimiser step (mean over seeds)")
         figure.legend(loc="outside upper center", ncols=4)
-        return _svg(figure)
+        return _render_svg(figure)

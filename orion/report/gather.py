@@ -1,12 +1,14 @@
-"""Read the grid's artifacts into one object a student: tables as frames, documents as dictionaries.
+"""Read the grid's artifacts into one object per student: tables as frames, documents as dicts.
 
-Input: the configuration and the results folder, already verified by ``chain``. Output: ``Street``.
+Input: the configuration and the results folder, which ``lineage`` has already verified. Output:
+``Results``.
 """
 
+import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,19 +18,29 @@ from orion.config import Config
 from orion.errors import InputError
 from orion.experiment import statistics
 
+# a path template → the path for some fixed wildcards
+Locate = Callable[[str], Path]
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One trained model on one benchmark: its scores, and one row a problem (problem_id, accuracy) sorted by problem_id."""
+    """One trained model on one benchmark.
+
+    ``scores``: the rows of scores.json by metric. ``per_problem``: problem_id, accuracy, sorted by
+    problem_id. ``tokens``: completion tokens of every sample, ``(problems * k,)``.
+    """
 
     scores: dict[str, dict]
     per_problem: pl.DataFrame
-    tokens: np.ndarray  # (problems * k,) completion tokens
+    tokens: np.ndarray
 
 
 @dataclass
 class Arm:
-    """What one arm left behind; the tables of reflections and the training files are None where the arm has none."""
+    """The artifacts of one arm; None for tables and documents that this kind of arm does not have.
+
+    ``evaluations``: by benchmark and seed. ``logs``: the lines of train_log.jsonl by seed.
+    """
 
     name: str
     evaluations: dict[tuple[str, int], Evaluation] = field(default_factory=dict)
@@ -51,80 +63,83 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Street:
-    """One student on one training set: the whole street from problems to scores."""
+class Results:
+    """One student on one training set, from the problems to the scores of every arm.
+
+    ``samples`` and the arms' ``reflections`` are joined with their verdicts.
+    """
 
     dataset: str
     model: str
     problems: pl.DataFrame
     traces_correct: int
-    samples: pl.DataFrame  # joined with their verdicts
+    samples: pl.DataFrame
     arms: dict[str, Arm]
 
 
-def street(config: Config, root: str | Path, dataset: str, model: str) -> Street:
+def load_results(config: Config, root: str | Path, dataset: str, model: str) -> Results:
     """All artifacts of one student on one training set."""
-    trace_verdicts = tables.read(
-        paths.dataset(root, dataset, "trace_verdicts.parquet"), tables.VERDICT_ROWS
+    locate: Locate = functools.partial(paths.artifact, root, dataset=dataset, model=model)
+    with_traces = (
+        paths.PROBLEMS if config.datasets[dataset].teacher is None else paths.PROBLEMS_WITH_TRACES
     )
-    samples = judged(
-        paths.student(root, dataset, model, "samples.parquet"),
-        paths.student(root, dataset, model, "verdicts.parquet"),
-        tables.SAMPLES,
-    )
-    return Street(
+    trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICT_ROWS)
+    return Results(
         dataset,
         model,
-        tables.read(
-            paths.problems_with_traces(
-                root, dataset, teacher_sampled=config.datasets[dataset].teacher is not None
-            ),
-            tables.PROBLEMS,
-        ),
+        tables.read(locate(with_traces), tables.PROBLEMS),
         trace_verdicts.filter(pl.col("verdict") == "correct").height,
-        samples,
-        {name: _arm(config, root, dataset, model, name) for name in config.runs.arms},
+        join_verdicts(locate(paths.SAMPLES), locate(paths.VERDICTS), tables.SAMPLES),
+        {
+            name: _load_arm(
+                config,
+                name,
+                functools.partial(paths.artifact, root, dataset=dataset, model=model, arm=name),
+            )
+            for name in config.runs.arms
+        },
     )
 
 
-def judged(responses: Path, verdicts: Path, table: tables.Table) -> pl.DataFrame:
-    """Samples or reflections with their verdicts; raises InputError where one of them has no verdict or the reverse."""
+def join_verdicts(responses: Path, verdicts: Path, table: tables.Table) -> pl.DataFrame:
+    """Samples or reflections with their verdicts, sorted by key.
+
+    Raises InputError unless every row has exactly one verdict.
+    """
     rows = tables.read(responses, table)
-    marks = tables.read(verdicts, tables.VERDICT_ROWS)
-    joined = rows.join(marks, on=["problem_id", "sample_id"], validate="1:1")
-    if not joined.height == rows.height == marks.height:
+    verdict_rows = tables.read(verdicts, tables.VERDICT_ROWS)
+    joined = rows.join(verdict_rows, on=["problem_id", "sample_id"], validate="1:1")
+    if not joined.height == rows.height == verdict_rows.height:
         raise InputError(
-            f"{verdicts}: {marks.height} verdicts for {rows.height} rows of {responses}; delete it and rerun"
+            f"{verdicts}: {verdict_rows.height} verdicts for {rows.height} rows of {responses}; "
+            "delete it and rerun"
         )
     return joined.sort("problem_id", "sample_id")
 
 
-def _arm(config: Config, root: str | Path, dataset: str, model: str, name: str) -> Arm:
+def _load_arm(config: Config, name: str, locate: Callable[..., Path]) -> Arm:
     arm = Arm(name)
-    where: dict[str, Any] = {"root": root, "dataset": dataset, "model": model, "arm": name}
     trained_on = config.arms[name].trained_on
     if trained_on == "reflection":
-        arm.errors = tables.read(paths.arm(**where, file="errors.parquet"), tables.ERRORS)
-        reflections, verdicts = (
-            paths.arm(**where, file=f"{stem}.parquet")
-            for stem in ("reflections", "reflection_verdicts")
+        arm.errors = tables.read(locate(paths.ERRORS), tables.ERRORS)
+        arm.reflections = join_verdicts(
+            locate(paths.REFLECTIONS), locate(paths.REFLECTION_VERDICTS), tables.REFLECTIONS
         )
-        arm.reflections = judged(reflections, verdicts, tables.REFLECTIONS)
     if trained_on != "nothing":
-        arm.train = tables.read(paths.arm(**where, file="train.parquet"), tables.TRAIN)
-        arm.filters = tables.read_json(paths.arm(**where, file="filters.json"))
-        arm.packed = tables.read_json(paths.arm(**where, file="packed/stats.json"))
+        arm.train = tables.read(locate(paths.TRAIN), tables.TRAIN)
+        arm.filters = tables.read_json(locate(paths.FILTERS))
+        arm.packed = tables.read_json(locate(paths.PACKED_STATS))
         for seed in config.runs.seeds:
-            arm.logs[seed] = _log(paths.run(**where, seed=seed, file="train_log.jsonl"))
+            arm.logs[seed] = _load_log(locate(paths.TRAIN_LOG, seed=seed))
     for benchmark in config.runs.benchmarks:
         for seed in config.runs.seeds:
-            arm.evaluations[benchmark, seed] = _evaluation(
-                {**where, "seed": seed, "benchmark": benchmark}
+            arm.evaluations[benchmark, seed] = _load_evaluation(
+                functools.partial(locate, seed=seed, benchmark=benchmark)
             )
     return arm
 
 
-def _log(path: Path) -> list[dict]:
+def _load_log(path: Path) -> list[dict]:
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
@@ -133,20 +148,20 @@ def _log(path: Path) -> list[dict]:
         ) from None
 
 
-def _evaluation(where: dict) -> Evaluation:
-    scores = paths.evaluation(**where, file="scores.json")
-    samples, verdicts = (
-        paths.evaluation(**where, file=f"{stem}.parquet") for stem in ("samples", "verdicts")
+def _load_evaluation(locate: Locate) -> Evaluation:
+    scores = locate(paths.SCORES)
+    rows = join_verdicts(
+        locate(paths.EVALUATION_SAMPLES), locate(paths.EVALUATION_VERDICTS), tables.SAMPLES
     )
-    rows = judged(samples, verdicts, tables.SAMPLES)
     ids, means = statistics.problem_means(
         rows["problem_id"].to_list(), (rows["verdict"] == "correct").to_numpy()
     )
     by_metric = {row["metric"]: row for row in tables.read_json(scores)["rows"]}
-    told = by_metric["accuracy"]["value"]
-    if abs(told - means.mean()) > 1e-9:
+    recorded = by_metric["accuracy"]["value"]
+    if abs(recorded - means.mean()) > 1e-9:
         raise InputError(
-            f"{scores}: accuracy {told}, but the verdicts give {means.mean()}; delete it and rerun"
+            f"{scores}: accuracy {recorded}, but the verdicts give {means.mean()}; "
+            "delete it and rerun"
         )
     return Evaluation(
         by_metric,

@@ -1,33 +1,264 @@
-"""The artifacts of the grid, what each was made from, and the check that they belong together.
+"""The graph of artifacts as a table: what each is made from; and the check that they fit together.
 
-Input: the validated configuration and the results folder. Output: the artifacts with their provenance, or an InputError
-that names the first file that does not fit and the cure.
+Input: the validated configuration and the results folder. Output: the artifacts with their
+provenance, or an InputError that names a file that does not fit and the cure.
 """
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from orion import paths, provenance, tables
 from orion.config import Config, local_files, stage_config, validate
 from orion.errors import InputError
 
-CURE = "run the workflow again (`make demo`, or `snakemake` with the same --configfile): it rebuilds what no longer fits"
+CURE = (
+    "run the workflow again (`make demo`, or `snakemake` with the same --configfile): "
+    "it rebuilds what no longer fits"
+)
+
+Wildcards = dict[str, str]
+Condition = Callable[[Config, Wildcards], bool]
+# a path template, or a function that gives one; None: there is no such input
+Template = str | Callable[[Config, Wildcards], str | None]
+
+
+def always(config: Config, wildcards: Wildcards) -> bool:
+    """Every combination of the grid."""
+    return True
+
+
+def has_teacher(config: Config, wildcards: Wildcards) -> bool:
+    """Datasets whose traces are sampled from a teacher."""
+    return config.datasets[wildcards["dataset"]].teacher is not None
+
+
+def is_trained(config: Config, wildcards: Wildcards) -> bool:
+    """Arms that are trained."""
+    return config.arms[wildcards["arm"]].trained_on != "nothing"
+
+
+def is_reflecting(config: Config, wildcards: Wildcards) -> bool:
+    """Arms that are trained on reflections."""
+    return config.arms[wildcards["arm"]].trained_on == "reflection"
+
+
+def problems_with_traces(config: Config, wildcards: Wildcards) -> str:
+    """The problems with their teacher traces: a separate file where a teacher is sampled."""
+    return paths.PROBLEMS_WITH_TRACES if has_teacher(config, wildcards) else paths.PROBLEMS
+
+
+def of_teacher(template: str) -> Template:
+    """A file of the dataset's teacher, which is a model like any other."""
+    return lambda config, wildcards: template.replace(
+        "{model}", str(config.datasets[wildcards["dataset"]].teacher)
+    )
+
+
+def if_reflecting(template: str) -> Template:
+    """A file that only arms with reflections have."""
+    return lambda config, wildcards: template if is_reflecting(config, wildcards) else None
+
+
+def evaluated_model(config: Config, wildcards: Wildcards) -> str:
+    """The trained model; for an arm that is not trained, the student itself."""
+    return paths.TRAINED_MODEL if is_trained(config, wildcards) else paths.MODEL
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of the table: the artifacts that a rule of the workflow makes, and from what.
+
+    ``stage``: the name in ``orion.config.stage_config``. ``outputs``: path templates of the
+    artifacts that carry provenance; all have the same wildcards. ``inputs``: by their name in the
+    provenance. A wildcard that only an input has is expanded over the grid. ``applies``: which
+    combinations of wildcards the rule runs for. ``for_teachers``: it also runs for each dataset's
+    teacher. ``from_files``: it also reads local files that the configuration names.
+    """
+
+    stage: str
+    outputs: tuple[str, ...]
+    inputs: dict[str, Template] = field(default_factory=dict)
+    applies: Condition = always
+    for_teachers: bool = False
+    from_files: bool = False
+
+
+# parents before children
+RULES = (
+    Rule("benchmark", (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED), from_files=True),
+    Rule("lint", (paths.BENCHMARK_LINT,), {"problems": paths.BENCHMARK_PROBLEMS}),
+    # the document itself holds the digests of the model's files
+    Rule("model", (paths.MODEL,), for_teachers=True),
+    Rule(
+        "dataset",
+        (paths.PROBLEMS, paths.REJECTED),
+        {"benchmark:{benchmark}": paths.BENCHMARK_PROBLEMS},
+        from_files=True,
+    ),
+    Rule("lint", (paths.LINT,), {"problems": paths.PROBLEMS}),
+    Rule(
+        "sample",
+        (paths.SAMPLES,),
+        {"problems": paths.PROBLEMS, "model": paths.MODEL},
+        for_teachers=True,
+    ),
+    Rule(
+        "check",
+        (paths.VERDICTS,),
+        {"problems": paths.PROBLEMS, "samples": paths.SAMPLES},
+        for_teachers=True,
+    ),
+    Rule(
+        "trace",
+        (paths.PROBLEMS_WITH_TRACES,),
+        {
+            "problems": paths.PROBLEMS,
+            "samples": of_teacher(paths.SAMPLES),
+            "verdicts": of_teacher(paths.VERDICTS),
+        },
+        applies=has_teacher,
+    ),
+    Rule(
+        "check_traces",
+        (paths.TRACE_VERDICTS,),
+        {"problems": problems_with_traces, "samples": problems_with_traces},
+    ),
+    Rule(
+        "expose",
+        (paths.ERRORS,),
+        {"samples": paths.SAMPLES, "verdicts": paths.VERDICTS},
+        applies=is_reflecting,
+    ),
+    Rule(
+        "reflect",
+        (paths.REFLECTIONS,),
+        {
+            "problems": problems_with_traces,
+            "trace_verdicts": paths.TRACE_VERDICTS,
+            "errors": paths.ERRORS,
+            "model": paths.MODEL,
+        },
+        applies=is_reflecting,
+    ),
+    Rule(
+        "check_reflections",
+        (paths.REFLECTION_VERDICTS,),
+        {"problems": paths.PROBLEMS, "samples": paths.REFLECTIONS},
+        applies=is_reflecting,
+    ),
+    Rule(
+        "select",
+        (paths.TRAIN, paths.FILTERS),
+        {
+            "problems": problems_with_traces,
+            "trace_verdicts": paths.TRACE_VERDICTS,
+            "samples": paths.SAMPLES,
+            "verdicts": paths.VERDICTS,
+            "errors": if_reflecting(paths.ERRORS),
+            "reflections": if_reflecting(paths.REFLECTIONS),
+            "reflection_verdicts": if_reflecting(paths.REFLECTION_VERDICTS),
+        },
+        applies=is_trained,
+    ),
+    Rule(
+        "pack",
+        (paths.PACKED, paths.PACKED_STATS),
+        {"train": paths.TRAIN, "model": paths.MODEL},
+        applies=is_trained,
+    ),
+    Rule(
+        "train",
+        (paths.TRAINED_MODEL,),
+        {"packed": paths.PACKED, "model": paths.MODEL},
+        applies=is_trained,
+    ),
+    Rule(
+        "evaluate_sample",
+        (paths.EVALUATION_SAMPLES,),
+        {"problems": paths.BENCHMARK_PROBLEMS, "model": evaluated_model},
+    ),
+    Rule(
+        "evaluate_check",
+        (paths.EVALUATION_VERDICTS,),
+        {"problems": paths.BENCHMARK_PROBLEMS, "samples": paths.EVALUATION_SAMPLES},
+    ),
+    Rule(
+        "evaluate",
+        (paths.SCORES,),
+        {
+            "problems": paths.BENCHMARK_PROBLEMS,
+            "samples": paths.EVALUATION_SAMPLES,
+            "verdicts": paths.EVALUATION_VERDICTS,
+        },
+    ),
+)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One file of the grid: the stage whose keys it must have been made with, and the files it must be made from."""
+    """One file of the grid: its stage, the stage's wildcards, and its inputs by name."""
 
     path: Path
     stage: str
-    wildcards: dict[str, str]
+    wildcards: Wildcards
     inputs: dict[str, Path]
 
 
-def restore(raw: dict) -> Config:
+def list_artifacts(config: Config, root: str | Path) -> Iterator[Artifact]:
+    """Every artifact of the configured grid that carries provenance, parents before children."""
+    for rule in RULES:
+        for wildcards in _list_wildcards(config, rule):
+            inputs = _find_inputs(config, root, rule, wildcards)
+            for template in rule.outputs:
+                path = paths.artifact(root, template, **wildcards)
+                yield Artifact(path, rule.stage, wildcards, inputs)
+
+
+def _combine(config: Config, names: list[str]) -> list[Wildcards]:
+    """Every combination of these wildcards' values in the grid."""
+    values = [getattr(config.runs, f"{name}s") for name in names]
+    combinations = itertools.product(*values)
+    return [dict(zip(names, map(str, combination), strict=True)) for combination in combinations]
+
+
+def _list_wildcards(config: Config, rule: Rule) -> list[Wildcards]:
+    names = paths.wildcard_names(rule.outputs[0])
+    rows = _combine(config, names)
+    if rule.for_teachers:
+        for dataset in config.runs.datasets:
+            teacher = config.datasets[dataset].teacher
+            known = {"dataset": dataset, "model": teacher}
+            row = {name: value for name, value in known.items() if name in names and value}
+            if teacher is not None and row not in rows:
+                rows.append(row)
+    return [row for row in rows if rule.applies(config, row)]
+
+
+def _find_inputs(
+    config: Config, root: str | Path, rule: Rule, wildcards: Wildcards
+) -> dict[str, Path]:
+    inputs = {}
+    for name, choice in rule.inputs.items():
+        template = choice if isinstance(choice, str) else choice(config, wildcards)
+        if template is None:
+            continue
+        free = [w for w in paths.wildcard_names(template) if w not in wildcards]
+        for extra in _combine(config, free):
+            known = wildcards | extra
+            inputs[name.format(**known)] = paths.artifact(root, template, **known)
+    if rule.from_files:
+        [(kind, name)] = wildcards.items()
+        block = getattr(config, f"{kind}s")[name]
+        inputs |= {path: Path(path) for path in local_files(block)}
+    return inputs
+
+
+def restore_config(raw: dict[str, Any]) -> Config:
     """The configuration from the stage's one key ``whole``: its JSON text, nulls included.
 
     Raises InputError where the configuration is not valid.
@@ -35,161 +266,14 @@ def restore(raw: dict) -> Config:
     return validate(json.loads(raw["whole"]), "--config")
 
 
-def artifacts(config: Config, root: str | Path) -> Iterator[Artifact]:
-    """Every artifact that the report reads, parents before children."""
-    runs = config.runs
-    for benchmark in runs.benchmarks:
-        wild = {"benchmark": benchmark}
-        problems = paths.benchmark(root, benchmark, "problems.parquet")
-        for path in (problems, problems.with_name("rejected.parquet")):
-            yield Artifact(path, "benchmark", wild, _files(config.benchmarks[benchmark]))
-        yield Artifact(problems.with_name("lint.json"), "lint", wild, {"problems": problems})
-    for model in runs.models:
-        yield Artifact(paths.model(root, model), "model", {"model": model}, {})
-    for dataset in runs.datasets:
-        wild = {"dataset": dataset}
-        problems = paths.dataset(root, dataset, "problems.parquet")
-        held_out = {
-            f"benchmark:{b}": paths.benchmark(root, b, "problems.parquet") for b in runs.benchmarks
-        }
-        for path in (problems, problems.with_name("rejected.parquet")):
-            yield Artifact(path, "dataset", wild, {**held_out, **_files(config.datasets[dataset])})
-        yield Artifact(problems.with_name("lint.json"), "lint", wild, {"problems": problems})
-        traced = _traced(config, root, dataset)
-        teacher = config.datasets[dataset].teacher
-        if teacher is not None:
-            yield from _teacher(root, dataset, teacher)
-        traces = problems.with_name("trace_verdicts.parquet")
-        yield Artifact(traces, "check_traces", wild, {"problems": traced, "samples": traced})
-        for model in runs.models:
-            yield from _student(config, root, dataset, model)
+def verify_artifacts(config: Config, root: str | Path) -> dict[Path, dict]:
+    """Path → provenance of every artifact.
 
-
-def _traced(config: Config, root: str | Path, dataset: str) -> Path:
-    return paths.problems_with_traces(
-        root, dataset, teacher_sampled=config.datasets[dataset].teacher is not None
-    )
-
-
-def _teacher(root: str | Path, dataset: str, teacher: str) -> Iterator[Artifact]:
-    """The teacher answers like any model; its own correct samples are the traces."""
-    wild = {"dataset": dataset, "model": teacher}
-    problems = paths.dataset(root, dataset, "problems.parquet")
-    samples, verdicts = (
-        paths.student(root, dataset, teacher, f"{name}.parquet") for name in ("samples", "verdicts")
-    )
-    document = paths.model(root, teacher)
-    yield Artifact(document, "model", {"model": teacher}, {})
-    yield Artifact(samples, "sample", wild, {"problems": problems, "model": document})
-    yield Artifact(verdicts, "check", wild, {"problems": problems, "samples": samples})
-    traced = paths.problems_with_traces(root, dataset, teacher_sampled=True)
-    yield Artifact(
-        traced,
-        "trace",
-        {"dataset": dataset},
-        {"problems": problems, "samples": samples, "verdicts": verdicts},
-    )
-
-
-def _files(block) -> dict[str, Path]:
-    return {path: Path(path) for path in local_files(block)}
-
-
-def _student(config: Config, root: str | Path, dataset: str, model: str) -> Iterator[Artifact]:
-    wild = {"dataset": dataset, "model": model}
-    problems = paths.dataset(root, dataset, "problems.parquet")
-    document = paths.model(root, model)
-    samples = paths.student(root, dataset, model, "samples.parquet")
-    verdicts = paths.student(root, dataset, model, "verdicts.parquet")
-    yield Artifact(samples, "sample", wild, {"problems": problems, "model": document})
-    yield Artifact(verdicts, "check", wild, {"problems": problems, "samples": samples})
-    parents = {
-        "problems": _traced(config, root, dataset),
-        "trace_verdicts": paths.dataset(root, dataset, "trace_verdicts.parquet"),
-        "samples": samples,
-        "verdicts": verdicts,
-    }
-    for arm in config.runs.arms:
-        trained_on = config.arms[arm].trained_on
-        if trained_on == "reflection":
-            yield from _reflections(root, {**wild, "arm": arm}, parents, document)
-        if trained_on != "nothing":
-            yield from _training(config, root, {**wild, "arm": arm}, parents, document)
-        for seed in config.runs.seeds:
-            trained = paths.run(root, dataset, model, arm, seed, "model.json")
-            yield from _evaluations(
-                config,
-                root,
-                {**wild, "arm": arm, "seed": str(seed)},
-                trained if trained_on != "nothing" else document,
-            )
-
-
-def _reflections(root, wild: dict, parents: dict, document: Path) -> Iterator[Artifact]:
-    errors, reflections, verdicts = (
-        paths.arm(root, **wild, file=f"{name}.parquet")
-        for name in ("errors", "reflections", "reflection_verdicts")
-    )
-    yield Artifact(
-        errors, "expose", wild, {name: parents[name] for name in ("samples", "verdicts")}
-    )
-    shown = {
-        "problems": parents["problems"],
-        "trace_verdicts": parents["trace_verdicts"],
-        "errors": errors,
-    }
-    yield Artifact(reflections, "reflect", wild, {**shown, "model": document})
-    problems = paths.dataset(root, wild["dataset"], "problems.parquet")
-    yield Artifact(
-        verdicts, "check_reflections", wild, {"problems": problems, "samples": reflections}
-    )
-
-
-def _training(
-    config: Config, root, wild: dict, parents: dict, document: Path
-) -> Iterator[Artifact]:
-    if config.arms[wild["arm"]].trained_on == "reflection":
-        names = ("errors", "reflections", "reflection_verdicts")
-        parents = {
-            **parents,
-            **{name: paths.arm(root, **wild, file=f"{name}.parquet") for name in names},
-        }
-    train = paths.arm(root, **wild, file="train.parquet")
-    packed = paths.arm(root, **wild, file="packed/train.parquet")
-    for path in (train, train.with_name("filters.json")):
-        yield Artifact(path, "select", wild, parents)
-    for path in (packed, packed.with_name("stats.json")):
-        yield Artifact(path, "pack", wild, {"train": train, "model": document})
-    for seed in config.runs.seeds:
-        path = paths.run(root, **wild, seed=seed, file="model.json")
-        yield Artifact(
-            path, "train", {**wild, "seed": str(seed)}, {"packed": packed, "model": document}
-        )
-
-
-def _evaluations(config: Config, root, wild: dict, document: Path) -> Iterator[Artifact]:
-    for benchmark in config.runs.benchmarks:
-        keys = {**wild, "benchmark": benchmark}
-        problems = paths.benchmark(root, benchmark, "problems.parquet")
-        samples, verdicts, scores = (
-            paths.evaluation(root, **keys, file=file)
-            for file in ("samples.parquet", "verdicts.parquet", "scores.json")
-        )
-        yield Artifact(samples, "evaluate_sample", keys, {"problems": problems, "model": document})
-        yield Artifact(verdicts, "evaluate_check", keys, {"problems": problems, "samples": samples})
-        yield Artifact(
-            scores,
-            "evaluate",
-            keys,
-            {"problems": problems, "samples": samples, "verdicts": verdicts},
-        )
-
-
-def verify(config: Config, root: str | Path) -> dict[Path, dict]:
-    """Path → provenance of every artifact; raises InputError for the first that is missing or does not fit its parents."""
-    found: dict[Path, dict] = {}
+    Raises InputError for the first artifact that is missing or does not fit its parents.
+    """
+    records: dict[Path, dict] = {}
     digests: dict[Path, str] = {}
-    for artifact in artifacts(config, root):
+    for artifact in list_artifacts(config, root):
         for path in (artifact.path, *artifact.inputs.values()):
             if not path.is_file():
                 raise InputError(f"{path}: no such file; {CURE}")
@@ -199,7 +283,7 @@ def verify(config: Config, root: str | Path) -> dict[Path, dict]:
             raise InputError(
                 f"{artifact.path}: holds no provenance ({error!r}); delete it and {CURE}"
             ) from None
-        faults = _faults(record, stage_config(config, artifact.stage, **artifact.wildcards))
+        faults = _find_faults(record, stage_config(config, artifact.stage, **artifact.wildcards))
         for name, path in sorted(artifact.inputs.items()):
             # a parent is hashed once, however many children it has
             digests.setdefault(path, provenance.digest_file(path))
@@ -207,11 +291,11 @@ def verify(config: Config, root: str | Path) -> dict[Path, dict]:
                 faults.append(f"made from another {name} than {path}")
         if faults:
             raise InputError(f"{artifact.path}: {'; '.join(faults)}; {CURE}")
-        found[artifact.path] = record
-    return found
+        records[artifact.path] = record
+    return records
 
 
-def _faults(record: dict, keys: dict) -> list[str]:
+def _find_faults(record: dict, keys: dict) -> list[str]:
     try:
         return provenance.mismatches(record, config=keys, inputs={})
     except ModuleNotFoundError:
@@ -219,7 +303,10 @@ def _faults(record: dict, keys: dict) -> list[str]:
 
 
 def package_rows(records: dict[Path, dict]) -> list[dict]:
-    """Package, version, artifacts: which versions made the artifacts; this report's own process counts as one."""
+    """One row per package version: the number of artifacts that were made with it.
+
+    The process that writes the report counts as one artifact.
+    """
     counts: Counter = Counter()
     for record in (*records.values(), {"packages": provenance.package_versions()}):
         counts.update(record["packages"].items())

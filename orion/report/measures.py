@@ -1,7 +1,7 @@
-"""The report's tables, from the gathered artifacts: accuracy, the base student, lengths, filters, training curves.
+"""The report's tables: accuracy, the base student, lengths, filters, selection, training curves.
 
-Input: a ``Street``. Output: rows as dictionaries with one set of keys a table, ready for CSV and for the page. Shares are
-fractions, lengths are tokens.
+Input: ``Results``. Output: rows as dicts, all rows of a table with the same keys, for the CSV files
+and the page. Shares are fractions, lengths are tokens.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from orion.experiment import statistics
-from orion.report.gather import Arm, Street
+from orion.report.gather import Arm, Results
 
 HEALTH = ("unfinished", "no_answer", "unparseable", "timeout", "failed", "loop")
 SCORE = ("metric", "value", "low", "high", "n_problems", "k")
@@ -18,11 +18,14 @@ CURVE = ("loss", "learning_rate", "grad_norm", "tokens", "trained_tokens", "accu
 
 
 def accuracy_rows(
-    street: Street, benchmarks: list[str], *, confidence: float, resamples: int
+    results: Results, benchmarks: list[str], *, confidence: float, resamples: int
 ) -> list[dict]:
-    """One row an arm and benchmark; accuracy averages the seeds within a problem, its interval resamples problems."""
+    """One row per arm and benchmark.
+
+    The accuracy averages the seeds within a problem; its interval resamples problems.
+    """
     rows = []
-    for arm in street.arms.values():
+    for arm in results.arms.values():
         for benchmark in benchmarks:
             runs = {seed: e for (b, seed), e in arm.evaluations.items() if b == benchmark}
             values = arm.accuracies(benchmark)  # (seeds, problems)
@@ -30,7 +33,7 @@ def accuracy_rows(
                 values.mean(axis=0),
                 confidence=confidence,
                 resamples=resamples,
-                key=("accuracy", street.dataset, street.model, arm.name, benchmark),
+                key=("accuracy", results.dataset, results.model, arm.name, benchmark),
                 proportion=True,
             )
             first = next(iter(runs.values())).scores["accuracy"]
@@ -52,7 +55,7 @@ def accuracy_rows(
                         m: _mean(runs.values(), m)
                         for m in ("pass_at_k", "mean_completion_tokens", *HEALTH)
                     },
-                    **training(arm),
+                    **summarise_training(arm),
                 }
             )
     return rows
@@ -62,8 +65,11 @@ def _mean(evaluations: Iterable, metric: str) -> float:
     return float(np.mean([e.scores[metric]["value"] for e in evaluations]))
 
 
-def training(arm: Arm) -> dict:
-    """What an arm was trained on; nulls for an untrained one. Steps are the most that a seed took."""
+def summarise_training(arm: Arm) -> dict:
+    """What an arm was trained on; nulls for an untrained arm.
+
+    ``steps`` and ``seen_trained_tokens`` are the largest over the seeds.
+    """
     if arm.train is None or arm.packed is None:
         names = (
             "train_rows",
@@ -92,8 +98,8 @@ def training(arm: Arm) -> dict:
     }
 
 
-def seed_rows(street: Street) -> list[dict]:
-    """One row an arm, benchmark, seed and metric, as in scores.json."""
+def seed_rows(results: Results) -> list[dict]:
+    """One row per arm, benchmark, seed and metric, as in scores.json."""
     return [
         {
             "arm": arm.name,
@@ -101,17 +107,20 @@ def seed_rows(street: Street) -> list[dict]:
             "seed": seed,
             **{column: row[column] for column in SCORE},
         }
-        for arm in street.arms.values()
+        for arm in results.arms.values()
         for (benchmark, seed), evaluation in arm.evaluations.items()
         for row in evaluation.scores.values()
     ]
 
 
-def base_row(street: Street, *, confidence: float, resamples: int) -> dict:
-    """The untrained student on the training problems: accuracy, and how many problems have right and wrong samples."""
+def base_row(results: Results, *, confidence: float, resamples: int) -> dict:
+    """The untrained student on the training problems.
+
+    ``both``, ``all_right`` and ``all_wrong`` are shares of the problems, by their samples.
+    """
     right = pl.col("verdict") == "correct"
     grouped = (
-        street.samples.group_by("problem_id")
+        results.samples.group_by("problem_id")
         .agg(accuracy=right.mean(), k=pl.len())
         .sort("problem_id")
     )
@@ -120,10 +129,10 @@ def base_row(street: Street, *, confidence: float, resamples: int) -> dict:
         values,
         confidence=confidence,
         resamples=resamples,
-        key=("base", street.dataset, street.model),
+        key=("base", results.dataset, results.model),
         proportion=True,
     )
-    verdicts = street.samples["verdict"]
+    verdicts = results.samples["verdict"]
     return {
         "problems": grouped.height,
         "k": int(grouped["k"].max()),  # type: ignore[arg-type]
@@ -135,17 +144,17 @@ def base_row(street: Street, *, confidence: float, resamples: int) -> dict:
         "all_wrong": float((values == 0).mean()),
         "incorrect": float((verdicts == "incorrect").to_numpy().mean()),
         "no_answer": float((verdicts == "no_answer").to_numpy().mean()),
-        "unfinished": float((street.samples["finish_reason"] == "length").to_numpy().mean()),
-        "mean_completion_tokens": float(street.samples["completion_tokens"].to_numpy().mean()),
-        "with_trace": street.problems["teacher_trace"].count(),
-        "traces_correct": street.traces_correct,
+        "unfinished": float((results.samples["finish_reason"] == "length").to_numpy().mean()),
+        "mean_completion_tokens": float(results.samples["completion_tokens"].to_numpy().mean()),
+        "with_trace": results.problems["teacher_trace"].count(),
+        "traces_correct": results.traces_correct,
     }
 
 
-def length_rows(street: Street, benchmarks: list[str]) -> list[dict]:
-    """Completion tokens an arm and benchmark, over all samples of all seeds."""
+def length_rows(results: Results, benchmarks: list[str]) -> list[dict]:
+    """One row per arm and benchmark: completion tokens, over all samples of all seeds."""
     rows = []
-    for arm in street.arms.values():
+    for arm in results.arms.values():
         for benchmark in benchmarks:
             tokens = np.concatenate(
                 [e.tokens for (b, _), e in arm.evaluations.items() if b == benchmark]
@@ -165,8 +174,12 @@ def length_rows(street: Street, benchmarks: list[str]) -> list[dict]:
     return rows
 
 
-def waterfall_rows(street: Street) -> list[dict]:
-    """One row an arm and filter in the order applied; ``objects`` counts a filter's objections irrespective of order."""
+def waterfall_rows(results: Results) -> list[dict]:
+    """One row per arm and filter, in the order applied.
+
+    ``removed`` counts the reflections that no earlier filter had removed; ``objects`` all
+    reflections that the filter objects to.
+    """
     return [
         {
             "arm": arm.name,
@@ -177,16 +190,16 @@ def waterfall_rows(street: Street) -> list[dict]:
             "left": step["left"],
             "objects": arm.filters["coverage"].get(step["filter"], 0),
         }
-        for arm in street.arms.values()
+        for arm in results.arms.values()
         if arm.filters is not None and arm.reflections is not None
         for order, step in enumerate(arm.filters["waterfall"])
     ]
 
 
-def selection_rows(street: Street) -> list[dict]:
-    """One row an arm: how its problems found their training rows."""
+def selection_rows(results: Results) -> list[dict]:
+    """One row per arm: its training rows by kind, and the problems that needed a fallback."""
     rows = []
-    for arm in street.arms.values():
+    for arm in results.arms.values():
         if arm.filters is None or arm.train is None:
             continue
         kinds = arm.filters["rows_by_kind"]
@@ -196,9 +209,9 @@ def selection_rows(street: Street) -> list[dict]:
             "problems": arm.filters["problems"],
             "trained": arm.train["problem_id"].n_unique(),
         }
-        for case in ("fallback_no_error", "fallback_all_filtered"):
-            used = fallbacks.get(case) or {"policy": None, "problems": None}
-            row |= {case: used["problems"], f"{case}_policy": used["policy"]}
+        for case in ("no_error", "all_filtered"):
+            used = fallbacks.get(f"fallback_{case}") or {"policy": None, "problems": None}
+            row |= {f"problems_{case}": used["problems"], f"fallback_{case}": used["policy"]}
         targets = ("solution", "teacher_trace", "own_correct", "reflection")
         rows.append(
             {**row, "rows": arm.filters["rows"], **{kind: kinds.get(kind, 0) for kind in targets}}
@@ -206,8 +219,8 @@ def selection_rows(street: Street) -> list[dict]:
     return rows
 
 
-def curve_rows(street: Street) -> list[dict]:
-    """One row an arm, seed and logged step."""
+def curve_rows(results: Results) -> list[dict]:
+    """One row per arm, seed and logged step."""
     return [
         {
             "arm": arm.name,
@@ -215,7 +228,7 @@ def curve_rows(street: Street) -> list[dict]:
             "step": entry["step"],
             **{name: entry.get(name) for name in CURVE},
         }
-        for arm in street.arms.values()
+        for arm in results.arms.values()
         for seed, log in arm.logs.items()
         for entry in log
     ]

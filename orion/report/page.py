@@ -1,7 +1,8 @@
-"""Render the page: report.json's content and the figures → one self-contained index.html.
+"""Render the page: the content of report.json and the figures → one self-contained index.html.
 
-The template only formats: every number is asked for by its place in the document (``streets/0/table/3/accuracy``) and
-carries that place as ``data-key``, so that a test can look each one up.
+The template only formats. It asks for every number by its place in the document, e.g.
+``results/0/table/3/accuracy``, and writes that place as ``data-key``, so that a test can look each
+number up.
 """
 
 import re
@@ -16,8 +17,8 @@ from orion.report.figures import colour
 ABSENT = "–"
 
 
-def show(value: Any, form: str) -> str:
-    """A value as the page prints it; ``form`` is one of FORMS."""
+def format_value(value: Any, form: str) -> str:
+    """The text of a value on the page; ``form`` is a key of FORMS."""
     if value is None:
         return ABSENT
     return FORMS[form](value)
@@ -35,33 +36,37 @@ FORMS: dict[str, Callable[[Any], str]] = {
 
 
 def look_up(doc: Any, key: str) -> Any:
-    """The value at a place like ``streets/0/base/accuracy``."""
+    """The value at a place like ``results/0/base/accuracy``."""
     for part in key.split("/"):
         doc = doc[int(part)] if isinstance(doc, list) else doc[part]
     return doc
 
 
-def number(doc: dict, key: str, form: str) -> Markup:
-    """A number with the place it comes from."""
-    text = show(look_up(doc, key), form)
+def format_number(doc: dict, key: str, form: str) -> Markup:
+    """A number as HTML, with its place in the document."""
+    text = format_value(look_up(doc, key), form)
     return Markup('<span class="n" data-key="{}" data-format="{}">{}</span>').format(
         key, form, text
     )
 
 
-def inline(svg: str, prefix: str) -> Markup:
-    """A figure for embedding: without the XML head, its identifiers made unique by a prefix."""
+def embed_figure(svg: str, prefix: str) -> Markup:
+    """A figure to embed: without the XML head, and with a prefix that makes its ids unique."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r'\bid="', f'id="{prefix}-', body)
     body = re.sub(r'((?:xlink:)?href="|url\()#', rf"\g<1>#{prefix}-", body)
-    # fixed sizes would defeat the style sheet; the viewBox keeps the proportions
+    # the style sheet sets the size; the viewBox keeps the proportions
     body = re.sub(r'^<svg ([^>]*?)\bheight="[^"]*" ?', r"<svg \1", body, count=1)
     body = re.sub(r'^<svg ([^>]*?)\bwidth="[^"]*" ?', r"<svg \1", body, count=1)
     return Markup(body)
 
 
-def render(doc: dict, figures: dict[str, str]) -> str:
-    """The page's HTML. ``figures`` maps "place of the street/name" (``0/accuracy``) to SVG texts drawn by this package."""
+def render_page(doc: dict, figures: dict[str, str]) -> str:
+    """The page's HTML.
+
+    ``figures``: SVG texts of ``orion.report.figures`` by index in ``results`` and name, e.g.
+    ``0/accuracy``.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("orion.report", "."),
         autoescape=True,
@@ -72,9 +77,9 @@ def render(doc: dict, figures: dict[str, str]) -> str:
     template = environment.get_template("page.html.j2")
     return template.render(
         doc=doc,
-        n=lambda key, form: number(doc, key, form),
+        n=lambda key, form: format_number(doc, key, form),
         colour=colour,
         figure=lambda key: (
-            inline(figures[key], "f" + key.replace("/", "-")) if key in figures else None
+            embed_figure(figures[key], "f" + key.replace("/", "-")) if key in figures else None
         ),
     )

@@ -1,9 +1,10 @@
-"""How good the reflections are: whether they check correct, and whether they treat the step their own error got wrong.
+"""How good the reflections are: their correctness, and whether they revisit the wrong step.
 
-"The answer checks" is no evidence that an error was used, because the teacher's trace holds the answer. Where the problems'
-meta holds their steps (the embedded problems), the second question has an exact answer: every reflection belongs to a wrong
-attempt of the student's own at the same problem, whether the arm showed that attempt or not; it treats the error if its
-refined part writes out the first step which that attempt got wrong. Input: a ``Street``. Output: rows.
+A correct answer is no evidence that an error was used, because the teacher's trace contains the
+answer. Where the problems' ``meta`` records their steps (the embedded problems), the second
+question has an exact answer. Every reflection belongs to a wrong attempt of the student at the same
+problem, whether or not the arm showed it. The reflection revisits the wrong step if its refined
+part writes out the first step that this attempt got wrong. Input: ``Results``. Output: rows.
 """
 
 import polars as pl
@@ -11,15 +12,15 @@ import polars as pl
 from orion import prompts
 from orion.demo.error_coverage import detailed_steps, first_wrong_step, revisited_steps
 from orion.experiment import statistics
-from orion.report.gather import Arm, Street
+from orion.report.gather import Arm, Results
 
 SCOPES = ("all", "correct")
 
 
-def reflection_rows(street: Street, prompt_set: str, *, confidence: float) -> list[dict]:
-    """One row an arm: how many reflections there are, hold a refined part, and check correct."""
+def reflection_rows(results: Results, prompt_set: str, *, confidence: float) -> list[dict]:
+    """One row per arm: how many reflections there are, have a refined part, and are correct."""
     rows = []
-    for arm in street.arms.values():
+    for arm in results.arms.values():
         if arm.reflections is None:
             continue
         total = arm.reflections.height
@@ -27,7 +28,7 @@ def reflection_rows(street: Street, prompt_set: str, *, confidence: float) -> li
             prompts.refined(prompt_set, text) is not None for text in arm.reflections["response"]
         )
         correct = int((arm.reflections["verdict"] == "correct").sum())
-        share = statistics.wilson(correct, total, confidence=confidence) if total else None
+        share = statistics.wilson_interval(correct, total, confidence=confidence) if total else None
         rows.append(
             {
                 "arm": arm.name,
@@ -45,54 +46,59 @@ def reflection_rows(street: Street, prompt_set: str, *, confidence: float) -> li
     return rows
 
 
-def own_attempts(street: Street, arm: Arm) -> pl.DataFrame:
-    """One row a reflection and error it belongs to: problem_id, sample_id, response, verdict, meta, attempt.
+def pair_with_attempts(results: Results, arm: Arm) -> pl.DataFrame:
+    """One row per reflection and error that its prompt belongs to.
 
-    ``attempt`` is the student's own wrong sample (own_sample_id), also for the placebo, which was shown another.
+    Columns: problem_id, sample_id, rank, response, verdict, meta, attempt. ``attempt`` is the
+    student's own wrong sample (own_sample_id), also for the placebo, which was shown another one.
     """
     assert arm.reflections is not None and arm.errors is not None
-    own = street.samples.select(
+    own_samples = results.samples.select(
         "problem_id", pl.col("sample_id").alias("own_sample_id"), attempt="response"
     )
     attempts = arm.errors.select("problem_id", "rank", "own_sample_id").join(
-        own, on=["problem_id", "own_sample_id"]
+        own_samples, on=["problem_id", "own_sample_id"]
     )
     return (
         arm.reflections.select("problem_id", "sample_id", "response", "verdict", rank="error_ranks")
         .explode("rank")
         .join(attempts, on=["problem_id", "rank"])
-        .join(street.problems.select("problem_id", "meta"), on="problem_id")
+        .join(results.problems.select("problem_id", "meta"), on="problem_id")
         .sort("problem_id", "sample_id", "rank")
     )
 
 
-def measurable(street: Street) -> bool:
+def has_recorded_steps(results: Results) -> bool:
     """Whether the problems' meta holds their steps, with the result of each."""
-    known = {field.name: field.dtype for field in street.problems.schema["meta"].fields}  # type: ignore[attr-defined]
-    step = getattr(known.get("steps"), "inner", None)
+    meta: list[pl.Field] = results.problems.schema["meta"].fields  # type: ignore[attr-defined]
+    types = {field.name: field.dtype for field in meta}
+    step = getattr(types.get("steps"), "inner", None)
     return isinstance(step, pl.Struct) and "result" in {field.name for field in step.fields}
 
 
-def treatment_rows(street: Street, prompt_set: str, *, confidence: float) -> list[dict]:
-    """One row an arm and scope (all reflections, or those that check correct); none where it cannot be measured.
+def error_coverage_rows(results: Results, prompt_set: str, *, confidence: float) -> list[dict]:
+    """One row per arm and scope (all reflections, or the correct ones).
 
-    ``rate`` is the share of (reflection, own error) pairs whose refined part writes out the first step that the error got
-    wrong, ``chance`` what as many written-out steps, put anywhere in the chain, would hit. A reflection without a refined
-    part treats nothing. Pairs whose attempt has no readable first wrong step are left out and counted (``unreadable``).
+    No rows where the problems do not record their steps. A pair is a reflection and an error of
+    the student. ``rate`` is the share of pairs whose refined part writes out the first step that
+    the error got wrong; without a refined part there is no such step. ``chance`` is the rate of
+    equally many written-out steps at random places of the chain. Pairs whose attempt has no
+    readable first wrong step are left out and counted in ``unreadable``.
     """
-    if not measurable(street):
+    if not has_recorded_steps(results):
         return []
     rows = []
-    for arm in street.arms.values():
+    for arm in results.arms.values():
         if arm.reflections is None:
             continue
-        pairs = [_pair(row, prompt_set) for row in own_attempts(street, arm).iter_rows(named=True)]
+        frame = pair_with_attempts(results, arm)
+        pairs = [_measure_pair(row, prompt_set) for row in frame.iter_rows(named=True)]
         for scope in SCOPES:
-            inside = [pair for pair in pairs if scope == "all" or pair["correct"]]
-            readable = [pair for pair in inside if pair["wrong_step"] is not None]
-            treated = sum(pair["treated"] for pair in readable)
+            in_scope = [pair for pair in pairs if scope == "all" or pair["correct"]]
+            readable = [pair for pair in in_scope if pair["wrong_step"] is not None]
+            revisited = sum(pair["revisited"] for pair in readable)
             share = (
-                statistics.wilson(treated, len(readable), confidence=confidence)
+                statistics.wilson_interval(revisited, len(readable), confidence=confidence)
                 if readable
                 else None
             )
@@ -101,8 +107,8 @@ def treatment_rows(street: Street, prompt_set: str, *, confidence: float) -> lis
                     "arm": arm.name,
                     "scope": scope,
                     "pairs": len(readable),
-                    "unreadable": len(inside) - len(readable),
-                    "treated": treated,
+                    "unreadable": len(in_scope) - len(readable),
+                    "revisited": revisited,
                     "rate": share and share.value,
                     "low": share and share.low,
                     "high": share and share.high,
@@ -113,15 +119,15 @@ def treatment_rows(street: Street, prompt_set: str, *, confidence: float) -> lis
     return rows
 
 
-def _pair(row: dict, prompt_set: str) -> dict:
+def _measure_pair(row: dict, prompt_set: str) -> dict:
     steps = len(row["meta"]["steps"])
     refined = prompts.refined(prompt_set, row["response"]) or ""
     detailed = {step for step in detailed_steps(refined) if step < steps}
-    wrong = first_wrong_step(row["meta"], row["attempt"])
+    wrong_step = first_wrong_step(row["meta"], row["attempt"])
     return {
         "correct": row["verdict"] == "correct",
-        "wrong_step": wrong,
-        "treated": wrong in revisited_steps(row["meta"], refined),
+        "wrong_step": wrong_step,
+        "revisited": wrong_step in revisited_steps(row["meta"], refined),
         "detailed": len(detailed),
         "steps": steps,
     }

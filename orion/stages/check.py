@@ -4,7 +4,8 @@ The configuration key ``part`` names what is checked: ``refined``, the refined p
 (without one the verdict is no_answer); ``teacher_trace``, that column of the problems; absent:
 whole samples. Row groups stream through ``--workers`` processes, so that memory does not grow with
 the number of responses.
-Run: ``python -m orion.stages.check --config JSON --problems P --samples S --output O [--workers N]``.
+Run: ``python -m orion.stages.check --config JSON --problems P --samples S --output O
+[--workers N]``.
 """
 
 import multiprocessing
@@ -80,7 +81,8 @@ def check_samples(
         rows, "response", "gold", finished="finished", policy=policy, timeout_s=timeout_s
     )
     key = found.select("problem_id", "sample_id", "verdict").unnest("verdict")
-    return key.select(list(tables.VERDICT_ROWS.columns))
+    table: pl.DataFrame = key.select(list(tables.VERDICT_ROWS.columns))
+    return table
 
 
 def cut_to_refined_part(samples: pl.DataFrame, prompt_set: str) -> pl.DataFrame:
@@ -102,9 +104,9 @@ def traces_as_samples(problems: pl.DataFrame) -> pl.DataFrame:
 _checker: Checker | None = None
 
 
-def _start_worker(*arguments) -> None:
+def _start_worker(config: CheckConfig, problems: str, samples: str) -> None:
     global _checker
-    _checker = Checker(*arguments)
+    _checker = Checker(config, problems, samples)
 
 
 def _check_row_group(index: int) -> pl.DataFrame:
@@ -129,8 +131,8 @@ def check_row_groups(
             yield from pool.map(_check_row_group, range(row_groups))
         except BrokenProcessPool:
             raise InputError(
-                f"{samples}: a checking process was killed from outside, most likely for its memory; "
-                f"give the rule more memory or fewer threads (now {workers}) and run again"
+                f"{samples}: a checking process was killed from outside, most likely for its "
+                f"memory; give the rule more memory or fewer threads (now {workers}) and run again"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

@@ -15,7 +15,7 @@ Config = TypeVar("Config")
 
 
 def make_parser(module_doc: str | None, *paths: str) -> argparse.ArgumentParser:
-    """A parser with ``--config`` (the stage's keys as one JSON string) and ``--NAME PATH`` per path.
+    """A parser with ``--config`` (the stage's keys as one JSON string) and one option per path.
 
     All of them are required.
     """

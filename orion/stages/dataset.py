@@ -9,6 +9,7 @@ Run: ``python -m orion.stages.dataset --config JSON --output O --rejected R [--b
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -20,21 +21,23 @@ from orion.errors import InputError
 from orion.progress import log
 from orion.stages import command
 
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class DatasetConfig:
     """The configuration keys of the stage: the block of a dataset or of a benchmark.
 
-    ``source``, ``fields``, ``where`` and ``traces`` are validated mappings (orion/config/sources.py).
+    ``source``, ``fields``, ``where`` and ``traces`` are mappings that orion.config validated.
     """
 
-    source: dict
-    fields: dict
-    where: dict
+    source: Row
+    fields: Row
+    where: Row
     policy: str
     max_rejected_fraction: float
     limit: int | None = None
-    traces: dict | None = None
+    traces: Row | None = None
     decontaminate_ngram: int | None = None
 
     @property
@@ -50,7 +53,7 @@ class DatasetConfig:
         return {source["path"]: source["path"] for source in sources if source.get("path")}
 
 
-def split_rejected(rows: list[dict], benchmarks: BenchmarkIndex) -> tuple[list[dict], list[dict]]:
+def split_rejected(rows: list[Row], benchmarks: BenchmarkIndex) -> tuple[list[Row], list[Row]]:
     """Split rows into usable ones and rejected ones with a reason."""
     good, bad = [], []
     ids: dict[str, int] = {}
@@ -74,7 +77,7 @@ def split_rejected(rows: list[dict], benchmarks: BenchmarkIndex) -> tuple[list[d
 
 
 def _fault(
-    row: dict, ids: dict, texts: dict, benchmarks: BenchmarkIndex
+    row: Row, ids: dict[str, int], texts: dict[str, int], benchmarks: BenchmarkIndex
 ) -> tuple[str | None, str | None]:
     for name in ("problem_id", "problem", "answer"):
         if row[name] is None or not str(row[name]).strip():
@@ -94,22 +97,22 @@ def _fault(
     return ("contaminated", hit) if hit else (None, None)
 
 
-def _is_text(value) -> bool:
-    """Whether a value is a text or a plain number; lists, dictionaries, booleans and NaN are not."""
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text or a plain number; lists, Rowionaries, booleans and NaN are not."""
     if isinstance(value, float):
         return value == value
     return isinstance(value, str | int) and not isinstance(value, bool)
 
 
-def _text(value) -> str | None:
+def _text(value: Any) -> str | None:
     """A value as text: integral floats as integers, everything else as Python prints it."""
     if value is None or isinstance(value, str):
         return value
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def problems_frame(rows: list[dict], *, generated: bool = False) -> pl.DataFrame:
-    """The problems table; ``meta`` keeps the source row's number and what a demo problem knows of itself."""
+def problems_frame(rows: list[Row], *, generated: bool = False) -> pl.DataFrame:
+    """The problems table; ``meta`` holds the source row's number, and a demo problem's own meta."""
     records = []
     for row in rows:
         # only the generator's own meta is kept: a file's column of that name may hold anything
@@ -117,12 +120,12 @@ def problems_frame(rows: list[dict], *, generated: bool = False) -> pl.DataFrame
         meta = {"source_row": row["row"], **own}
         records.append({**{name: _text(row[name]) for name in COLUMNS}, "meta": meta})
     return pl.DataFrame(
-        records, schema_overrides=dict.fromkeys(COLUMNS, pl.String), infer_schema_length=None
+        records, schema_overrides=Row.fromkeys(COLUMNS, pl.String), infer_schema_length=None
     )
 
 
 def benchmark_texts(paths: list[str]) -> dict[str, str]:
-    """Text of every benchmark problem → where it stands."""
+    """Text of every benchmark problem → its benchmark and problem_id."""
     texts = {}
     for path in paths:
         for problem_id, problem in (

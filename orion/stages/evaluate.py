@@ -6,6 +6,7 @@ Run: ``python -m orion.stages.evaluate --config JSON --problems P --samples S --
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -42,7 +43,10 @@ class EvaluateConfig:
 def samples_per_problem(
     problems: pl.DataFrame, samples: pl.DataFrame, verdicts: pl.DataFrame
 ) -> int:
-    """k, the same for every problem; raises InputError where a problem, a sample or a verdict is missing or foreign."""
+    """k, the same for every problem.
+
+    Raises InputError where a problem, a sample or a verdict is missing or belongs elsewhere.
+    """
     if not problems.height:
         raise InputError(
             "the problems table is empty; give the benchmark a source with at least one usable row"
@@ -59,7 +63,8 @@ def samples_per_problem(
         if missing.height or table.height != wanted.height:
             first = f", the first is {missing.row(0)}" if missing.height else ""
             raise InputError(
-                f"{name}: {table.height} rows for {problems.height} problems x {k}, {missing.height} missing{first}; {cure}"
+                f"{name}: {table.height} rows for {problems.height} problems x {k}, "
+                f"{missing.height} missing{first}; {cure}"
             )
     return k
 
@@ -95,7 +100,7 @@ def per_problem(samples: pl.DataFrame, verdicts: pl.DataFrame, k: int) -> pl.Dat
 
 def scores(
     table: pl.DataFrame, *, benchmark: str, k: int, confidence: float, bootstrap: int
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Rows metric, value, low, high, n_problems, k from one row per problem."""
     rows = []
     for metric in (*PROPORTIONS, "mean_completion_tokens"):

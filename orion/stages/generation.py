@@ -1,4 +1,4 @@
-"""What the generating stages share: their options, their shards, and the call of the completion store."""
+"""Shared by the generating stages: options, shards, and the call of the completion store."""
 
 import argparse
 import sys

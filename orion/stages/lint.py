@@ -25,7 +25,7 @@ class LintConfig:
     max_rejected_fraction: float
 
 
-def find_unparseable(problems: pl.DataFrame, policy: str) -> list[dict]:
+def find_unparseable(problems: pl.DataFrame, policy: str) -> list[dict[str, str]]:
     """Rows (problem_id, answer, reason) whose gold answer the policy cannot parse.
 
     Raises InputError where the policy is unknown or its package is not installed.

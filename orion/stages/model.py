@@ -5,6 +5,7 @@ Run: ``python -m orion.stages.model --config JSON --name NAME --output O [--chec
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from orion import provenance, tables
 from orion.models import checkpoints, served
@@ -24,7 +25,7 @@ class ServerConfig:
 class ModelConfig:
     """The configuration keys of the stage: the model's block."""
 
-    source: dict
+    source: dict[str, Any]
     dtype: str
     trust_remote_code: bool
     chat_template: str | None = None

@@ -1,14 +1,16 @@
-"""Pack training rows into sequences: train + tokenizer → packed/train.parquet and packed/stats.json.
+"""Pack training rows into sequences: train + tokenizer → packed/train.parquet, packed/stats.json.
 
-A document is the prompt exactly as the model reads it when it is asked, then the completion and the token that ends the
-turn. Only the completion and that token are trained. Documents lie end to end in sequences of at most ``max_length``
-tokens; nothing is cut: a document that does not fit is dropped and counted.
+A document is the prompt exactly as the model reads it when it is sampled, then the completion and
+the token that ends the turn. Only the completion and that token are trained on. Documents are
+placed end to end in sequences of at most ``max_length`` tokens; none is cut: a document that does
+not fit is dropped and counted.
 Run: ``python -m orion.stages.pack --config JSON --train T --model M --output O --stats S``.
 """
 
 import bisect
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -31,12 +33,13 @@ class PackConfig:
 
 
 def encode_document(
-    tokenizer, prompt: str, completion: str, *, eos: set[int], thinking: bool | None
+    tokenizer: Any, prompt: str, completion: str, *, eos: set[int], thinking: bool | None
 ) -> tuple[list[int], list[int]]:
     """Token ids and labels of one document; labels are -100 outside the completion.
 
-    Prompt and completion are tokenised apart, as they are when the completion is generated, so training and serving see
-    the same ids.
+    Prompt and completion are tokenised separately, as they are when a completion is generated, so
+    that training and serving see the same ids. Raises InputError where the template changes the
+    assistant's message.
     """
     turn = [{"role": "user", "content": prompt}]
     prompt_text = templates.render(tokenizer, turn, enable_thinking=thinking)
@@ -46,11 +49,12 @@ def encode_document(
         enable_thinking=thinking,
         add_generation_prompt=False,
     )
-    # what the template puts behind the assistant's words: the end of the turn
+    # the text that the template puts after the assistant's words: the end of the turn
     _, found, ending = full.rpartition(completion.strip())
     if not found:
         raise InputError(
-            "the chat template does not print the assistant's message unchanged; such a model cannot be trained"
+            "the chat template does not print the assistant's message unchanged; "
+            "such a model cannot be trained"
         )
     head = tokenizer(prompt_text, add_special_tokens=False)["input_ids"]
     body = tokenizer(completion.strip() + ending, add_special_tokens=False)["input_ids"]
@@ -60,7 +64,10 @@ def encode_document(
 
 
 def best_fit_bins(lengths: list[int], capacity: int) -> list[list[int]]:
-    """Best-fit-decreasing bins: lists of indices whose lengths sum to at most ``capacity``. Deterministic."""
+    """Best-fit-decreasing bins: lists of indices whose lengths sum to at most ``capacity``.
+
+    Deterministic: of equal lengths the lower index is placed first.
+    """
     room: list[tuple[int, int]] = []
     bins: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
@@ -76,7 +83,10 @@ def best_fit_bins(lengths: list[int], capacity: int) -> list[list[int]]:
 
 
 def pack_sequences(documents: list[tuple[list[int], list[int]]], max_length: int) -> pl.DataFrame:
-    """The packed table; the label of each document's first token is -100, so that no document predicts the next."""
+    """The packed table.
+
+    The label of each document's first token is -100, so that no document predicts the next one.
+    """
     rows = []
     for number, members in enumerate(best_fit_bins([len(ids) for ids, _ in documents], max_length)):
         chosen = [documents[i] for i in members]
@@ -99,8 +109,8 @@ def main(argv: list[str] | None = None) -> None:
     limit = config.max_length
     if limit > document.context_length:
         raise InputError(
-            f"pack.max_length = {limit} is more than the {document.context_length} tokens of context that "
-            f"{args.model} has; lower it"
+            f"pack.max_length = {limit} is more than the {document.context_length} tokens of "
+            f"context that {args.model} has; lower it"
         )
     tokenizer = checkpoints.load_tokenizer(document)
     eos = checkpoints.eos_ids(document, tokenizer)
@@ -112,7 +122,8 @@ def main(argv: list[str] | None = None) -> None:
     fitting = [document for document in documents if len(document[0]) <= limit]
     if not fitting:
         raise InputError(
-            f"{args.train}: none of the {len(documents)} rows fits into pack.max_length = {limit} tokens; raise it"
+            f"{args.train}: none of the {len(documents)} rows fits into pack.max_length = {limit} "
+            "tokens; raise it"
         )
     packed = pack_sequences(fitting, limit)
     tokens = sum(len(ids) for ids, _ in fitting)

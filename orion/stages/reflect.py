@@ -8,6 +8,7 @@ Run: ``python -m orion.stages.reflect --config JSON --problems P --trace-verdict
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -85,7 +86,7 @@ def plan_prompts(
 def make_requests(
     planned: list[ReflectionPrompt],
     problems: pl.DataFrame,
-    tokenizer,
+    tokenizer: Any,
     *,
     prompt_set: str,
     num_samples: int,

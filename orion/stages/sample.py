@@ -7,6 +7,7 @@ Run: ``python -m orion.stages.sample --config JSON --problems P --model M --comp
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -29,13 +30,13 @@ class SampleConfig:
 
 def make_requests(
     problems: pl.DataFrame,
-    tokenizer,
+    tokenizer: Any,
     *,
     prompt_set: str,
     num_samples: int,
     enable_thinking: bool | None,
 ) -> pl.DataFrame:
-    """One row per completion: problem_id, sample_id, template, prompt (the text the model reads)."""
+    """One row per completion: problem_id, sample_id, template, prompt (as the model reads it)."""
     rows = []
     for problem_id, problem in problems.select("problem_id", "problem").iter_rows():
         message = [{"role": "user", "content": prompts.solve(prompt_set, problem)}]

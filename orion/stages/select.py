@@ -1,4 +1,4 @@
-"""Select what an arm is trained on: reflections, samples, traces or solutions → train, filters.json.
+"""Select an arm's training rows: reflections, samples, traces or solutions → train, filters.json.
 
 Reflections pass the named filters. Problems without a wrong sample, or without a reflection that
 passes, follow the arm's explicit fallbacks. ``filters.json`` holds the waterfall, and
@@ -10,19 +10,29 @@ Run: ``python -m orion.stages.select --config JSON --arm NAME --problems P --tra
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from orion import prompts, provenance, tables
 from orion.errors import InputError
 from orion.experiment import filters
+from orion.experiment.filters import (
+    COPY_FRACTION,
+    COPY_NGRAM,
+    LOOP_NGRAM,
+    LOOP_REPEATS,
+    Limits,
+)
 from orion.paths import AtomicFile
 from orion.progress import log
 from orion.stages import command
 
 PREVIEW_ROWS = 50
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,16 +45,16 @@ class SelectConfig:
     max_per_problem: int
     fallback_no_error: str
     fallback_all_filtered: str
-    copy_ngram: int = filters.COPY_NGRAM
-    copy_fraction: float = filters.COPY_FRACTION
-    loop_ngram: int = filters.LOOP_NGRAM
-    loop_repeats: int = filters.LOOP_REPEATS
+    copy_ngram: int = COPY_NGRAM
+    copy_fraction: float = COPY_FRACTION
+    loop_ngram: int = LOOP_NGRAM
+    loop_repeats: int = LOOP_REPEATS
     max_tokens: int | None = None
 
     @property
-    def limits(self) -> filters.Limits:
+    def limits(self) -> Limits:
         """The thresholds of the filters."""
-        return filters.Limits(
+        return Limits(
             prompt_set=self.prompts,
             max_tokens=self.max_tokens,
             copy_ngram=self.copy_ngram,
@@ -73,7 +83,7 @@ class Candidates:
         self.max_per_problem = config.max_per_problem
         names = ["wrong_answer", "truncated"]
         names += [name for name in config.filters if name in filters.PROMPT_FREE_FILTERS]
-        self.correct: dict[str, list[dict]] = {}
+        self.correct: dict[str, list[Row]] = {}
         columns = ["problem_id", "sample_id", "verdict"]
         joined = samples.join(verdicts.select(columns), on=columns[:2])
         for row in joined.sort("problem_id", "sample_id").iter_rows(named=True):
@@ -87,8 +97,8 @@ class Candidates:
             if not filters.find_objections(sample, names, config.limits):
                 self.correct.setdefault(row["problem_id"], []).append(row)
 
-    def solution(self, problem_id: str, prompt_set: str) -> list[dict]:
-        """The reference solution, closed by its answer; the answer alone where there is no solution."""
+    def solution(self, problem_id: str, prompt_set: str) -> list[Row]:
+        """The reference solution with its answer; without a solution the answer alone."""
         row = self.problems[problem_id]
         stated = prompts.answer(prompt_set, row["answer"])
         text = row["solution"]
@@ -98,12 +108,12 @@ class Candidates:
             text = f"{text}\n{stated}"
         return [_target(text, "solution")]
 
-    def teacher(self, problem_id: str) -> list[dict]:
+    def teacher(self, problem_id: str) -> list[Row]:
         """The teacher's trace, if there is one and its answer checked correct."""
         trace = self.problems[problem_id]["teacher_trace"]
         return [] if trace is None else [_target(trace, "teacher_trace")]
 
-    def own_correct(self, problem_id: str) -> list[dict]:
+    def own_correct(self, problem_id: str) -> list[Row]:
         """The student's own correct samples, in order of sample_id, equal texts once."""
         rows = _distinct(self.correct.get(problem_id, []), "response")[: self.max_per_problem]
         return [_target(row["response"], "own_correct", sample_id=row["sample_id"]) for row in rows]
@@ -115,8 +125,8 @@ def _target(
     *,
     sample_id: int | None = None,
     errors: list[int] | None = None,
-    passed=(),
-) -> dict:
+    passed: Sequence[str] = (),
+) -> Row:
     return {
         "completion": text,
         "target_kind": kind,
@@ -126,8 +136,8 @@ def _target(
     }
 
 
-def _distinct(rows: list[dict], column: str) -> list[dict]:
-    seen: dict[str, dict] = {}
+def _distinct(rows: list[Row], column: str) -> list[Row]:
+    seen: dict[str, Row] = {}
     for row in rows:
         seen.setdefault(row[column], row)
     return list(seen.values())
@@ -138,9 +148,9 @@ def apply_filters(
     verdicts: pl.DataFrame,
     traces: dict[str, str | None],
     names: list[str],
-    limits: filters.Limits,
-) -> list[dict]:
-    """The reflections as dictionaries with ``refined`` and ``objections``, the filters that object."""
+    limits: Limits,
+) -> list[Row]:
+    """The reflections as Rowionaries with ``refined`` and ``objections``, the filters that object."""
     rows = []
     columns = ["problem_id", "sample_id", "verdict"]
     joined = reflections.join(verdicts.select(columns), on=columns[:2])
@@ -158,8 +168,8 @@ def apply_filters(
     return rows
 
 
-def waterfall(rows: list[dict], names: list[str]) -> tuple[list[dict], dict[str, int]]:
-    """How many reflections each filter removes in its turn, and how many it objects to irrespective of order."""
+def waterfall(rows: list[Row], names: list[str]) -> tuple[list[Row], dict[str, int]]:
+    """How many reflections each filter removes in its turn; how many it objects to in any order."""
     left = len(rows)
     steps = []
     for name in names:
@@ -170,8 +180,8 @@ def waterfall(rows: list[dict], names: list[str]) -> tuple[list[dict], dict[str,
 
 
 def passing_targets(
-    rows: list[dict], errors: pl.DataFrame, names: list[str]
-) -> dict[tuple[str, str], list[dict]]:
+    rows: list[Row], errors: pl.DataFrame, names: list[str]
+) -> dict[tuple[str, str], list[Row]]:
     """(problem_id, template) → targets of the reflections without objection.
 
     The first targets are one of each prompt; equal texts count once.
@@ -182,7 +192,7 @@ def passing_targets(
             "problem_id", "rank", "sample_id"
         ).iter_rows()
     }
-    groups: dict[tuple[str, str], list[dict]] = {}
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row["objections"]:
             continue
@@ -199,9 +209,9 @@ def passing_targets(
     }
 
 
-def _one_per_prompt_first(targets: list[dict]) -> list[dict]:
+def _one_per_prompt_first(targets: list[Row]) -> list[Row]:
     """The targets ordered by their turn among those of the same prompt, without ``error_ranks``."""
-    turns: Counter = Counter()
+    turns: Counter[tuple[int, ...]] = Counter()
     keyed = []
     for target in targets:
         prompt = tuple(target["error_ranks"])
@@ -214,18 +224,18 @@ def _one_per_prompt_first(targets: list[dict]) -> list[dict]:
 def choose_targets(
     candidates: Candidates,
     config: SelectConfig,
-    passing: dict[tuple[str, str], list[dict]],
+    passing: dict[tuple[str, str], list[Row]],
     with_error: set[str],
-) -> tuple[dict[str, list[dict]], dict]:
-    """problem_id → targets by the arm's rule and fallbacks, and how often each fallback was used."""
-    fixed: dict[str, Callable[[str], list[dict]]] = {
+) -> tuple[dict[str, list[Row]], Row]:
+    """problem_id → targets by the arm's rule and fallbacks; how often each fallback was used."""
+    fixed: dict[str, Callable[[str], list[Row]]] = {
         "solution": lambda p: candidates.solution(p, config.prompts),
         "teacher_trace": candidates.teacher,
         "own_correct": candidates.own_correct,
     }
     if config.trained_on in fixed:
         return {p: fixed[config.trained_on](p) for p in candidates.problems}, {}
-    fallbacks: dict[str, Callable[[str], list[dict]]] = {
+    fallbacks: dict[str, Callable[[str], list[Row]]] = {
         "teacher": candidates.teacher,
         "own_correct": candidates.own_correct,
         "rewrite": lambda p: passing.get((p, "rewrite"), []),
@@ -247,9 +257,7 @@ def choose_targets(
     return chosen, used
 
 
-def train_rows(
-    chosen: dict[str, list[dict]], candidates: Candidates, prompt_set: str
-) -> list[dict]:
+def train_rows(chosen: dict[str, list[Row]], candidates: Candidates, prompt_set: str) -> list[Row]:
     """The train table's rows, numbered within each problem."""
     return [
         {
@@ -351,7 +359,7 @@ def main(argv: list[str] | None = None) -> None:
     tables.write(train, args.output, tables.TRAIN, record)
 
 
-def _why(summary: dict, kind: str) -> str:
+def _why(summary: Row, kind: str) -> str:
     if kind == "reflection":
         return (
             f"{summary['reflections']} reflections, waterfall {json.dumps(summary['waterfall'])}."

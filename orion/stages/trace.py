@@ -3,7 +3,8 @@
 The teacher is a model like any other: the student's rules make its samples and verdicts. The first
 sample of each problem that checks correct becomes its ``teacher_trace``; a problem without one has
 none, as in a file without a trace for it.
-Run: ``python -m orion.stages.trace --config JSON --problems P --samples S --verdicts V --output O``.
+Run: ``python -m orion.stages.trace --config JSON --problems P --samples S --verdicts V
+--output O``.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class TraceConfig:
 def add_traces(
     problems: pl.DataFrame, samples: pl.DataFrame, verdicts: pl.DataFrame
 ) -> pl.DataFrame:
-    """The problems with each one's first correct sample (lowest sample_id) as its trace, else null."""
+    """The problems with their first correct sample (lowest sample_id) as trace, else null."""
     right = verdicts.filter(pl.col("verdict") == "correct").select("problem_id", "sample_id")
     found = samples.join(right, on=["problem_id", "sample_id"], how="semi")
     found = found.sort("problem_id", "sample_id")

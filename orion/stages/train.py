@@ -1,11 +1,14 @@
-"""Fine-tune a checkpoint on packed sequences: packed + model → a checkpoint folder, model.json, train_log.jsonl.
+"""Fine-tune a checkpoint: packed sequences + model → checkpoint, model.json, train_log.jsonl.
 
-``transformers.Trainer`` with the loss and the attention of ``orion_kernels``: loss on completion tokens only, no attention
-across documents, no [tokens, vocabulary] logits. Full fine-tuning, or LoRA through peft, merged before saving unless
-``lora.merge`` is false: the folder then holds the adapter alone and model.json names its base too. A killed run resumes from
-the last checkpoint in the work folder, which is outside the outputs and named by the run's content.
-Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR --output-dir O --output-model J
---log L [--micro-batch N] [--kernels auto|torch|triton|triton-lean]``.
+``transformers.Trainer`` with the loss and the attention of ``orion_kernels``: the loss covers
+completion tokens only, no attention crosses a document, no (tokens, vocabulary) logits are stored.
+The method is full fine-tuning, or LoRA through peft. LoRA is merged before saving unless
+``lora.merge_adapter`` is false: then the folder holds the adapter alone and model.json names its
+base too. A killed run resumes from the last checkpoint in the work folder, which is named after the
+run's content and is not an output.
+Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR
+--output-dir O --output-model J --log L [--micro-batch N]
+[--kernels auto|torch|triton|triton-lean]``.
 """
 
 import json
@@ -31,8 +34,8 @@ from orion.progress import log
 from orion.stages import command
 
 SAVE_EVERY_STEPS = 100
-# what computes loss and attention: rounding and speed differ, no more
-KERNELS = {
+# which implementation computes loss and attention; rounding and speed differ, nothing else
+KERNELS: dict[str, dict[str, str]] = {
     "auto": {},
     "torch": {"impl": "torch", "attention_impl": "torch"},
     "triton": {"impl": "triton", "memory": "fast", "attention_impl": "triton"},
@@ -65,8 +68,8 @@ class LoraConfig:
 class TrainConfig:
     """The configuration keys of the stage; ``lora`` is absent under full fine-tuning.
 
-    ``batch_sequences``: packed sequences per optimiser step. ``max_steps``: optimiser steps; without
-    it ``epochs`` passes over the packed sequences.
+    ``batch_sequences``: packed sequences per optimiser step. ``max_steps``: optimiser steps; if
+    absent, ``epochs`` passes over the packed sequences.
     """
 
     method: str
@@ -90,8 +93,8 @@ class TrainConfig:
         return self.method == "lora" and self.lora is not None and not self.lora.merge_adapter
 
 
-class PackedRows(torch.utils.data.Dataset):
-    """The packed table as dictionaries of lists, one a sequence."""
+class PackedRows(torch.utils.data.Dataset[dict[str, list[int]]]):
+    """The packed table as one dictionary of lists per sequence."""
 
     def __init__(self, packed: pl.DataFrame):
         self.rows = packed.select("input_ids", "labels", "position_ids", "seq_lengths").rows(
@@ -106,10 +109,10 @@ class PackedRows(torch.utils.data.Dataset):
 
 
 def collate_packed(rows: list[dict[str, list[int]]]) -> dict[str, Any]:
-    """Sequences of a micro-batch laid end to end in one row: (1, tokens) int64 each.
+    """The sequences of a micro-batch end to end in one row: (1, tokens) int64 each.
 
-    Beside them, found here where it costs no wait for a device: seq_lengths, a list of documents' lengths, and valid_index
-    (targets,) int64, the positions that predict a trained token.
+    Also seq_lengths, the documents' lengths, and valid_index (targets,) int64, the positions that
+    predict a trained token. Both are computed on the host, where no device has to be waited for.
     """
     joined = {key: [value for row in rows for value in row[key]] for key in rows[0]}
     lengths = joined.pop("seq_lengths")
@@ -119,16 +122,26 @@ def collate_packed(rows: list[dict[str, list[int]]]) -> dict[str, Any]:
 
 
 class PackedTrainer(Trainer):
-    """Trainer whose loss is the fused linear cross-entropy over packed documents; kernels: a key of KERNELS."""
+    """Trainer with the fused linear cross-entropy over packed documents.
 
-    def __init__(self, *args, kernels: str = "auto", **kwargs):
+    ``kernels``: a key of KERNELS.
+    """
+
+    def __init__(self, *args: Any, kernels: str = "auto", **kwargs: Any):
         super().__init__(*args, **kwargs)
         # the loss is already divided by the target tokens of the whole optimiser step
         self.model_accepts_loss_kwargs = True
         self._kernels: dict[str, Any] = KERNELS[kernels]
         self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The loss of one micro-batch, divided by the target tokens of the optimiser step."""
         row = {key: inputs[key] for key in ("input_ids", "position_ids", "labels", "valid_index")}
         packing = Packing.from_seq_lengths(inputs["seq_lengths"], device=row["labels"].device)
         loss, metrics = causal_lm_loss(
@@ -143,14 +156,8 @@ class PackedTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._sums["trained_tokens"]:
             count = self._sums["trained_tokens"]
-            before = next(
-                (
-                    e["trained_tokens"]
-                    for e in reversed(self.state.log_history)
-                    if "trained_tokens" in e
-                ),
-                0,
-            )
+            logged = (entry.get("trained_tokens") for entry in reversed(self.state.log_history))
+            before = next((tokens for tokens in logged if tokens is not None), 0)
             logs = {
                 **logs,
                 "accuracy": float(self._sums["accuracy"]) / count,
@@ -165,15 +172,19 @@ class PackedTrainer(Trainer):
 def training_arguments(
     config: TrainConfig, work: str, micro_batch: int, sequences: int
 ) -> TrainingArguments:
-    """The stage's keys as TrainingArguments; raises InputError where the micro-batch does not divide the batch."""
+    """The stage's keys as TrainingArguments.
+
+    Raises InputError where the micro-batch does not divide the batch.
+    """
     batch = config.batch_sequences
     micro_batch = min(micro_batch, batch)
     if batch % micro_batch:
         raise InputError(
-            f"micro_batch = {micro_batch} does not divide train.batch_sequences = {batch}; choose a divisor"
+            f"micro_batch = {micro_batch} does not divide train.batch_sequences = {batch}; "
+            "choose a divisor"
         )
-    steps_an_epoch = -(-sequences // batch)
-    steps = config.max_steps or max(1, round(config.epochs * steps_an_epoch))
+    steps_per_epoch = -(-sequences // batch)
+    steps = config.max_steps or max(1, round(config.epochs * steps_per_epoch))
     return TrainingArguments(
         output_dir=work,
         per_device_train_batch_size=micro_batch,
@@ -203,13 +214,16 @@ def training_arguments(
 
 
 def check_kernels(kernels: str, model: Any, config: TrainConfig) -> None:
-    """Raises InputError where the Triton kernels were asked for and cannot train this model here."""
+    """Raise InputError where the chosen Triton kernels cannot train this model on this machine."""
     if not kernels.startswith("triton"):
         return
-    instead = f"--kernels {kernels} (the resource kernels of the rule train); auto or torch train anywhere"
+    instead = (
+        f"--kernels {kernels} (the resource kernels of the rule train); "
+        "auto or torch train anywhere"
+    )
     if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
         raise InputError(f"no CUDA device for {instead}")
-    from orion_kernels.attention_configs import HEAD_DIMS
+    from orion_kernels.attention.triton_configs import HEAD_DIMS
 
     settings = model.config
     head_dim = (
@@ -220,14 +234,15 @@ def check_kernels(kernels: str, model: Any, config: TrainConfig) -> None:
             f"heads of {head_dim} dimensions, but only {list(HEAD_DIMS)} with {instead}"
         )
     if config.dtype != "bfloat16" and torch.cuda.is_available():
-        raise InputError(f"train.dtype = {config['dtype']}, but only bfloat16 with {instead}")
+        raise InputError(f"train.dtype = {config.dtype}, but only bfloat16 with {instead}")
 
 
-def load_trainable_model(document: ModelDocument, config: TrainConfig):
+def load_trainable_model(document: ModelDocument, config: TrainConfig) -> Any:
     """The model to train: float32 weights, packed attention, LoRA adapters where asked for."""
     if document.adapter is not None:
         raise InputError(
-            f"{document.name} is an adapter on its base; train the base, or set train.lora.merge_adapter"
+            f"{document.name} is an adapter on its base; train the base, "
+            "or set train.lora.merge_adapter"
         )
     model = checkpoints.load_model(document).float()
     model.set_attn_implementation(register_attention())
@@ -251,12 +266,13 @@ def load_trainable_model(document: ModelDocument, config: TrainConfig):
 
 
 def publish(
-    trainer: Trainer, tokenizer, document: ModelDocument, output_dir: Path, *, adapter: bool
+    trainer: Trainer, tokenizer: Any, document: ModelDocument, output_dir: Path, *, adapter: bool
 ) -> None:
-    """Write the trained checkpoint, or the adapter alone, beside ``output_dir`` and rename it into place."""
+    """Write the trained checkpoint, or the adapter alone, and rename it to ``output_dir``."""
     model: Any = trainer.model
     if hasattr(model, "merge_and_unload") and not adapter:
         model = model.merge_and_unload()
+    assert document.dtype is not None, "a served model cannot be trained"
     model.to(getattr(torch, document.dtype))
     partial = partial_path(output_dir)
     shutil.rmtree(partial, ignore_errors=True)
@@ -288,22 +304,22 @@ def trained_document(
 
 
 def newest_checkpoint(work: Path) -> str | None:
-    """The last whole checkpoint of a killed run; half-written ones are removed (trainer_state.json is written last)."""
-    whole = {}
+    """The last complete checkpoint of a killed run.
+
+    Incomplete ones are removed: trainer_state.json is written last.
+    """
+    whole: dict[int, Path] = {}
     for folder in work.glob("checkpoint-*"):
         try:
-            whole[
-                json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))[
-                    "global_step"
-                ]
-            ] = folder
+            state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+            whole[state["global_step"]] = folder
         except (OSError, ValueError, KeyError):
             shutil.rmtree(folder)
     return str(whole[max(whole)]) if whole else None
 
 
-def write_log(history: list[dict], path: str) -> None:
-    """One JSON object a logged step, without durations: same run, same bytes."""
+def write_log(history: list[dict[str, Any]], path: str) -> None:
+    """Write one JSON object per logged step, without durations: same run, same bytes."""
     steps = [entry for entry in history if "loss" in entry]
     with AtomicFile(path) as partial:
         lines = [json.dumps({key: entry[key] for key in LOGGED if key in entry}) for entry in steps]
@@ -318,10 +334,13 @@ def main(argv: list[str] | None = None) -> None:
         "--micro-batch",
         type=int,
         default=1,
-        help="sequences in memory at once; rounding differs, no more",
+        help="sequences in memory at once; changes rounding only",
     )
     parser.add_argument(
-        "--kernels", choices=KERNELS, default="auto", help="what computes loss and attention"
+        "--kernels",
+        choices=KERNELS,
+        default="auto",
+        help="which implementation computes loss and attention",
     )
     args = parser.parse_args(argv)
     config = command.read_config(TrainConfig, args.config)

@@ -1,20 +1,25 @@
-"""A small results folder that keeps every contract: real stages where they need no model, invented text where they do.
+"""An invented results folder that keeps every contract.
 
-``make(root, raw)`` fills ``root/results`` for a configuration: problems, checks, exposed errors, selection and scores come
-from the stages themselves; samples, reflections, packed sequences and training logs are written here, at random from keys.
+``make(root, raw)`` fills ``root/results`` for a configuration. Problems, verdicts, errors, training
+rows and scores come from the stages themselves; samples, reflections, packed sequences and training
+logs are invented here, at random from keys.
 """
 
+import functools
 import json
 import os
 import random
 from pathlib import Path
+from types import ModuleType
 
 from orion import paths, provenance, tables
 from orion.config import params, stage_config, validate
 from orion.demo import problems as demo
 from orion.demo.error_coverage import first_wrong_step
+from orion.models.document import ModelDocument
 from orion.stages import check, dataset, evaluate, expose, lint, select
 
+# probability that a sample is right, by arm
 SKILL = {
     "base": 0.40,
     "sft_answer": 0.02,
@@ -25,8 +30,8 @@ SKILL = {
     "orion_placebo": 0.52,
     "orion": 0.62,
 }
-# chance that the refined part writes out the step which the own error got wrong
-AIM = {"orion": 0.8, "orion_placebo": 0.2, "sft_rewrite": 0.05, "orion_no_teacher": 0.6}
+# probability that the refined part writes out the step that the own error got wrong
+COVERAGE = {"orion": 0.8, "orion_placebo": 0.2, "sft_rewrite": 0.05, "orion_no_teacher": 0.6}
 FILTERS = [
     "no_refined_part",
     "wrong_answer",
@@ -39,10 +44,10 @@ FILTERS = [
 ]
 
 
-def configuration(problems: int = 30, k: int = 4) -> dict:
-    """The grid of the embedded default, small."""
+def configuration(problems: int = 30, num_samples: int = 4) -> dict:
+    """The grid of the embedded default, with fewer problems and samples."""
     fields = {"problem_id": "id", "teacher_trace": "teacher_trace"}
-    reflecting = {"trained_on": "reflection", "errors": "own"}
+    reflecting = {"trained_on": "reflection", "error_source": "own"}
     return {
         "runs": {
             "datasets": ["chains"],
@@ -77,17 +82,22 @@ def configuration(problems: int = 30, k: int = 4) -> dict:
             "orion_no_teacher": {**reflecting, "prompt_includes": ["errors"]},
             "orion_placebo": {
                 **reflecting,
-                "errors": "other_problem",
+                "error_source": "other_problem",
                 "prompt_includes": ["teacher", "errors"],
             },
             "orion": {**reflecting, "prompt_includes": ["teacher", "errors"]},
         },
-        "sample": {"num_samples": k, "temperature": 0.8, "max_tokens": 128},
+        "sample": {"num_samples": num_samples, "temperature": 0.8, "max_tokens": 128},
         "reflect": {"num_samples": 1, "temperature": 0.7, "max_tokens": 192},
         "select": {"filters": FILTERS},
         "pack": {"max_length": 256},
         "train": {"learning_rate": 5e-4, "batch_sequences": 4, "max_steps": 12, "dtype": "float32"},
-        "evaluate": {"num_samples": k, "temperature": 0.8, "max_tokens": 128, "seed": 100},
+        "evaluate": {
+            "num_samples": num_samples,
+            "temperature": 0.8,
+            "max_tokens": 128,
+            "seed": 100,
+        },
         "report": {"title": "ORION on invented numbers", "bootstrap": 500, "examples": 6},
     }
 
@@ -99,104 +109,103 @@ class _Maker:
         self.config = validate(raw)
         self.root = Path("results")
 
-    def record(self, module: str, stage: str, inputs: dict, **wild: str) -> dict:
-        return provenance.record(module, stage_config(self.config, stage, **wild), inputs)
+    def path(self, template: str, **wildcards) -> Path:
+        return paths.artifact(self.root, template, **wildcards)
 
-    def stage(self, module, name: str, wild: dict, **paths) -> None:
-        argv = ["--config", params(self.config, name, **wild)]
-        for option, value in paths.items():
-            Path(str(value)).parent.mkdir(parents=True, exist_ok=True)
-            argv += [f"--{option.replace('_', '-')}", str(value)]
+    def record(self, stage: str, inputs: dict, *, module: str | None = None, **wildcards) -> dict:
+        keys = stage_config(self.config, stage, **wildcards)
+        return provenance.record(f"orion.stages.{module or stage}", keys, inputs)
+
+    def run_stage(self, module: ModuleType, stage: str, wildcards: dict, **options) -> None:
+        argv = ["--config", params(self.config, stage, **wildcards)]
+        for option, value in options.items():
+            values = value if isinstance(value, list) else [value]
+            for path in values:
+                Path(str(path)).parent.mkdir(parents=True, exist_ok=True)
+            argv += [f"--{option.replace('_', '-')}", *map(str, values)]
         module.main(argv)
 
-    def problem_set(self, path: Path, name: str, wild: dict, held_out: list[Path]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        argv = ["--config", params(self.config, name, **wild), "--output", str(path)]
-        argv += [
-            "--rejected",
-            str(path.with_name("rejected.parquet")),
-            "--benchmark",
-            *map(str, held_out),
-        ]
-        dataset.main(argv)
-        self.stage(lint, "lint", wild, problems=path, output=path.with_name("lint.json"))
+    def make_problems(self, kind: str, name: str, templates: tuple, held_out: list[Path]) -> Path:
+        wildcards = {kind: name}
+        problems, rejected, report = (self.path(t, **wildcards) for t in templates)
+        self.run_stage(
+            dataset, kind, wildcards, output=problems, rejected=rejected, benchmark=held_out
+        )
+        self.run_stage(lint, "lint", wildcards, problems=problems, output=report)
+        return problems
 
-    def model(self, path: Path, record: dict, name: str) -> None:
-        document = {
-            "model": name,
-            "digest": provenance.digest_text(str(path)),
-            "path": str(path.parent / "model"),
-            "repo": None,
-            "revision": None,
-            "files": {},
-            "chat_template": "",
-            "context_length": 512,
-            "vocab_size": 104,
-            "parameters": 801_920,
-            "dtype": "float32",
-            "trust_remote_code": False,
-        }
-        tables.write_json(document, path, record)
+    def write_model(self, path: Path, record: dict, name: str) -> None:
+        document = ModelDocument(
+            name=name,
+            digest=provenance.digest_text(str(path)),
+            context_length=512,
+            path=str(path.parent / "model"),
+            dtype="float32",
+            chat_template="",
+            vocab_size=104,
+            parameters=801_920,
+        )
+        tables.write_json(document.as_json(), path, record)
 
 
-def attempt(rng: random.Random, row: dict, skill: float, refined_step: int | None = None) -> str:
-    """A chain in the student's style; with probability 1 - skill one step, and what follows from it, is wrong."""
+def write_attempt(
+    rng: random.Random, row: dict, skill: float, refined_step: int | None = None
+) -> str:
+    """A chain in the student's style.
+
+    With probability 1 - skill one step is wrong, and so is everything that follows from it.
+    """
     right, meta = rng.random() < skill, row["meta"]
     if "steps" not in meta:
         return f"so it is \\boxed{{ {int(row['answer']) + (0 if right else rng.choice((-1, 1)))} }}"
     wrong = None if right else rng.randrange(len(meta["steps"]))
     value, steps = meta["start"], []
     for index, step in enumerate(meta["steps"]):
-        result = demo.apply(value, step["op"], step["operand"]) + (
+        result = demo.compute(value, step["op"], step["operand"]) + (
             rng.choice((-10, -1, 1, 10)) if index == wrong else 0
         )
         steps.append(demo.Step(value, step["op"], step["operand"], result))
         value = result
-    return demo.solution(steps, set() if refined_step is None else {refined_step})
+    return demo.write_solution(steps, set() if refined_step is None else {refined_step})
 
 
-def sampled(rows: list[dict], key: str, k: int, skill: float) -> list[dict]:
-    """k answers a problem; a few are cut off, hostile to HTML or empty of an answer."""
-    out = []
+def write_samples(rows: list[dict], key: str, num_samples: int, skill: float) -> list[dict]:
+    """The rows of samples: a few are cut off, without an answer, or contain HTML."""
+    samples = []
     for row in rows:
-        for i in range(k):
-            rng = random.Random(f"{key}|{row['problem_id']}|{i}")
-            text, finish = attempt(rng, row, skill), "stop"
+        for i in range(num_samples):
+            sample_key = f"{key}|{row['problem_id']}|{i}"
+            rng = random.Random(sample_key)
+            text, finish = write_attempt(rng, row, skill), "stop"
             dice = rng.random()
             if dice < 0.04:
                 text, finish = text.partition("\\boxed")[0], "length"
             elif dice < 0.07:
                 text = f"<script>alert('{i}')</script> {text}"
-            out.append(
-                completion(
-                    row["problem_id"], i, "solve", text, finish, f"{key}|{row['problem_id']}|{i}"
-                )
+            answer = answer_columns(text, finish, sample_key)
+            samples.append(
+                {"problem_id": row["problem_id"], "sample_id": i, "template": "solve", **answer}
             )
-    return out
+    return samples
 
 
-def completion(
-    problem_id: str, sample_id: int, prompt_id: str, text: str, finish: str, cell: str
-) -> dict:
-    """One row of samples or reflections."""
+def answer_columns(text: str, finish_reason: str, key: str) -> dict:
+    """The columns that samples and reflections share."""
     return {
-        "problem_id": problem_id,
-        "sample_id": sample_id,
-        "prompt_id": prompt_id,
         "response": text,
-        "finish_reason": finish,
+        "finish_reason": finish_reason,
         "prompt_tokens": 40,
         "completion_tokens": len(text.split()),
-        "completion": provenance.digest_text(cell),
+        "completion": provenance.digest_text(key),
     }
 
 
 def make(root: Path, raw: dict) -> Path:
-    """Fill ``root/results``; returns it. Changes the working directory for as long as it runs, as the workflow does."""
+    """Fill ``root/results`` and return it; the working directory is ``root`` while it runs."""
     before = Path.cwd()
     os.chdir(root)
     try:
-        _make(_Maker(raw))
+        _make_all(_Maker(raw))
     finally:
         os.chdir(before)
     return root / "results"
@@ -206,22 +215,18 @@ def _rows(path: Path, table: tables.Table) -> list[dict]:
     return tables.read(path, table).rows(named=True)
 
 
-def _make(maker: _Maker) -> None:
-    config, root = maker.config, maker.root
-    benchmarks = {b: paths.benchmark(root, b, "problems.parquet") for b in config.runs.benchmarks}
-    for name, path in benchmarks.items():
-        maker.problem_set(path, "benchmark", {"benchmark": name}, [])
-    for model in config.runs.models:
-        maker.model(
-            paths.model(root, model),
-            maker.record("orion.stages.model", "model", {}, model=model),
-            model,
-        )
-    for name in config.runs.datasets:
-        problems = paths.dataset(root, name, "problems.parquet")
-        maker.problem_set(problems, "dataset", {"dataset": name}, list(benchmarks.values()))
-        traces = problems.with_name("trace_verdicts.parquet")
-        maker.stage(
+def _make_all(maker: _Maker) -> None:
+    runs = maker.config.runs
+    templates = (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED, paths.BENCHMARK_LINT)
+    benchmarks = [maker.make_problems("benchmark", b, templates, []) for b in runs.benchmarks]
+    for model in runs.models:
+        record = maker.record("model", {}, model=model)
+        maker.write_model(maker.path(paths.MODEL, model=model), record, model)
+    templates = (paths.PROBLEMS, paths.REJECTED, paths.LINT)
+    for name in runs.datasets:
+        problems = maker.make_problems("dataset", name, templates, benchmarks)
+        traces = maker.path(paths.TRACE_VERDICTS, dataset=name)
+        maker.run_stage(
             check,
             "check_traces",
             {"dataset": name},
@@ -229,23 +234,24 @@ def _make(maker: _Maker) -> None:
             samples=problems,
             output=traces,
         )
-        for model in config.runs.models:
-            _street(maker, {"dataset": name, "model": model}, problems, traces)
+        for model in runs.models:
+            _make_student(maker, {"dataset": name, "model": model}, problems, traces)
 
 
-def _street(maker: _Maker, wild: dict, problems: Path, traces: Path) -> None:
-    config, root = maker.config, maker.root
-    document = paths.model(root, wild["model"])
-    samples, verdicts = (
-        paths.student(root, **wild, file=f"{stem}.parquet") for stem in ("samples", "verdicts")
+def _make_student(maker: _Maker, wildcards: dict, problems: Path, traces: Path) -> None:
+    config = maker.config
+    document = maker.path(paths.MODEL, **wildcards)
+    samples = maker.path(paths.SAMPLES, **wildcards)
+    verdicts = maker.path(paths.VERDICTS, **wildcards)
+    rows = write_samples(
+        _rows(problems, tables.PROBLEMS),
+        f"sample|{wildcards}",
+        config.sample.num_samples,
+        SKILL["base"],
     )
-    rows = _rows(problems, tables.PROBLEMS)
-    record = maker.record(
-        "orion.stages.sample", "sample", {"problems": problems, "model": document}, **wild
-    )
-    mine = sampled(rows, f"sample|{wild}", config.sample.k, SKILL["base"])
-    tables.write(tables.from_rows(mine, tables.SAMPLES), samples, tables.SAMPLES, record)
-    maker.stage(check, "check", wild, problems=problems, samples=samples, output=verdicts)
+    record = maker.record("sample", {"problems": problems, "model": document}, **wildcards)
+    tables.write(tables.from_rows(rows, tables.SAMPLES), samples, tables.SAMPLES, record)
+    maker.run_stage(check, "check", wildcards, problems=problems, samples=samples, output=verdicts)
     parents = {
         "problems": problems,
         "trace_verdicts": traces,
@@ -253,30 +259,29 @@ def _street(maker: _Maker, wild: dict, problems: Path, traces: Path) -> None:
         "verdicts": verdicts,
     }
     for arm in config.runs.arms:
-        keys = {**wild, "arm": arm}
+        keys = {**wildcards, "arm": arm}
         trained_on = config.arms[arm].trained_on
-        if trained_on != "nothing":
-            extra = _reflect(maker, keys, parents, document) if trained_on == "reflection" else {}
-            _train(maker, keys, {**parents, **extra}, document)
+        if trained_on == "reflection":
+            extra = _make_reflections(maker, keys, parents, document)
+            _make_training(maker, keys, {**parents, **extra}, document)
+        elif trained_on != "nothing":
+            _make_training(maker, keys, parents, document)
         for seed in config.runs.seeds:
-            trained = (
-                document
-                if trained_on == "nothing"
-                else paths.run(root, **keys, seed=seed, file="model.json")
-            )
+            untrained = trained_on == "nothing"
+            trained = document if untrained else maker.path(paths.TRAINED_MODEL, **keys, seed=seed)
             for benchmark in config.runs.benchmarks:
-                _evaluate(maker, {**keys, "seed": str(seed), "benchmark": benchmark}, trained)
+                run = {**keys, "seed": str(seed), "benchmark": benchmark}
+                _make_evaluation(maker, run, trained)
 
 
-def _reflect(maker: _Maker, wild: dict, parents: dict, document: Path) -> dict:
-    names = ("errors", "reflections", "reflection_verdicts")
-    errors, reflections, verdicts = (
-        paths.arm(maker.root, **wild, file=f"{n}.parquet") for n in names
-    )
-    maker.stage(
+def _make_reflections(maker: _Maker, wildcards: dict, parents: dict, document: Path) -> dict:
+    locate = functools.partial(maker.path, **wildcards)
+    errors, reflections = locate(paths.ERRORS), locate(paths.REFLECTIONS)
+    verdicts = locate(paths.REFLECTION_VERDICTS)
+    maker.run_stage(
         expose,
         "expose",
-        wild,
+        wildcards,
         samples=parents["samples"],
         verdicts=parents["verdicts"],
         output=errors,
@@ -286,65 +291,63 @@ def _reflect(maker: _Maker, wild: dict, parents: dict, document: Path) -> dict:
         (r["problem_id"], r["sample_id"]): r["response"]
         for r in _rows(parents["samples"], tables.SAMPLES)
     }
-    rows, index = [], {}
+    rows: list[dict] = []
+    last_id: dict[str, int] = {}
     for error in _rows(errors, tables.ERRORS):
-        problem = problems[error["problem_id"]]
-        rng = random.Random(f"{wild}|{error['problem_id']}|{error['rank']}")
-        shown = attempts[error["problem_id"], error["own_sample_id"]]
-        wrong = first_wrong_step(problem["meta"], shown) if "steps" in problem["meta"] else None
-        step = wrong if wrong is not None and rng.random() < AIM[wild["arm"]] else rng.randrange(3)
-        text = f"<script>alert(1)</script> wrong ; New: {attempt(rng, problem, 0.8, step)}"
+        problem_id = error["problem_id"]
+        problem = problems[problem_id]
+        rng = random.Random(f"{wildcards}|{problem_id}|{error['rank']}")
+        own = attempts[problem_id, error["own_sample_id"]]
+        wrong = first_wrong_step(problem["meta"], own) if "steps" in problem["meta"] else None
+        covers = wrong is not None and rng.random() < COVERAGE[wildcards["arm"]]
+        step = wrong if covers else rng.randrange(3)
+        text = f"<script>alert(1)</script> wrong ; New: {write_attempt(rng, problem, 0.8, step)}"
         text = text if rng.random() > 0.05 else text.partition("New:")[0]
-        number = index[error["problem_id"]] = index.get(error["problem_id"], -1) + 1
+        number = last_id[problem_id] = last_id.get(problem_id, -1) + 1
         rows.append(
-            completion(
-                error["problem_id"],
-                number,
-                f"reflect:{error['rank']}",
-                text,
-                "stop",
-                f"{wild}|{number}|{text}",
-            )
+            {
+                "problem_id": problem_id,
+                "sample_id": number,
+                "template": "reflect",
+                "error_ranks": [error["rank"]],
+                **answer_columns(text, "stop", f"{wildcards}|{number}|{text}"),
+            }
         )
-    inputs = {name: parents[name] for name in ("problems", "trace_verdicts")} | {
-        "errors": errors,
-        "model": document,
-    }
-    record = maker.record("orion.stages.reflect", "reflect", inputs, **wild)
-    tables.write(
-        tables.from_rows(rows, tables.REFLECTIONS), reflections, tables.REFLECTIONS, record
+    inputs = {name: parents[name] for name in ("problems", "trace_verdicts")}
+    inputs |= {"errors": errors, "model": document}
+    record = maker.record("reflect", inputs, **wildcards)
+    frame = tables.from_rows(rows, tables.REFLECTIONS)
+    tables.write(frame, reflections, tables.REFLECTIONS, record)
+    maker.run_stage(
+        check,
+        "check_reflections",
+        wildcards,
+        problems=parents["problems"],
+        samples=reflections,
+        output=verdicts,
     )
-    where = {"problems": parents["problems"], "samples": reflections}
-    maker.stage(check, "check_reflections", wild, **where, output=verdicts)
     return {"errors": errors, "reflections": reflections, "reflection_verdicts": verdicts}
 
 
-def _train(maker: _Maker, wild: dict, parents: dict, document: Path) -> None:
-    train, filters, preview, packed, stats = (
-        paths.arm(maker.root, **wild, file=file)
-        for file in (
-            "train.parquet",
-            "filters.json",
-            "preview.jsonl",
-            "packed/train.parquet",
-            "packed/stats.json",
-        )
-    )
-    maker.stage(
+def _make_training(maker: _Maker, wildcards: dict, parents: dict, document: Path) -> None:
+    locate = functools.partial(maker.path, **wildcards)
+    train, packed, stats = (locate(t) for t in (paths.TRAIN, paths.PACKED, paths.PACKED_STATS))
+    maker.run_stage(
         select,
         "select",
-        wild,
-        arm=wild["arm"],
+        wildcards,
+        arm=wildcards["arm"],
         **parents,
         output=train,
-        filters=filters,
-        preview=preview,
+        filters=locate(paths.FILTERS),
+        preview=locate(paths.PREVIEW),
     )
-    rows, seen, limit = [], 0, maker.config.pack.max_length
-    found = tables.read(train, tables.TRAIN)
-    for row in found.iter_rows(named=True):
+    rows: list[dict] = []
+    trained_tokens, max_length = 0, maker.config.pack.max_length
+    selected = tables.read(train, tables.TRAIN)
+    for row in selected.iter_rows(named=True):
         prompt, target = (len(text.split()) for text in (row["prompt"], row["completion"]))
-        if prompt + target <= limit:
+        if prompt + target <= max_length:
             ids = list(range(prompt + target))
             rows.append(
                 {
@@ -355,59 +358,61 @@ def _train(maker: _Maker, wild: dict, parents: dict, document: Path) -> None:
                     "seq_lengths": [len(ids)],
                 }
             )
-            seen += target
-    record = maker.record("orion.stages.pack", "pack", {"train": train, "model": document}, **wild)
+            trained_tokens += target
+    record = maker.record("pack", {"train": train, "model": document}, **wildcards)
     tables.write(tables.from_rows(rows, tables.PACKED), packed, tables.PACKED, record)
     tokens = sum(len(row["input_ids"]) for row in rows)
-    told = {
+    numbers = {
         "rows": len(rows),
         "documents": len(rows),
-        "dropped_too_long": found.height - len(rows),
+        "dropped_too_long": selected.height - len(rows),
         "tokens": tokens,
+        "trained_tokens": trained_tokens,
+        "max_length": max_length,
+        "fill": round(tokens / (len(rows) * max_length), 6),
     }
-    fill = round(tokens / (len(rows) * limit), 6)
-    tables.write_json(
-        {**told, "trained_tokens": seen, "max_length": limit, "fill": fill}, stats, record
-    )
+    tables.write_json(numbers, stats, record)
     for seed in maker.config.runs.seeds:
-        path = paths.run(maker.root, **wild, seed=seed, file="model.json")
+        path = locate(paths.TRAINED_MODEL, seed=seed)
         inputs = {"packed": packed, "model": document}
-        maker.model(
-            path,
-            maker.record("orion.stages.train", "train", inputs, **wild, seed=str(seed)),
-            "/".join(path.parts),
-        )
-        log = [_step(random.Random(f"{wild}|{seed}|{step}"), step, seen) for step in range(1, 13)]
-        path.with_name("train_log.jsonl").write_text(
+        record = maker.record("train", inputs, **wildcards, seed=str(seed))
+        maker.write_model(path, record, "/".join(path.parts))
+        log = [
+            _log_line(random.Random(f"{wildcards}|{seed}|{step}"), step, trained_tokens)
+            for step in range(1, 13)
+        ]
+        locate(paths.TRAIN_LOG, seed=seed).write_text(
             "".join(json.dumps(line) + "\n" for line in log), encoding="utf-8"
         )
 
 
-def _step(rng: random.Random, step: int, tokens: int) -> dict:
+def _log_line(rng: random.Random, step: int, trained_tokens: int) -> dict:
     loss = 1.2 / step**0.5 + 0.05 * rng.random()
-    shown = {"loss": loss, "learning_rate": 5e-4 * (1 - step / 13), "grad_norm": 1 + rng.random()}
     return {
         "step": step,
-        **shown,
+        "loss": loss,
+        "learning_rate": 5e-4 * (1 - step / 13),
+        "grad_norm": 1 + rng.random(),
         "tokens": 40 * step,
-        "trained_tokens": tokens * step // 12,
+        "trained_tokens": trained_tokens * step // 12,
         "accuracy": 1 - loss / 2,
     }
 
 
-def _evaluate(maker: _Maker, wild: dict, trained: Path) -> None:
-    problems = paths.benchmark(maker.root, wild["benchmark"], "problems.parquet")
-    samples, verdicts, scores = (
-        paths.evaluation(maker.root, **wild, file=file)
-        for file in ("samples.parquet", "verdicts.parquet", "scores.json")
+def _make_evaluation(maker: _Maker, wildcards: dict, trained: Path) -> None:
+    locate = functools.partial(maker.path, **wildcards)
+    problems, samples = locate(paths.BENCHMARK_PROBLEMS), locate(paths.EVALUATION_SAMPLES)
+    verdicts, scores = locate(paths.EVALUATION_VERDICTS), locate(paths.SCORES)
+    skill = SKILL[wildcards["arm"]] - (0.15 if wildcards["benchmark"].endswith("hard") else 0)
+    rows = write_samples(
+        _rows(problems, tables.PROBLEMS),
+        f"evaluate|{wildcards}",
+        maker.config.evaluate.num_samples,
+        skill,
     )
-    rows = _rows(problems, tables.PROBLEMS)
-    skill = SKILL[wild["arm"]] - (0.15 if wild["benchmark"].endswith("hard") else 0)
-    made = sampled(rows, f"evaluate|{wild}", maker.config.evaluate.k, skill)
-    record = maker.record(
-        "orion.stages.sample", "evaluate_sample", {"problems": problems, "model": trained}, **wild
-    )
-    tables.write(tables.from_rows(made, tables.SAMPLES), samples, tables.SAMPLES, record)
-    where = {"problems": problems, "samples": samples}
-    maker.stage(check, "evaluate_check", wild, **where, output=verdicts)
-    maker.stage(evaluate, "evaluate", wild, **where, verdicts=verdicts, output=scores)
+    inputs = {"problems": problems, "model": trained}
+    record = maker.record("evaluate_sample", inputs, module="sample", **wildcards)
+    tables.write(tables.from_rows(rows, tables.SAMPLES), samples, tables.SAMPLES, record)
+    read = {"problems": problems, "samples": samples}
+    maker.run_stage(check, "evaluate_check", wildcards, **read, output=verdicts)
+    maker.run_stage(evaluate, "evaluate", wildcards, **read, verdicts=verdicts, output=scores)

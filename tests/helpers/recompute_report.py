@@ -1,8 +1,9 @@
-"""Compute the report's numbers again from the tables on disk, without the report's code, and compare.
+"""Compute the report's numbers again from the tables on disk, without the report's code.
 
-``faults(results)`` returns one line for every number of report.json that does not follow from the samples, verdicts, errors,
-reflections, train and packed tables and training logs. ``shown.py`` compares the CSV files and the page with report.json.
-Run both on any finished results folder: ``python tests/orion/report/recompute.py results``.
+``find_faults(results)`` returns one line for every number of report.json that does not follow from
+the samples, verdicts, errors, reflections, train and packed tables and the training logs.
+``report_page.py`` compares the CSV files and the page with report.json. Run both on any finished
+results folder: ``python -m tests.helpers.recompute_report results``.
 """
 
 import json
@@ -24,29 +25,37 @@ MARKERS = {"demo": "New:", "chat": "### Refined solution"}
 class Recomputed:
     """One student on one training set, read with plain polars."""
 
-    def __init__(self, results: Path, doc: dict, street: dict):
-        self.results, self.doc, self.street = results, doc, street
+    def __init__(self, results: Path, doc: dict, item: dict):
+        self.results, self.doc, self.item = results, doc, item
         self.config = json.loads(doc["provenance"]["config"]["whole"])
-        self.folder = results / street["dataset"] / street["model"]
-        self.key = (street["dataset"], street["model"])
-        self.drawn = {"confidence": doc["confidence"], "resamples": doc["bootstrap"]}
+        self.dataset = results / "datasets" / item["dataset"]
+        self.folder = self.dataset / item["model"]
+        self.key = (item["dataset"], item["model"])
+        self.bootstrap = {"confidence": doc["confidence"], "resamples": doc["bootstrap"]}
         self.wrong: list[str] = []
 
-    def same(self, place: str, told, found) -> None:
-        if isinstance(told, float) or isinstance(found, float):
-            fits = told is not None and found is not None and abs(told - found) <= TOLERANCE
+    def same(self, place: str, reported, recomputed) -> None:
+        if isinstance(reported, float) or isinstance(recomputed, float):
+            fits = (
+                reported is not None
+                and recomputed is not None
+                and abs(reported - recomputed) <= TOLERANCE
+            )
         else:
-            fits = told == found
+            fits = reported == recomputed
         if not fits:
             self.wrong.append(
-                f"{'/'.join(self.key)} {place}: the report says {told!r}, the tables give {found!r}"
+                f"{'/'.join(self.key)} {place}: the report says {reported!r}, "
+                f"the tables give {recomputed!r}"
             )
 
-    def row(self, place: str, told: dict, found: dict) -> None:
-        for name, value in found.items():
-            self.same(f"{place} {name}", told[name], value)
+    def row(self, place: str, reported: dict, recomputed: dict) -> None:
+        for name, value in recomputed.items():
+            self.same(f"{place} {name}", reported[name], value)
         for name in (
-            told.keys() - found.keys() - {"arm", "against", "benchmark", "scope", "filter", "order"}
+            reported.keys()
+            - recomputed.keys()
+            - {"arm", "against", "benchmark", "scope", "filter", "order"}
         ):
             self.wrong.append(f"{'/'.join(self.key)} {place}: nothing recomputes {name}")
 
@@ -61,22 +70,22 @@ class Recomputed:
         return np.stack([_accuracies(frame) for frame in self.frames(arm, benchmark)])
 
     def table(self) -> None:
-        for told in self.street["table"]:
-            arm, benchmark = told["arm"], told["benchmark"]
+        for reported in self.item["table"]:
+            arm, benchmark = reported["arm"], reported["benchmark"]
             frames, values = self.frames(arm, benchmark), self.accuracies(arm, benchmark)
             rows = pl.concat(frames)
             interval = statistics.bootstrap_interval(
                 values.mean(axis=0),
                 key=("accuracy", *self.key, arm, benchmark),
                 proportion=True,
-                **self.drawn,
+                **self.bootstrap,
             )
             by_seed = [(f["verdict"] == "correct").sum() / f.height for f in frames]
             any_right = [
                 f.group_by("problem_id").agg((pl.col("verdict") == "correct").any())["verdict"]
                 for f in frames
             ]
-            found = {
+            recomputed = {
                 "seeds": len(frames),
                 "problems": frames[0]["problem_id"].n_unique(),
                 "k": frames[0].height // frames[0]["problem_id"].n_unique(),
@@ -97,7 +106,7 @@ class Recomputed:
                     for v in ("no_answer", "unparseable", "timeout")
                 },
             }
-            self.row(f"table {arm} {benchmark}", told, {**found, **self.training(arm)})
+            self.row(f"table {arm} {benchmark}", reported, {**recomputed, **self.training(arm)})
 
     def training(self, arm: str) -> dict:
         names = (
@@ -138,18 +147,18 @@ class Recomputed:
         wanted = [
             (*pair, benchmark) for pair in listed for benchmark in self.doc["grid"]["benchmarks"]
         ]
-        told = [
-            (row["arm"], row["against"], row["benchmark"]) for row in self.street["comparisons"]
+        reported = [
+            (row["arm"], row["against"], row["benchmark"]) for row in self.item["comparisons"]
         ]
-        self.same("comparisons listed", told, wanted)
-        tested = [row for row in self.street["comparisons"] if row["reading"] != "not run"]
+        self.same("comparisons listed", reported, wanted)
+        tested = [row for row in self.item["comparisons"] if row["reading"] != "not run"]
         holm = _holm([row["p"] for row in tested])
         for row, adjusted in zip(tested, holm, strict=True):
             names = (row["arm"], row["against"], row["benchmark"])
             ours, theirs = self.accuracies(names[0], names[2]), self.accuracies(names[1], names[2])
             pairs = np.round(ours.mean(axis=0) - theirs.mean(axis=0), 9)
             interval = statistics.paired_difference(
-                ours, theirs, key=("difference", *self.key, *names), **self.drawn
+                ours, theirs, key=("difference", *self.key, *names), **self.bootstrap
             )
             by_seed = ours.mean(axis=1) - theirs.mean(axis=1)
             agreed = (
@@ -158,7 +167,7 @@ class Recomputed:
                 and (row["low_seeds"] > 0 or row["high_seeds"] < 0)
                 and adjusted <= 1 - self.doc["confidence"]
             )
-            found = {
+            recomputed = {
                 "problems": pairs.size,
                 "seeds": len(by_seed),
                 "difference": float(ours.mean() - theirs.mean()),
@@ -172,7 +181,7 @@ class Recomputed:
                 "better": int((pairs > 0).sum()),
                 "worse": int((pairs < 0).sum()),
                 "tied": int((pairs == 0).sum()),
-                "p": statistics.sign_flip(
+                "p": statistics.sign_flip_p_value(
                     ours.mean(axis=0) - theirs.mean(axis=0), key=("p", *self.key, *names)
                 ),
                 "p_holm": adjusted,
@@ -180,18 +189,17 @@ class Recomputed:
                 if agreed
                 else "unclear",
             }
-            self.row(f"comparisons {names}", row, found)
+            self.row(f"comparisons {names}", row, recomputed)
 
     def base(self) -> None:
         rows = _with_verdicts(self.folder / "samples.parquet", self.folder / "verdicts.parquet")
         values = _accuracies(rows)
         interval = statistics.bootstrap_interval(
-            values, key=("base", *self.key), proportion=True, **self.drawn
+            values, key=("base", *self.key), proportion=True, **self.bootstrap
         )
-        dataset = self.results / self.street["dataset"]
-        traces = pl.read_parquet(dataset / "problems.parquet")["teacher_trace"]
+        traces = pl.read_parquet(self.dataset / "problems.parquet")["teacher_trace"]
         shares = Counter(rows["verdict"])
-        found = {
+        recomputed = {
             "problems": values.size,
             "k": rows.height // values.size,
             "accuracy": shares["correct"] / rows.height,
@@ -206,22 +214,24 @@ class Recomputed:
             "mean_completion_tokens": rows["completion_tokens"].sum() / rows.height,
             "with_trace": traces.len() - traces.null_count(),
             "traces_correct": Counter(
-                pl.read_parquet(dataset / "trace_verdicts.parquet")["verdict"]
+                pl.read_parquet(self.dataset / "trace_verdicts.parquet")["verdict"]
             )["correct"],
         }
-        self.row("base", self.street["base"], found)
+        self.row("base", self.item["base"], recomputed)
 
     def lengths(self) -> None:
-        for told in self.street["lengths"]:
-            tokens = pl.concat(self.frames(told["arm"], told["benchmark"]))["completion_tokens"]
-            found = {
+        for reported in self.item["lengths"]:
+            tokens = pl.concat(self.frames(reported["arm"], reported["benchmark"]))[
+                "completion_tokens"
+            ]
+            recomputed = {
                 "samples": tokens.len(),
                 "mean": tokens.sum() / tokens.len(),
                 "median": tokens.quantile(0.5, "linear"),
                 "p90": tokens.quantile(0.9, "linear"),
                 "longest": tokens.max(),
             }
-            self.row(f"lengths {told['arm']} {told['benchmark']}", told, found)
+            self.row(f"lengths {reported['arm']} {reported['benchmark']}", reported, recomputed)
 
     def reflected(self, arm: str) -> pl.DataFrame:
         return _with_verdicts(
@@ -230,15 +240,17 @@ class Recomputed:
         )
 
     def refined(self, response: str) -> str:
-        before, marker, after = response.rpartition(MARKERS[self.config["prompts"]])
+        _, marker, after = response.rpartition(MARKERS[self.config["prompts"]])
         return after.strip() if marker else ""
 
     def reflections(self) -> None:
-        for told in self.street["reflections"]:
-            rows = self.reflected(told["arm"])
+        for reported in self.item["reflections"]:
+            rows = self.reflected(reported["arm"])
             correct = Counter(rows["verdict"])["correct"]
-            share = statistics.wilson(correct, rows.height, confidence=self.doc["confidence"])
-            found = {
+            share = statistics.wilson_interval(
+                correct, rows.height, confidence=self.doc["confidence"]
+            )
+            recomputed = {
                 "reflections": rows.height,
                 "problems": len(set(rows["problem_id"])),
                 "with_refined_part": sum(self.refined(text) != "" for text in rows["response"]),
@@ -249,24 +261,26 @@ class Recomputed:
                 "unfinished": Counter(rows["finish_reason"])["length"],
                 "mean_completion_tokens": rows["completion_tokens"].sum() / rows.height,
             }
-            self.row(f"reflections {told['arm']}", told, found)
+            self.row(f"reflections {reported['arm']}", reported, recomputed)
 
-    def treatment(self) -> None:
-        problems = pl.read_parquet(self.results / self.street["dataset"] / "problems.parquet")
+    def error_coverage(self) -> None:
+        problems = pl.read_parquet(self.dataset / "problems.parquet")
         meta = dict(zip(problems["problem_id"], problems["meta"].to_list(), strict=True))
         samples = pl.read_parquet(self.folder / "samples.parquet").rows(named=True)
         texts = {(row["problem_id"], row["sample_id"]): row["response"] for row in samples}
-        for told in self.street["treatment"]:
-            errors = pl.read_parquet(self.folder / told["arm"] / "errors.parquet").rows(named=True)
+        for reported in self.item["error_coverage"]:
+            errors = pl.read_parquet(self.folder / reported["arm"] / "errors.parquet").rows(
+                named=True
+            )
             own = {
-                (e["problem_id"], str(e["rank"])): texts[e["problem_id"], e["own_sample_id"]]
+                (e["problem_id"], e["rank"]): texts[e["problem_id"], e["own_sample_id"]]
                 for e in errors
             }
-            seen, unreadable = [], 0
-            for row in self.reflected(told["arm"]).rows(named=True):
-                if told["scope"] == "correct" and row["verdict"] != "correct":
+            pairs, unreadable = [], 0
+            for row in self.reflected(reported["arm"]).rows(named=True):
+                if reported["scope"] == "correct" and row["verdict"] != "correct":
                     continue
-                for rank in filter(None, row["prompt_id"].split(":")[1].split("+")):
+                for rank in row["error_ranks"]:
                     known = meta[row["problem_id"]]
                     wrong = first_wrong_step(known, own[row["problem_id"], rank])
                     refined = self.refined(row["response"])
@@ -274,29 +288,29 @@ class Recomputed:
                     hits = revisited_steps(known, refined)
                     unreadable += wrong is None
                     if wrong is not None:
-                        seen.append((wrong in hits, len(steps), len(steps) / len(known["steps"])))
-            treated = sum(hit for hit, _, _ in seen)
+                        pairs.append((wrong in hits, len(steps), len(steps) / len(known["steps"])))
+            revisited = sum(hit for hit, _, _ in pairs)
             share = (
-                statistics.wilson(treated, len(seen), confidence=self.doc["confidence"])
-                if seen
+                statistics.wilson_interval(revisited, len(pairs), confidence=self.doc["confidence"])
+                if pairs
                 else None
             )
-            found = {
-                "pairs": len(seen),
+            recomputed = {
+                "pairs": len(pairs),
                 "unreadable": unreadable,
-                "treated": treated,
-                "rate": treated / len(seen) if seen else None,
+                "revisited": revisited,
+                "rate": revisited / len(pairs) if pairs else None,
                 "low": share.low if share else None,
                 "high": share.high if share else None,
-                "chance": sum(c for _, _, c in seen) / len(seen) if seen else None,
-                "mean_detailed": sum(d for _, d, _ in seen) / len(seen) if seen else None,
+                "chance": sum(c for _, _, c in pairs) / len(pairs) if pairs else None,
+                "mean_detailed": sum(d for _, d, _ in pairs) / len(pairs) if pairs else None,
             }
-            self.row(f"treatment {told['arm']} {told['scope']}", told, found)
+            self.row(f"error coverage {reported['arm']} {reported['scope']}", reported, recomputed)
 
     def waterfall(self) -> None:
-        """The counts that need no filter's code, the bookkeeping between the steps, and the rows that came out."""
+        """The counts that need no filter's code, the sums between the steps, the selected rows."""
         by_arm: dict[str, list[dict]] = {}
-        for row in self.street["waterfall"]:
+        for row in self.item["waterfall"]:
             by_arm.setdefault(row["arm"], []).append(row)
         for arm, steps in by_arm.items():
             rows = self.reflected(arm)
@@ -313,15 +327,17 @@ class Recomputed:
                 self.same(
                     f"{place} objects", step["objects"], known.get(step["filter"], step["objects"])
                 )
-        for told in self.street["selection"]:
-            train = pl.read_parquet(self.folder / told["arm"] / "train.parquet")
+        for reported in self.item["selection"]:
+            train = pl.read_parquet(self.folder / reported["arm"] / "train.parquet")
             kinds = Counter(train["target_kind"])
-            self.same(f"selection {told['arm']} rows", told["rows"], train.height)
+            self.same(f"selection {reported['arm']} rows", reported["rows"], train.height)
             self.same(
-                f"selection {told['arm']} trained", told["trained"], len(set(train["problem_id"]))
+                f"selection {reported['arm']} trained",
+                reported["trained"],
+                len(set(train["problem_id"])),
             )
             for kind in ("solution", "teacher_trace", "own_correct", "reflection"):
-                self.same(f"selection {told['arm']} {kind}", told[kind], kinds[kind])
+                self.same(f"selection {reported['arm']} {kind}", reported[kind], kinds[kind])
 
 
 def _with_verdicts(responses: Path, verdicts: Path) -> pl.DataFrame:
@@ -363,52 +379,53 @@ def _loops(response: str) -> bool:
 
 
 def _holm(values: list[float]) -> list[float]:
-    """By the definition: the largest (m - j + 1) p_(j) over all j up to an hypothesis' own place."""
+    """By the definition: the largest (m - j + 1) p_(j) over all j up to a hypothesis' own rank."""
     ranked = sorted(values)
     steps = [min(1.0, (len(values) - j) * p) for j, p in enumerate(ranked)]
     return [max(steps[: ranked.index(p) + ranked.count(p)]) for p in values]
 
 
-def faults(results: str | Path) -> list[str]:
-    """Every disagreement between a results folder's report and its tables, one line each; empty if there is none."""
+def find_faults(results: str | Path) -> list[str]:
+    """One line per disagreement between a results folder's report and its tables."""
     results = Path(results)
     doc = json.loads((results / "report" / "report.json").read_text(encoding="utf-8"))
     wrong = []
-    for street in doc["streets"]:
-        again = Recomputed(results, doc, street)
-        for check in (
-            "table",
-            "comparisons",
-            "base",
-            "lengths",
-            "reflections",
-            "treatment",
-            "waterfall",
-        ):
-            getattr(again, check)()
+    for item in doc["results"]:
+        again = Recomputed(results, doc, item)
+        again.table()
+        again.comparisons()
+        again.base()
+        again.lengths()
+        again.reflections()
+        again.error_coverage()
+        again.waterfall()
         wrong += again.wrong
+    return wrong + _source_faults(results, doc)
+
+
+def _source_faults(results: Path, doc: dict) -> list[str]:
+    wrong = []
     for source in doc["sources"]:
-        folder = (
-            results / "benchmarks" / source["name"]
-            if source["kind"] == "benchmark"
-            else results / source["name"]
-        )
-        told = [source[name] for name in ("problems", "rejected", "unparseable")]
-        tables = [
-            pl.read_parquet(folder / f"{name}.parquet").height for name in ("problems", "rejected")
+        folder = results / f"{source['kind']}s" / source["name"]
+        reported = [source[name] for name in ("problems", "rejected", "unparseable")]
+        lint = json.loads((folder / "lint.json").read_text(encoding="utf-8"))
+        recomputed = [
+            pl.read_parquet(folder / "problems.parquet").height,
+            pl.read_parquet(folder / "rejected.parquet").height,
+            len(lint["unparseable"]),
         ]
-        lint = len(json.loads((folder / "lint.json").read_text(encoding="utf-8"))["unparseable"])
-        if told != [*tables, lint]:
+        if reported != recomputed:
             wrong.append(
-                f"sources {source['name']}: the report says {told}, the tables give {[*tables, lint]}"
+                f"sources {source['name']}: the report says {reported}, "
+                f"the tables give {recomputed}"
             )
     return wrong
 
 
 if __name__ == "__main__":
-    import shown
+    from tests.helpers import report_page
 
     folder = sys.argv[1] if len(sys.argv) > 1 else "results"
-    found = [*faults(folder), *shown.faults(folder)]
-    print("\n".join(found) or "every number of the report follows from the tables")
-    sys.exit(bool(found))
+    lines = [*find_faults(folder), *report_page.find_faults(folder)]
+    print("\n".join(lines) or "every number of the report follows from the tables")
+    sys.exit(bool(lines))

@@ -1,7 +1,7 @@
-"""What the report shows against report.json: every CSV row, every number of the page, and that the page needs no network.
+"""Compare the CSV files and the page with report.json, and check that the page needs no network.
 
-``faults(results)`` returns one line for every disagreement. Formats are written out here again, so that a wrong format in
-the template shows. Used by ``recompute.py`` and the tests.
+``find_faults(results)`` returns one line per disagreement. The formats of numbers are written out
+here again, so that a wrong format in the template is noticed.
 """
 
 import csv
@@ -13,7 +13,7 @@ from pathlib import Path
 FORMATS = {
     "percent": lambda v: f"{v * 100:.1f}",
     "points": lambda v: ("+" if v >= 0 else "−") + f"{abs(v * 100):.1f}",
-    "integer": lambda v: format(int(round(v)), ","),
+    "integer": lambda v: format(round(v), ","),
     "decimal": lambda v: format(round(v, 1), ",.1f"),
     "plain": lambda v: format(v, "g"),
     "p": lambda v: f"{v:.3f}" if v >= 0.001 else "< 0.001",
@@ -41,8 +41,8 @@ class Page(HTMLParser):
         if tag in ("span", "td", "div"):
             self._open.append((tag, dict(attrs)))
             if "data-key" in self._open[-1][1]:
-                found = self._open[-1][1]
-                self.numbers.append((found["data-key"], found["data-format"], ""))
+                attributes = self._open[-1][1]
+                self.numbers.append((attributes["data-key"], attributes["data-format"], ""))
 
     def handle_endtag(self, tag):
         if tag in ("span", "td", "div"):
@@ -50,7 +50,7 @@ class Page(HTMLParser):
             self._open.pop()
 
     def handle_data(self, data):
-        if any(found.get("class") == "says" for _, found in self._open):
+        if any(attributes.get("class") == "summary" for _, attributes in self._open):
             self.headline += data
         if not self._open:
             return
@@ -63,14 +63,14 @@ class Page(HTMLParser):
 
 
 def look_up(doc, key: str):
-    """The value at a place like ``streets/0/base/accuracy``."""
+    """The value at a place like ``results/0/base/accuracy``."""
     for part in key.split("/"):
         doc = doc[int(part) if isinstance(doc, list) else part]
     return doc
 
 
 def page_faults(folder: Path, doc: dict) -> list[str]:
-    """Numbers of index.html that are not report.json's, numbers in cells without a place, and calls to the network."""
+    """Numbers that differ from report.json or have no place in it, and calls to the network."""
     html = (folder / "index.html").read_text(encoding="utf-8")
     page = Page()
     page.feed(html)
@@ -89,17 +89,17 @@ def page_faults(folder: Path, doc: dict) -> list[str]:
         for text in page.loose
         if _digits(text)
     ]
-    # counts of sentences are the only numbers of the headline that no table shows
+    # the only numbers of the headline that no table shows are counts of comparisons
     known = {text.strip("+−") for _, _, text in page.numbers}
-    known |= {str(n) for street in doc["streets"] for n in range(len(street["comparisons"]) + 1)}
+    known |= {str(n) for item in doc["results"] for n in range(len(item["comparisons"]) + 1)}
     names = [*doc["grid"]["arms"], *doc["grid"]["benchmarks"]]
     prose = page.headline
     for name in sorted(names, key=len, reverse=True):
         prose = prose.replace(name, "")
-    told = re.findall(r"\d+(?:\.\d+)?", prose)
+    shown = re.findall(r"\d+(?:\.\d+)?", prose)
     wrong += [
         f"index.html: the headline's {number} stands in no table"
-        for number in told
+        for number in shown
         if number not in known
     ]
     return wrong
@@ -110,31 +110,33 @@ def _digits(text: str) -> bool:
 
 
 def csv_faults(folder: Path, doc: dict) -> list[str]:
-    """Each CSV holds what report.json holds, as text; the two long ones what the files below hold."""
+    """CSV files that differ from report.json; the two long ones from the scores and logs."""
     wrong = []
     for path in sorted(folder.glob("*.csv")):
         with open(path, encoding="utf-8", newline="") as handle:
-            told = list(csv.DictReader(handle))
+            shown = list(csv.DictReader(handle))
         found = []
-        for street in doc["streets"]:
-            head = {"dataset": street["dataset"], "model": street["model"]}
-            rows = street.get(path.stem, None)
-            rows = _long(folder.parent, doc, street, path.stem) if rows is None else rows
+        for item in doc["results"]:
+            head = {"dataset": item["dataset"], "model": item["model"]}
+            rows = item.get(path.stem, None)
+            rows = _read_long_table(folder.parent, doc, item, path.stem) if rows is None else rows
             found += [{**head, **row} for row in (rows if isinstance(rows, list) else [rows])]
         texts = [{k: "" if v is None else str(v) for k, v in row.items()} for row in found]
-        if told != texts:
+        if shown != texts:
             wrong.append(
-                f"{path.name}: {len(told)} rows differ from the {len(texts)} of report.json or the files it names"
+                f"{path.name}: {len(shown)} rows differ from the {len(texts)} of report.json "
+                "or of the files that it names"
             )
     return wrong
 
 
-def _long(results: Path, doc: dict, street: dict, name: str) -> list[dict]:
+def _read_long_table(results: Path, doc: dict, item: dict, name: str) -> list[dict]:
     rows = []
     for arm in doc["grid"]["arms"]:
         for benchmark in doc["grid"]["benchmarks"] if name == "seeds" else [""]:
             for seed in doc["grid"]["seeds"]:
-                folder = results / street["dataset"] / street["model"] / arm / f"seed-{seed}"
+                student = results / "datasets" / item["dataset"] / item["model"]
+                folder = student / arm / f"seed-{seed}"
                 if name == "seeds":
                     scores = json.loads(
                         (folder / benchmark / "scores.json").read_text(encoding="utf-8")
@@ -156,17 +158,17 @@ def _long(results: Path, doc: dict, street: dict, name: str) -> list[dict]:
                         "entropy",
                     )
                     for entry in map(json.loads, lines):
-                        values = {column: _short(entry.get(column)) for column in order}
+                        values = {column: _round(entry.get(column)) for column in order}
                         rows.append({"arm": arm, "seed": seed, "step": entry["step"], **values})
     return rows
 
 
-def _short(value):
+def _round(value):
     return round(value, 10) if isinstance(value, float) else value
 
 
-def faults(results: str | Path) -> list[str]:
-    """Every disagreement between what a results folder's report shows and its report.json; empty if there is none."""
+def find_faults(results: str | Path) -> list[str]:
+    """One line per disagreement between a report's page and CSV files and its report.json."""
     folder = Path(results) / "report"
     doc = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     return [*csv_faults(folder, doc), *page_faults(folder, doc)]

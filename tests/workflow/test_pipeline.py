@@ -1,6 +1,5 @@
 """The whole pipeline, small but real: student, eight arms, report; a second run plans nothing; every number is recomputed."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from orion import tables
+from tests.helpers import recompute_report, report_page
 
 pytestmark = pytest.mark.slow
 ARMS = [
@@ -73,13 +73,6 @@ def folder(root, tmp_path_factory):
     return made
 
 
-def module(root: Path, name: str):
-    spec = importlib.util.spec_from_file_location(name, root / f"tests/orion/report/{name}.py")
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
 def test_every_arm_is_on_the_page(folder):
     page = (folder.path / "results/report/index.html").read_text()
     assert all(arm in page for arm in ARMS)
@@ -93,9 +86,20 @@ def test_a_second_run_plans_nothing(folder):
     assert "Nothing to be done" in folder.snakemake("--dry-run")
 
 
-def test_every_number_follows_from_the_tables(folder, root):
-    assert module(root, "recompute").faults(folder.path / "results") == []
-    assert module(root, "shown").faults(folder.path / "results") == []
+def test_every_written_file_is_declared(folder):
+    """A rule declares what it writes; the store and unfinished state are no outputs."""
+    lines = folder.snakemake("--summary").splitlines()
+    declared = {Path(line.split("\t")[0]) for line in lines if line.startswith("results/")}
+    assert len(declared) > 100
+    for path in sorted((folder.path / "results").rglob("*")):
+        name = path.relative_to(folder.path)
+        if path.is_file() and name.parts[1] not in ("completions", "work"):
+            assert declared & {name, *name.parents}, name
+
+
+def test_every_number_follows_from_the_tables(folder):
+    assert recompute_report.find_faults(folder.path / "results") == []
+    assert report_page.find_faults(folder.path / "results") == []
 
 
 def test_artifacts_hold_nothing_of_this_machine(folder):

@@ -1,4 +1,4 @@
-"""A dataset that names a teacher: what is planned, with stand-in stages; the real thing is in test_street.py."""
+"""A dataset that names a teacher: what is planned, with stand-in stages; the real thing is in test_pipeline.py."""
 
 
 def set_key(checkout, path, value):

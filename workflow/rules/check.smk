@@ -24,8 +24,8 @@ rule check:
         config=tracked_config("check"),
         code=source_digest("orion.stages.check"),
     shell:
-        "python -m orion.stages.check --config {params.config:q} --problems {input.problems} --samples {input.samples}"
-        " --workers {threads} --output {output} 2> {log}"
+        "python -m orion.stages.check --config {params.config:q} --problems {input.problems}"
+        " --samples {input.samples} --workers {threads} --output {output} 2> {log}"
 
 
 use rule check as check_traces with:

@@ -1,4 +1,4 @@
-"""What all rules share: the validated configuration, tracked params, inputs that depend on the arm."""
+"""Shared by all rules: the validated configuration, tracked params, inputs that depend on the arm."""
 
 from orion import config as settings
 from orion.provenance import source_digest
@@ -23,12 +23,12 @@ def any_of(names):
 
 
 def tracked_config(stage):
-    """The configuration keys that can change a job's output, as the one string that Snakemake tracks."""
+    """The keys that can change a job's output, as the one string that Snakemake tracks."""
     return lambda wildcards: settings.params(CONFIG, stage, **dict(wildcards.items()))
 
 
 def evaluated_model(wildcards):
-    """The document of the model that is evaluated: the trained one, or for an untrained arm the student."""
+    """The document of the evaluated model: trained, or for an untrained arm the student."""
     trained = wildcards.arm in TRAINED
     pattern = (
         "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/model.json"
@@ -65,7 +65,7 @@ def teacher_file(name):
 
 
 def server(key):
-    """A key of the model's server. It is a resource: a server that moves must not trigger a rerun."""
+    """A key of the model's server; a resource, so that a server that moves triggers no rerun."""
     return (
         lambda wildcards: getattr(CONFIG.models[wildcards.model].server, key, None)
         or ""
@@ -77,8 +77,8 @@ def environment(*engines):
     return f"../../envs/{'vllm' if 'vllm' in engines else 'base'}.yaml"
 
 
-# The options of a generating rule. They affect placement and speed only. On a GPU the last bits of a
-# result may depend on them; changing one must not trigger a rerun, so they are resources.
+# Options of a generating rule; they affect placement and speed only. On a GPU the last bits of a
+# result may depend on them. Changing one must not trigger a rerun, so they are resources.
 GENERATION = dict(
     shards=1,
     tensor_parallel_size=1,

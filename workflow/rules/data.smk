@@ -1,12 +1,13 @@
-"""Problems of datasets and benchmarks from their sources, kept apart, and the lint of their gold answers.
+"""Problems of datasets and benchmarks from their sources, and the lint of their gold answers.
 
-The lint runs twice: inside the rules that make problems, so that nothing is sampled for golds that cannot be parsed,
-and as a separate rule, so that lint.json follows every edit of the checker without making the problems look new.
-An order-only edge from lint.json to sample would hide changed params downstream (LOG.md, 2026-11-23).
+The lint runs twice: inside the rules that make problems, so that nothing is sampled for golds that
+cannot be parsed, and as a separate rule, so that lint.json follows every edit of the checker
+without making the problems look new. An order-only edge from lint.json to sample would hide changed
+params downstream (LOG.md, 2026-11-23).
 
-One row of problems.parquet is one problem: problem_id, problem, answer, solution?, teacher_trace?, meta. A dataset that
-names a teacher has no traces in its file: the teacher answers like any other model, and problems_with_traces.parquet
-holds the problems with the teacher's correct answers as traces.
+One row of problems.parquet is one problem: problem_id, problem, answer, solution?, teacher_trace?,
+meta. A dataset that names a teacher has no traces in its file: the teacher answers like any other
+model, and problems_with_traces.parquet has the teacher's correct answers as traces.
 """
 
 
@@ -33,7 +34,8 @@ rule dataset:
     shell:
         "python -m orion.stages.dataset --config {params.config:q} --benchmark {input.benchmarks}"
         " --output {output.problems} --rejected {output.rejected} 2> {log}"
-        " && python -m orion.stages.lint --config {params.config:q} --problems {output.problems} 2>> {log}"
+        " && python -m orion.stages.lint --config {params.config:q} --problems {output.problems}"
+        " 2>> {log}"
 
 
 use rule dataset as benchmark with:
@@ -68,7 +70,8 @@ rule lint_dataset:
         config=tracked_config("lint"),
         code=source_digest("orion.stages.lint"),
     shell:
-        "python -m orion.stages.lint --config {params.config:q} --problems {input.problems} --output {output} 2> {log}"
+        "python -m orion.stages.lint --config {params.config:q} --problems {input.problems}"
+        " --output {output} 2> {log}"
 
 
 use rule lint_dataset as lint_benchmark with:
@@ -102,5 +105,5 @@ rule trace:
         config=tracked_config("trace"),
         code=source_digest("orion.stages.trace"),
     shell:
-        "python -m orion.stages.trace --config {params.config:q} --problems {input.problems} --samples {input.samples}"
-        " --verdicts {input.verdicts} --output {output} 2> {log}"
+        "python -m orion.stages.trace --config {params.config:q} --problems {input.problems}"
+        " --samples {input.samples} --verdicts {input.verdicts} --output {output} 2> {log}"

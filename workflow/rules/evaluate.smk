@@ -51,5 +51,5 @@ rule evaluate:
         config=tracked_config("evaluate"),
         code=source_digest("orion.stages.evaluate"),
     shell:
-        "python -m orion.stages.evaluate --config {params.config:q} --problems {input.problems} --samples {input.samples}"
-        " --verdicts {input.verdicts} --output {output} 2> {log}"
+        "python -m orion.stages.evaluate --config {params.config:q} --problems {input.problems}"
+        " --samples {input.samples} --verdicts {input.verdicts} --output {output} 2> {log}"

@@ -1,4 +1,4 @@
-"""The student: pre-trained for the embedded default, otherwise a folder, a hub revision or a served model."""
+"""The student: pre-trained for the embedded default, else a folder, hub revision or server."""
 
 
 rule student:
@@ -20,7 +20,8 @@ rule student:
         config=tracked_config("student"),
         code=source_digest("orion.demo.student"),
     shell:
-        "python -m orion.demo.student --config {params.config:q} --output {output.checkpoint} 2> {log}"
+        "python -m orion.demo.student --config {params.config:q} --output {output.checkpoint}"
+        " 2> {log}"
 
 
 rule register_model:

@@ -1,4 +1,4 @@
-"""Expose the student's errors, let it refine the teacher's trace beside them, and check what it wrote."""
+"""Expose the student's errors, let it refine the teacher's trace beside them, check the result."""
 
 
 rule expose:
@@ -20,8 +20,8 @@ rule expose:
         config=tracked_config("expose"),
         code=source_digest("orion.stages.expose"),
     shell:
-        "python -m orion.stages.expose --config {params.config:q} --samples {input.samples} --verdicts {input.verdicts}"
-        " --output {output} 2> {log}"
+        "python -m orion.stages.expose --config {params.config:q} --samples {input.samples}"
+        " --verdicts {input.verdicts} --output {output} 2> {log}"
 
 
 rule reflect:
@@ -47,11 +47,13 @@ rule reflect:
         config=tracked_config("reflect"),
         code=source_digest("orion.stages.reflect"),
     shell:
-        "{resources.python} -m orion.stages.reflect --config {params.config:q} --problems {input.problems}"
-        " --trace-verdicts {input.trace_verdicts} --errors {input.errors} --model {input.model}"
-        " --completions results/completions --batch-size {resources.batch_size} --shards {resources.shards}"
-        " --tensor-parallel-size {resources.tensor_parallel_size} --token-budget {resources.token_budget}"
-        " --base-url={resources.base_url:q} --api-key-env={resources.api_key_env:q}"
+        "{resources.python} -m orion.stages.reflect --config {params.config:q}"
+        " --problems {input.problems} --trace-verdicts {input.trace_verdicts}"
+        " --errors {input.errors} --model {input.model} --completions results/completions"
+        " --batch-size {resources.batch_size} --shards {resources.shards}"
+        " --tensor-parallel-size {resources.tensor_parallel_size}"
+        " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"
+        " --api-key-env={resources.api_key_env:q}"
         " --gpu-memory-percent {resources.gpu_memory_percent}"
         " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"
 

@@ -86,4 +86,5 @@ rule report:
         config=tracked_config("report"),
         code=source_digest("orion.stages.report"),
     shell:
-        "python -m orion.stages.report --config {params.config:q} --results results --output-dir results/report 2> {log}"
+        "python -m orion.stages.report --config {params.config:q} --results results"
+        " --output-dir results/report 2> {log}"

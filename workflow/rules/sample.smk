@@ -1,4 +1,4 @@
-"""The student answers every problem num_samples times. Stored completions are not generated again."""
+"""Sample num_samples answers per problem; stored completions are not generated again."""
 
 
 rule sample:
@@ -20,10 +20,11 @@ rule sample:
         config=tracked_config("sample"),
         code=source_digest("orion.stages.sample"),
     shell:
-        "{resources.python} -m orion.stages.sample --config {params.config:q} --problems {input.problems} --model {input.model}"
-        " --completions results/completions --batch-size {resources.batch_size} --shards {resources.shards}"
-        " --tensor-parallel-size {resources.tensor_parallel_size} --token-budget {resources.token_budget}"
-        " --base-url={resources.base_url:q} --api-key-env={resources.api_key_env:q}"
+        "{resources.python} -m orion.stages.sample --config {params.config:q}"
+        " --problems {input.problems} --model {input.model} --completions results/completions"
+        " --batch-size {resources.batch_size} --shards {resources.shards}"
+        " --tensor-parallel-size {resources.tensor_parallel_size}"
+        " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"
+        " --api-key-env={resources.api_key_env:q}"
         " --gpu-memory-percent {resources.gpu_memory_percent}"
         " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"
-

@@ -1,4 +1,4 @@
-"""Named targets, each a milestone of the pipeline: `snakemake data`, `snakemake samples`, ..., `snakemake all`."""
+"""Targets, one per milestone of the pipeline: data, samples, packed, trained, all."""
 
 GRID = dict(
     dataset=RUNS.datasets, model=RUNS.models, seed=RUNS.seeds, benchmark=RUNS.benchmarks

@@ -28,10 +28,10 @@ rule select:
         config=tracked_config("select"),
         code=source_digest("orion.stages.select"),
     shell:
-        "python -m orion.stages.select --config {params.config:q} --arm {wildcards.arm} --problems {input.problems}"
-        " --trace-verdicts {input.trace_verdicts} --samples {input.samples} --verdicts {input.verdicts}"
-        " --errors {input.errors} --reflections {input.reflections}"
-        " --reflection-verdicts {input.reflection_verdicts}"
+        "python -m orion.stages.select --config {params.config:q} --arm {wildcards.arm}"
+        " --problems {input.problems} --trace-verdicts {input.trace_verdicts}"
+        " --samples {input.samples} --verdicts {input.verdicts} --errors {input.errors}"
+        " --reflections {input.reflections} --reflection-verdicts {input.reflection_verdicts}"
         " --output {output.train} --filters {output.filters} --preview {output.preview} 2> {log}"
 
 
@@ -57,8 +57,8 @@ rule pack:
         config=tracked_config("pack"),
         code=source_digest("orion.stages.pack"),
     shell:
-        "python -m orion.stages.pack --config {params.config:q} --train {input.train} --model {input.model}"
-        " --output {output.packed} --stats {output.stats} 2> {log}"
+        "python -m orion.stages.pack --config {params.config:q} --train {input.train}"
+        " --model {input.model} --output {output.packed} --stats {output.stats} 2> {log}"
 
 
 rule train:
@@ -66,7 +66,9 @@ rule train:
         packed="results/datasets/{dataset}/{model}/{arm}/packed/train.parquet",
         model="results/models/{model}/model.json",
     output:
-        checkpoint=directory("results/datasets/{dataset}/{model}/{arm}/seed-{seed}/model"),
+        checkpoint=directory(
+            "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/model"
+        ),
         model="results/datasets/{dataset}/{model}/{arm}/seed-{seed}/model.json",
         train_log="results/datasets/{dataset}/{model}/{arm}/seed-{seed}/train_log.jsonl",
     log:
@@ -86,6 +88,8 @@ rule train:
         config=tracked_config("train"),
         code=source_digest("orion.stages.train"),
     shell:
-        "python -m orion.stages.train --config {params.config:q} --name {wildcards.model}/{wildcards.arm}/seed-{wildcards.seed}"
-        " --packed {input.packed} --model {input.model} --work results/work --micro-batch {resources.micro_batch}"
-        " --kernels {resources.kernels} --output-dir {output.checkpoint} --output-model {output.model} --log {output.train_log} 2> {log}"
+        "python -m orion.stages.train --config {params.config:q}"
+        " --name {wildcards.model}/{wildcards.arm}/seed-{wildcards.seed} --packed {input.packed}"
+        " --model {input.model} --work results/work --micro-batch {resources.micro_batch}"
+        " --kernels {resources.kernels} --output-dir {output.checkpoint}"
+        " --output-model {output.model} --log {output.train_log} 2> {log}"

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from orion.demo.curriculum import corrupt
+from orion.demo.curriculum import corrupt_chain
 from orion.demo.error_coverage import (
     detailed_steps,
     first_wrong_step,
@@ -13,7 +13,7 @@ from orion.demo.error_coverage import (
     revisited_steps,
     revisits_wrong_step,
 )
-from orion.demo.problems import Step, generate, solution
+from orion.demo.problems import Step, generate, write_solution
 
 META = {
     "start": 47,
@@ -35,7 +35,8 @@ RIGHT = "47 + 38 = 85 ; 85 - 19 = 66 ; 66 * 3 = 198 ; \\boxed{ 198 }"
         ("47 + 38 = 85 ; 85 - 19 = 56 ; 56 * 3 = 168 ; \\boxed{ 168 }", 1),
         ("47 + 38 = 85 ; 85 - 19 = 66 ; 66 * 3 = 188 ; \\boxed{ 188 }", 2),
         (
-            "47 + 38 : 7 + 8 = 15 , 4 + 3 + 1 = 8 , = 85 ; 85 - 19 : 15 - 9 = 6 , 7 - 1 = 5 , = 56 ; 1 * 1 = 1 ;",
+            "47 + 38 : 7 + 8 = 15 , 4 + 3 + 1 = 8 , = 85 ; "
+            "85 - 19 : 15 - 9 = 6 , 7 - 1 = 5 , = 56 ; 1 * 1 = 1 ;",
             1,
         ),
         ("47 + 38 = 85 ; \\boxed{ 85 }", 1),
@@ -56,11 +57,13 @@ def test_first_wrong_step(attempt, wrong):
     [
         (RIGHT, set()),
         (
-            "47 + 38 = 85 ; 85 - 19 : 15 - 9 = 6 , 7 - 1 = 6 , = 66 ; 66 * 3 = 198 ; \\boxed{ 198 }",
+            "47 + 38 = 85 ; 85 - 19 : 15 - 9 = 6 , 7 - 1 = 6 , = 66 ; "
+            "66 * 3 = 198 ; \\boxed{ 198 }",
             {1},
         ),
         (
-            "check 85 vs 85 ok ; 66 vs 56 wrong ; New: 47 + 38 : 7 + 8 = 15 , = 85 ; 85 - 19 : = 66 ;",
+            "check 85 vs 85 ok ; 66 vs 56 wrong ; "
+            "New: 47 + 38 : 7 + 8 = 15 , = 85 ; 85 - 19 : = 66 ;",
             {0, 1},
         ),
         ("1 + 1 : 1 + 1 = 2 , = 2 ; New: 1 + 1 = 2 ;", set()),
@@ -82,12 +85,14 @@ def test_generated_chains_are_read_exactly():
             Step(values[j], s["op"], s["operand"], s["result"])
             for j, s in enumerate(p.meta["steps"])
         ]
-        assert first_wrong_step(p.meta, solution(steps, shown)) is None
-        wrong = solution(corrupt(rng, steps, at))
+        assert first_wrong_step(p.meta, write_solution(steps, shown)) is None
+        wrong = write_solution(corrupt_chain(rng, steps, at))
         assert first_wrong_step(p.meta, wrong) == at
-        assert detailed_steps(solution(steps, shown)) == shown
-        assert revisits_wrong_step(p.meta, wrong, solution(steps, shown)) is (at in shown)
-        assert revisits_wrong_step(p.meta, solution(steps), solution(steps, shown)) is None
+        assert detailed_steps(write_solution(steps, shown)) == shown
+        assert revisits_wrong_step(p.meta, wrong, write_solution(steps, shown)) is (at in shown)
+        assert (
+            revisits_wrong_step(p.meta, write_solution(steps), write_solution(steps, shown)) is None
+        )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +124,7 @@ def test_any_string_is_accepted():
         assert detailed_steps(text) <= set(range(60))
 
 
-def test_only_the_chains_own_step_counts_as_treated():
+def test_only_the_chains_own_step_counts_as_revisited():
     own = "47 + 38 = 85 ; 85 - 19 : 15 - 9 = 6 , 7 - 1 = 6 , = 66 ; 66 * 3 = 198 ; \\boxed{ 198 }"
     assert revisited_steps(META, own) == {1}
     assert revisited_steps(META, own.replace("= 66 ;", "= 67 ;")) == set()

@@ -8,11 +8,11 @@ from orion.demo.problems import (
     BUCKETS,
     LEVELS,
     Step,
-    columns,
     generate,
-    solution,
-    teacher_trace,
+    split_columns,
+    write_solution,
     write_step,
+    write_teacher_trace,
 )
 
 
@@ -37,9 +37,9 @@ def test_chain_agrees_with_answer_and_texts(level):
         assert max(p.meta["start"], *values) > spec.above
         for text in (p.solution, p.teacher_trace):
             assert re.findall(r"\\boxed\{ (\d+) \}$", text) == [p.answer]
-        # the story tells the chain's numbers in order.
-        told = [int(number) for number in re.findall(r"\d+", p.problem)]
-        assert told == [p.meta["start"], *(s["operand"] for s in p.meta["steps"])]
+        # the story has the chain's numbers in order
+        numbers = [int(number) for number in re.findall(r"\d+", p.problem)]
+        assert numbers == [p.meta["start"], *(s["operand"] for s in p.meta["steps"])]
 
 
 def test_every_equation_in_a_solution_and_a_trace_is_true():
@@ -80,7 +80,7 @@ def test_columns_rebuild_the_result(op):
     for left in range(1, 400, 7):
         for operand in range(2, 10) if op == "*" else range(2, left, 11):
             result = {"+": left + operand, "-": left - operand, "*": left * operand}[op]
-            rows = columns(left, op, operand)
+            rows = split_columns(left, op, operand)
             digits = sum((value % 10) * 10**i for i, (*_, value) in enumerate(rows[:-1]))
             assert digits + rows[-1][3] * 10 ** (len(rows) - 1) == result
 
@@ -99,8 +99,9 @@ def test_written_forms():
         write_step(Step(66, "*", 3, 198), detailed=True)
         == "66 * 3 : 6 * 3 = 18 , 6 * 3 + 1 = 19 , = 198 ;"
     )
-    assert solution([Step(2, "+", 2, 4)]) == "2 + 2 = 4 ; \\boxed{ 4 }"
-    assert teacher_trace([Step(47, "+", 38, 85)]) == (
-        "okay first we need 47 + 38 . ones : 7 plus 8 is 15 write 5 carry 1 . tens : 4 plus 3 plus 1 is 8 . "
+    assert write_solution([Step(2, "+", 2, 4)]) == "2 + 2 = 4 ; \\boxed{ 4 }"
+    assert write_teacher_trace([Step(47, "+", 38, 85)]) == (
+        "okay first we need 47 + 38 . ones : 7 plus 8 is 15 write 5 carry 1 . "
+        "tens : 4 plus 3 plus 1 is 8 . "
         "so 47 + 38 = 85 . wait , let me check : 85 - 38 = 47 right . the answer is \\boxed{ 85 }"
     )

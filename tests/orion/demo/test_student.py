@@ -1,4 +1,4 @@
-"""The curriculum's promises, and a pre-training of a few steps that leaves a complete checkpoint."""
+"""The pre-training examples, and a pre-training of a few steps."""
 
 import random
 
@@ -6,10 +6,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orion.demo.curriculum import Counts, corrupt, curriculum, reflection_example, unseen_chain
+from orion.demo.curriculum import (
+    Counts,
+    corrupt_chain,
+    make_curriculum,
+    reflection_example,
+    unseen_chain,
+)
 from orion.demo.error_coverage import detailed_steps
 from orion.demo.problems import Level, level_chain, random_chain
-from orion.demo.student import DEFAULTS, encode, learning_rate, make_batches, pretrain
+from orion.demo.student import DEFAULTS, encode_examples, learning_rate, make_batches, pretrain
 from orion.demo.tokenizer import build_tokenizer
 
 TINY = {
@@ -39,7 +45,7 @@ def test_checkpoint_is_complete_and_generates(checkpoint):
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint"]
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    # loaded beside a config.json, the tokenizer must still be this one and not the architecture's usual one.
+    # loaded beside a config.json, the tokenizer must be this one and not the architecture's
     text = "Question: Sam has 47 pens"
     assert tokenizer(text)["input_ids"] == build_tokenizer()(text)["input_ids"]
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
@@ -77,12 +83,13 @@ def test_bad_calls_leave_the_output_alone(tmp_path):
 def test_shards_share_out_the_same_examples():
     counts = Counts(plain=30, reflections=10, drills=20)
     whole = [
-        curriculum(1, shard, 2, counts, plain_first=0.5, teacher_weight=0.3) for shard in (0, 1)
+        make_curriculum(1, shard, 2, counts, plain_first=0.5, teacher_weight=0.3)
+        for shard in (0, 1)
     ]
     rows = [str(example) for first, second in whole for example in first + second]
     assert len(rows) == 60
     assert not any("Question" in str(e) and "Refine" in str(e) for first, _ in whole for e in first)
-    alone = curriculum(1, 0, 1, counts, plain_first=0.5, teacher_weight=0.3)
+    alone = make_curriculum(1, 0, 1, counts, plain_first=0.5, teacher_weight=0.3)
     assert sorted(rows) == sorted(str(example) for phase in alone for example in phase)
 
 
@@ -97,12 +104,12 @@ def test_reflections_write_out_one_step_with_and_without_an_attempt():
     assert shown == {(True, True), (True, False), (False, True)}
 
 
-def test_corrupted_attempts_go_wrong_where_told():
+def test_corrupted_attempts_go_wrong_at_the_given_step():
     for i in range(2000):
         rng = random.Random(i)
         _, steps = random_chain(rng, 3, 199)
         at = rng.randrange(3)
-        wrong = corrupt(rng, steps, at)
+        wrong = corrupt_chain(rng, steps, at)
         assert wrong[:at] == steps[:at]
         assert wrong[at].result != steps[at].result
         assert all(0 < step.result < 1000 for step in wrong)
@@ -112,7 +119,7 @@ def test_pretraining_never_sees_a_chain_of_a_level():
     trained = set()
     for i in range(3000):
         trained.add(tuple(unseen_chain(random.Random(i), 2, 30)[1]))
-    # so small a range that chance alone would make chains meet.
+    # in a range this small, chains would meet by chance
     for split in ("train", "benchmark"):
         held = {tuple(level_chain(random.Random(i), Level(2, 30, 0, split))[1]) for i in range(500)}
         assert not trained & held
@@ -120,7 +127,9 @@ def test_pretraining_never_sees_a_chain_of_a_level():
 
 def test_only_weighted_tokens_are_targets():
     tokenizer = build_tokenizer()
-    rows = encode(tokenizer, [reflection_example(random.Random(i), 0.0) for i in range(8)], 3.0)
+    rows = encode_examples(
+        tokenizer, [reflection_example(random.Random(i), 0.0) for i in range(8)], 3.0
+    )
     batches = make_batches(rows, 600, tokenizer.pad_token_id)
     assert sum(len(ids) for ids, _ in batches) == 8
     for ids, weights in batches:

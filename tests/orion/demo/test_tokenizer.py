@@ -1,4 +1,4 @@
-"""The tokenizer: exact round trip, no unknown words, a template whose prompt is a prefix of the conversation."""
+"""The tokenizer: round trip, no unknown words, a prompt that is a prefix of the conversation."""
 
 import random
 

@@ -1,3 +1,5 @@
+"""Each filter on a text that it must catch, and on texts that it must not."""
+
 import pytest
 
 from orion.experiment import filters
@@ -6,7 +8,7 @@ from orion.prompts import refined
 LONG = " ".join(f"w{i}" for i in range(40))
 
 
-def objections(text, names=tuple(filters.FILTERS), prompt_set="chat", **changes):
+def find_objections(text, names=tuple(filters.FILTERS), prompt_set="chat", **changes):
     seen = {
         "refined": text,
         "verdict": "correct",
@@ -17,7 +19,7 @@ def objections(text, names=tuple(filters.FILTERS), prompt_set="chat", **changes)
     limits = filters.Limits(
         prompt_set, max_tokens=100, copy_ngram=5, copy_fraction=0.5, loop_ngram=3, loop_repeats=3
     )
-    return filters.objections(filters.Reflection(**{**seen, **changes}), list(names), limits)
+    return filters.find_objections(filters.Reflection(**{**seen, **changes}), list(names), limits)
 
 
 GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answer is \\boxed{10}."
@@ -46,11 +48,11 @@ GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answe
     ],
 )
 def test_each_filter_catches_its_case(text, changes, expected):
-    assert objections(text, **changes) == expected
+    assert find_objections(text, **changes) == expected
 
 
 def test_filters_apply_in_the_order_named():
-    assert objections(
+    assert find_objections(
         "\\boxed{1}\\boxed{2}",
         names=["leak", "several_answers", "wrong_answer"],
         verdict="incorrect",
@@ -70,8 +72,10 @@ def test_filters_apply_in_the_order_named():
     ],
 )
 def test_the_demo_language_has_its_own_leaks(text):
-    assert "leak" in objections(text, prompt_set="demo")
-    assert "leak" not in objections("5 + 3 = 8 ; 8 * 2 = 16 ; \\boxed{ 16 }", prompt_set="demo")
+    assert "leak" in find_objections(text, prompt_set="demo")
+    assert "leak" not in find_objections(
+        "5 + 3 = 8 ; 8 * 2 = 16 ; \\boxed{ 16 }", prompt_set="demo"
+    )
 
 
 def test_copied_fraction_is_exact():

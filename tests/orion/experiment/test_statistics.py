@@ -1,4 +1,4 @@
-"""Estimators and tests against known answers, and intervals against their own promise (simulated coverage)."""
+"""Estimators and tests against known answers; intervals against simulated coverage."""
 
 import itertools
 import math
@@ -31,16 +31,20 @@ def test_wilson_against_published_values():
         (15, 148, 0.0624, 0.1605),
         (0, 20, 0.0, 0.1611),
     ):
-        found = statistics.wilson(successes, trials, confidence=0.95)
+        found = statistics.wilson_interval(successes, trials, confidence=0.95)
         assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
-    assert statistics.wilson(1, 29, confidence=0.95).high == pytest.approx(0.1718, abs=5e-5)
-    assert statistics.wilson(7, 7, confidence=0.95).high == 1.0
+    assert statistics.wilson_interval(1, 29, confidence=0.95).high == pytest.approx(
+        0.1718, abs=5e-5
+    )
+    assert statistics.wilson_interval(7, 7, confidence=0.95).high == 1.0
 
 
 def test_holm_against_a_worked_example_and_keeps_the_order():
-    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
-    assert statistics.holm([]) == []
+    assert statistics.holm_p_values([0.01, 0.04, 0.03, 0.005]) == pytest.approx(
+        [0.03, 0.06, 0.06, 0.02]
+    )
+    assert statistics.holm_p_values([0.9, 0.8]) == [1.0, 1.0]
+    assert statistics.holm_p_values([]) == []
 
 
 def test_sign_flip_is_exact_for_few_problems():
@@ -48,20 +52,20 @@ def test_sign_flip_is_exact_for_few_problems():
     moved = differences[differences != 0]
     patterns = [abs(np.dot(signs, moved)) for signs in itertools.product((-1, 1), repeat=4)]
     expected = np.mean(np.array(patterns) >= abs(moved.sum()))
-    assert statistics.sign_flip(differences, key=("t",)) == pytest.approx(expected)
-    assert statistics.sign_flip(np.zeros(9), key=("t",)) == 1.0
+    assert statistics.sign_flip_p_value(differences, key=("t",)) == pytest.approx(expected)
+    assert statistics.sign_flip_p_value(np.zeros(9), key=("t",)) == 1.0
 
 
 def test_sign_flip_with_random_patterns_agrees_with_the_binomial_tail_and_is_never_zero():
     # equal sizes make the statistic a count of signs, whose distribution is known
     differences = np.array([1.0] * 20 + [-1.0] * 10)
     exact = 2 * sum(math.comb(30, i) for i in range(20, 31)) / 2**30
-    found = statistics.sign_flip(differences, key=("t",))
+    found = statistics.sign_flip_p_value(differences, key=("t",))
     assert abs(found - exact) < 4 * math.sqrt(exact * (1 - exact) / statistics.PERMUTATIONS)
-    assert statistics.sign_flip(np.ones(40), key=("t",)) == pytest.approx(
+    assert statistics.sign_flip_p_value(np.ones(40), key=("t",)) == pytest.approx(
         1 / (statistics.PERMUTATIONS + 1)
     )
-    assert found == statistics.sign_flip(differences, key=("t",))
+    assert found == statistics.sign_flip_p_value(differences, key=("t",))
 
 
 def test_bootstrap_of_constant_values_is_a_point_unless_they_are_a_proportion_at_its_end():
@@ -72,7 +76,7 @@ def test_bootstrap_of_constant_values_is_a_point_unless_they_are_a_proportion_at
     edge = statistics.bootstrap_interval(np.zeros(20), proportion=True, **settings)
     assert (edge.value, edge.low) == (0.0, 0.0)
     assert edge.high == pytest.approx(0.1611, abs=5e-5)
-    with pytest.raises(ValueError, match="one value a problem"):
+    with pytest.raises(ValueError, match="one value per problem"):
         statistics.bootstrap_interval(np.zeros((2, 3)), **settings)
 
 
@@ -98,7 +102,8 @@ def test_chunks_do_not_change_the_draws(monkeypatch):
 
 
 def test_the_interval_of_clustered_samples_covers_as_often_as_it_says():
-    # samples of one problem share its difficulty: resampling samples instead of problems would cover far less
+    # samples of one problem share its difficulty: resampling samples instead of problems covers
+    # far less
     rng = np.random.default_rng(7)
     hits = naive = 0
     for trial in range(400):
@@ -112,7 +117,8 @@ def test_the_interval_of_clustered_samples_covers_as_often_as_it_says():
             samples.ravel() * 1.0, confidence=0.95, resamples=200, key=("naive", trial)
         )
         naive += loose.low <= 0.5 <= loose.high
-    # three binomial standard errors around the promise, a little slack below for the percentile method at 60 problems
+    # three binomial standard errors around 95 %, and some slack below for the percentile method at
+    # 60 problems
     assert 0.91 <= hits / 400 <= 0.985
     assert naive / 400 < 0.75
 

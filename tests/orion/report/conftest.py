@@ -1,6 +1,5 @@
-"""One invented results folder with its report for all tests here, and the helpers that lie beside the tests."""
+"""One invented results folder with its report, for all tests here."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -10,30 +9,9 @@ import pytest
 
 from orion.config import params, validate
 from orion.stages.report import main
+from tests.helpers import fake_results
 
-HERE = Path(__file__).parent
-
-
-def _beside(name: str):
-    spec = importlib.util.spec_from_file_location(f"report_{name}", HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def fake():
-    return _beside("fake")
-
-
-@pytest.fixture(scope="session")
-def recompute():
-    return _beside("recompute")
-
-
-@pytest.fixture(scope="session")
-def shown():
-    return _beside("shown")
+REPORT = "results/report"
 
 
 class Run:
@@ -71,14 +49,11 @@ class Run:
         return (self.folder / REPORT / "index.html").read_text(encoding="utf-8")
 
 
-REPORT = "results/report"
-
-
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, fake) -> Run:
+def finished(tmp_path_factory) -> Run:
     """All eight arms, two seeds, two benchmarks; read only."""
-    run = Run(tmp_path_factory.mktemp("run"), fake.configuration())
-    fake.make(run.folder, run.raw)
+    run = Run(tmp_path_factory.mktemp("run"), fake_results.configuration())
+    fake_results.make(run.folder, run.raw)
     run.report()
     return run
 
@@ -91,13 +66,13 @@ def copy(finished, tmp_path) -> Run:
 
 
 @pytest.fixture
-def small(fake, tmp_path):
-    """Builds a run from the fake configuration after a change to it: ``small(lambda raw: ...)``."""
+def small(tmp_path):
+    """Builds a smaller run after a change to its configuration: ``small(lambda raw: ...)``."""
 
     def build(change) -> Run:
-        raw = fake.configuration(problems=12, k=2)
+        raw = fake_results.configuration(problems=12, num_samples=2)
         change(raw)
-        fake.make(tmp_path, raw)
+        fake_results.make(tmp_path, raw)
         return Run(tmp_path, raw)
 
     return build

@@ -1,4 +1,4 @@
-"""The report on an invented grid: its numbers follow from the tables, it refuses what does not fit, it escapes and caps."""
+"""The report on an invented grid: its numbers, its refusals, its page."""
 
 import json
 import re
@@ -9,10 +9,10 @@ from orion import tables
 from orion.config import params, validate
 from orion.errors import InputError
 from orion.report import examples, lineage, summary
-from orion.report.comparisons import reading
+from tests.helpers import recompute_report, report_page
 
 SECTIONS = (
-    "says",
+    "summary",
     "accuracy",
     "comparisons",
     "student",
@@ -24,20 +24,20 @@ SECTIONS = (
 )
 
 
-def test_every_number_follows_from_the_tables(finished, recompute):
-    assert recompute.faults(finished.results) == []
+def test_every_number_follows_from_the_tables(finished):
+    assert recompute_report.find_faults(finished.results) == []
 
 
-def test_everything_shown_is_what_report_json_says(finished, shown):
-    assert shown.faults(finished.results) == []
+def test_everything_shown_is_what_report_json_says(finished):
+    assert report_page.find_faults(finished.results) == []
 
 
-def test_the_recomputation_notices_a_changed_table(copy, recompute):
-    path = copy.results / "chains/tiny/orion/seed-1/chains-test/verdicts.parquet"
+def test_the_recomputation_notices_a_changed_table(copy):
+    path = copy.results / "datasets/chains/tiny/orion/seed-1/chains-test/verdicts.parquet"
     frame, record = tables.read(path, tables.VERDICT_ROWS), tables.read_provenance(path)
     flipped = frame.with_columns(verdict=frame["verdict"].replace({"correct": "incorrect"}))
     tables.write(flipped, path, tables.VERDICT_ROWS, record)
-    found = recompute.faults(copy.results)
+    found = recompute_report.find_faults(copy.results)
     assert any("table orion chains-test accuracy" in line for line in found)
     assert any(
         "comparisons ('orion', 'sft_own', 'chains-test') difference" in line for line in found
@@ -50,7 +50,7 @@ def test_the_recomputation_notices_a_changed_table(copy, recompute):
         ("table.csv", r"(chains,tiny,orion,.*?,0\.)\d", r"\g<1>9", "table.csv"),
         (
             "index.html",
-            r'(data-key="streets/0/table/7/accuracy" data-format="percent">)',
+            r'(data-key="results/0/table/7/accuracy" data-format="percent">)',
             r"\g<1>9",
             "accuracy",
         ),
@@ -69,12 +69,12 @@ def test_the_recomputation_notices_a_changed_table(copy, recompute):
         ),
     ],
 )
-def test_the_check_of_what_is_shown_notices_a_change(copy, shown, file, old, new, fault):
+def test_the_check_of_what_is_shown_notices_a_change(copy, file, old, new, fault):
     path = copy.results / "report" / file
     text, changes = re.subn(old, new, path.read_text(encoding="utf-8"), count=1)
     assert changes == 1
     path.write_text(text, encoding="utf-8")
-    assert any(fault in line for line in shown.faults(copy.results))
+    assert any(fault in line for line in report_page.find_faults(copy.results))
 
 
 def test_the_report_is_the_same_twice_byte_for_byte(copy):
@@ -102,16 +102,16 @@ def test_model_output_is_escaped(finished):
 
 
 def test_model_output_is_capped():
-    assert examples.cut("x" * 5000) == "x" * 4000 + " … [1,000 more characters]"
-    assert examples.cut(None) is None
-    assert examples.cut("short") == "short"
+    assert examples.truncate("x" * 5000) == "x" * 4000 + " … [1,000 more characters]"
+    assert examples.truncate(None) is None
+    assert examples.truncate("short") == "short"
 
 
 def test_a_null_in_the_configuration_stays_null():
     raw = {"decontaminate_ngram": None}
     config = validate(_configuration(raw))
     assert config.datasets["d"].decontaminate_ngram is None
-    restored = lineage.restore(json.loads(params(config, "report")))
+    restored = lineage.restore_config(json.loads(params(config, "report")))
     assert restored == config
 
 
@@ -139,7 +139,7 @@ def _configuration(dataset: dict) -> dict:
 
 
 def test_a_missing_artifact_names_the_file_and_the_cure(copy):
-    (copy.results / "chains/tiny/orion/filters.json").unlink()
+    (copy.results / "datasets/chains/tiny/orion/filters.json").unlink()
     with pytest.raises(
         InputError, match=r"orion/filters\.json: no such file; run the workflow again"
     ):
@@ -156,30 +156,31 @@ def test_another_configuration_is_refused(copy):
 
 
 def test_an_artifact_of_other_inputs_is_refused(copy):
-    path = copy.results / "chains/tiny/verdicts.parquet"
+    path = copy.results / "datasets/chains/tiny/verdicts.parquet"
     frame, record = tables.read(path, tables.VERDICT_ROWS), tables.read_provenance(path)
     tables.write(
-        frame.with_columns(method=frame["method"] + "x"), path, tables.VERDICT_ROWS, record
+        frame.with_columns(rule=frame["rule"] + "x"), path, tables.VERDICT_ROWS, record
     )
     with pytest.raises(
         InputError,
-        match=r"sft_answer/train\.parquet: made from another verdicts than .*tiny/verdicts\.parquet",
+        match=r"sft_rewrite/errors\.parquet: made from another verdicts than "
+        r".*tiny/verdicts\.parquet",
     ):
         copy.report()
 
 
 def test_another_version_of_the_code_is_refused(copy):
-    path = copy.results / "chains/tiny/samples.parquet"
+    path = copy.results / "datasets/chains/tiny/samples.parquet"
     frame, record = tables.read(path, tables.SAMPLES), tables.read_provenance(path)
     tables.write(frame, path, tables.SAMPLES, {**record, "code": "0" * 64})
     with pytest.raises(
-        InputError, match=r"tiny/samples\.parquet: made by another version of orion\.sample"
+        InputError, match=r"tiny/samples\.parquet: made by another version of orion\.stages\.sample"
     ):
         copy.report()
 
 
 def test_scores_that_do_not_follow_from_the_verdicts_are_refused(copy):
-    path = copy.results / "chains/tiny/orion/seed-2/chains-hard/scores.json"
+    path = copy.results / "datasets/chains/tiny/orion/seed-2/chains-hard/scores.json"
     document = tables.read_json(path)
     document["rows"][0]["value"] += 0.01
     tables.write_json(
@@ -190,7 +191,7 @@ def test_scores_that_do_not_follow_from_the_verdicts_are_refused(copy):
 
 
 def test_different_package_versions_are_a_visible_warning(copy):
-    path = copy.results / "chains/tiny/orion/seed-2/chains-hard/scores.json"
+    path = copy.results / "datasets/chains/tiny/orion/seed-2/chains-hard/scores.json"
     document = tables.read_json(path)
     record = document.pop("provenance")
     tables.write_json(
@@ -204,7 +205,7 @@ def test_different_package_versions_are_a_visible_warning(copy):
     assert "different versions of torch" in copy.page
 
 
-def test_one_seed_and_an_arm_outside_the_grid(small, recompute, shown):
+def test_one_seed_and_an_arm_outside_the_grid(small):
     def change(raw):
         raw["runs"] |= {"seeds": [1], "arms": ["base", "orion"]}
         raw["comparisons"] = [
@@ -214,19 +215,17 @@ def test_one_seed_and_an_arm_outside_the_grid(small, recompute, shown):
 
     run = small(change)
     run.report()
-    readings = {(row["against"], row["reading"]) for row in run.doc["streets"][0]["comparisons"]}
+    readings = {(row["against"], row["reading"]) for row in run.doc["results"][0]["comparisons"]}
     assert readings == {("base", "unclear"), ("sft_own", "not run")}
     assert any("One seed only" in text for text in run.doc["warnings"])
     assert any(
         "orion against sft_own was listed but is not in the grid" in text
         for text in run.doc["warnings"]
     )
-    assert [*recompute.faults(run.results), *shown.faults(run.results)] == []
+    assert [*recompute_report.find_faults(run.results), *report_page.find_faults(run.results)] == []
 
 
-def test_problems_from_a_file_that_record_no_steps_and_a_second_student(
-    small, recompute, shown, tmp_path
-):
+def test_problems_from_a_file_that_record_no_steps_and_a_second_student(small, tmp_path):
     rows = [
         {"id": f"r{i}", "problem": f"what is {i} and {i} ?", "answer": str(2 * i)}
         for i in range(12)
@@ -251,69 +250,37 @@ def test_problems_from_a_file_that_record_no_steps_and_a_second_student(
 
     run = small(change)
     run.report()
-    assert [street["model"] for street in run.doc["streets"]] == ["tiny", "other"]
-    assert "other on mine" in run.page and run.page.count("not measurable on this dataset") == 4
-    assert [*recompute.faults(run.results), *shown.faults(run.results)] == []
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({}, "above"),
-        (
-            {
-                "difference": -0.1,
-                "low": -0.2,
-                "high": -0.05,
-                "low_seeds": -0.3,
-                "high_seeds": -0.01,
-            },
-            "below",
-        ),
-        ({"low": -0.01}, "unclear"),
-        ({"low": 0.0}, "unclear"),
-        ({"low_seeds": -0.01}, "unclear"),
-        ({"low_seeds": None, "high_seeds": None}, "unclear"),
-        ({"p_holm": 0.051}, "unclear"),
-    ],
-)
-def test_a_side_is_named_only_where_everything_agrees(change, expected):
-    row = {
-        "difference": 0.1,
-        "low": 0.05,
-        "high": 0.2,
-        "low_seeds": 0.01,
-        "high_seeds": 0.3,
-        "p_holm": 0.04,
-    }
-    assert reading({**row, **change}, alpha=0.05) == expected
+    assert [item["model"] for item in run.doc["results"]] == ["tiny", "other"]
+    assert "other on mine" in run.page and run.page.count("cannot be measured on this dataset") == 4
+    assert [*recompute_report.find_faults(run.results), *report_page.find_faults(run.results)] == []
 
 
 def test_the_headline_claims_nothing_that_the_reading_does_not(finished):
-    street = finished.doc["streets"][0]
-    said = {block["text"]: block["items"] for block in street["headline"]}
-    supported = said.get("Supported by these data:", [])
-    rows = [row for row in street["comparisons"] if row["reading"] in ("above", "below")]
+    item = finished.doc["results"][0]
+    blocks = {block["text"]: block["items"] for block in item["headline"]}
+    supported = blocks.get("Supported by these data:", [])
+    rows = [row for row in item["comparisons"] if row["reading"] in ("above", "below")]
     assert len(supported) == len(rows) > 0
     for row, line in zip(rows, supported, strict=True):
         assert line.startswith(
             f"{row['arm']} is {row['reading']} {row['against']} on {row['benchmark']}:"
         )
-    unclear = [row for row in street["comparisons"] if row["reading"] == "unclear"]
-    assert len(said["Not decided by these data:"]) == len(unclear) > 0
+    unclear = [row for row in item["comparisons"] if row["reading"] == "unclear"]
+    assert len(blocks["Not decided by these data:"]) == len(unclear) > 0
 
 
-def test_every_arm_of_the_design_has_its_line_and_a_new_one_is_described():
+def test_every_known_arm_has_its_line_and_a_new_one_is_described_by_its_configuration():
     raw = _configuration({})
     raw["arms"]["mine"] = {
         "trained_on": "reflection",
-        "errors": "other_problem",
+        "error_source": "other_problem",
         "prompt_includes": ["teacher", "errors"],
     }
     raw["runs"]["arms"] = ["base", "mine"]
-    lines = {row["arm"]: row["text"] for row in summary.glossary(validate(raw))}
+    lines = {row["arm"]: row["text"] for row in summary.describe_arms(validate(raw))}
     assert lines["base"] == summary.ARMS["base"]
     assert (
         lines["mine"]
-        == "Trained on the student's reflections, shown teacher and errors; errors: other problem."
+        == "Trained on the student's reflections; its prompts include teacher and errors; "
+        "errors: other problem."
     )

@@ -49,7 +49,7 @@ def frames():
             }
             samples.append({**key, **told, "prompt_tokens": 5, "completion_tokens": tokens})
             verdicts.append(
-                {**key, "verdict": verdict, "extracted": None, "reason": "", "method": ""}
+                {**key, "verdict": verdict, "extracted": None, "reason": "", "rule": ""}
             )
     return (
         problems,

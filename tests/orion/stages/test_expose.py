@@ -23,7 +23,7 @@ def table(rows):
                 "verdict": v,
                 "extracted": x,
                 "reason": "",
-                "method": "",
+                "rule": "",
             }
             for p, s, v, x in rows
         ),

@@ -33,7 +33,7 @@ def verdicts(rows):
                 "verdict": v,
                 "extracted": None,
                 "reason": "",
-                "method": "",
+                "rule": "",
             }
             for p, s, v in rows
         ),

@@ -58,7 +58,7 @@ def run(files, verdicts):
             "verdict": v,
             "extracted": None,
             "reason": "",
-            "method": "",
+            "rule": "",
         }
         for (p, i), v in verdicts.items()
     ]

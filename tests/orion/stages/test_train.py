@@ -269,14 +269,14 @@ def test_an_adapter_is_kept_beside_its_base(folder, tmp_path):
     _, merged = run(folder, tmp_path / "merged", method="lora")
     for out in (tmp_path / "kept", tmp_path / "again"):
         train.main(arguments(folder, out, {**CONFIG, "method": "lora", "lora": lora}))
-    folder = tmp_path / "kept" / "model"
-    assert sorted(path.name for path in folder.iterdir()) == [
+    kept = tmp_path / "kept" / "model"
+    assert sorted(path.name for path in kept.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
-    assert str(tmp_path) not in (folder / "adapter_config.json").read_text()
-    assert str(folder) not in (folder / "adapter_config.json").read_text()
-    for path in folder.iterdir():
+    assert str(tmp_path) not in (kept / "adapter_config.json").read_text()
+    assert str(folder) not in (kept / "adapter_config.json").read_text()
+    for path in kept.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / "model" / path.name).read_bytes()
 
     base = read_document(folder / "model.json")
@@ -289,7 +289,7 @@ def test_an_adapter_is_kept_beside_its_base(folder, tmp_path):
         read_document(tmp_path / "merged" / "model.json").digest,
     )
     other = replace(base, digest="0" * 64, served_name="student")
-    elsewhere = adapters.adapter_document(folder, other, name="t")
+    elsewhere = adapters.adapter_document(kept, other, name="t")
     assert elsewhere.digest != document.digest and elsewhere.served_name is None
 
     ids = torch.tensor([checkpoints.load_tokenizer(document)("Sam has 12 pens")["input_ids"]])
@@ -305,7 +305,7 @@ def test_an_adapter_is_kept_beside_its_base(folder, tmp_path):
     } == {torch.bfloat16}
     with pytest.raises(InputError, match="is an adapter on its base"):
         train.load_trainable_model(document, read_config(train.TrainConfig, CONFIG))
-    weights_file = folder / "adapter_model.safetensors"
+    weights_file = kept / "adapter_model.safetensors"
     weights_file.write_bytes(weights_file.read_bytes()[:-1] + b"x")
     with pytest.raises(InputError, match="not the file that model.json describes; train again"):
         checkpoints.load_model(document, "cpu")

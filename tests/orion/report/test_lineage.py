@@ -1,0 +1,139 @@
+"""The report's table of artifacts says the same as the rules of the workflow."""
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from orion import paths
+from orion.config import validate
+from orion.report import lineage
+from orion.stages.report import CSV_FILES
+
+# files of rules that carry no provenance of their own
+WITHOUT_PROVENANCE = (
+    paths.PREVIEW,
+    paths.TRAIN_LOG,
+    "models/{model}/checkpoint",
+    "datasets/{dataset}/{model}/{arm}/seed-{seed}/model",
+)
+ERRORS = paths.ERRORS.format(dataset="chains", model="tiny", arm="orion")
+
+
+class PlannedJob(NamedTuple):
+    """A job of a dry run: its rule and its files."""
+
+    rule: str
+    inputs: set[str]
+    outputs: set[str]
+
+
+def plan_jobs(root: Path, folder: Path, config: dict) -> list[PlannedJob]:
+    """All jobs that Snakemake plans for a configuration in an empty results folder."""
+    (folder / "config").mkdir()
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--nocolor"]
+    command += ["--snakefile", str(root / "workflow" / "Snakefile"), "--directory", str(folder)]
+    env = {**os.environ, "PYTHONPATH": f"{root}:{root / 'kernels'}"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = []
+    for block in re.split(r"\n(?=(?:local)?rule \w+:\n)", done.stdout)[1:]:
+        rule = re.match(r"(?:local)?rule (\w+):", block)[1]
+        files = {
+            kind: set(found[1].split(", ")) if found else set()
+            for kind in ("input", "output")
+            for found in [re.search(rf"^    {kind}: (.+)$", block, re.MULTILINE)]
+        }
+        jobs.append(PlannedJob(rule, files["input"], files["output"]))
+    return jobs
+
+
+def default_configuration(root: Path) -> dict:
+    return yaml.safe_load((root / "config" / "config.yaml").read_text(encoding="utf-8"))
+
+
+def configuration_with_teacher(root: Path, folder: Path) -> dict:
+    """A second dataset from files whose traces a teacher must write, and a second student."""
+    config = copy.deepcopy(default_configuration(root))
+    row = {"id": "r1", "problem": "what is 1 and 1 ?", "answer": "2"}
+    (folder / "mine.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    source = {"kind": "jsonl", "path": "mine.jsonl"}
+    config["datasets"]["mine"] = {"source": source, "teacher": "big"}
+    for name, seed in (("big", 2), ("other", 3)):
+        config["models"][name] = {"source": {"kind": "demo", "seed": seed}, "dtype": "float32"}
+    config["teacher"] = {"num_samples": 2, "temperature": 0.6, "max_tokens": 200}
+    config["runs"] |= {
+        "datasets": ["chains", "mine"],
+        "models": ["tiny", "other"],
+        "arms": ["base", "sft_own", "orion_placebo", "orion"],
+        "seeds": [1],
+    }
+    return config
+
+
+@pytest.fixture(params=["default", "teacher"])
+def config(request, root, tmp_path) -> dict:
+    if request.param == "default":
+        return default_configuration(root)
+    return configuration_with_teacher(root, tmp_path)
+
+
+def matches(path: str, template: str) -> bool:
+    pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(f"results/{template}"))
+    return re.fullmatch(pattern, path) is not None
+
+
+def find_differences(jobs: list[PlannedJob], config: dict) -> list[str]:
+    """One line per file whose job and whose row of the table differ."""
+    lines = []
+    making = {output: job for job in jobs for output in job.outputs}
+    artifacts = {str(a.path): a for a in lineage.list_artifacts(validate(config), "results")}
+    for path, artifact in artifacts.items():
+        inputs = {str(found) for found in artifact.inputs.values()}
+        if path not in making:
+            lines.append(f"{path}: no job makes it")
+        elif artifact.stage == "model":
+            # the document itself holds the digests of the checkpoint's files
+            lines += [f"{path}: has parents" for _ in making[path].inputs & artifacts.keys()]
+        elif making[path].inputs != inputs:
+            lines.append(f"{path}: {sorted(making[path].inputs ^ inputs)} on one side only")
+    for path in sorted(making.keys() - artifacts.keys()):
+        known = any(matches(path, template) for template in WITHOUT_PROVENANCE)
+        if making[path].rule != "report" and not known:
+            lines.append(f"{path}: not in the table")
+    return lines
+
+
+def test_the_table_and_the_rules_say_the_same(config, root, tmp_path):
+    jobs = plan_jobs(root, tmp_path, config)
+    assert len(jobs) > 80
+    assert find_differences(jobs, config) == []
+    [report] = [job for job in jobs if job.rule == "report"]
+    files = {"index.html", "report.json", "figures", *CSV_FILES}
+    assert report.outputs == {f"results/report/{file}" for file in files}
+    # the comparison notices a moved file, a lost input and a job that the table does not know
+    [expose] = [job for job in jobs if f"results/{ERRORS}" in job.outputs]
+    moved = expose._replace(outputs={"results/elsewhere/errors.parquet"})
+    lost = expose._replace(inputs=set(list(expose.inputs)[1:]))
+    others = [job for job in jobs if job is not expose]
+    assert find_differences([*others, lost], config) != []
+    assert find_differences([*others, moved], config) == [
+        f"results/{ERRORS}: no job makes it",
+        "results/elsewhere/errors.parquet: not in the table",
+    ]
+
+
+def test_parents_come_before_children(config):
+    seen: set[Path] = set()
+    for artifact in lineage.list_artifacts(validate(config), "results"):
+        below = {path for path in artifact.inputs.values() if path.parts[0] == "results"}
+        assert below <= seen, artifact.path
+        seen.add(artifact.path)
