@@ -152,14 +152,14 @@ def read_rows(path: str, columns: dict[str, str], limit: int | None = None) -> l
             (str(row[column]) for column in ID_COLUMNS if row.get(column) is not None),
             f"row-{number}",
         )
-        cells = {ours: row.get(column) for ours, column in columns.items()}
+        values = {ours: row.get(column) for ours, column in columns.items()}
         sample = f"/{row['sample_id']}" if row.get("sample_id") is not None else ""
         rows.append(
             {
                 "id": name + sample,
                 "key": name,
                 "ended": FINISHED.get(str(row.get("finish_reason"))),
-                **cells,
+                **values,
             }
         )
     for column in columns.values():

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from orion import paths
-from orion.config.models import Config, Generation, Reflect, Select
+from orion.config.blocks import Generation, Reflect, Select
+from orion.config.models import Config
 from orion.config.sources import Block, FileSource, LocalModel, Model, ProblemSet
 from orion.provenance import canonical_json
 

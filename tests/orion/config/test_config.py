@@ -337,7 +337,7 @@ def test_an_exponent_without_a_point_is_a_number(raw, path, text, number):
 
 def test_every_float_key_reads_an_exponent(raw):
     """Every float of the configuration accepts a text such as 5e-1 as the number."""
-    from orion.config import models
+    from orion.config import blocks, sources
 
     def floats(block):
         for name, field in block.model_fields.items():
@@ -347,9 +347,9 @@ def test_every_float_key_reads_an_exponent(raw):
     found = [
         pair
         for block in (
-            models.Block,
-            *models.Block.__subclasses__(),
-            *models.Generation.__subclasses__(),
+            sources.Block,
+            *sources.Block.__subclasses__(),
+            *blocks.Generation.__subclasses__(),
         )
         for pair in floats(block)
     ]
