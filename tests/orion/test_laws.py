@@ -194,7 +194,7 @@ def first_line(path: Path) -> str:
 
 
 def test_the_tree_in_the_readme_quotes_the_docstrings():
-    """Each line of README's tree quotes the first docstring line of what it names; none is absent."""
+    """Each line of README's tree quotes the first docstring line of what it names."""
     text = re.sub(r"\n +(?=[^-\s])", " ", (ROOT / "README.md").read_text(encoding="utf-8"))
     tree = dict(re.findall(r"^ *- `(orion/[\w/]*(?:\.py)?)`: (.+)$", text, re.M))
     for name, quoted in tree.items():

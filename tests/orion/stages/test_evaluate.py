@@ -1,4 +1,4 @@
-"""Scores from samples and verdicts: known answers, nothing silently missing, the same bytes twice."""
+"""Scores from samples and verdicts: known answers, nothing missing, the same bytes twice."""
 
 import json
 
