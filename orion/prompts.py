@@ -97,7 +97,7 @@ def reflect(prompt_set: str, problem: str, *, teacher: str | None, errors: list[
     return chosen.separator.join([*parts, task])
 
 
-def refined(prompt_set: str, response: str) -> str | None:
+def extract_refined(prompt_set: str, response: str) -> str | None:
     """The refined part of a reflection: the text after the last marker.
 
     None if the marker is absent or no text follows it.

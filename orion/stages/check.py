@@ -87,7 +87,9 @@ def check_samples(
 
 def cut_to_refined_part(samples: pl.DataFrame, prompt_set: str) -> pl.DataFrame:
     """The table with each response cut to its refined part; an absent part is an empty response."""
-    parts = [prompts.refined(prompt_set, response) or "" for response in samples["response"]]
+    parts = [
+        prompts.extract_refined(prompt_set, response) or "" for response in samples["response"]
+    ]
     return samples.with_columns(pl.Series("response", parts, dtype=pl.String))
 
 

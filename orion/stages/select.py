@@ -155,7 +155,7 @@ def apply_filters(
     columns = ["problem_id", "sample_id", "verdict"]
     joined = reflections.join(verdicts.select(columns), on=columns[:2])
     for row in joined.sort("problem_id", "sample_id").iter_rows(named=True):
-        refined = prompts.refined(limits.prompt_set, row["response"])
+        refined = prompts.extract_refined(limits.prompt_set, row["response"])
         reflection = filters.Reflection(
             refined,
             row["verdict"],
