@@ -90,7 +90,7 @@ REFLECTIONS = Table(
     },
     allowed={"finish_reason": FINISH_REASONS, "template": REFLECTION_TEMPLATES},
 )
-VERDICT_ROWS = Table(
+VERDICTS = Table(
     "verdicts",
     ("problem_id", "sample_id"),
     {

@@ -207,7 +207,7 @@ def test_the_check_stage_takes_the_replay_as_its_policy(tmp_path):
     keys = json.dumps({"policy": "math-verify", "timeout_s": 12.0, "part": "teacher_trace"})
     files = ["--problems", problems, "--samples", problems, "--output", output]
     check.main(["--config", keys, *map(str, files)])
-    assert tables.read(output, tables.VERDICT_ROWS).rows() == [
+    assert tables.read(output, tables.VERDICTS).rows() == [
         ("1", 0, "correct", "0.5", "", "math-verify")
     ]
 
