@@ -1,4 +1,4 @@
-"""The one exception that means "the input is at fault": its message names the place and the cure."""
+"""InputError: bad input from outside; its message names the place and the cure."""
 
 
 class InputError(Exception):

@@ -70,7 +70,7 @@ def wildcard_names(template: str) -> list[str]:
 def relative_to_cwd(folder: Path) -> str:
     """The folder relative to the working directory where it is below it, else as given.
 
-    Documents and tables then hold no path of one machine.
+    So documents and tables hold no path of one machine.
     """
     absolute = folder.absolute()
     if absolute.is_relative_to(Path.cwd()):
@@ -81,7 +81,7 @@ def relative_to_cwd(folder: Path) -> str:
 class AtomicFile:
     """Context manager: yields a hidden sibling path; renames it to ``path`` if the block succeeds.
 
-    A reader never meets half a file, and a failed block leaves nothing.
+    A reader never sees half a file, and a failed block leaves none.
     """
 
     def __init__(self, path: str | Path):

@@ -1,7 +1,7 @@
-"""Canonical JSON, source digests and file digests: what every artifact records about where it came from.
+"""Provenance of artifacts: canonical JSON, source digests, file digests, package versions.
 
-Input: objects, module names, paths. Output: short strings and dictionaries. Standard library only, because Snakemake
-imports this module while it parses the workflow.
+This module imports the standard library only, because Snakemake imports it while it parses the
+workflow.
 """
 
 import ast
@@ -11,6 +11,7 @@ import importlib.util
 import io
 import json
 import tokenize
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ RECORDED_PACKAGES = (
 
 
 def canonical_json(value: Any) -> str:
-    """The one text of a configuration value: sorted keys, no spaces, nulls dropped.
+    """The canonical text of a configuration value: sorted keys, no spaces, nulls dropped.
 
-    Dropping nulls lets a new option be added as "null = as before" without invalidating results.
+    Since nulls are dropped, a new key whose default is null changes no text and reruns nothing.
     """
     return json.dumps(
         _without_nulls(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False
@@ -62,10 +63,11 @@ def digest_file(path: str | Path) -> str:
 
 @cache
 def source_digest(module: str) -> str:
-    """Digest of a module and of everything it imports from this project, without comments and docstrings.
+    """Digest of a module and of all that it imports from this project.
 
-    The digest stops at ``orion_kernels``, whose version string stands in for it (design, section 4). A package also
-    contributes its data files (templates). Raises ModuleNotFoundError for a module that does not exist.
+    Comments and docstrings do not count. For ``orion_kernels`` only its version counts, since its
+    sources may change without changing a number. A package also contributes its templates (*.j2).
+    Raises ModuleNotFoundError for a module that does not exist.
     """
     if _module_file(module) is None:
         raise ModuleNotFoundError(f"no module {module} in this project")
@@ -82,7 +84,7 @@ def source_digest(module: str) -> str:
         if path is None:
             continue
         source = path.read_text(encoding="utf-8")
-        parts[name] = digest_text(_strip(source))
+        parts[name] = digest_text(_code_tokens(source))
         # importing a submodule runs its parent packages too
         todo.extend(".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 1))
         todo.extend(_imports(source, name, is_package=path.name == "__init__.py"))
@@ -118,7 +120,10 @@ def _module_file(name: str) -> Path | None:
 
 
 def _imports(source: str, module: str, *, is_package: bool) -> list[str]:
-    """Names in this project that a source imports, at its top or inside functions; attributes may be among them."""
+    """Names in this project that a source imports, at its top or inside functions.
+
+    ``from module import name`` yields ``module.name`` too, which may be a submodule.
+    """
     package = module if is_package else module.rpartition(".")[0]
     found: list[str] = []
     for node in ast.walk(ast.parse(source)):
@@ -134,15 +139,18 @@ def _imports(source: str, module: str, *, is_package: bool) -> list[str]:
     return local + [KERNELS for n in found if n.split(".")[0] == KERNELS]
 
 
-def _strip(source: str) -> str:
-    """The token stream without comments, docstrings and blank lines; independent of the Python version's AST dump."""
+def _code_tokens(source: str) -> str:
+    """The tokens of a source without comments, docstrings and blank lines, joined by NUL.
+
+    Tokens and not ``ast.dump``, whose text depends on the Python version.
+    """
     drop = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING}
     lines = source.splitlines(keepends=True)
     out: list[str] = []
     statement_start = True
     open_fstrings: list[tuple[int, int]] = []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        # from Python 3.12 an f-string is several tokens: take its text from the source, as 3.11 does
+        # from Python 3.12 an f-string is several tokens; as one text it gives the digest of 3.11
         if token.type == FSTRING_START:
             open_fstrings.append(token.start)
         if open_fstrings:
@@ -167,6 +175,7 @@ def _strip(source: str) -> str:
 
 
 def _slice(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
+    """The text between two positions (line from 1, column from 0), as tokens give them."""
     rows = lines[start[0] - 1 : end[0]]
     rows[-1] = rows[-1][: end[1]]
     rows[0] = rows[0][start[1] :]
@@ -175,7 +184,10 @@ def _slice(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> st
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Versions of the installed packages that can change a number; local build tags such as ``+cpu`` are dropped."""
+    """Versions of the installed packages that can change a number.
+
+    Local build tags such as ``+cpu`` are dropped.
+    """
     versions = {}
     for name in RECORDED_PACKAGES:
         try:
@@ -185,8 +197,8 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def record(module: str, config: dict, inputs: dict[str, str | Path]) -> dict:
-    """The provenance of one artifact: the module that wrote it, its config and code, and its inputs' digests."""
+def record(module: str, config: dict[str, Any], inputs: Mapping[str, str | Path]) -> dict[str, Any]:
+    """The provenance of an artifact that ``module`` writes: config, code, inputs, packages."""
     return {
         "module": module,
         "config": _without_nulls(config),
@@ -196,8 +208,13 @@ def record(module: str, config: dict, inputs: dict[str, str | Path]) -> dict:
     }
 
 
-def mismatches(found: dict, *, config: dict, inputs: dict[str, str | Path]) -> list[str]:
-    """Why an artifact's recorded provenance does not fit today's config, code and input files; empty if it does."""
+def mismatches(
+    found: dict[str, Any], *, config: dict[str, Any], inputs: Mapping[str, str | Path]
+) -> list[str]:
+    """Why a recorded provenance does not fit today's config, code and input files.
+
+    Empty if it fits.
+    """
     problems = []
     if canonical_json(found["config"]) != canonical_json(config):
         keys = _changed_keys(found["config"], _without_nulls(config))

@@ -1,14 +1,15 @@
-"""The tables on disk: their columns, and the only functions that read and write them.
+"""The tables on disk: their columns, and the functions that read and write them.
 
-A writer asserts columns, unique and sorted keys, ranges and the row count, and publishes the file by rename, so that a
-reader never meets half a table. Provenance travels in the parquet file's own metadata under the key ``orion``.
+A writer asserts columns, types, unique keys, ranges and the row count, sorts by key and publishes
+the file by rename, so that a reader never sees half a table. A table's provenance is in the
+metadata of its parquet file, under the key ``orion``.
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
@@ -19,7 +20,7 @@ from orion.paths import AtomicFile
 
 PROVENANCE_KEY = "orion"
 
-# a reader of one row group holds so many responses at a time: 4,096 of 30,000 characters are about 120 MB
+# rows; check reads one row group at a time: 4,096 responses of 30,000 characters are about 120 MB
 ROW_GROUP = 4_096
 
 FINISH_REASONS = ("stop", "length", "prompt_too_long", "error")
@@ -27,7 +28,10 @@ FINISH_REASONS = ("stop", "length", "prompt_too_long", "error")
 
 @dataclass(frozen=True)
 class Table:
-    """A table's columns in order; ``None`` as a type accepts any struct. ``nullable`` columns may hold nulls."""
+    """A table's columns in order; ``None`` as a type accepts any struct.
+
+    ``nullable`` columns may hold nulls; ``allowed`` lists the values of a column.
+    """
 
     name: str
     key: tuple[str, ...]
@@ -39,7 +43,7 @@ class Table:
 # the prompt templates of reflections: with the student's errors, and without
 REFLECTION_TEMPLATES = ("reflect", "rewrite")
 
-_ANSWER = {
+_COMPLETION_COLUMNS = {
     "response": pl.String,
     "finish_reason": pl.String,
     "prompt_tokens": pl.Int64,
@@ -69,7 +73,7 @@ REJECTED = Table(
 SAMPLES = Table(
     "samples",
     ("problem_id", "sample_id"),
-    {"problem_id": pl.String, "sample_id": pl.Int64, "template": pl.String, **_ANSWER},
+    {"problem_id": pl.String, "sample_id": pl.Int64, "template": pl.String, **_COMPLETION_COLUMNS},
     allowed={"finish_reason": FINISH_REASONS, "template": ("solve",)},
 )
 # error_ranks: the ranks (table errors) of the errors that belong to the prompt, also in an arm that
@@ -82,11 +86,11 @@ REFLECTIONS = Table(
         "sample_id": pl.Int64,
         "template": pl.String,
         "error_ranks": pl.List(pl.Int64),
-        **_ANSWER,
+        **_COMPLETION_COLUMNS,
     },
     allowed={"finish_reason": FINISH_REASONS, "template": REFLECTION_TEMPLATES},
 )
-VERDICT_ROWS = Table(
+VERDICTS = Table(
     "verdicts",
     ("problem_id", "sample_id"),
     {
@@ -145,7 +149,10 @@ PACKED = Table(
 
 
 def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.DataFrame:
-    """The frame with the table's columns in order, sorted by key; raises AssertionError where it breaks the contract."""
+    """The frame with the table's columns in order, sorted by key.
+
+    ``rows`` is the expected row count. Raises AssertionError where the frame breaks the contract.
+    """
     missing = set(table.columns) - set(frame.columns)
     assert not missing, f"{table.name}: columns missing: {sorted(missing)}"
     frame = frame.select(list(table.columns)).sort(table.key)
@@ -156,8 +163,8 @@ def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.D
         nulls = frame[column].null_count()
         assert nulls == 0 or column in table.nullable, f"{table.name}.{column}: {nulls} nulls"
         if column in table.allowed:
-            strange = set(frame[column].unique()) - set(table.allowed[column])
-            assert not strange, f"{table.name}.{column}: values {sorted(strange)}"
+            unknown = set(frame[column].unique()) - set(table.allowed[column])
+            assert not unknown, f"{table.name}.{column}: unknown values {sorted(unknown)}"
     for column in ("sample_id", "rank", "row", "prompt_tokens", "completion_tokens"):
         low = frame[column].min() if column in table.columns and frame.height else None
         assert low is None or low >= 0, f"{table.name}.{column}: negative"  # type: ignore[operator]
@@ -171,12 +178,12 @@ def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.D
 
 
 def empty(table: Table) -> pl.DataFrame:
-    """A table without rows (not for tables with a free struct column)."""
+    """A table without rows; not for the table problems, whose struct has no fixed type."""
     return pl.DataFrame(schema=table.columns)
 
 
-def from_rows(rows: Iterable[dict], table: Table) -> pl.DataFrame:
-    """Rows as dictionaries to a frame with the table's types."""
+def from_rows(rows: Iterable[dict[str, Any]], table: Table) -> pl.DataFrame:
+    """A frame with the table's types from rows given as dictionaries."""
     return pl.DataFrame(
         list(rows), schema={k: v for k, v in table.columns.items() if v is not None}, orient="row"
     )
@@ -186,11 +193,14 @@ def write(
     frame: pl.DataFrame,
     path: str | Path,
     table: Table,
-    provenance: dict,
+    provenance: dict[str, Any],
     *,
     rows: int | None = None,
 ) -> None:
-    """Assert the contract and publish the table as parquet by rename; same frame and provenance give the same bytes."""
+    """Check the table as `check` does and publish it as parquet by rename.
+
+    The same frame and provenance give the same bytes.
+    """
     frame = check(frame, table, rows=rows)
     metadata = {PROVENANCE_KEY: json.dumps(provenance, sort_keys=True), "orion.table": table.name}
     with AtomicFile(path) as partial:
@@ -204,28 +214,28 @@ def write(
 
 
 def read(path: str | Path, table: Table, columns: list[str] | None = None) -> pl.DataFrame:
-    """A table from disk; raises InputError if the file is another table or damaged."""
+    """A table from disk; raises InputError if the file is damaged or another table."""
     try:
         metadata = pl.read_parquet_metadata(path)
         frame = pl.read_parquet(path, columns=columns)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable_parquet(path, error) from None
     _assert_kind(path, table, metadata.get("orion.table"))
     return frame
 
 
 def size(path: str | Path, table: Table) -> tuple[int, int]:
-    """(rows, row groups) of a table on disk without reading it; raises InputError as `read` does."""
+    """(rows, row groups) of a table on disk, without its data; raises as `read` does."""
     try:
         found = pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable_parquet(path, error) from None
     kind = (found.metadata or {}).get(b"orion.table")
     _assert_kind(path, table, kind.decode() if kind else None)
     return found.num_rows, found.num_row_groups
 
 
-def _unreadable(path: str | Path, error: Exception) -> InputError:
+def _unreadable_parquet(path: str | Path, error: Exception) -> InputError:
     return InputError(f"{path}: not a readable parquet file ({error}); delete it and run again")
 
 
@@ -235,21 +245,23 @@ def _assert_kind(path: str | Path, table: Table, kind: str | None) -> None:
 
 
 def with_correct_traces(problems: pl.DataFrame, trace_verdicts: pl.DataFrame) -> pl.DataFrame:
-    """The problems with ``teacher_trace`` set to null where the trace's own answer did not check correct."""
-    right = trace_verdicts.filter(pl.col("verdict") == "correct")["problem_id"]
-    keep = pl.col("problem_id").is_in(right.implode())
+    """The problems with ``teacher_trace`` set to null where the trace's answer is not correct."""
+    correct = trace_verdicts.filter(pl.col("verdict") == "correct")["problem_id"]
+    keep = pl.col("problem_id").is_in(correct.implode())
     return problems.with_columns(teacher_trace=pl.when(keep).then("teacher_trace"))
 
 
-def read_provenance(path: str | Path) -> dict:
-    """The provenance recorded in an artifact: a parquet file's metadata or a JSON document's ``provenance``."""
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """The provenance of an artifact: in a parquet file's metadata, or a JSON document's key."""
     if str(path).endswith(".json"):
-        return read_json(path)["provenance"]
-    return json.loads(pl.read_parquet_metadata(path)[PROVENANCE_KEY])
+        recorded = read_json(path)["provenance"]
+    else:
+        recorded = json.loads(pl.read_parquet_metadata(path)[PROVENANCE_KEY])
+    return cast(dict[str, Any], recorded)
 
 
-def write_json(document: dict, path: str | Path, provenance: dict) -> None:
-    """Publish a JSON document with sorted keys and its provenance by rename."""
+def write_json(document: dict[str, Any], path: str | Path, provenance: dict[str, Any]) -> None:
+    """Publish a JSON document with sorted keys and its provenance, by rename."""
     text = json.dumps(
         {**document, "provenance": provenance}, sort_keys=True, indent=1, ensure_ascii=False
     )
@@ -257,10 +269,10 @@ def write_json(document: dict, path: str | Path, provenance: dict) -> None:
         Path(partial).write_text(text + "\n", encoding="utf-8")
 
 
-def read_json(path: str | Path) -> dict:
+def read_json(path: str | Path) -> dict[str, Any]:
     """A JSON document from disk; raises InputError if it is damaged."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return cast(dict[str, Any], json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: not a readable JSON document ({error}); delete it and run again"

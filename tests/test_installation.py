@@ -34,20 +34,20 @@ def checkout(root, tmp_path_factory) -> Path:
 
 
 def pip(*args: str) -> None:
-    """Without network: neither dependencies nor a build environment are fetched."""
+    """Run pip without network: it fetches neither dependencies nor a build environment."""
     command = [sys.executable, "-m", "pip", *args, "--no-deps", "--no-build-isolation"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def packaged(folder: Path, name: str) -> set[str]:
-    """The files of a package that belong into its distribution."""
+def list_package_files(folder: Path, name: str) -> set[str]:
+    """The files of a package that its distribution must hold."""
     kinds = (".py", ".j2", ".typed")
     files = folder.joinpath(name).rglob("*")
     return {str(path.relative_to(folder)) for path in files if path.suffix in kinds}
 
 
-def contents(folder: Path) -> list[str]:
+def list_wheel_files(folder: Path) -> list[str]:
     """The files of the only wheel in a folder, without its metadata."""
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -68,11 +68,15 @@ def test_an_installation_holds_both_packages_and_their_data(checkout, tmp_path):
 
 def test_a_wheel_holds_each_file_of_both_packages_once(checkout, tmp_path):
     pip("wheel", "--wheel-dir", str(tmp_path), str(checkout))
-    wanted = packaged(checkout, "orion") | packaged(checkout / "kernels", "orion_kernels")
+    wanted = list_package_files(checkout, "orion") | list_package_files(
+        checkout / "kernels", "orion_kernels"
+    )
     assert len(wanted) > 80
-    assert sorted(contents(tmp_path)) == sorted(wanted)
+    assert sorted(list_wheel_files(tmp_path)) == sorted(wanted)
 
 
 def test_the_kernels_can_be_built_alone(checkout, tmp_path):
     pip("wheel", "--wheel-dir", str(tmp_path), str(checkout / "kernels"))
-    assert sorted(contents(tmp_path)) == sorted(packaged(checkout / "kernels", "orion_kernels"))
+    assert sorted(list_wheel_files(tmp_path)) == sorted(
+        list_package_files(checkout / "kernels", "orion_kernels")
+    )

@@ -27,7 +27,7 @@ def test_environments_are_ignored(root, tmp_path, name, kind):
     (place / "file").touch()
     if kind == "link":
         (tmp_path / name).symlink_to(place)
-    # variables of a hook would point git at another repository
+    # inside a git hook, variables such as GIT_DIR would point git at another repository
     env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     command = ["git", "-C", str(tmp_path), "status", "--porcelain", "--untracked-files=all"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)

@@ -1,0 +1,1 @@
+"""The console script ``orion``: one module per command group."""

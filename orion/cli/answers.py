@@ -1,15 +1,17 @@
-"""``orion answers check | lint | audit``: one verdict as JSON, golds that cannot be parsed, two policies compared on a file.
+"""``orion answers check | lint | audit``: one verdict, unparseable golds, two policies compared.
 
-Inputs: files of problems or responses (JSONL, JSONL.zst, parquet). Outputs: text on standard output, for ``audit`` also JSONL.
+Inputs: files of problems or responses (JSONL, JSONL.zst, parquet). Outputs: text on standard
+output; ``audit`` also writes JSONL.
 Run: ``orion answers --help``.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -20,63 +22,34 @@ from orion.paths import AtomicFile
 from orion.progress import Progress, log
 from orion.stages import lint
 
-# columns that name a row, the first one that is there
-IDS = ("problem_id", "id")
+# columns that name a row; the first one that the row has is used
+ID_COLUMNS = ("problem_id", "id")
+# finish_reason → whether the response came to its end
 FINISHED = {"stop": True, "length": False, "prompt_too_long": False, "error": False}
 
 
-def add(commands) -> None:
-    """Adds the command ``answers`` to the subparsers of the console script."""
+def add(commands: Any) -> None:
+    """Add the command ``answers`` to the subparsers of the console script."""
     group = commands.add_parser(
         "answers", help="check an answer, lint golds, compare two answer policies"
     )
     actions = group.add_subparsers(required=True)
-    one = actions.add_parser("check", help="the verdict on one response, as JSON")
-    one.add_argument("gold", metavar="GOLD", help="behind -- where it begins with a minus")
-    one.add_argument(
-        "response", metavar="RESPONSE", nargs="?", default="-", help="- or nothing: standard input"
-    )
-    one.set_defaults(run=_check)
-    golds = actions.add_parser(
+    check_parser = actions.add_parser("check", help="the verdict on one response, as JSON")
+    _add_check_arguments(check_parser)
+    lint_parser = actions.add_parser(
         "lint", help="golds that cannot be parsed; exit status 1 if there are any"
     )
-    golds.add_argument("file", metavar="FILE", help=".jsonl, .jsonl.zst or .parquet")
-    golds.add_argument("--answer", default="answer", metavar="COLUMN", help="column of the golds")
-    golds.set_defaults(run=_lint)
-    two = actions.add_parser(
+    _add_lint_arguments(lint_parser)
+    audit_parser = actions.add_parser(
         "audit", help="two policies on the same responses, and where they differ"
     )
-    two.add_argument(
-        "file", metavar="FILE", help="responses and golds, or samples.parquet with --problems"
-    )
-    two.add_argument("--against", default="math-verify", metavar="POLICY", help="the other policy")
-    two.add_argument(
-        "--response", default="response", metavar="COLUMN", help="column of the responses"
-    )
-    two.add_argument("--gold", default="answer", metavar="COLUMN", help="column of the golds")
-    two.add_argument("--problems", metavar="FILE", help="where the golds are, by problem_id")
-    two.add_argument("--limit", type=_at_least(1), metavar="N", help="use the first rows only")
-    two.add_argument(
-        "--show",
-        type=_at_least(0),
-        default=50,
-        metavar="N",
-        help="rows in dispute that are printed",
-    )
-    two.add_argument("--output", metavar="FILE.jsonl", help="every row whose verdicts differ")
-    two.add_argument(
-        "--workers",
-        type=_at_least(1),
-        default=1,
-        metavar="N",
-        help="worker processes; changes speed only",
-    )
-    two.set_defaults(run=_audit)
-    for parser in (one, golds, two):
-        known = ", ".join(sorted(policies.POLICIES))
-        parser.add_argument("--policy", default="math", help=f"answer policy: {known}")
-    for parser in (one, two):
-        # above Math-Verify's own limits, 5 seconds for each parse and comparison, so that they decide
+    _add_audit_arguments(audit_parser)
+    for parser in (check_parser, lint_parser, audit_parser):
+        names = ", ".join(sorted(policies.POLICIES))
+        parser.add_argument("--policy", default="math", help=f"answer policy: {names}")
+    for parser in (check_parser, audit_parser):
+        # longer than Math-Verify's own limits (5 seconds for each parse and each comparison), so
+        # that its limits decide and not this one
         parser.add_argument(
             "--timeout",
             type=float,
@@ -86,7 +59,56 @@ def add(commands) -> None:
         )
 
 
-def _at_least(low: int):
+def _add_check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("gold", metavar="GOLD", help="behind -- where it begins with a minus")
+    parser.add_argument(
+        "response", metavar="RESPONSE", nargs="?", default="-", help="- or nothing: standard input"
+    )
+    parser.set_defaults(run=_check)
+
+
+def _add_lint_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help=".jsonl, .jsonl.zst or .parquet")
+    parser.add_argument("--answer", default="answer", metavar="COLUMN", help="column of the golds")
+    parser.set_defaults(run=_lint)
+
+
+def _add_audit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", help="responses and golds, or samples.parquet with --problems"
+    )
+    parser.add_argument(
+        "--against", default="math-verify", metavar="POLICY", help="the other policy"
+    )
+    parser.add_argument(
+        "--response", default="response", metavar="COLUMN", help="column of the responses"
+    )
+    parser.add_argument("--gold", default="answer", metavar="COLUMN", help="column of the golds")
+    parser.add_argument("--problems", metavar="FILE", help="where the golds are, by problem_id")
+    parser.add_argument(
+        "--limit", type=_integer_from(1), metavar="N", help="use the first rows only"
+    )
+    parser.add_argument(
+        "--show",
+        type=_integer_from(0),
+        default=50,
+        metavar="N",
+        help="rows in dispute that are printed",
+    )
+    parser.add_argument("--output", metavar="FILE.jsonl", help="every row whose verdicts differ")
+    parser.add_argument(
+        "--workers",
+        type=_integer_from(1),
+        default=1,
+        metavar="N",
+        help="worker processes; changes speed only",
+    )
+    parser.set_defaults(run=_audit)
+
+
+def _integer_from(low: int) -> Callable[[str], int]:
+    """A type of argparse: integers of at least ``low``."""
+
     def integer(text: str) -> int:
         if int(text) < low:
             raise ValueError
@@ -95,7 +117,7 @@ def _at_least(low: int):
     return integer
 
 
-def _known(*names: str) -> None:
+def _check_policies(*names: str) -> None:
     for name in names:
         try:
             policies.get_policy(name)
@@ -103,10 +125,13 @@ def _known(*names: str) -> None:
             raise InputError(str(error)) from None
 
 
-def read(path: str, columns: dict[str, str], limit: int | None = None) -> list[dict]:
-    """The named cells of a file's rows, with `id`, `problem_id` and `finish_reason` where the file has them.
+def read_rows(path: str, columns: dict[str, str], limit: int | None = None) -> list[dict[str, Any]]:
+    """The rows of a file with the named columns and three more keys.
 
-    `columns`: our name → the file's column. Raises InputError for another kind of file, a damaged one, or a column in no row.
+    `columns`: our name → the file's column. `key`: the problem's name, or the row's number; `id`:
+    the same with the sample's number; `ended`: whether the response came to its end, None if the
+    file does not tell. Raises InputError for a file of another kind, a damaged or empty file, and a
+    column that no row has.
     """
     kind = (
         "parquet"
@@ -124,37 +149,39 @@ def read(path: str, columns: dict[str, str], limit: int | None = None) -> list[d
     for number, row in enumerate(islice(read_source({"kind": kind, "path": path}), limit)):
         seen.update(row)
         name = next(
-            (str(row[column]) for column in IDS if row.get(column) is not None), f"row-{number}"
+            (str(row[column]) for column in ID_COLUMNS if row.get(column) is not None),
+            f"row-{number}",
         )
-        cells = {ours: row.get(column) for ours, column in columns.items()}
+        values = {ours: row.get(column) for ours, column in columns.items()}
         sample = f"/{row['sample_id']}" if row.get("sample_id") is not None else ""
         rows.append(
             {
                 "id": name + sample,
                 "key": name,
                 "ended": FINISHED.get(str(row.get("finish_reason"))),
-                **cells,
+                **values,
             }
         )
     for column in columns.values():
         if rows and column not in seen:
             raise InputError(
-                f"{path}: no row has the column {column!r}; the columns are: {', '.join(sorted(seen)[:20])}"
+                f"{path}: no row has the column {column!r}; "
+                f"the columns are: {', '.join(sorted(seen)[:20])}"
             )
     if not rows:
         raise InputError(f"{path}: no rows")
     return rows
 
 
-def _text(value) -> str | None:
-    """A gold as text: numbers as they print; None for what is no text and no number."""
+def _gold_text(value: object) -> str | None:
+    """A gold as text, a number as it prints; None for a value of any other type."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _check(args: argparse.Namespace) -> None:
-    _known(args.policy)
+    _check_policies(args.policy)
     response = args.response
     if response == "-":
         response = sys.stdin.buffer.read().decode("utf-8", "replace")
@@ -163,54 +190,57 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _lint(args: argparse.Namespace) -> None:
-    _known(args.policy)
-    rows = read(args.file, {"answer": args.answer})
+    _check_policies(args.policy)
+    rows = read_rows(args.file, {"answer": args.answer})
     golds = pl.DataFrame(
         {
             "problem_id": [row["id"] for row in rows],
-            "answer": [_text(row["answer"]) for row in rows],
+            "answer": [_gold_text(row["answer"]) for row in rows],
         },
         schema={"problem_id": pl.String, "answer": pl.String},
     )
     bad = lint.find_unparseable(golds, args.policy)
     for row in bad:
         print(
-            f"{audit.one_line(row['problem_id'])}: {audit.one_line(row['answer'])}: {audit.one_line(row['reason'])}"
+            ": ".join(audit.one_line(row[column]) for column in ("problem_id", "answer", "reason"))
         )
     print(f"{len(rows):,} golds, {len(bad):,} cannot be parsed under the policy {args.policy}")
     if bad:
         sys.exit(1)
 
 
-def _rows(args: argparse.Namespace) -> Iterator[audit.Row]:
-    """The rows to audit, with golds of their own or those of ``--problems``; raises InputError as `read` does."""
+def _read_audit_rows(args: argparse.Namespace) -> Iterator[audit.Row]:
+    """The rows to audit, with the golds of ``--problems`` or their own.
+
+    Raises InputError as `read_rows` does, for a problem with two golds and for a row without one.
+    """
     if args.problems is None:
-        for row in read(args.file, {"response": args.response, "gold": args.gold}, args.limit):
-            yield audit.Row(row["id"], _text(row["gold"]), row["response"], row["ended"])
+        for row in read_rows(args.file, {"response": args.response, "gold": args.gold}, args.limit):
+            yield audit.Row(row["id"], _gold_text(row["gold"]), row["response"], row["ended"])
         return
     golds: dict[str, str | None] = {}
-    for row in read(args.problems, {"gold": args.gold}):
-        gold = _text(row["gold"])
+    for row in read_rows(args.problems, {"gold": args.gold}):
+        gold = _gold_text(row["gold"])
         if golds.setdefault(row["key"], gold) != gold:
-            raise InputError(
-                f"{args.problems}: {row['key']} stands there twice, with different golds"
-            )
-    for row in read(args.file, {"response": args.response}, args.limit):
+            raise InputError(f"{args.problems}: {row['key']} occurs twice, with different golds")
+    for row in read_rows(args.file, {"response": args.response}, args.limit):
         if row["key"] not in golds:
             raise InputError(
-                f"{args.file}: {row['id']} has no problem in {args.problems}; give the file it was made from"
+                f"{args.file}: {row['id']} has no problem in {args.problems}; "
+                "give the file it was made from"
             )
         yield audit.Row(row["id"], golds[row["key"]], row["response"], row["ended"])
 
 
 def _audit(args: argparse.Namespace) -> None:
     names = (args.policy, args.against)
-    _known(*names)
+    _check_policies(*names)
     if args.policy == args.against:
         raise InputError(
-            f"--against {args.against}: name another policy than --policy, or there is nothing to compare"
+            f"--against {args.against}: name another policy than --policy, "
+            "or there is nothing to compare"
         )
-    rows = list(_rows(args))
+    rows = list(_read_audit_rows(args))
     found = audit.Audit(names)
     shown: list[audit.AuditedRow] = []
     progress = Progress(len(rows), "rows", every_s=5.0)

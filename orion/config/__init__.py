@@ -1,7 +1,8 @@
-"""The configuration of a run: its models, its loading, and which of its keys reach which stage.
+"""The configuration of a run: its keys, its loading, and the keys that each stage reads.
 
-``orion config schema`` prints the JSON schema, ``orion config check FILE...`` validates files. Stages never import this
-package: they receive their keys as one JSON string, so that a new key cannot change their source digest.
+``orion config schema`` prints the JSON schema, ``orion config check FILE...`` validates files.
+Stages never import this package: they get their keys as one JSON string, so that a new key cannot
+change their source digest.
 """
 
 from orion.config.models import WILDCARD, Config, load, validate

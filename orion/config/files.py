@@ -1,17 +1,18 @@
-"""Reading YAML files of the configuration, with errors that name the file and the line.
-
-Input: a path. Output: a mapping. Raises InputError where the file cannot be read or holds none.
-"""
+"""Reading YAML files of the configuration, with errors that name the file and the line."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from orion.errors import InputError
 
 
-def read_mapping(path: str | Path) -> dict:
-    """The keys of one YAML file; an empty file has none."""
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """The keys of one YAML file; an empty file has none.
+
+    Raises InputError where the file cannot be read or does not hold keys and values.
+    """
     try:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Where problems and models come from: the blocks of ``datasets``, ``benchmarks`` and ``models`` in config.yaml.
+"""Pydantic models of the blocks ``datasets``, ``benchmarks`` and ``models`` in config.yaml.
 
-Input: mappings from YAML. Output: validated blocks, which ``orion.config.models`` puts together; unknown keys are errors.
+``orion.config.models`` builds the whole configuration from them. Unknown keys are errors.
 """
 
 import math
@@ -37,24 +37,24 @@ def read_exponents(value: Any) -> Any:
     return value
 
 
-# comes last in every Annotated: a range that followed it would be missing in the JSON schema
+# the last item of every Annotated: a range behind it would be missing in the JSON schema
 ReadExponents = BeforeValidator(read_exponents)
 Fraction = Annotated[float, Field(ge=0, le=1), ReadExponents]
 Positive = Annotated[float, Field(gt=0), ReadExponents]
 NonNegative = Annotated[float, Field(ge=0), ReadExponents]
-# keys of another block, which are validated once they are merged into it
+# an arm's changes to a stage block; validated after they are merged into it
 Delta = Annotated[dict[str, Any], ReadExponents]
 Count = Annotated[int, Field(ge=1)]
 
 
-def _known_policy(name: str) -> str:
+def _check_policy_name(name: str) -> str:
     if name not in POLICIES:
         raise ValueError(f"unknown answer policy; the policies are: {', '.join(sorted(POLICIES))}")
     return name
 
 
 PolicyName = Annotated[
-    str, AfterValidator(_known_policy), Field(json_schema_extra={"enum": sorted(POLICIES)})
+    str, AfterValidator(_check_policy_name), Field(json_schema_extra={"enum": sorted(POLICIES)})
 ]
 
 
@@ -94,7 +94,7 @@ ProblemSource = Annotated[DemoProblems | FileSource | HubDataset, Field(discrimi
 
 
 class Fields(Block):
-    """Which column of the source holds what; a null column is absent."""
+    """The column of the source for each column of the table problems; null: there is none."""
 
     problem_id: str | None = Field(
         "id", description="unique name of a problem; null numbers the rows"
@@ -138,7 +138,8 @@ class Dataset(ProblemSet):
     )
     decontaminate_ngram: Count | None = Field(
         13,
-        description="drop problems that share this many consecutive words with a benchmark problem; null: equal texts only",
+        description="drop problems that share this many consecutive words with a benchmark "
+        "problem; null: equal texts only",
     )
 
 
@@ -165,7 +166,8 @@ class HubModel(Block):
 class LocalModel(Block):
     kind: Literal["path"]
     path: str = Field(
-        description="a checkpoint folder (safetensors, tokenizer), relative to the working directory"
+        description="a checkpoint folder (safetensors, tokenizer), "
+        "relative to the working directory"
     )
 
 
@@ -179,7 +181,11 @@ class ServedModel(Block):
 
 
 class Server(Block):
-    """An OpenAI-compatible server. Where it stands and which key it wants change no completion and rerun nothing."""
+    """An OpenAI-compatible server.
+
+    ``base_url`` and ``api_key_env`` are not part of a completion's key. Changing them reruns only
+    the report.
+    """
 
     base_url: str = Field(
         pattern=r"^(https?://[^\s@?#]+|\$[^\s@?#]+)$",
@@ -207,14 +213,14 @@ class Model(Block):
         None, description="passed to chat templates that have a thinking switch"
     )
     context_length: Count | None = Field(
-        None, description="tokens; null: what the checkpoint says; required of the kind server"
+        None, description="tokens; null: the checkpoint's own; required of the kind server"
     )
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     trust_remote_code: bool = False
     server: Server | None = Field(None, description="the server that the engine openai asks")
 
     @model_validator(mode="after")
-    def _served_only(self) -> "Model":
+    def _check_served_source(self) -> "Model":
         if self.source.kind != "server":
             return self
         absent = [key for key in ("server", "context_length") if getattr(self, key) is None]
@@ -224,11 +230,13 @@ class Model(Block):
             )
         if self.server is not None and self.server.served_model is not None:
             raise ValueError(
-                "server.served_model: source.model is the name of a model of the kind server; remove it"
+                "server.served_model: source.model is the name of a model of the kind server; "
+                "remove it"
             )
-        idle = sorted({"chat_template", "dtype", "trust_remote_code"} & self.model_fields_set)
-        if idle:
+        ignored = sorted({"chat_template", "dtype", "trust_remote_code"} & self.model_fields_set)
+        if ignored:
             raise ValueError(
-                f"{', '.join(idle)}: the server decides this for a model of the kind server; remove it"
+                f"{', '.join(ignored)}: the server decides this for a model of the kind server; "
+                "remove it"
             )
         return self

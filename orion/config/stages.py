@@ -1,88 +1,93 @@
-"""Which configuration keys reach which stage: the one JSON string that Snakemake tracks for each job.
+"""The configuration keys that each stage reads, as the JSON string that Snakemake tracks per job.
 
-Input: a validated ``Config`` and a rule's wildcards. Output: the keys that can change that job's output, and nothing
-that only changes its speed (batch sizes, threads and devices are resources of the rules).
+They are the keys that can change the job's output. What only changes its speed (batch sizes,
+threads, devices) is a resource of the rule and never among them.
 """
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from orion import paths
-from orion.config.models import Config, Generation, Reflect, Select
+from orion.config.blocks import Generation, Reflect, Select
+from orion.config.models import Config
 from orion.config.sources import Block, FileSource, LocalModel, Model, ProblemSet
 from orion.provenance import canonical_json
 
 
-def stage_config(config: Config, stage: str, **wildcards: str) -> dict:
-    """The keys that can change one job's output; nothing that only changes speed.
+def stage_config(config: Config, stage: str, **wildcards: str) -> dict[str, Any]:
+    """The keys that can change one job's output.
 
-    ``stage`` names the rule, ``wildcards`` are the rule's (dataset, model, arm, seed, benchmark).
+    ``stage`` is the name of the rule; ``wildcards`` are those of the rule (dataset, model, arm,
+    seed, benchmark).
     """
-    build = STAGES[stage]
-    return build(config, **wildcards)
+    select_keys = STAGES[stage]
+    return select_keys(config, **wildcards)
 
 
 def params(config: Config, stage: str, **wildcards: str) -> str:
-    """``stage_config`` as the one canonical JSON string that Snakemake tracks."""
+    """``stage_config`` as the canonical JSON string that Snakemake tracks."""
     return canonical_json(stage_config(config, stage, **wildcards))
 
 
-def _dump(block: Block) -> dict:
+def _dump(block: Block) -> dict[str, Any]:
     return block.model_dump(mode="json")
 
 
-def _generation(config: Config, block: Generation, model: str) -> dict:
+def _generation(config: Config, block: Generation, model: str) -> dict[str, Any]:
     settings = _dump(block)
     extra = {key: settings.pop(key) for key in ("errors_per_prompt",) if key in settings}
     thinking = config.models[model].enable_thinking
     return {"prompts": config.prompts, "generation": settings, "enable_thinking": thinking, **extra}
 
 
-def _dataset(config: Config, dataset: str) -> dict:
+def _dataset(config: Config, dataset: str) -> dict[str, Any]:
     # the teacher does not change the problems
     return {
         key: value for key, value in _dump(config.datasets[dataset]).items() if key != "teacher"
     }
 
 
-def _benchmark(config: Config, benchmark: str) -> dict:
+def _benchmark(config: Config, benchmark: str) -> dict[str, Any]:
     return _dump(config.benchmarks[benchmark])
 
 
-def _lint(config: Config, dataset: str | None = None, benchmark: str | None = None) -> dict:
+def _lint(
+    config: Config, dataset: str | None = None, benchmark: str | None = None
+) -> dict[str, Any]:
     block = config.datasets[dataset] if dataset else config.benchmarks[str(benchmark)]
     return {"policy": block.policy, "max_rejected_fraction": block.max_rejected_fraction}
 
 
-def _student(config: Config, model: str) -> dict:
+def _student(config: Config, model: str) -> dict[str, Any]:
     return {
         key: value for key, value in _dump(config.models[model].source).items() if key != "kind"
     }
 
 
-def _model(config: Config, model: str) -> dict:
+def _model(config: Config, model: str) -> dict[str, Any]:
     block = _dump(config.models[model])
-    # a server that moves, or wants another key, answers as before: where it is, the rules' resources say
+    # address and API key change no answer, so they are resources of the rules
     alias = (block["server"] or {}).get("served_model")
     return {**block, "server": {"served_model": alias} if alias else None}
 
 
-def _sample(config: Config, dataset: str, model: str) -> dict:
-    taught = config.datasets[dataset].teacher == model
-    block = config.teacher if taught and config.teacher is not None else config.sample
+def _sample(config: Config, dataset: str, model: str) -> dict[str, Any]:
+    is_teacher = config.datasets[dataset].teacher == model
+    block = config.teacher if is_teacher and config.teacher is not None else config.sample
     return _generation(config, block, model)
 
 
-def _trace(config: Config, dataset: str) -> dict:
+def _trace(config: Config, dataset: str) -> dict[str, Any]:
     return {"teacher": config.datasets[dataset].teacher}
 
 
-def _check(config: Config, dataset: str, model: str) -> dict:
+def _check(config: Config, dataset: str, model: str) -> dict[str, Any]:
     return {"policy": config.datasets[dataset].policy, **_dump(config.check)}
 
 
-def _check_traces(config: Config, dataset: str) -> dict:
+def _check_traces(config: Config, dataset: str) -> dict[str, Any]:
     return {
         "policy": config.datasets[dataset].policy,
         "part": "teacher_trace",
@@ -90,13 +95,13 @@ def _check_traces(config: Config, dataset: str) -> dict:
     }
 
 
-def _expose(config: Config, dataset: str, model: str, arm: str) -> dict:
-    return {"error_source": config.arms[arm].error_source, **_dump(config.of_arm("expose", arm))}
+def _expose(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
+    return {"error_source": config.arms[arm].error_source, **_dump(config.arm_block("expose", arm))}
 
 
-def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict:
-    block = config.of_arm("reflect", arm)
-    select = config.of_arm("select", arm)
+def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
+    block = config.arm_block("reflect", arm)
+    select = config.arm_block("select", arm)
     assert isinstance(block, Reflect) and isinstance(select, Select)
     rewrite = (
         "all"
@@ -112,29 +117,29 @@ def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict:
     return {**_generation(config, block, model), **arm_keys}
 
 
-def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> dict:
+def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     return {**_check(config, dataset, model), "part": "refined", "prompts": config.prompts}
 
 
-def _select(config: Config, dataset: str, model: str, arm: str) -> dict:
+def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     spec = config.arms[arm]
     return {
         "prompts": config.prompts,
         "trained_on": spec.trained_on,
-        **_dump(config.of_arm("select", arm)),
+        **_dump(config.arm_block("select", arm)),
     }
 
 
-def _pack(config: Config, dataset: str, model: str, arm: str) -> dict:
+def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     return {
-        **_dump(config.of_arm("pack", arm)),
+        **_dump(config.arm_block("pack", arm)),
         "enable_thinking": config.models[model].enable_thinking,
     }
 
 
-def _train(config: Config, dataset: str, model: str, arm: str, seed: str) -> dict:
-    block = {**_dump(config.of_arm("train", arm)), "seed": int(seed)}
-    # what full fine-tuning does not read must not run it again
+def _train(config: Config, dataset: str, model: str, arm: str, seed: str) -> dict[str, Any]:
+    block = {**_dump(config.arm_block("train", arm)), "seed": int(seed)}
+    # full fine-tuning does not read `lora`, so a change there must not rerun it
     return {
         key: value for key, value in block.items() if key != "lora" or block["method"] == "lora"
     }
@@ -142,36 +147,36 @@ def _train(config: Config, dataset: str, model: str, arm: str, seed: str) -> dic
 
 def _evaluate_sample(
     config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
-) -> dict:
+) -> dict[str, Any]:
     block = config.evaluate.model_copy(update={"seed": config.evaluate.seed + int(seed)})
     return _generation(config, block, model)
 
 
 def _evaluate_check(
     config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
-) -> dict:
+) -> dict[str, Any]:
     return {"policy": config.benchmarks[benchmark].policy, **_dump(config.check)}
 
 
 def _evaluate(
     config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
-) -> dict:
+) -> dict[str, Any]:
     report = config.report
     return {"benchmark": benchmark, "confidence": report.confidence, "bootstrap": report.bootstrap}
 
 
-def _report(config: Config) -> dict:
-    # all that the page checks and shows; what is defined but not run is left out
+def _report(config: Config) -> dict[str, Any]:
+    # all that the page checks and shows; blocks that are defined but not run are left out
     whole = _dump(config)
     used = {block: set(whole["runs"][block]) for block in ("datasets", "benchmarks", "models")}
     used["models"] |= {config.datasets[name].teacher for name in used["datasets"]}
     for block, names in used.items():
         whole[block] = {name: value for name, value in whole[block].items() if name in names}
-    # as a text, because canonical JSON drops nulls and here a null must not come back as its default
+    # as a text: canonical JSON drops nulls, and here a null must not come back as its default
     return {"whole": json.dumps(whole, sort_keys=True, separators=(",", ":"))}
 
 
-STAGES: dict[str, Callable[..., dict]] = {
+STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "dataset": _dataset,
     "benchmark": _benchmark,
     "lint": _lint,
@@ -195,7 +200,7 @@ STAGES: dict[str, Callable[..., dict]] = {
 
 
 def checkpoint_files(model: Model) -> list[str]:
-    """Files of a local checkpoint folder that decide what it answers: they are inputs of its rule."""
+    """Files of a local checkpoint folder on which its answers depend: inputs of its rule."""
     if not isinstance(model.source, LocalModel):
         return []
     patterns = (
@@ -209,6 +214,6 @@ def checkpoint_files(model: Model) -> list[str]:
 
 
 def local_files(block: ProblemSet) -> list[str]:
-    """Paths of the local files a dataset or benchmark is read from: they are inputs of its rule."""
+    """Paths of the local files that a dataset or benchmark is read from: inputs of its rule."""
     sources = [block.source, getattr(getattr(block, "traces", None), "source", None)]
     return [source.path for source in sources if isinstance(source, FileSource)]

@@ -1,0 +1,1 @@
+"""Data: sources, field mapping, decontamination."""

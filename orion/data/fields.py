@@ -1,6 +1,7 @@
-"""The field mapping: which column of a source is the problem, the answer, the teacher trace."""
+"""The field mapping: a source's columns as problem, answer and teacher trace."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from orion.data.sources import read_source
 from orion.errors import InputError
@@ -8,9 +9,12 @@ from orion.errors import InputError
 COLUMNS = ("problem_id", "problem", "answer", "solution", "teacher_trace")
 
 
-def map_fields(rows: Iterable[dict], fields: dict, where: dict, origin: str) -> list[dict]:
-    """Rows renamed to our columns, with the source row's number and its other columns as ``meta``.
+def map_fields(
+    rows: Iterable[dict[str, Any]], fields: dict[str, Any], where: dict[str, Any], origin: str
+) -> list[dict[str, Any]]:
+    """Rows of a source that match ``where``, with our columns by the mapping ``fields``.
 
+    Each has the source row's number as ``row`` and the whole source row as ``source_row``.
     Raises InputError if a mapped column is absent from every row.
     """
     names = {ours: fields[ours] for ours in COLUMNS if fields.get(ours) is not None}
@@ -28,13 +32,14 @@ def map_fields(rows: Iterable[dict], fields: dict, where: dict, origin: str) -> 
         if column not in seen:
             have = ", ".join(sorted(seen)[:20]) or "no column at all"
             raise InputError(
-                f"{origin}: no row has the column {column!r} that {name} maps to; the columns are: {have}"
+                f"{origin}: no row has the column {column!r} that {name} maps to; "
+                f"the columns are: {have}"
             )
     return result
 
 
-def join_traces(rows: list[dict], traces: dict) -> list[dict]:
-    """Rows with ``teacher_trace`` filled from another source; the first trace of a key is taken."""
+def join_traces(rows: list[dict[str, Any]], traces: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows with ``teacher_trace`` from another source: the first trace of each key."""
     found: dict[str, str] = {}
     for row in read_source(traces["source"]):
         if all(row.get(column) == value for column, value in traces["where"].items()):
@@ -43,8 +48,8 @@ def join_traces(rows: list[dict], traces: dict) -> list[dict]:
                 found.setdefault(str(key).strip(), trace)
     if not found:
         raise InputError(
-            f"traces: no usable row in {traces['source']} (key {traces['key']!r}, trace {traces['teacher_trace']!r}, "
-            f"where {traces['where']}); correct the mapping"
+            f"traces: no usable row in {traces['source']} (key {traces['key']!r}, "
+            f"trace {traces['teacher_trace']!r}, where {traces['where']}); correct the mapping"
         )
     return [
         {**row, "teacher_trace": found.get(str(row[traces["join_on"]]).strip())} for row in rows

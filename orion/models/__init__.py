@@ -1,0 +1,1 @@
+"""Models: documents, checkpoints, adapters, served models, chat templates."""

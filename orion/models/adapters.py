@@ -1,7 +1,7 @@
-"""LoRA adapters kept beside their base: write one, describe it in model.json, load it unmerged.
+"""LoRA adapters kept beside their base: save one, describe it in model.json, load it unmerged.
 
-Input: a peft model, or an adapter folder and its base's document. Output: an adapter folder (adapter_config.json and
-safetensors), a document, a model. Importing this module imports neither torch nor peft.
+An adapter folder holds adapter_config.json and safetensors. Importing this module imports neither
+torch nor peft.
 """
 
 import json
@@ -20,14 +20,14 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write a peft model's adapter; what peft adds (a model card, the place of the base) stays out."""
+    """Write the adapter of a peft model, without a model card and without the base's folder."""
     for settings in model.peft_config.values():
-        # model.json names the base; for None peft would write the base's folder on this machine
+        # model.json names the base; with None peft would write the base's folder on this machine
         settings.base_model_name_or_path = ""
         if isinstance(settings.target_modules, set):
-            # a set's order differs between processes: same run, same bytes
+            # the order of a set differs between processes, and the bytes must not
             settings.target_modules = sorted(settings.target_modules)
-    # "auto" would ask the hub about the base
+    # the default "auto" would ask the hub about the base
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
 
@@ -40,7 +40,7 @@ def adapter_document(folder: str | Path, base: ModelDocument, *, name: str) -> M
     folder = Path(folder)
     absent = [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]
     if absent:
-        raise InputError(f"{folder}: no {absent[0]}; this is no adapter in peft's format")
+        raise InputError(f"{folder}: no {absent[0]}; not an adapter in peft's format")
     files = {file: digest_file(folder / file) for file in (CONFIG, WEIGHTS)}
     rank = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["r"]
     return replace(
@@ -48,7 +48,7 @@ def adapter_document(folder: str | Path, base: ModelDocument, *, name: str) -> M
         name=name,
         digest=digest_text(canonical_json({"base": base.digest, "adapter": files})),
         parameters=(base.parameters or 0) + weights.count_parameters([folder / WEIGHTS]),
-        # a server of the base would answer as the base
+        # a server of the base has no adapter
         served_name=None,
         adapter=AdapterDocument(relative_to_cwd(folder), files, rank),
     )
@@ -66,11 +66,11 @@ def verify_adapter_folder(adapter: AdapterDocument) -> Path:
 
 
 def attach_adapter(model: Any, document: ModelDocument) -> Any:
-    """The base model with the adapter in its layers, unmerged; still of the base's class."""
+    """The base model with the adapter in its layers, unmerged; it keeps the base's class."""
     from peft import PeftModel
 
     assert document.adapter is not None, f"{document.name} has no adapter"
     folder = verify_adapter_folder(document.adapter)
-    # peft would hold the adapter in float32 and convert every activation to it and back
+    # otherwise peft keeps the adapter in float32 and converts every activation there and back
     wrapped = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
     return wrapped.get_base_model().to(model.dtype)

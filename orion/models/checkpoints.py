@@ -7,7 +7,7 @@ Weights are read from safetensors only. Code that comes with a checkpoint runs o
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from orion import paths
 from orion.errors import InputError
@@ -27,7 +27,7 @@ def find_folder(
     """
     if repo is not None:
         assert revision is not None, f"{repo}: a hub repository needs a revision"
-        return _snapshot(repo, revision)
+        return _find_snapshot(repo, revision)
     folder = Path(path or "")
     if path is None or not folder.is_dir():
         raise InputError(
@@ -36,7 +36,7 @@ def find_folder(
     return folder
 
 
-def _snapshot(repo: str, revision: str) -> Path:
+def _find_snapshot(repo: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -54,7 +54,8 @@ def _snapshot(repo: str, revision: str) -> Path:
         ) from None
     except (HfHubHTTPError, HFValidationError) as error:
         raise InputError(
-            f"{repo}@{revision}: the hub refuses it ({error}); check `repo:`, `revision:` and access"
+            f"{repo}@{revision}: the hub refuses it ({error}); "
+            "check `repo:`, `revision:` and access"
         ) from None
 
 
@@ -72,29 +73,30 @@ def checkpoint_document(
 ) -> ModelDocument:
     """The model.json document of a checkpoint folder, without provenance.
 
-    ``digest`` names what a completion depends on: the bytes of weights, configuration and tokenizer, the chat template and
-    the dtype, but neither the folder's place nor its name. ``parameters`` counts stored weights (tied ones once).
+    Its digest covers the bytes of weights, configuration and tokenizer, the chat template and the
+    dtype, but neither the folder's place nor its name.
     Raises InputError, with the cure, for a folder that cannot be used.
     """
     folder = Path(folder)
     config = _read_config(folder)
     stored = weights.list_weight_files(folder)
-    files = {path.name: digest_file(path) for path in _files(folder, trust_remote_code)}
-    tokenizer = _tokenizer(folder, trust_remote_code)
-    template = _chat_template(tokenizer, chat_template_file, folder)
+    files = {path.name: digest_file(path) for path in _list_files(folder, trust_remote_code)}
+    tokenizer = _load_folder_tokenizer(folder, trust_remote_code)
+    template = _read_chat_template(tokenizer, chat_template_file, folder)
     text_config = config.get("text_config") or config
     vocabulary = text_config.get("vocab_size") or len(tokenizer)
     if len(tokenizer) > vocabulary:
         raise InputError(
             f"{folder}: the tokenizer has {len(tokenizer)} entries, the model {vocabulary}; "
-            "they are not of the same checkpoint, or new tokens were added without resizing the embeddings"
+            "they are not of the same checkpoint, or new tokens were added without resizing the "
+            "embeddings"
         )
     return ModelDocument(
         name=name,
         digest=digest_text(
             canonical_json({"files": files, "chat_template": template, "dtype": dtype})
         ),
-        context_length=_context_length(folder, text_config, context_length),
+        context_length=_choose_context_length(folder, text_config, context_length),
         path=None if repo else paths.relative_to_cwd(folder),
         repo=repo,
         revision=revision,
@@ -111,11 +113,11 @@ def checkpoint_document(
 def load_tokenizer(document: ModelDocument) -> Any:
     """The tokenizer of a model.json document, with the document's chat template; pads on the left.
 
-    A served model has none: what comes back renders messages as JSON and refuses everything else.
+    For a served model, a ``ServedTokenizer``, which only renders messages as JSON.
     """
     if document.is_served:
         return served.ServedTokenizer(document)
-    tokenizer = _tokenizer(_folder(document), document.trust_remote_code)
+    tokenizer = _load_folder_tokenizer(_document_folder(document), document.trust_remote_code)
     tokenizer.chat_template = document.chat_template
     return tokenizer
 
@@ -123,15 +125,17 @@ def load_tokenizer(document: ModelDocument) -> Any:
 def load_model(document: ModelDocument, device: str | None = None) -> Any:
     """The causal language model of a model.json document in its dtype, in evaluation mode.
 
-    ``device``: a torch device; default the first GPU if there is one, else the CPU. An adapter stays unmerged.
+    ``device``: a torch device; by default the first GPU if there is one, else the CPU.
+    An adapter stays unmerged.
     """
     folder = verify_folder(document)
+    assert document.dtype is not None, f"{document.name}: a checkpoint's document has a dtype"
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     if not sys.stderr.isatty():
-        logging.disable_progress_bar()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder,
@@ -148,33 +152,37 @@ def load_model(document: ModelDocument, device: str | None = None) -> Any:
 
 
 def verify_folder(document: ModelDocument) -> Path:
-    """The checkpoint's folder; raises InputError if it no longer holds the files that the document describes.
+    """The checkpoint's folder; raises InputError if its files are not those of the document.
 
-    Completions would otherwise be stored under another model's name.
+    Otherwise completions would be stored under another model's digest.
     """
     if document.is_served:
         raise InputError(
             f"models.{document.name}.source: a model of the kind server has no weights here"
         )
-    folder = _folder(document)
+    folder = _document_folder(document)
     for name, digest in document.files.items():
         if not (folder / name).is_file() or digest_file(folder / name) != digest:
             raise InputError(
-                f"{folder / name}: not the file that model.json describes; delete model.json and run again"
+                f"{folder / name}: not the file that model.json describes; "
+                "delete model.json and run again"
             )
     return folder
 
 
-def read_checkpoint_json(document: ModelDocument, name: str) -> dict:
-    """What a JSON file of the checkpoint says; nothing if there is no such file."""
-    file = _folder(document) / name
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+def read_checkpoint_json(document: ModelDocument, name: str) -> dict[str, Any]:
+    """The contents of a JSON file of the checkpoint; empty if there is no such file."""
+    file = _document_folder(document) / name
+    if not file.is_file():
+        return {}
+    return cast(dict[str, Any], json.loads(file.read_text(encoding="utf-8")))
 
 
 def eos_ids(document: ModelDocument, tokenizer: Any) -> set[int]:
-    """All ids that end a completion: the generation config's (without one, the config's) and the tokenizer's own.
+    """The ids of all tokens that end a completion.
 
-    Raises InputError if there is none.
+    They are those of generation_config.json (where it names none, of config.json) and the
+    tokenizer's own. Raises InputError if there is none.
     """
     ids: set[int] = {tokenizer.eos_token_id} - {None}
     for name in ("generation_config.json", "config.json"):
@@ -184,46 +192,49 @@ def eos_ids(document: ModelDocument, tokenizer: Any) -> set[int]:
             break
     if not ids:
         raise InputError(
-            "the checkpoint names no end token (generation_config.json: eos_token_id); completions would never end"
+            "the checkpoint names no end token (generation_config.json: eos_token_id); "
+            "completions would never end"
         )
     return ids
 
 
-def _folder(document: ModelDocument) -> Path:
+def _document_folder(document: ModelDocument) -> Path:
     return find_folder(document.path, repo=document.repo, revision=document.revision)
 
 
-def _read_config(folder: Path) -> dict:
+def _read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        text = (folder / "config.json").read_text(encoding="utf-8")
+        return cast(dict[str, Any], json.loads(text))
     except FileNotFoundError:
         raise InputError(
-            f"{folder}: no config.json; this is no checkpoint in the transformers format"
+            f"{folder}: no config.json; not a checkpoint in the transformers format"
         ) from None
     except ValueError as error:
         raise InputError(f"{folder}/config.json: not readable as JSON ({error})") from None
 
 
-def _files(folder: Path, trust_remote_code: bool) -> list[Path]:
+def _list_files(folder: Path, trust_remote_code: bool) -> list[Path]:
     patterns = [paths.WEIGHT_FILES, *paths.CONFIG_FILES, *paths.TOKENIZER_FILES]
     patterns += [paths.CODE_FILES] if trust_remote_code else []
     return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
-def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
+def _load_folder_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
     if not any(path for pattern in paths.VOCABULARY_FILES for path in folder.glob(pattern)):
         raise InputError(
-            f"{folder}: no tokenizer (tokenizer.json or a vocabulary); copy the base model's tokenizer files there"
+            f"{folder}: no tokenizer (tokenizer.json or a vocabulary); "
+            "copy the base model's tokenizer files there"
         )
-    # AutoTokenizer rebuilds the tokenizer of some model types (qwen2) from its vocabulary alone and so loses a checkpoint's own
-    # way of splitting text; tokenizer.json is the whole tokenizer
-    whole = (folder / "tokenizer.json").is_file() and not trust_remote_code
+    # AutoTokenizer rebuilds the tokenizer of some model types (qwen2) from its vocabulary alone, so
+    # a checkpoint's own way of splitting text is lost; tokenizer.json is the whole tokenizer
+    is_complete = (folder / "tokenizer.json").is_file() and not trust_remote_code
     import transformers
 
-    # only what is used is imported: AutoTokenizer alone takes four seconds
-    tokenizer = transformers.PreTrainedTokenizerFast if whole else transformers.AutoTokenizer
+    # transformers imports a class at its first use; AutoTokenizer alone takes four seconds
+    tokenizer = transformers.PreTrainedTokenizerFast if is_complete else transformers.AutoTokenizer
     try:
         return tokenizer.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True, padding_side="left"
@@ -232,7 +243,7 @@ def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
         raise InputError(f"{folder}: the tokenizer cannot be loaded ({error})") from None
 
 
-def _chat_template(tokenizer: Any, file: str | Path | None, folder: Path) -> str:
+def _read_chat_template(tokenizer: Any, file: str | Path | None, folder: Path) -> str:
     if file is not None:
         try:
             tokenizer.chat_template = Path(file).read_text(encoding="utf-8")
@@ -242,22 +253,28 @@ def _chat_template(tokenizer: Any, file: str | Path | None, folder: Path) -> str
             ) from None
     if not tokenizer.chat_template:
         raise InputError(
-            f"{folder}: no chat template; the model's `chat_template:` key names a jinja file that supplies one"
+            f"{folder}: no chat template; the model's `chat_template:` key names a jinja file "
+            "that supplies one"
         )
-    # a model of several templates (tools, rag) has one of them as its default
-    tokenizer.chat_template = tokenizer.get_chat_template()
+    # of several templates (tools, rag) the tokenizer's default one
+    template: str = tokenizer.get_chat_template()
+    tokenizer.chat_template = template
     render(tokenizer, [{"role": "user", "content": "1 + 1"}])
-    return tokenizer.chat_template
+    return template
 
 
-def _context_length(folder: Path, config: dict, wanted: int | None) -> int:
-    says = config.get("max_position_embeddings")
-    if wanted is None and says is None:
+def _choose_context_length(folder: Path, config: dict[str, Any], wanted: int | None) -> int:
+    maximum = config.get("max_position_embeddings")
+    if wanted is None:
+        if maximum is None:
+            raise InputError(
+                f"{folder}/config.json: no max_position_embeddings; "
+                "set the model's `context_length:`"
+            )
+        return int(maximum)
+    if maximum is not None and wanted > maximum:
         raise InputError(
-            f"{folder}/config.json: no max_position_embeddings; set the model's `context_length:`"
+            f"context_length: {wanted} is more than the {maximum} tokens that "
+            f"{folder}/config.json allows"
         )
-    if wanted is not None and says is not None and wanted > says:
-        raise InputError(
-            f"context_length: {wanted} is more than the {says} tokens that {folder}/config.json allows"
-        )
-    return int(says) if wanted is None else wanted  # type: ignore[arg-type]
+    return wanted

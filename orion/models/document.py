@@ -1,4 +1,4 @@
-"""ModelDocument: what ``model.json`` says about a model, as a typed record."""
+"""ModelDocument: the contents of a ``model.json`` as a typed record."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -13,7 +13,7 @@ SERVED = "server"
 
 @dataclass(frozen=True)
 class AdapterDocument:
-    """A LoRA adapter beside its base: its folder, its files' sha256 by name, its rank."""
+    """A LoRA adapter kept beside its base: its folder, file name → sha256, its rank."""
 
     path: str
     files: dict[str, str]
@@ -22,13 +22,14 @@ class AdapterDocument:
 
 @dataclass(frozen=True)
 class ModelDocument:
-    """One model: where it is, the digest that names it in completion keys, and its sizes.
+    """One model: its place, its digest and its sizes.
 
-    ``digest`` (sha256, 64 hexadecimal digits) covers whatever a completion depends on: the bytes of
-    weights, configuration and tokenizer, the chat template and the dtype; or, for a served model,
-    its name and revision. ``context_length``: tokens. ``parameters``: stored numbers, tied ones once;
-    None for a served model. ``served_name``: the name by which a server knows the model.
-    Exactly one of ``path`` and ``repo`` is set for a checkpoint, none for a served model.
+    ``digest`` (sha256, 64 hexadecimal digits) is part of every completion's key. It covers all that
+    a completion depends on: the bytes of weights, configuration and tokenizer, the chat template
+    and the dtype; for a served model, its name and revision. ``context_length`` counts tokens.
+    ``parameters`` counts stored numbers, tied ones once; None for a served model. ``files``: file
+    name → sha256. ``served_name``: the name of the model on a server. A checkpoint has either
+    ``path`` or ``repo``, a served model neither.
     """
 
     name: str
@@ -49,7 +50,7 @@ class ModelDocument:
 
     @property
     def is_served(self) -> bool:
-        """Whether the model has no weights here and is only asked over a server."""
+        """Whether the model has no weights here and can only be sampled from a server."""
         return self.kind == SERVED
 
     def as_json(self) -> dict[str, Any]:
@@ -58,17 +59,19 @@ class ModelDocument:
 
 
 def from_json(raw: dict[str, Any]) -> ModelDocument:
-    """The document of a ``model.json`` object, whose ``provenance`` is ignored.
+    """The document of a ``model.json`` object; the key ``provenance`` is ignored.
 
-    Raises TypeError for an unknown or a missing key.
+    Raises TypeError for an unknown or a missing key, and where ``raw`` is not an object.
     """
+    if not isinstance(raw, dict):
+        raise TypeError(f"must be an object, not a {type(raw).__name__}")
     known = {key: value for key, value in raw.items() if key != "provenance"}
     adapter = known.pop("adapter", None)
     return ModelDocument(**known, adapter=AdapterDocument(**adapter) if adapter else None)
 
 
 def read_document(path: str | Path) -> ModelDocument:
-    """The document in a ``model.json`` file; raises InputError where it is damaged."""
+    """The document in a ``model.json`` file; raises InputError if the file is damaged."""
     try:
         return from_json(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:

@@ -1,10 +1,10 @@
-"""Models that are only served: no weights and no tokenizer here, a name and a server instead.
+"""Served models: models without weights or tokenizer here, sampled from a server by name.
 
-Input: a model's source block. Output: its model.json document, and what stands in for its tokenizer: the prompt
-of such a model is the canonical JSON of what is asked, since the server applies the chat template.
+The prompt of a served model is the canonical JSON of its messages, since the server applies the
+chat template.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 from orion.errors import InputError
 from orion.models.document import SERVED, ModelDocument
@@ -14,10 +14,10 @@ from orion.provenance import canonical_json, digest_text
 def served_document(
     name: str, model: str, revision: str | None, *, context_length: int
 ) -> ModelDocument:
-    """The document of a model that is only served, by the name ``model`` and perhaps a revision.
+    """The document of a served model; ``model`` is its name on the server.
 
-    The digest covers that name and revision, which is all that can be known. The server's address
-    and key are not part of the document; a thinking switch is part of each prompt.
+    The digest covers that name and the revision, since nothing else is known of the model. The
+    server's address and key are not part of the document; a thinking switch is part of each prompt.
     """
     identity = {"kind": SERVED, "model": model, "revision": revision}
     return ModelDocument(
@@ -31,30 +31,31 @@ def served_document(
 
 
 class ServedTokenizer:
-    """In a tokenizer's place for ``templates.render``: messages become the canonical JSON of the request for them."""
+    """Replaces the tokenizer in ``templates.render``: messages become canonical JSON."""
 
     def __init__(self, document: ModelDocument):
         self.model = document.name
 
     def apply_chat_template(
         self,
-        messages: list[dict],
+        messages: list[dict[str, str]],
         *,
         tokenize: bool = False,
         add_generation_prompt: bool = True,
         **switches: Any,
     ) -> str:
-        """``switches`` (enable_thinking) stand in the text, so that they are part of what names a completion."""
+        """The messages and ``switches`` (enable_thinking), all part of a completion's key."""
         if tokenize or not add_generation_prompt:
-            raise self._refusal()
+            raise self._missing_tokenizer()
         return canonical_json(
             {"messages": messages, **({"chat_template_kwargs": switches} if switches else {})}
         )
 
-    def __call__(self, *args: Any, **kwargs: Any):
-        raise self._refusal()
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise self._missing_tokenizer()
 
-    def _refusal(self) -> InputError:
+    def _missing_tokenizer(self) -> InputError:
         return InputError(
-            f"models.{self.model}.source: a model of the kind server has no tokenizer here, so it cannot be trained"
+            f"models.{self.model}.source: a model of the kind server has no tokenizer here, "
+            "so it cannot be trained"
         )

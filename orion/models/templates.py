@@ -1,4 +1,4 @@
-"""Chat templates: messages as the text that a model reads."""
+"""Chat templates: from messages to the text that a model reads."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ from orion.errors import InputError
 
 def render(
     tokenizer: Any,
-    messages: list[dict],
+    messages: list[dict[str, str]],
     *,
     enable_thinking: bool | None = None,
     add_generation_prompt: bool = True,
 ) -> str:
     """Messages as the text that the model reads; raises InputError if the template refuses them."""
     switch = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
-    # imported late: only a process that loads a tokenizer renders a template
+    # imported here, so that a process without a tokenizer does not load jinja2
     from jinja2 import TemplateError
 
     try:
-        return tokenizer.apply_chat_template(
+        text: str = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=add_generation_prompt, **switch
         )
     except TemplateError as error:
@@ -26,3 +26,4 @@ def render(
         raise InputError(
             f"the chat template refuses messages of the roles {roles}: {error}"
         ) from None
+    return text

@@ -1,6 +1,6 @@
-"""Weight files: safetensors only. Which a checkpoint folder holds, and how many numbers are in them.
+"""Weight files of a checkpoint folder (safetensors only) and the number of their parameters.
 
-Input: a folder or paths. Output: paths, a count. Importing this module imports neither torch nor safetensors.
+Importing this module imports neither torch nor safetensors.
 """
 
 import json
@@ -13,14 +13,14 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def list_weight_files(folder: Path) -> list[Path]:
-    """The weight files of a checkpoint folder; raises InputError if there are none or some are missing."""
+    """The weight files of a checkpoint folder; raises InputError if all or some are missing."""
     weights = sorted(folder.glob(WEIGHT_FILES))
     if not weights:
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
         if pickles:
             raise InputError(
-                f"{folder}: weights only as pickle ({', '.join(pickles)}), which can run code when read; "
-                "convert them to safetensors (model.save_pretrained)"
+                f"{folder}: weights only as pickle ({', '.join(pickles)}), which can run code "
+                "when read; convert them to safetensors (model.save_pretrained)"
             )
         raise InputError(f"{folder}: no weights (*.safetensors)")
     index = folder / "model.safetensors.index.json"
@@ -29,13 +29,14 @@ def list_weight_files(folder: Path) -> list[Path]:
         absent = sorted(wanted - {path.name for path in weights})
         if absent:
             raise InputError(
-                f"{folder}: {len(absent)} weight files are missing ({absent[0]}, ...); finish the download"
+                f"{folder}: {len(absent)} weight files are missing ({absent[0]}, ...); "
+                "finish the download"
             )
     return weights
 
 
 def count_parameters(paths: list[Path]) -> int:
-    """Numbers stored in these files (tied ones once)."""
+    """How many numbers these files store, tied ones once."""
     from math import prod
 
     from safetensors import SafetensorError, safe_open

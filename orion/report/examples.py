@@ -69,7 +69,7 @@ def _find_reflection(arm: Arm, problem_id: str, prompt_set: str) -> dict | None:
         pl.col("target_kind") == "reflection",
         pl.col("sample_id") == row["sample_id"],
     )
-    refined = prompts.refined(prompt_set, row["response"])
+    refined = prompts.extract_refined(prompt_set, row["response"])
     diagnosis = row["response"].rpartition(prompts.SETS[prompt_set].marker)[0]
     return {
         "arm": arm.name,

@@ -83,7 +83,7 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
     with_traces = (
         paths.PROBLEMS if config.datasets[dataset].teacher is None else paths.PROBLEMS_WITH_TRACES
     )
-    trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICT_ROWS)
+    trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICTS)
     return Results(
         dataset,
         model,
@@ -107,7 +107,7 @@ def join_verdicts(responses: Path, verdicts: Path, table: tables.Table) -> pl.Da
     Raises InputError unless every row has exactly one verdict.
     """
     rows = tables.read(responses, table)
-    verdict_rows = tables.read(verdicts, tables.VERDICT_ROWS)
+    verdict_rows = tables.read(verdicts, tables.VERDICTS)
     joined = rows.join(verdict_rows, on=["problem_id", "sample_id"], validate="1:1")
     if not joined.height == rows.height == verdict_rows.height:
         raise InputError(

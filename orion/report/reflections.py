@@ -25,7 +25,8 @@ def reflection_rows(results: Results, prompt_set: str, *, confidence: float) -> 
             continue
         total = arm.reflections.height
         refined = sum(
-            prompts.refined(prompt_set, text) is not None for text in arm.reflections["response"]
+            prompts.extract_refined(prompt_set, text) is not None
+            for text in arm.reflections["response"]
         )
         correct = int((arm.reflections["verdict"] == "correct").sum())
         share = statistics.wilson_interval(correct, total, confidence=confidence) if total else None
@@ -121,7 +122,7 @@ def error_coverage_rows(results: Results, prompt_set: str, *, confidence: float)
 
 def _measure_pair(row: dict, prompt_set: str) -> dict:
     steps = len(row["meta"]["steps"])
-    refined = prompts.refined(prompt_set, row["response"]) or ""
+    refined = prompts.extract_refined(prompt_set, row["response"]) or ""
     detailed = {step for step in detailed_steps(refined) if step < steps}
     wrong_step = first_wrong_step(row["meta"], row["attempt"])
     return {

@@ -1,0 +1,1 @@
+"""The stages: one module per rule, each with a command line."""

@@ -57,7 +57,7 @@ class Checker:
             BATCH_ROWS, row_groups=[index], columns=columns
         )
         frames = [self.check_batch(pl.DataFrame(pl.from_arrow(batch))) for batch in batches]
-        return pl.concat([tables.empty(tables.VERDICT_ROWS), *frames])
+        return pl.concat([tables.empty(tables.VERDICTS), *frames])
 
     def check_batch(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The verdicts of rows as they are in the file."""
@@ -81,13 +81,15 @@ def check_samples(
         rows, "response", "gold", finished="finished", policy=policy, timeout_s=timeout_s
     )
     key = found.select("problem_id", "sample_id", "verdict").unnest("verdict")
-    table: pl.DataFrame = key.select(list(tables.VERDICT_ROWS.columns))
+    table: pl.DataFrame = key.select(list(tables.VERDICTS.columns))
     return table
 
 
 def cut_to_refined_part(samples: pl.DataFrame, prompt_set: str) -> pl.DataFrame:
     """The table with each response cut to its refined part; an absent part is an empty response."""
-    parts = [prompts.refined(prompt_set, response) or "" for response in samples["response"]]
+    parts = [
+        prompts.extract_refined(prompt_set, response) or "" for response in samples["response"]
+    ]
     return samples.with_columns(pl.Series("response", parts, dtype=pl.String))
 
 
@@ -160,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
     for (verdict, reason), count in tally.most_common():
         log(f"{count:>8}  {verdict}{': ' if reason else ''}{reason}")
     log(f"{tally.total():>8}  responses in {progress.seconds:.1f} s")
-    result = pl.concat([tables.empty(tables.VERDICT_ROWS), *frames])
+    result = pl.concat([tables.empty(tables.VERDICTS), *frames])
     assert set(result["verdict"]) <= set(VERDICTS), "a verdict without a name in orion.answers"
     record = provenance.record(
         "orion.stages.check", args.config, {"problems": args.problems, "samples": args.samples}
@@ -169,7 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     tables.write(
         result,
         args.output,
-        tables.VERDICT_ROWS,
+        tables.VERDICTS,
         record,
         rows=None if part == "teacher_trace" else total,
     )

@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     config = command.read_config(EvaluateConfig, args.config)
     problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id"])
     samples = tables.read(args.samples, tables.SAMPLES)
-    verdicts = tables.read(args.verdicts, tables.VERDICT_ROWS)
+    verdicts = tables.read(args.verdicts, tables.VERDICTS)
     try:
         k = samples_per_problem(problems, samples, verdicts)
     except InputError as error:

@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     args = command.make_parser(__doc__, "samples", "verdicts", "output").parse_args(argv)
     config = command.read_config(ExposeConfig, args.config)
     samples = tables.read(args.samples, tables.SAMPLES)
-    verdicts = tables.read(args.verdicts, tables.VERDICT_ROWS)
+    verdicts = tables.read(args.verdicts, tables.VERDICTS)
     errors = own_errors(samples, verdicts, max_errors=config.max_errors, selection=config.selection)
     if config.error_source == "other_problem":
         errors = other_problem_errors(errors)

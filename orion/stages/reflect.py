@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     config = command.read_config(ReflectConfig, args.config)
     problems = tables.with_correct_traces(
         tables.read(args.problems, tables.PROBLEMS, ["problem_id", "problem", "teacher_trace"]),
-        tables.read(args.trace_verdicts, tables.VERDICT_ROWS),
+        tables.read(args.trace_verdicts, tables.VERDICTS),
     )
     errors = tables.read(args.errors, tables.ERRORS)
     planned = plan_prompts(

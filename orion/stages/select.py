@@ -155,7 +155,7 @@ def apply_filters(
     columns = ["problem_id", "sample_id", "verdict"]
     joined = reflections.join(verdicts.select(columns), on=columns[:2])
     for row in joined.sort("problem_id", "sample_id").iter_rows(named=True):
-        refined = prompts.refined(limits.prompt_set, row["response"])
+        refined = prompts.extract_refined(limits.prompt_set, row["response"])
         reflection = filters.Reflection(
             refined,
             row["verdict"],
@@ -286,7 +286,7 @@ def main(argv: list[str] | None = None) -> None:
     optional = {
         "errors": tables.ERRORS,
         "reflections": tables.REFLECTIONS,
-        "reflection_verdicts": tables.VERDICT_ROWS,
+        "reflection_verdicts": tables.VERDICTS,
     }
     for name in optional:
         parser.add_argument(
@@ -299,10 +299,10 @@ def main(argv: list[str] | None = None) -> None:
     config = command.read_config(SelectConfig, args.config)
     problems = tables.with_correct_traces(
         tables.read(args.problems, tables.PROBLEMS),
-        tables.read(args.trace_verdicts, tables.VERDICT_ROWS),
+        tables.read(args.trace_verdicts, tables.VERDICTS),
     )
     samples = tables.read(args.samples, tables.SAMPLES)
-    verdicts = tables.read(args.verdicts, tables.VERDICT_ROWS)
+    verdicts = tables.read(args.verdicts, tables.VERDICTS)
     extra = {
         name: tables.read(path, table) if (path := getattr(args, name)) else tables.empty(table)
         for name, table in optional.items()

@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     teacher = command.read_config(TraceConfig, args.config).teacher
     problems = tables.read(args.problems, tables.PROBLEMS)
     samples = tables.read(args.samples, tables.SAMPLES, ["problem_id", "sample_id", "response"])
-    table = add_traces(problems, samples, tables.read(args.verdicts, tables.VERDICT_ROWS))
+    table = add_traces(problems, samples, tables.read(args.verdicts, tables.VERDICTS))
     count = table["teacher_trace"].count()
     log(f"{count} of {table.height} problems have a trace of the teacher {teacher}")
     if not count:

@@ -1,3 +1,5 @@
+"""Provenance: source digests, canonical JSON, and why a recorded provenance does not fit."""
+
 import subprocess
 import sys
 
@@ -26,7 +28,7 @@ def project(tmp_path, monkeypatch):
     provenance.source_digest.cache_clear()
 
 
-def changed(package, name, old, new):
+def digest_changes(package, name, old, new):
     before = provenance.source_digest("orion.a")
     path = package / name
     text = path.read_text()
@@ -49,20 +51,20 @@ def changed(package, name, old, new):
     ],
 )
 def test_digest_follows_code_and_imports_only(project, name, old, new, expected):
-    assert changed(project, name, old, new) is expected
+    assert digest_changes(project, name, old, new) is expected
 
 
 def test_a_string_that_is_a_value_is_code(project):
     (project / "a.py").write_text('X = "one"\n')
     provenance.source_digest.cache_clear()
-    assert changed(project, "a.py", '"one"', '"two"')
+    assert digest_changes(project, "a.py", '"one"', '"two"')
 
 
 def test_an_f_string_is_code_and_one_text(project):
     (project / "a.py").write_text('def f(x):\n    return f"{x} pens"\n')
     provenance.source_digest.cache_clear()
-    assert changed(project, "a.py", "pens", "books")
-    assert 'f"{x} books"' in provenance._strip((project / "a.py").read_text()).split("\x00")
+    assert digest_changes(project, "a.py", "pens", "books")
+    assert 'f"{x} books"' in provenance._code_tokens((project / "a.py").read_text()).split("\x00")
 
 
 def test_unknown_module_is_an_error():
@@ -101,10 +103,9 @@ def test_mismatches_name_the_changed_key(tmp_path):
 
 
 def test_the_workflow_starts_without_torch():
-    heavy = "('torch', 'polars', 'numpy')"
     code = (
         "import sys, orion.config, orion.provenance; "
-        f"print([m for m in {heavy} if m in sys.modules])"
+        "print([m for m in ('torch', 'polars', 'numpy') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Which configuration a run reads: that of its folder, or else the embedded default."""
+"""The configuration of a run: the file of its folder, or else the embedded default."""
 
 import re
 
@@ -10,7 +10,7 @@ from tests.helpers.snakemake import run_snakemake
 
 @pytest.fixture
 def dry_run(root, tmp_path):
-    """Plans a run from an empty folder; returns the exit status and the printed text."""
+    """Plan a run from an empty folder; returns the exit status and the printed text."""
 
     def run(*args: str) -> tuple[int, str]:
         return run_snakemake(tmp_path, root, "--dry-run", *args)
@@ -18,8 +18,8 @@ def dry_run(root, tmp_path):
     return run
 
 
-def planned(out: str) -> int:
-    """How many training jobs the printed plan holds."""
+def count_training_jobs(out: str) -> int:
+    """The number of training jobs in the printed plan."""
     return int(re.search(r"^train +(\d+)$", out, re.MULTILINE).group(1))
 
 
@@ -29,12 +29,12 @@ def test_a_folder_without_configuration_takes_the_default(dry_run, root, tmp_pat
     status, out = dry_run("trained")
     assert status == 0, out
     assert f"{root}/config/config.yaml is read instead" in out
-    assert planned(out) == trained * len(default["runs"]["seeds"])
+    assert count_training_jobs(out) == trained * len(default["runs"]["seeds"])
     # a file of its own is merged over the default, as in a clone
     (tmp_path / "mine.yaml").write_text("runs: {seeds: [7]}")
     status, out = dry_run("trained", "--configfile", "mine.yaml")
     assert status == 0, out
-    assert planned(out) == trained and "seed-7" in out
+    assert count_training_jobs(out) == trained and "seed-7" in out
 
 
 def test_a_folder_with_its_own_configuration_takes_that(dry_run, root, tmp_path):
@@ -45,7 +45,7 @@ def test_a_folder_with_its_own_configuration_takes_that(dry_run, root, tmp_path)
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(own))
     status, out = dry_run("trained")
     assert status == 0, out
-    assert planned(out) == 1 and "is read instead" not in out
+    assert count_training_jobs(out) == 1 and "is read instead" not in out
 
 
 def test_numbers_such_as_5e_5_reach_the_jobs(dry_run, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def checkout(root, tmp_path_factory) -> Path:
-    """A copy of the workflow with a .venv that is set up: its snakemake is that of this Python."""
+    """A copy of the workflow with a .venv whose snakemake is that of this Python."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("workflow", "config", "envs"):
         shutil.copytree(root / name, folder / name)
@@ -23,7 +23,7 @@ def checkout(root, tmp_path_factory) -> Path:
     (folder / "kernels/orion_kernels/__init__.py").touch()
     snakemake = folder / ".venv/bin/snakemake"
     snakemake.parent.mkdir(parents=True)
-    # the Makefile drops PYTHONPATH, so that the code under test is named here
+    # the Makefile drops PYTHONPATH, so the wrapper sets it to the code under test
     path = os.pathsep.join([str(root), str(root / "kernels")])
     snakemake.write_text(
         f'#!/bin/sh\nPYTHONPATH="{path}" exec "{sys.executable}" -m snakemake "$@"\n'
@@ -43,24 +43,24 @@ def make(folder: Path, *args: str) -> str:
     return done.stdout + done.stderr
 
 
-def planned(out: str) -> dict[str, int]:
-    """rule → number of jobs in the printed plan."""
+def planned_jobs(out: str) -> dict[str, int]:
+    """Rule → number of jobs in the printed plan."""
     table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\n\n", out, re.DOTALL)
     assert table is not None, out
     return {name: int(count) for name, count in map(str.split, table.group(1).splitlines())}
 
 
 def test_plan_takes_a_target(checkout):
-    whole = planned(make(checkout, "plan"))
+    whole = planned_jobs(make(checkout, "plan"))
     assert whole["all"] == whole["report"] == 1
-    some = planned(make(checkout, "plan", "ARGS=trained"))
+    some = planned_jobs(make(checkout, "plan", "ARGS=trained"))
     assert some["trained"] == 1 and some["train"] == whole["train"]
     assert not {"all", "report", "evaluate"} & set(some)
 
 
 def test_plan_takes_targets_beside_flags(checkout):
     (checkout / "mine.yaml").write_text("runs: {seeds: [1]}")
-    jobs = planned(make(checkout, "plan", "ARGS=packed trained --configfile mine.yaml"))
+    jobs = planned_jobs(make(checkout, "plan", "ARGS=packed trained --configfile mine.yaml"))
     assert jobs["packed"] == jobs["trained"] == 1
     assert jobs["train"] == jobs["pack"]
 
@@ -74,8 +74,8 @@ def test_help_is_the_default_and_lists_every_target(root):
     assert make(root) == make(root, "help")
 
 
-def test_format_mends_what_check_looks_at(root):
-    """`make format` runs every formatter that `make check` only asks."""
+def test_format_runs_the_tools_of_check(root):
+    """`make format` fixes with every formatter that `make check` only runs with --check."""
     found = {name: make(root, "--dry-run", name).splitlines() for name in ("check", "format")}
     for line in found["check"]:
         if line.startswith(("ruff", "snakefmt")):

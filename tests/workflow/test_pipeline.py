@@ -102,7 +102,7 @@ def test_artifacts_hold_nothing_of_this_machine(folder):
 
 def test_the_wrong_and_the_right_are_real(folder):
     verdicts = tables.read(
-        folder.path / "results/datasets/chains/tiny/verdicts.parquet", tables.VERDICT_ROWS
+        folder.path / "results/datasets/chains/tiny/verdicts.parquet", tables.VERDICTS
     )
     counts = dict(verdicts["verdict"].value_counts().iter_rows())
     assert counts["incorrect"] > 20 and counts["correct"] > 0, counts
@@ -132,7 +132,7 @@ def test_a_teacher_that_is_sampled(folder):
     folder.snakemake()
     results = folder.path / "results/datasets/taught"
     traced = tables.read(results / "problems_with_traces.parquet", tables.PROBLEMS)
-    verdicts = tables.read(results / "trace_verdicts.parquet", tables.VERDICT_ROWS)
+    verdicts = tables.read(results / "trace_verdicts.parquet", tables.VERDICTS)
     assert traced["teacher_trace"].count() == verdicts.height > 0
     assert set(verdicts["verdict"]) == {"correct"}
     trained = tables.read(results / "tiny/sft_teacher/train.parquet", tables.TRAIN)

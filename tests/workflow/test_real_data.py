@@ -216,7 +216,7 @@ def rollouts(data, tmp_path_factory):
 
 def test_verdicts_agree_with_the_labels(rollouts):
     folder, labels = rollouts
-    found = tables.read(folder / "verdicts", tables.VERDICT_ROWS)
+    found = tables.read(folder / "verdicts", tables.VERDICTS)
     assert found.height == len(labels) == 576
     ours = {
         f"{p}-{s}": v for p, s, v in found.select("problem_id", "sample_id", "verdict").iter_rows()
@@ -231,7 +231,7 @@ def test_exposed_errors_are_wrong_and_distinct(rollouts):
     own, foreign = (tables.read(folder / name, tables.ERRORS) for name in ("own", "other_problem"))
     assert own.height >= 20
     assert own.group_by("problem_id").len()["len"].max() <= 3
-    wrong = tables.read(folder / "verdicts", tables.VERDICT_ROWS).filter(
+    wrong = tables.read(folder / "verdicts", tables.VERDICTS).filter(
         pl.col("verdict") == "incorrect"
     )
     assert own.join(wrong, on=["problem_id", "sample_id"], how="anti").is_empty()

@@ -135,7 +135,7 @@ def test_an_edit_in_training_retrains(changing):
 def test_a_new_configuration_key_with_a_null_default_costs_a_report(changing):
     edit(
         changing,
-        "orion/config/models.py",
+        "orion/config/blocks.py",
         "class Pack(Block):\n",
         "class Pack(Block):\n    brand_new: int | None = None\n",
     )

@@ -1,4 +1,4 @@
-"""The linters and mypy, as `make check` runs them, and what the rules must and must not hold."""
+"""The linters and mypy as `make check` runs them; laws of the Snakemake rules."""
 
 import re
 import shlex
@@ -30,19 +30,19 @@ def test_clean(command, root):
 
 def test_every_rule_has_two_params_a_log_and_an_environment(root):
     for path in (root / "workflow/rules").glob("*.smk"):
-        for rule in re.split(r"\n(?=rule )", path.read_text())[1:]:
-            name = re.match(r"rule (\w+):", rule).group(1)
-            if "shell:" not in rule:
-                continue
-            params = re.search(r"    params:\n((?:        .*\n)+)", rule)
-            assert params and re.findall(r"^        (\w+)=", params.group(1), re.M) == [
-                "config",
-                "code",
-            ], name
-            assert "    log:" in rule and "    conda:" in rule and "    benchmark:" in rule, name
+        for rule in re.split(r"\n(?=rule |use rule )", path.read_text())[1:]:
+            name = re.match(r".+:", rule).group()
+            params = re.search(r"^ {4}params:\n((?: {8}.*\n)+)", rule, re.MULTILINE)
+            if params:
+                names = re.findall(r"^ {8}(\w+)=", params.group(1), re.MULTILINE)
+                assert names == ["config", "code"], name
+            # a rule made by `use rule` inherits the keys that it does not name
+            if "    shell:" in rule:
+                keys = set(re.findall(r"^ {4}(\w+):", rule, re.MULTILINE))
+                assert keys >= {"params", "log", "conda", "benchmark"}, name
 
 
 def test_nothing_that_hides_or_loses_results(root):
     text = "".join(path.read_text() for path in (root / "workflow").rglob("*.smk"))
-    # ancient() hides changed params downstream (LOG.md); the others are untracked or slow
+    # ancient() hides changed params downstream (LOG.md); the rest is untracked or slow
     assert re.findall(r"\bancient\(|\bcheckpoint \w+:|\bscript:|\brun:|\btouch\(", text) == []

@@ -39,7 +39,7 @@ rule reflect:
     wildcard_constraints:
         arm=any_of(REFLECTING),
     conda:
-        environment(*(CONFIG.of_arm("reflect", arm).engine for arm in REFLECTING))
+        environment(*(CONFIG.arm_block("reflect", arm).engine for arm in REFLECTING))
     resources:
         **GENERATION,
         batch_size=128,

@@ -1,4 +1,4 @@
-"""The commands ``orion answers``: verdicts, lint and audit on files as people have them, and what bad input gets."""
+"""The commands ``orion answers``: verdicts, lint, audit, and errors on bad input."""
 
 import importlib.metadata
 import io
@@ -25,7 +25,7 @@ def no_worker_is_left_behind():
 
 @pytest.fixture
 def run(capsys):
-    """Runs ``orion answers ...``: exit status, standard output, standard error."""
+    """Run ``orion answers ...``: exit status, standard output, standard error."""
 
     def call(*argv) -> tuple[int, str, str]:
         try:
@@ -82,7 +82,7 @@ def test_lint_under_math_verify(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, text, argv, said",
+    ("name", "text", "argv", "message"),
     [
         ("golds.csv", "", [], "give a .jsonl, .jsonl.zst or .parquet file"),
         ("absent.jsonl", None, [], "no such file"),
@@ -98,12 +98,12 @@ def test_lint_under_math_verify(run, tmp_path):
         ("golds.jsonl", '{"answer": "5"}', ["--policy", "maths"], "unknown answer policy 'maths'"),
     ],
 )
-def test_bad_input_is_named_with_status_2(run, tmp_path, name, text, argv, said):
+def test_bad_input_is_named_with_status_2(run, tmp_path, name, text, argv, message):
     path = tmp_path / name
     if text is not None:
         path.write_text(text)
-    status, out, err = run("lint", path, *argv)
-    assert status == 2 and said in err and "Traceback" not in err
+    status, _, err = run("lint", path, *argv)
+    assert status == 2 and message in err and "Traceback" not in err
 
 
 ROWS = [
@@ -165,7 +165,7 @@ def test_audit_of_a_runs_samples_with_the_golds_of_its_problems(run, tmp_path):
         and "1 rows differ in the verdict" in out
     )
     status, out, _ = run("audit", samples, "--problems", problems)
-    # the sample that was cut off gets no credit from us, and Math-Verify does not know
+    # the policy math gives a truncated response no credit; Math-Verify knows no finish reasons
     assert "1/1  gold 1" in out and "cut off before an answer" in out
     status, _, err = run(
         "audit",
@@ -178,7 +178,7 @@ def test_audit_of_a_runs_samples_with_the_golds_of_its_problems(run, tmp_path):
         tmp_path / "double.jsonl", [{"id": "1", "answer": "1"}, {"id": "1", "answer": "2"}]
     )
     status, _, err = run("audit", samples, "--problems", double)
-    assert status == 2 and "1 stands there twice" in err
+    assert status == 2 and "1 occurs twice, with different golds" in err
 
 
 def test_the_configuration_knows_exactly_the_policies_there_are(root):
@@ -207,7 +207,7 @@ def test_the_check_stage_takes_the_replay_as_its_policy(tmp_path):
     keys = json.dumps({"policy": "math-verify", "timeout_s": 12.0, "part": "teacher_trace"})
     files = ["--problems", problems, "--samples", problems, "--output", output]
     check.main(["--config", keys, *map(str, files)])
-    assert tables.read(output, tables.VERDICT_ROWS).rows() == [
+    assert tables.read(output, tables.VERDICTS).rows() == [
         ("1", 0, "correct", "0.5", "", "math-verify")
     ]
 

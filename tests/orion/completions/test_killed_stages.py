@@ -95,11 +95,11 @@ def inputs(tmp_path_factory):
     tables.write(problems, folder / "problems", tables.PROBLEMS, {})
     verdict_rows = pl.DataFrame({"problem_id": names}).with_columns(
         **{
-            name: pl.lit(value, dtype=tables.VERDICT_ROWS.columns[name])
+            name: pl.lit(value, dtype=tables.VERDICTS.columns[name])
             for name, value in verdicts.items()
         }
     )
-    tables.write(verdict_rows, folder / "trace-verdicts", tables.VERDICT_ROWS, {})
+    tables.write(verdict_rows, folder / "trace-verdicts", tables.VERDICTS, {})
     tables.write(errors_table, folder / "errors", tables.ERRORS, {})
     tables.write_json(
         checkpoints.checkpoint_document(folder / "student", name="x", dtype="float32"),

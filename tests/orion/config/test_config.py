@@ -1,3 +1,5 @@
+"""The configuration: the keys that reach each stage, bad keys and files, ``orion config``."""
+
 import copy
 import json
 import re
@@ -26,11 +28,12 @@ WILDCARDS = {
     "check": ["dataset", "model"],
     "check_traces": ["dataset"],
     "lint": ["dataset"],
-    **dict.fromkeys(
-        ("expose", "reflect", "check_reflections", "select", "pack"), ["dataset", "model", "arm"]
-    ),
+    **{
+        stage: ["dataset", "model", "arm"]
+        for stage in ("expose", "reflect", "check_reflections", "select", "pack")
+    },
     "train": ["dataset", "model", "arm", "seed"],
-    **dict.fromkeys(("evaluate_sample", "evaluate_check", "evaluate"), list(KEYS)),
+    **{stage: list(KEYS) for stage in ("evaluate_sample", "evaluate_check", "evaluate")},
     "report": [],
 }
 
@@ -40,7 +43,7 @@ def raw(root):
     return yaml.safe_load((root / "config/config.yaml").read_text())
 
 
-def changed(raw, path, value):
+def changed_stages(raw, path, value):
     """The stages whose tracked string changes when one key of the configuration does."""
     other = copy.deepcopy(raw)
     block = other
@@ -84,11 +87,11 @@ def changed(raw, path, value):
     ],
 )
 def test_a_key_reaches_exactly_its_stages(raw, path, value, stages):
-    assert changed(raw, path, value) == stages
+    assert changed_stages(raw, path, value) == stages
 
 
 def test_swapping_two_equal_typed_values_is_seen(raw):
-    # a set of values without names would not see this (Snakemake compares params so)
+    # Snakemake compares params as a set of values without names, which would be the same here
     other = copy.deepcopy(raw)
     other["reflect"]["num_samples"], other["reflect"]["errors_per_prompt"] = 2, 1
     swapped = copy.deepcopy(raw)
@@ -150,8 +153,8 @@ SERVED = {
 }
 
 
-def served(raw, engines=("openai", "openai"), arms=("base",), model=SERVED):
-    """The embedded default with a model of another kind in its grid."""
+def with_served_model(raw, engines=("openai", "openai"), arms=("base",), model=SERVED):
+    """The embedded default with another model in its grid, by default a served one."""
     other = copy.deepcopy(raw)
     other["models"]["other"] = copy.deepcopy(model)
     other["runs"] |= {"models": ["other"], "arms": list(arms)}
@@ -161,17 +164,19 @@ def served(raw, engines=("openai", "openai"), arms=("base",), model=SERVED):
 
 
 def test_a_served_model_runs_with_untrained_arms(raw):
-    validated = config.validate(served(raw))
+    validated = config.validate(with_served_model(raw))
     keys = config.stage_config(validated, "model", model="other")
     assert keys["source"] == {"kind": "server", "model": "org/teacher", "revision": None}
-    # where it is, and which key it wants, reruns nothing
+    # neither its address nor its API key reruns anything
     assert keys["server"] is None
-    # a server beside a checkpoint is no fault, and a checkpoint may be sampled from it
+    # a checkpoint may have a server too and be sampled from it
     checkpoint = {
         "source": {"kind": "path", "path": "x"},
         "server": {**SERVER, "served_model": "student"},
     }
-    beside = config.validate(served(raw, ("openai", "vllm"), ("base", "orion"), checkpoint))
+    beside = config.validate(
+        with_served_model(raw, ("openai", "vllm"), ("base", "orion"), checkpoint)
+    )
     assert config.stage_config(beside, "model", model="other")["server"] == {
         "served_model": "student"
     }
@@ -228,18 +233,19 @@ def test_a_served_model_runs_with_untrained_arms(raw):
                 "model": {"source": {"kind": "path", "path": "x"}, "server": SERVER},
                 "arms": ("base", "sft_teacher"),
             },
-            r"evaluate\.engine: openai would ask the server of models\.other, which has the untrained model",
+            r"evaluate\.engine: openai would ask the server of models\.other, which has the "
+            r"untrained model",
         ),
     ],
 )
-def test_engines_that_do_not_fit_name_the_key(raw, changes, message):
+def test_an_engine_that_does_not_fit_is_an_error_that_names_the_key(raw, changes, message):
     with pytest.raises(InputError, match=message) as error:
-        config.validate(served(raw, **changes))
+        config.validate(with_served_model(raw, **changes))
     assert "sk-1234" not in str(error.value)
 
 
-def test_two_served_models_of_one_name_are_told_apart(raw):
-    other = served(raw)
+def test_two_served_models_of_one_name_need_revisions(raw):
+    other = with_served_model(raw)
     elsewhere = {**SERVER, "base_url": "http://elsewhere/v1"}
     other["models"]["second"] = {**SERVED, "server": elsewhere}
     with pytest.raises(
@@ -249,7 +255,7 @@ def test_two_served_models_of_one_name_are_told_apart(raw):
         config.validate(other)
     other["models"]["second"]["source"] = {**SERVED["source"], "revision": "elsewhere"}
     config.validate(other)
-    # two entries for one server, say with and without thinking
+    # two entries for one server are fine, such as one with and one without thinking
     other["models"]["second"] = {
         **SERVED,
         "server": {**SERVER, "base_url": f"{SERVER['base_url']}/"},
@@ -258,8 +264,8 @@ def test_two_served_models_of_one_name_are_told_apart(raw):
     config.validate(other)
 
 
-def test_an_arms_own_engine_is_looked_at(raw):
-    other = served(
+def test_the_engine_of_an_arm_is_checked(raw):
+    other = with_served_model(
         raw,
         ("transformers", "transformers"),
         ("base", "orion"),
@@ -298,7 +304,7 @@ def test_every_key_is_explained(root):
     assert not [name for name in sorted(names) if f"`{name}`" not in text]
 
 
-# keys that hold a float; a text such as 5e-5 is what YAML 1.1 reads where YAML 1.2 reads a number
+# keys that hold a float; YAML 1.1 reads 5e-5 as a text, YAML 1.2 as a number
 FLOAT_KEYS = [
     (["train", "learning_rate"], "5e-5", 5.0e-5),
     (["train", "learning_rate"], "1.5E2", 150.0),
@@ -330,8 +336,8 @@ def test_an_exponent_without_a_point_is_a_number(raw, path, text, number):
 
 
 def test_every_float_key_reads_an_exponent(raw):
-    """No float of the configuration was forgotten: each takes a text as it takes the number."""
-    from orion.config import models
+    """Every float of the configuration accepts a text such as 5e-1 as the number."""
+    from orion.config import blocks, sources
 
     def floats(block):
         for name, field in block.model_fields.items():
@@ -341,9 +347,9 @@ def test_every_float_key_reads_an_exponent(raw):
     found = [
         pair
         for block in (
-            models.Block,
-            *models.Block.__subclasses__(),
-            *models.Generation.__subclasses__(),
+            sources.Block,
+            *sources.Block.__subclasses__(),
+            *blocks.Generation.__subclasses__(),
         )
         for pair in floats(block)
     ]

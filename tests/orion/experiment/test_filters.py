@@ -3,7 +3,7 @@
 import pytest
 
 from orion.experiment import filters
-from orion.prompts import refined
+from orion.prompts import extract_refined
 
 LONG = " ".join(f"w{i}" for i in range(40))
 
@@ -93,4 +93,4 @@ def test_copied_fraction_is_exact():
     ],
 )
 def test_refined_part(response, part):
-    assert refined("demo", response) == part
+    assert extract_refined("demo", response) == part

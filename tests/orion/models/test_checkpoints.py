@@ -1,4 +1,4 @@
-"""Checkpoint folders: what model.json says of them, and what is refused with which cure."""
+"""Checkpoint folders: their documents, tokenizers and end tokens; errors that name the cure."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from orion.errors import InputError
 from orion.models import checkpoints, templates
-from orion.models.document import ModelDocument, from_json, read_document
+from orion.models.document import ModelDocument, from_json
 
 WORDS = ["<pad>", "<end>", "<user>", "<assistant>", "plus", "is", *"0123456789"]
 TEMPLATE = (
@@ -56,7 +56,7 @@ def folder(tmp_path):
     return path
 
 
-def describe(folder, **changes) -> ModelDocument:
+def make_document(folder, **changes) -> ModelDocument:
     return checkpoints.checkpoint_document(
         folder, **{"name": "tiny", "dtype": "float32", **changes}
     )
@@ -64,7 +64,7 @@ def describe(folder, **changes) -> ModelDocument:
 
 def test_the_document(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    document = describe(folder)
+    document = make_document(folder)
     assert {
         k: getattr(document, k)
         for k in ("name", "path", "repo", "revision", "context_length", "vocab_size", "parameters")
@@ -86,55 +86,55 @@ def test_the_document(folder, monkeypatch):
     } <= document.files.keys()
     assert "README.md" not in document.files
     assert from_json(json.loads(json.dumps(document.as_json()))) == document
-    hub = describe(folder, repo="org/name", revision="0" * 40)
+    hub = make_document(folder, repo="org/name", revision="0" * 40)
     assert (hub.path, hub.repo, hub.digest) == (None, "org/name", document.digest)
 
 
 def test_the_digest_is_of_the_content_not_the_place(folder, tmp_path):
-    digest = describe(folder).digest
+    digest = make_document(folder).digest
     shutil.copytree(folder, tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "README.md").write_text("another text")
-    assert describe(tmp_path / "elsewhere", name="other", context_length=32).digest == digest
-    assert describe(folder, dtype="bfloat16").digest != digest
+    assert make_document(tmp_path / "elsewhere", name="other", context_length=32).digest == digest
+    assert make_document(folder, dtype="bfloat16").digest != digest
 
 
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "config.json", "generation_config.json", "tokenizer.json"]
 )
 def test_the_digest_follows_every_file_that_matters(folder, name):
-    digest = describe(folder).digest
+    digest = make_document(folder).digest
     path = folder / name
     if name == "model.safetensors":
         save_file({"embed": np.ones((16, 4), np.float32), "norm": np.ones(4, np.float32)}, path)
     else:
         path.write_text(path.read_text() + "\n")
-    assert describe(folder).digest != digest
+    assert make_document(folder).digest != digest
 
 
 def test_a_chat_template_can_be_supplied(folder, tmp_path):
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(
-        InputError, match="no chat template.*`chat_template:` key names a jinja file"
+        InputError, match=r"no chat template.*`chat_template:` key names a jinja file"
     ):
-        describe(folder)
+        make_document(folder)
     template = tmp_path / "own.jinja"
     template.write_text("{% for m in messages %}<user> {{ m['content'] }} {% endfor %}<assistant>")
-    document = describe(folder, chat_template_file=template)
+    document = make_document(folder, chat_template_file=template)
     tokenizer = checkpoints.load_tokenizer(document)
     assert (
         templates.render(tokenizer, [{"role": "user", "content": "1 plus 2"}])
         == "<user> 1 plus 2 <assistant>"
     )
     with pytest.raises(InputError, match=r"absent\.jinja: No such file"):
-        describe(folder, chat_template_file=tmp_path / "absent.jinja")
+        make_document(folder, chat_template_file=tmp_path / "absent.jinja")
     template.write_text("{% for m in messages %}")
     with pytest.raises(InputError, match="chat template"):
-        describe(folder, chat_template_file=template)
+        make_document(folder, chat_template_file=template)
 
 
 def test_the_tokenizer_is_the_one_of_the_folder(folder):
-    # of the model type qwen2 the library would build a byte-level tokenizer whatever the folder holds
-    tokenizer = checkpoints.load_tokenizer(describe(folder))
+    # for the model type qwen2, AutoTokenizer builds a byte-level tokenizer of its own
+    tokenizer = checkpoints.load_tokenizer(make_document(folder))
     ids = tokenizer("12 plus 3 is", add_special_tokens=False)["input_ids"]
     assert [WORDS[i] for i in ids] == ["1", "2", "plus", "3", "is"]
     assert tokenizer.decode(ids) == "1 2 plus 3 is"
@@ -142,7 +142,7 @@ def test_the_tokenizer_is_the_one_of_the_folder(folder):
 
 
 def test_render(folder):
-    tokenizer = checkpoints.load_tokenizer(describe(folder))
+    tokenizer = checkpoints.load_tokenizer(make_document(folder))
     user = [{"role": "user", "content": "1"}]
     assert templates.render(tokenizer, user) == "<user> 1 <assistant>"
     assert templates.render(tokenizer, user, enable_thinking=False) == "<user> 1 quick <assistant>"
@@ -185,10 +185,10 @@ def write_config(**changes):
     ("spoil", "message"),
     [
         (shutil.rmtree, "no such folder"),
-        (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+        (lambda folder: (folder / "config.json").unlink(), r"no config\.json"),
         (
             lambda folder: (folder / "config.json").write_text("{"),
-            "config.json: not readable as JSON",
+            r"config\.json: not readable as JSON",
         ),
         (lambda folder: (folder / "model.safetensors").unlink(), r"no weights \(\*.safetensors\)"),
         (only_pickle, r"only as pickle \(pytorch_model.bin\).*convert them to safetensors"),
@@ -220,13 +220,13 @@ def write_config(**changes):
 def test_what_cannot_be_used_is_refused_with_a_cure(folder, spoil, message):
     spoil(folder)
     with pytest.raises(InputError, match=message):
-        describe(folder)
+        make_document(folder)
 
 
 def test_a_context_longer_than_the_models_is_refused(folder):
-    assert describe(folder, context_length=64).context_length == 64
+    assert make_document(folder, context_length=64).context_length == 64
     with pytest.raises(InputError, match="context_length: 65 is more than the 64 tokens"):
-        describe(folder, context_length=65)
+        make_document(folder, context_length=65)
 
 
 def test_a_path_is_a_folder_or_refused(folder):
@@ -266,21 +266,14 @@ def test_end_tokens(folder, generation, config, ids):
     if generation is not None:
         (folder / "generation_config.json").write_text(generation)
     write_config(eos_token_id=config)(folder)
-    document = describe(folder)
+    document = make_document(folder)
     assert checkpoints.eos_ids(document, checkpoints.load_tokenizer(document)) == ids
 
 
 def test_a_checkpoint_without_an_end_token_is_refused(folder):
     (folder / "generation_config.json").unlink()
-    document = describe(folder)
+    document = make_document(folder)
     tokenizer = checkpoints.load_tokenizer(document)
     tokenizer.eos_token = None
     with pytest.raises(InputError, match="names no end token"):
         checkpoints.eos_ids(document, tokenizer)
-
-
-@pytest.mark.parametrize("text", ["{", "{}", '{"name": "a", "digest": "0", "context": 1}'])
-def test_a_document_that_is_none_is_refused(tmp_path, text):
-    (tmp_path / "model.json").write_text(text)
-    with pytest.raises(InputError, match=r"model\.json: not a readable model\.json.*run again"):
-        read_document(tmp_path / "model.json")

@@ -1,4 +1,4 @@
-"""Models that are only served: their documents, their prompts, and a whole stage that samples one."""
+"""Served models: their documents, their prompts, and the stage sample with one of them."""
 
 import json
 
@@ -7,7 +7,8 @@ import pytest
 
 from orion import tables
 from orion.errors import InputError
-from orion.models import checkpoints, served, templates
+from orion.models import checkpoints, templates
+from orion.models.document import ModelDocument, read_document
 from orion.stages import model, sample
 from tests.helpers.openai_server import ScriptedServer, answer
 
@@ -16,7 +17,7 @@ TURN = [{"role": "user", "content": 'Say "1 + 1 = ?" in ünicode'}]
 
 
 def config(**changes) -> dict:
-    """The tracked keys of the rule that makes model.json."""
+    """The configuration of the rule that writes model.json."""
     block = {
         "source": SOURCE,
         "server": {"served_model": None},
@@ -27,31 +28,28 @@ def config(**changes) -> dict:
     return {**block, **changes}
 
 
-def described(tmp_path, **changes) -> dict:
+def register(tmp_path, **changes) -> ModelDocument:
     path = tmp_path / "model.json"
     model.main(
         ["--config", json.dumps(config(**changes)), "--name", "teacher", "--output", str(path)]
     )
-    return tables.read_json(path)
+    return read_document(path)
 
 
 def test_the_document(tmp_path, capsys):
-    document = described(tmp_path)
-    assert (
-        document["kind"] == "server"
-        and document.context_length == 4096
-        and document.parameters is None
-    )
-    assert document["served_model"] == "org/teacher" and "http" not in json.dumps(document)
+    document = register(tmp_path)
+    assert document.is_served and document.context_length == 4096 and document.parameters is None
+    assert document.served_name == "org/teacher"
+    assert "http" not in (tmp_path / "model.json").read_text()
     assert "teacher: served, context 4096" in capsys.readouterr().err
-    assert described(tmp_path, context_length=8192)["digest"] == document.digest
-    renewed = described(tmp_path, source={**SOURCE, "revision": "2026-05"})
-    renamed = described(tmp_path, source={**SOURCE, "model": "org/other"})
-    assert len({document.digest, renewed["digest"], renamed["digest"]}) == 3
+    assert register(tmp_path, context_length=8192).digest == document.digest
+    renewed = register(tmp_path, source={**SOURCE, "revision": "2026-05"})
+    renamed = register(tmp_path, source={**SOURCE, "model": "org/other"})
+    assert len({document.digest, renewed.digest, renamed.digest}) == 3
 
 
 def test_a_prompt_is_the_canonical_json_of_what_is_asked(tmp_path):
-    tokenizer = checkpoints.load_tokenizer(described(tmp_path))
+    tokenizer = checkpoints.load_tokenizer(register(tmp_path))
     prompt = templates.render(tokenizer, TURN)
     assert prompt == '{"messages":[{"content":"Say \\"1 + 1 = ?\\" in ünicode","role":"user"}]}'
     quick = templates.render(tokenizer, TURN, enable_thinking=False)
@@ -62,7 +60,7 @@ def test_a_prompt_is_the_canonical_json_of_what_is_asked(tmp_path):
 
 
 def test_it_has_neither_weights_nor_tokens(tmp_path):
-    document = described(tmp_path)
+    document = register(tmp_path)
     tokenizer = checkpoints.load_tokenizer(document)
     with pytest.raises(
         InputError, match=r"models\.teacher\.source: .*no tokenizer here, so it cannot be trained"
@@ -74,12 +72,12 @@ def test_it_has_neither_weights_nor_tokens(tmp_path):
         checkpoints.load_model(document)
 
 
-def test_the_stage_samples_from_a_server_and_pays_once(tmp_path, monkeypatch):
+def test_the_stage_samples_from_a_server_once(tmp_path, monkeypatch):
     monkeypatch.setenv("TEACHER_KEY", "sk-secret")
     server = ScriptedServer()
     try:
         server.script = lambda body, attempt: answer(body, "\\boxed{2}", reasoning="one and one")
-        described(tmp_path)
+        register(tmp_path)
         problems = {"problem_id": ["a", "b"], "problem": ["1 + 1", "2 + 2"], "answer": ["2", "4"]}
         frame = pl.DataFrame(problems).with_columns(
             solution=pl.lit(None, pl.String),
@@ -103,7 +101,7 @@ def test_the_stage_samples_from_a_server_and_pays_once(tmp_path, monkeypatch):
         paths = {
             "problems": "problems.parquet",
             "model": "model.json",
-            "cells": "cells",
+            "completions": "store",
             "output": "samples.parquet",
         }
         words = [
@@ -122,7 +120,3 @@ def test_the_stage_samples_from_a_server_and_pays_once(tmp_path, monkeypatch):
         assert len(files) >= 4 and not [path for path in files if b"sk-secret" in path.read_bytes()]
     finally:
         server.close()
-
-
-def test_a_document_says_what_it_is():
-    assert served.is_served({"kind": "server"}) and not served.is_served({"model": "tiny"})

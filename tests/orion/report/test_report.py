@@ -34,9 +34,9 @@ def test_everything_shown_is_what_report_json_says(finished):
 
 def test_the_recomputation_notices_a_changed_table(copy):
     path = copy.results / "datasets/chains/tiny/orion/seed-1/chains-test/verdicts.parquet"
-    frame, record = tables.read(path, tables.VERDICT_ROWS), tables.read_provenance(path)
+    frame, record = tables.read(path, tables.VERDICTS), tables.read_provenance(path)
     flipped = frame.with_columns(verdict=frame["verdict"].replace({"correct": "incorrect"}))
-    tables.write(flipped, path, tables.VERDICT_ROWS, record)
+    tables.write(flipped, path, tables.VERDICTS, record)
     found = recompute_report.find_faults(copy.results)
     assert any("table orion chains-test accuracy" in line for line in found)
     assert any(
@@ -157,8 +157,8 @@ def test_another_configuration_is_refused(copy):
 
 def test_an_artifact_of_other_inputs_is_refused(copy):
     path = copy.results / "datasets/chains/tiny/verdicts.parquet"
-    frame, record = tables.read(path, tables.VERDICT_ROWS), tables.read_provenance(path)
-    tables.write(frame.with_columns(rule=frame["rule"] + "x"), path, tables.VERDICT_ROWS, record)
+    frame, record = tables.read(path, tables.VERDICTS), tables.read_provenance(path)
+    tables.write(frame.with_columns(rule=frame["rule"] + "x"), path, tables.VERDICTS, record)
     with pytest.raises(
         InputError,
         match=r"sft_rewrite/errors\.parquet: made from another verdicts than "

@@ -68,7 +68,7 @@ def run(folder, out, *, config=CONFIG, samples="samples.parquet", workers=1):
             str(workers),
         ]
     )
-    return tables.read(out, tables.VERDICT_ROWS)
+    return tables.read(out, tables.VERDICTS)
 
 
 def test_the_verdicts_are_those_of_check_many_whatever_the_number_of_processes(folder, tmp_path):

@@ -54,7 +54,7 @@ def frames():
     return (
         problems,
         tables.from_rows(samples, tables.SAMPLES),
-        tables.from_rows(verdicts, tables.VERDICT_ROWS),
+        tables.from_rows(verdicts, tables.VERDICTS),
     )
 
 
@@ -65,7 +65,7 @@ def written(folder, problems, samples, verdicts):
     for name, frame, table in (
         ("problems", problems, tables.PROBLEMS),
         ("samples", samples, tables.SAMPLES),
-        ("verdicts", verdicts, tables.VERDICT_ROWS),
+        ("verdicts", verdicts, tables.VERDICTS),
     ):
         path = folder / f"{name}.parquet"
         tables.write(frame, path, table, record)

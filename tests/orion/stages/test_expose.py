@@ -35,7 +35,7 @@ def table(rows):
             }
             for p, s, v, x in rows
         ),
-        tables.VERDICT_ROWS,
+        tables.VERDICTS,
     )
     return samples, verdicts
 

@@ -46,7 +46,7 @@ def verdicts(rows):
             }
             for p, s, v in rows
         ),
-        tables.VERDICT_ROWS,
+        tables.VERDICTS,
     )
 
 
@@ -107,16 +107,16 @@ def folder(tmp_path):
         "problems": (problems, tables.PROBLEMS),
         "trace-verdicts": (
             verdicts([("a", 0, "correct"), ("b", 0, "incorrect"), ("c", 0, "correct")]),
-            tables.VERDICT_ROWS,
+            tables.VERDICTS,
         ),
         "samples": (
             completions([(p, s, "solve", [], r, "stop") for p, s, r in samples], tables.SAMPLES),
             tables.SAMPLES,
         ),
-        "verdicts": (verdicts(judged), tables.VERDICT_ROWS),
+        "verdicts": (verdicts(judged), tables.VERDICTS),
         "errors": (tables.from_rows(errors, tables.ERRORS), tables.ERRORS),
         "reflections": (completions(reflections, tables.REFLECTIONS), tables.REFLECTIONS),
-        "reflection-verdicts": (verdicts(reflected), tables.VERDICT_ROWS),
+        "reflection-verdicts": (verdicts(reflected), tables.VERDICTS),
     }
     for name, (frame, table) in written.items():
         tables.write(frame, tmp_path / name, table, {})
@@ -245,7 +245,7 @@ def test_own_samples_pass_the_filters_that_apply_to_any_text(folder):
     tables.write(
         verdicts([("a", n, "correct") for n in range(3)]),
         folder / "verdicts",
-        tables.VERDICT_ROWS,
+        tables.VERDICTS,
         {},
     )
     found, _ = run(folder, "own_correct", names=[*NAMES, "several_answers"])

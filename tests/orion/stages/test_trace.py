@@ -62,9 +62,7 @@ def run(files, verdicts):
         }
         for (p, i), v in verdicts.items()
     ]
-    tables.write(
-        tables.from_rows(rows, tables.VERDICT_ROWS), files / "verdicts", tables.VERDICT_ROWS, {}
-    )
+    tables.write(tables.from_rows(rows, tables.VERDICTS), files / "verdicts", tables.VERDICTS, {})
     paths = [
         text
         for name in ("problems", "samples", "verdicts", "output")

@@ -1,0 +1,163 @@
+"""Pydantic models of the stages' blocks in config.yaml (sampling to training) and of an arm."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from orion.config.sources import (
+    Block,
+    Count,
+    Delta,
+    Fraction,
+    NonNegative,
+    Positive,
+    ReadExponents,
+)
+from orion.experiment.filters import (
+    COPY_FRACTION,
+    COPY_NGRAM,
+    FILTERS,
+    LOOP_NGRAM,
+    LOOP_REPEATS,
+)
+
+
+def _check_filter_name(name: str) -> str:
+    if name not in FILTERS:
+        raise ValueError(f"unknown filter; the filters are: {', '.join(FILTERS)}")
+    return name
+
+
+FilterName = Annotated[
+    str, AfterValidator(_check_filter_name), Field(json_schema_extra={"enum": list(FILTERS)})
+]
+FallbackPolicy = Literal["teacher", "rewrite", "own_correct", "drop"]
+
+
+class Generation(Block):
+    """Sampling parameters; a completion is stored under them, the model and the prompt."""
+
+    num_samples: Count = Field(description="completions per prompt")
+    temperature: NonNegative = Field(description="0 is greedy decoding")
+    top_p: Annotated[float, Field(gt=0, le=1), ReadExponents] = 1.0
+    repetition_penalty: Positive = 1.0
+    max_tokens: Count = Field(description="new tokens per completion, its end token included")
+    seed: int = 0
+    engine: Literal["transformers", "vllm", "openai"] = Field(
+        "transformers", description="which engine generates"
+    )
+
+
+class Check(Block):
+    timeout_s: Positive = Field(5.0, description="seconds one hard comparison may take")
+
+
+class Expose(Block):
+    max_errors: Count = Field(2, description="wrong samples kept per problem")
+    selection: Literal["first", "distinct"] = Field(
+        "distinct", description="distinct: wrong answers that differ first"
+    )
+
+
+class Reflect(Generation):
+    errors_per_prompt: Count = Field(
+        1, description="wrong attempts shown in one prompt; further errors open further prompts"
+    )
+
+
+class Select(Block):
+    filters: list[FilterName] = Field(description="filters applied to reflections, in this order")
+    max_per_problem: Count = Field(
+        2, description="training rows per problem at most, for every arm"
+    )
+    max_tokens: Count | None = Field(
+        None, description="too_long: completion tokens; null: no limit"
+    )
+    copy_ngram: Count = Field(
+        COPY_NGRAM,
+        description="words of an n-gram that counts as copied from the teacher's trace",
+    )
+    copy_fraction: Fraction = Field(
+        COPY_FRACTION,
+        description="copy: largest part of the text that may be copied n-grams",
+    )
+    loop_ngram: Count = Field(
+        LOOP_NGRAM, description="loop: words of an n-gram that must not repeat"
+    )
+    loop_repeats: Annotated[int, Field(ge=2)] = Field(
+        LOOP_REPEATS, description="loop: occurrences of one n-gram that make a loop"
+    )
+    fallback_no_error: FallbackPolicy = Field(
+        "own_correct", description="what a problem without a wrong sample trains on"
+    )
+    fallback_all_filtered: FallbackPolicy = Field(
+        "drop", description="what a problem without a surviving reflection trains on"
+    )
+
+
+class Pack(Block):
+    max_length: Count = Field(
+        description="tokens of a packed sequence; longer rows are dropped and counted"
+    )
+
+
+class Lora(Block):
+    r: Count = 16
+    alpha: Count = 16
+    dropout: Fraction = 0.05
+    target_modules: str | list[str] = "all-linear"
+    merge_adapter: bool = Field(
+        True,
+        description="merge the adapter into the weights; false saves it beside its base",
+    )
+
+
+class Train(Block):
+    method: Literal["full", "lora"] = "full"
+    lora: Lora = Lora()
+    learning_rate: Positive
+    betas: list[Fraction] = Field([0.9, 0.999], min_length=2, max_length=2)
+    weight_decay: NonNegative = 0.0
+    epochs: Positive = Field(
+        3.0, description="passes over the packed sequences; ignored where max_steps is set"
+    )
+    max_steps: Count | None = Field(None, description="optimiser steps, the same for every arm")
+    batch_sequences: Count = Field(description="packed sequences per optimiser step")
+    warmup_fraction: Fraction = 0.1
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
+    max_grad_norm: Positive = 1.0
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "bfloat16", description="compute dtype; weights stay float32"
+    )
+    gradient_checkpointing: bool = False
+
+
+class Arm(Block):
+    trained_on: Literal["nothing", "solution", "teacher_trace", "own_correct", "reflection"]
+    error_source: Literal["own", "other_problem"] | None = Field(
+        None, description="whose wrong attempts are exposed"
+    )
+    prompt_includes: list[Literal["teacher", "errors"]] = Field(
+        default_factory=list, description="what the reflection prompt shows beside the problem"
+    )
+    # changes to the stage blocks of the same name; validated after merging
+    expose: Delta = Field(default_factory=dict)
+    reflect: Delta = Field(default_factory=dict)
+    select: Delta = Field(default_factory=dict)
+    pack: Delta = Field(default_factory=dict)
+    train: Delta = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_reflection_keys(self) -> "Arm":
+        if self.trained_on == "reflection" and (
+            self.error_source is None or not self.prompt_includes
+        ):
+            raise ValueError(
+                "an arm trained on reflections needs error_source (own, other_problem) "
+                "and prompt_includes"
+            )
+        if self.trained_on != "reflection" and (
+            self.error_source is not None or self.prompt_includes
+        ):
+            raise ValueError("error_source and prompt_includes are for arms trained on reflections")
+        return self
