@@ -1,6 +1,6 @@
-"""The sets of `answers.py`: synthetic word problems made from a seed, and real outputs where the data folder is present.
+"""The sets of `answers.py`: synthetic word problems, and real outputs if the data folder exists.
 
-Inputs: a seed and a folder of data files. Outputs: lists of cases, no two of one set alike. Imported by the script beside it.
+Input: a seed and a folder of data files. Output: lists of cases, all distinct within a set.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
-# set → (rows, rows with --quick, verdicts that differ from the labels: each was read by eye, and the label is at fault)
+# set → (rows, rows with --quick, verdicts that differ from the labels); each of these differences
+# was read by eye, and the label is wrong
 SIZES = {
     "gsm": (5_000, 600, 0),
     "math500": (1_000, 300, 1),
@@ -31,7 +32,7 @@ WHAT = {
 
 
 class Case(NamedTuple):
-    """One check: a response, its gold, and whether it is right (None: nobody knows)."""
+    """One check: a response, its gold, and whether it is right (None: unknown)."""
 
     response: str
     gold: str
@@ -78,21 +79,23 @@ ENDINGS = (
 
 
 def synthetic(count: int, seed: int) -> Iterator[Case]:
-    """Word problems in the style of GSM8K with a worked solution of about 500 characters; every second one ends wrongly."""
+    """Word problems like GSM8K, solutions of about 500 characters; every second one is wrong."""
     for number in range(count):
-        # one generator a case: a longer set begins with the shorter one
+        # one generator per case, so that a longer set begins with the shorter one
         draw = random.Random(f"{seed}-{number}")
         name, thing = draw.choice(NAMES), draw.choice(THINGS)
         have = draw.randint(12, 400)
         lines = [
-            f"{name} starts with {have} {thing}, as the problem says. Let me go through it one step at a time."
+            f"{name} starts with {have} {thing}, as the problem says. "
+            "Let me go through it one step at a time."
         ]
         for day in ("Monday", "Tuesday", "Wednesday", "Thursday"):
             change = draw.randint(2, 90)
             times = draw.randint(2, 6)
             total = have + change * times
             lines.append(
-                f"On {day} there are {times} boxes with {change} {thing} each: {times} * {change} = {times * change}."
+                f"On {day} there are {times} boxes with {change} {thing} each: "
+                f"{times} * {change} = {times * change}."
                 f" That makes {have} + {times * change} = {total} {thing}."
             )
             have = total
@@ -118,13 +121,13 @@ def _labelled(rows: Iterable[dict], prefix: str = "") -> Iterator[Case]:
 
 
 def load(names: list[str], data: Path, quick: bool, seed: int) -> dict[str, list[Case]]:
-    """The sets of those names that can be had; a set whose file is absent is left out."""
-    from orion.stages import dataset
+    """The named sets; a set whose file is absent is left out."""
+    from orion.data import sources
 
     def rows(file: str) -> list[dict]:
         path = data / file
         return (
-            list(dataset.source_rows({"kind": "jsonl", "path": str(path)}))
+            list(sources.read_source({"kind": "jsonl", "path": str(path)}))
             if path.is_file()
             else []
         )
@@ -137,6 +140,6 @@ def load(names: list[str], data: Path, quick: bool, seed: int) -> dict[str, list
         "palign": lambda: _labelled(rollouts, "palign-"),
         "traces": lambda: _labelled(rows("teacher_traces.jsonl.zst")),
     }
-    # a case that stood there twice would be answered from a cache the second time
+    # a repeated case would be answered from a cache the second time
     sets = {name: list(dict.fromkeys(made[name]())) for name in names}
     return {name: cases[: SIZES[name][quick]] for name, cases in sets.items() if cases}

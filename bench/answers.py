@@ -1,7 +1,8 @@
-"""Time `orion.answers.check` against Math-Verify: same cases, same process, same core, rounds in turn.
+"""Time `orion.answers.check` against Math-Verify: same cases, process and core, rounds in turn.
 
-Inputs: a seed, and the data folder beside the checkout where it is present. Outputs: a table on standard output. It refuses to
-report where a set's labels are missed more often than is known. Run: ``python bench/answers.py [--quick] [--sets gsm ...]``.
+Input: a seed, and the data folder beside the checkout if it exists. Output: a table on standard
+output. A set whose labels are missed more often than SIZES allows is refused, not timed. Run in the
+top folder of the checkout: ``python -m bench.answers [--quick] [--sets gsm ...]``.
 """
 
 from __future__ import annotations
@@ -22,12 +23,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
-from answer_sets import DATA, SIZES, WHAT, Case, load, synthetic  # noqa: E402
-
-from orion.answers import __version__, check, check_many, guard
-from orion.answers.tree import num
+from bench.answer_sets import DATA, SIZES, WHAT, Case, load, synthetic
+from orion.answers import __version__, check, check_many
+from orion.answers.parsing.tree import num
+from orion.answers.workers import pool
 
 BATCH = 1_000
 Check = Callable[[str, str], bool]
@@ -38,7 +37,7 @@ def ours(response: str, gold: str) -> bool:
 
 
 def peer() -> Check:
-    """Math-Verify with its defaults, the gold in a box as the policy `math-verify` has it."""
+    """Math-Verify with its defaults, the gold in a box as under the policy `math-verify`."""
     from math_verify import parse, verify
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -46,12 +45,12 @@ def peer() -> Check:
 
 
 def forget() -> None:
-    """No cache of this process knows anything of the cases of an earlier round."""
+    """Empties all caches of this process, so that no earlier round helps the next."""
     for name in [
         name for name in sys.modules if name.startswith(("orion.answers", "math_verify.parser"))
     ]:
         for value in vars(sys.modules[name]).values():
-            # what Math-Verify compiles once, its regular expressions, is warm-up and stays
+            # Math-Verify compiles its regular expressions once: that is warm-up, and they are kept
             if (
                 hasattr(value, "cache_clear")
                 and getattr(value, "__name__", "") != "get_extraction_regexes"
@@ -62,10 +61,10 @@ def forget() -> None:
 
 
 def fresh() -> None:
-    """Nothing is remembered, and a new worker is ready."""
+    """Empties all caches and starts a new worker."""
     forget()
-    guard.POOL.close()
-    guard.equal(num(1), num(1), guard.START_S)
+    pool.POOL.close()
+    pool.sympy_equal(num(1), num(1), pool.START_S)
 
 
 def timed(judge: Check, cases: list[Case]) -> list[float]:
@@ -91,13 +90,13 @@ def missed(judge: Check, cases: list[Case]) -> int:
 
 def in_worker(cases: list[Case]) -> int:
     """How many cases asked a worker process."""
-    asked, real = [], guard.ask
+    asked, real = [], pool.ask
 
     def counting(*arguments):
         asked.append(1)
         return real(*arguments)
 
-    guard.ask = counting
+    pool.ask = counting
     try:
         count = 0
         for response, gold, _ in cases:
@@ -106,7 +105,7 @@ def in_worker(cases: list[Case]) -> int:
             count += bool(asked)
         return count
     finally:
-        guard.ask = real
+        pool.ask = real
 
 
 def batches(cases: list[Case]) -> None:
@@ -137,7 +136,7 @@ def spread(rounds: list[list[float]]) -> str:
 
 
 def row(name: str, cases: list[Case], theirs: Check, rounds: int) -> tuple[list[str], bool]:
-    """The cells of one set, and whether our verdicts may be timed at all."""
+    """The cells of one set, and whether our verdicts are good enough to be timed."""
     wrong, allowed = missed(ours, cases), SIZES[name][2]
     length = sum(len(c.response) for c in cases) / len(cases)
     head = [WHAT[name], f"{len(cases):,}", f"{length:,.0f}", f"{wrong} (≤ {allowed})"]
@@ -169,20 +168,23 @@ def row(name: str, cases: list[Case], theirs: Check, rounds: int) -> tuple[list[
 
 
 def resident(pid: int | str = "self") -> float:
-    """The peak resident memory of a process in MB; not getrusage, which a spawned process inherits from its parent."""
+    """The peak resident memory of a process in MB.
+
+    Not by getrusage, whose value a spawned process inherits from its parent.
+    """
     status = Path(f"/proc/{pid}/status").read_text().split("VmHWM:")
     return int(status[1].split()[0]) / 1024
 
 
 def spin(count: int) -> None:
-    """What the hardware gives: a loop of plain Python that touches no memory to speak of."""
+    """A loop of plain Python that touches hardly any memory: the ceiling of the hardware."""
     value = 1
     for _ in range(count):
         value = value * 1_103_515_245 + 12_345 & 0x7FFF_FFFF
 
 
 def child(kind: str, cases_file: str, share: tuple[int, int], amount: int, barrier, queue) -> None:
-    """One process of a comparison: gets ready, waits for the others, works, says when it began, ended, and its memory."""
+    """One process of a comparison: waits for all to be ready, works, reports times and memory."""
     if kind == "python":
         barrier.wait()
         start = time.monotonic()
@@ -201,13 +203,13 @@ def child(kind: str, cases_file: str, share: tuple[int, int], amount: int, barri
         batches(cases) if kind == "orion" else missed(judge, cases)
     end = time.monotonic()
     workers = (
-        sum(resident(worker.process.pid) for worker in guard.POOL.idle) if kind == "orion" else 0.0
+        sum(resident(worker.process.pid) for worker in pool.POOL.idle) if kind == "orion" else 0.0
     )
     queue.put((start, end, before, resident() + workers))
 
 
 def run(kind: str, cases_file: str, processes: int, amount: int) -> tuple[float, float, float]:
-    """(seconds from the first start to the last end, MB before, peak MB) of so many spawned processes."""
+    """(seconds from the first start to the last end, MB before, peak MB) of spawned processes."""
     spawn = multiprocessing.get_context("spawn")
     barrier, queue = spawn.Barrier(processes), spawn.Queue()
     arguments = [
@@ -227,7 +229,7 @@ def run(kind: str, cases_file: str, processes: int, amount: int) -> tuple[float,
 
 
 def processes(cases_file: str, seconds: float, rounds: int) -> str:
-    """One process against two, for us and for a plain loop, in turn; a line of text."""
+    """One process against two, for us and for a plain loop, in turn; as a line of text."""
     spins = int(seconds * 2e6 / run("python", cases_file, 1, 2_000_000)[0])
     passes = max(1, round(seconds / run("orion", cases_file, 1, 1)[0]))
     walls: dict[tuple[str, int], list[float]] = {}
@@ -238,8 +240,9 @@ def processes(cases_file: str, seconds: float, rounds: int) -> str:
     wall = {key: statistics.median(values) for key, values in walls.items()}
     gain = {kind: wall[kind, 1] / wall[kind, 2] for kind in ("orion", "python")}
     return (
-        f"Two processes, each with half of the rows: {wall['orion', 1]:.2f} s → {wall['orion', 2]:.2f} s, {gain['orion']:.2f}× "
-        f"(a loop of plain Python, the ceiling of this machine at that moment: {gain['python']:.2f}×)."
+        f"Two processes, each with half of the rows: {wall['orion', 1]:.2f} s → "
+        f"{wall['orion', 2]:.2f} s, {gain['orion']:.2f}× (a loop of plain Python, the ceiling of "
+        f"this machine at that moment: {gain['python']:.2f}×)."
     )
 
 
@@ -266,25 +269,28 @@ def main() -> None:
         missed(judge, list(synthetic(50, seed=args.seed + 1)))
     found = [row(name, cases, theirs, 2 if args.quick else 5) for name, cases in sets.items()]
     os.sched_setaffinity(0, cores)
-    guard.POOL.close()
+    pool.POOL.close()
     print(
         f"| set | n | characters | labels missed | {PEER} misses | orion/s | {PEER}/s | ratio ",
         end="",
     )
     print(
-        f"| orion ms p50 / p99 / max | {PEER} ms p50 / p99 / max | without a worker | check_many/s |"
+        f"| orion ms p50 / p99 / max | {PEER} ms p50 / p99 / max | without a worker "
+        "| check_many/s |"
     )
     print("|---" * 12 + "|")
     for cells, _ in found:
         print(f"| {' | '.join(cells)} |")
     print(
-        f"\n{VERSIONS}. One core, every case once a round, caches emptied and a new worker before each round."
+        f"\n{VERSIONS}. One core, every case once per round, caches emptied and a new worker "
+        "before each round."
     )
     if absent:
         print(f"Left out, their files are absent: {', '.join(absent)}.")
     if not all(fine for _, fine in found):
         sys.exit(
-            "error: REFUSED: our verdicts miss more labels than are known; nothing of that set was timed"
+            "error: REFUSED: our verdicts miss more labels than are known; "
+            "nothing of that set was timed"
         )
     with tempfile.TemporaryDirectory() as folder:
         cases_file = str(Path(folder) / "cases.json")
@@ -292,7 +298,8 @@ def main() -> None:
         for kind in ("orion", PEER):
             _, before, peak = run(kind, cases_file, 1, 1)
             print(
-                f"Peak resident memory over all sets, {kind}: {peak:.0f} MB, {before:.0f} MB of it cases and imports."
+                f"Peak resident memory over all sets, {kind}: {peak:.0f} MB, "
+                f"{before:.0f} MB of it cases and imports."
             )
         print(processes(cases_file, *((1.0, 2) if args.quick else (4.0, 3))))
 

@@ -95,7 +95,7 @@ VERDICT_ROWS = Table(
         "verdict": pl.String,
         "extracted": pl.String,
         "reason": pl.String,
-        "method": pl.String,
+        "rule": pl.String,
     },
     nullable=frozenset({"extracted"}),
 )

@@ -1,11 +1,15 @@
-"""Time linear_cross_entropy, forward and backward, against all logits in memory, Liger-Kernel and Cut Cross Entropy.
+"""Time linear_cross_entropy against all logits in memory, Liger-Kernel and Cut Cross Entropy.
 
-Inputs: shapes and regimes of data on the command line. Output: a table. Every provider is first compared with float64 (on at most
-2048 of the tokens); one whose error is too large is refused, and one that cannot run here says why.
-Run: python kernels/bench/linear_cross_entropy.py [--preset h200] [--shapes 2048,128,512 ...] [--ignored 0 0.5]
-    [--regimes flat sft peaky] [--heads trained frozen] [--dtype float32] [--device cuda] [--rounds 3] [--json]
-Shapes are tokens,hidden,vocab. With TRITON_INTERPRET=1 the Triton kernels run on the CPU, for a smoke test: their times there
-mean nothing. The data are synthetic in all regimes, which matters to Cut Cross Entropy: what its filter drops depends on them.
+Measures forward and backward for shapes and regimes of data, and prints a table. Each provider is
+first compared with float64 (on at most 2048 of the tokens). A provider with too large an error is
+refused; one that cannot run here is listed with the reason.
+
+Run from the repository root: python -m kernels.bench.linear_cross_entropy [--preset h200]
+    [--shapes 2048,128,512 ...] [--ignored 0 0.5] [--regimes flat sft peaky]
+    [--heads trained frozen] [--dtype float32] [--device cuda] [--rounds 3] [--json]
+
+Shapes are tokens,hidden,vocab. With TRITON_INTERPRET=1 the Triton kernels run on the CPU, as a
+smoke test: their times mean nothing then.
 """
 
 from __future__ import annotations
@@ -23,11 +27,22 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from orion_kernels import linear_cross_entropy
-from protocol import REFUSED, environment, medians, peak_mib, relative_error, show, working
 from torch import Tensor
 
-# of dX and dW in half precision the goal is 3.5e-3; a provider beyond LIMITS is wrong, not merely coarse: bfloat16 logits alone
-# cost up to 3.4e-2 on confident data, and filtered or bfloat16-accumulated gradients more
+from kernels.bench.loss_data import describe_data, make_data
+from kernels.bench.protocol import (
+    REFUSED,
+    describe_environment,
+    largest_relative_error,
+    measure_peak_mib,
+    print_table,
+    time_providers,
+    try_providers,
+)
+
+# Largest relative errors; a provider beyond them is wrong, not merely coarse. The goal for dX and
+# dW in half precision is 3.5e-3, but bfloat16 logits alone cost up to 3.4e-2 on confident data, and
+# filtered or bfloat16-accumulated gradients more
 LIMITS = {torch.float32: 5e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 CHECK_TOKENS = 2048
 # H200, bfloat16, as measured on square products of 8192 (kernels/README.md)
@@ -45,50 +60,55 @@ class Row:
     rare_error: float | None  # of the rows of dW that are no token's label
     milliseconds: float | None  # forward and backward, median
     spread: float | None  # (largest - smallest) / median
-    floor: (
-        float | None
-    )  # time / that of the three products alone, two for a frozen head, measured in the same run
+    # time / time of the matrix products alone (three, or two for a frozen head), measured in the
+    # same run
+    floor: float | None
     mib: float | None  # peak above the inputs, gradients included (CUDA only)
     note: str = ""
 
 
-def eager(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
+def run_eager(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy((x @ w.t()).float(), y)
 
 
-def liger(accum_dtype: torch.dtype | None, chunk_mem_const: int | None) -> Loss:
-    """Liger-Kernel's autograd function with its own defaults, found by name: the list of its arguments grows with versions."""
+def make_liger_loss(accum_dtype: torch.dtype | None, chunk_mem_const: int | None) -> Loss:
+    """Liger-Kernel's autograd function with its own defaults.
+
+    Arguments are passed by name, because their list grows with versions.
+    """
     from liger_kernel.ops.fused_linear_cross_entropy import (
         LigerFusedLinearCrossEntropyFunction as Function,
     )
 
     known = list(inspect.signature(Function.forward).parameters.values())[1:]
-    asked = {"accum_dtype": accum_dtype, "chunk_mem_const": chunk_mem_const}
+    requested = {"accum_dtype": accum_dtype, "chunk_mem_const": chunk_mem_const}
 
     def loss(x: Tensor, w: Tensor, y: Tensor) -> Tensor:
         given = {"_input": x, "weight": w, "target": y} | {
-            k: v for k, v in asked.items() if v is not None
+            k: v for k, v in requested.items() if v is not None
         }
         return Function.apply(*(given.get(p.name, p.default) for p in known))[0]
 
     return loss
 
 
-def cut(impl: str) -> Loss:
+def make_cut_loss(impl: str) -> Loss:
     from cut_cross_entropy import linear_cross_entropy as cce
 
     return lambda x, w, y: cce(x, w, y, impl=impl)
 
 
-def providers(x: Tensor, w: Tensor) -> dict[str, Loss | str]:
-    """Every provider by name: a function, or why there is none here."""
+def list_providers(x: Tensor, w: Tensor) -> dict[str, Loss | str]:
+    """Every provider by name: a function, or the reason why it cannot run here."""
     cuda = x.device.type == "cuda"
     found = {
         name: importlib.util.find_spec(name) is not None
         for name in ("triton", "liger_kernel", "cut_cross_entropy")
     }
-    ways: dict[str, Loss | str] = {"all logits, eager": eager}
-    ways["all logits, compiled"] = torch.compile(eager, dynamic=False) if cuda else "CUDA only here"
+    ways: dict[str, Loss | str] = {"all logits, eager": run_eager}
+    ways["all logits, compiled"] = (
+        torch.compile(run_eager, dynamic=False) if cuda else "CUDA only here"
+    )
     native = getattr(F, "linear_cross_entropy", None)
     ways["torch's own"] = (
         native
@@ -98,7 +118,7 @@ def providers(x: Tensor, w: Tensor) -> dict[str, Loss | str]:
         else "CUDA only"
     )
     rows = 2048
-    # so many rows a chunk: Liger's are next_pow2(N / ceil(V / (c * H)))
+    # the constant c for chunks of this many rows: Liger takes next_pow2(N / ceil(V / (c * H)))
     tuned = math.ceil(w.shape[0] / (w.shape[1] * max(1, x.shape[0] // rows)))
     for name, options in (
         ("Liger, default", (None, None)),
@@ -108,23 +128,23 @@ def providers(x: Tensor, w: Tensor) -> dict[str, Loss | str]:
         ways[name] = (
             "not installed"
             if not found["liger_kernel"]
-            else liger(*options)
+            else make_liger_loss(*options)
             if cuda
             else "CUDA only"
         )
     for name, impl in (("CCE, default", "cce"), ("CCE, exact", "cce_exact")):
         if not found["cut_cross_entropy"]:
             ways[name] = "not installed"
-        elif impl == "cce_exact" and not _cce_is_new():
+        elif impl == "cce_exact" and not _cce_has_exact():
             ways[name] = "not in this version"
         else:
-            ways[name] = cut(impl) if cuda else "CUDA only"
+            ways[name] = make_cut_loss(impl) if cuda else "CUDA only"
     for name in ("reference", "torch"):
         ways[f"ours, {name}"] = functools.partial(linear_cross_entropy, impl=name)
     for memory in ("fast", "lean"):
         ways[f"ours, triton {memory}"] = (
             functools.partial(linear_cross_entropy, impl="triton", memory=memory)
-            if found["triton"] and (cuda or _interpreted())
+            if found["triton"] and (cuda or _is_interpreted())
             else "needs CUDA or TRITON_INTERPRET=1"
         )
     if x.shape[0] * w.shape[0] > 2**31:
@@ -133,26 +153,26 @@ def providers(x: Tensor, w: Tensor) -> dict[str, Loss | str]:
     return ways
 
 
-def _cce_is_new() -> bool:
+def _cce_has_exact() -> bool:
     from cut_cross_entropy import linear_cross_entropy as cce
 
     return "accum_e_fp32" in inspect.signature(cce).parameters
 
 
-def _interpreted() -> bool:
-    from orion_kernels.cross_entropy_configs import interpreted
+def _is_interpreted() -> bool:
+    from orion_kernels.cross_entropy.triton_configs import is_interpreted
 
-    return interpreted()
+    return is_interpreted()
 
 
-def step(loss_of: Loss, x: Tensor, w: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+def run_step(loss_of: Loss, x: Tensor, w: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     loss = loss_of(x, w, y)
-    wanted = (x, w) if w.requires_grad else (x,)
-    return loss.detach(), *torch.autograd.grad(loss, wanted)
+    inputs = (x, w) if w.requires_grad else (x,)
+    return loss.detach(), *torch.autograd.grad(loss, inputs)
 
 
-def exact_step(x: Tensor, w: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-    """Loss and gradients by plain torch in float64, a part of the rows at a time; independent of what is measured."""
+def run_exact_step(x: Tensor, w: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """Loss and gradients by plain torch in float64, 128 rows at a time."""
     count, total = (y != -100).sum().clamp(min=1), x.new_zeros((), dtype=torch.float64)
     wide = w.detach().double().requires_grad_(w.requires_grad)
     dx, dw = [], torch.zeros_like(wide)
@@ -167,68 +187,25 @@ def exact_step(x: Tensor, w: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     return (total, torch.cat(dx), dw) if w.requires_grad else (total, torch.cat(dx))
 
 
-def data(
-    shape: tuple[int, int, int],
-    regime: str,
-    ignored: float,
-    trained: bool,
-    dtype: torch.dtype,
-    device: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Hidden states, a head and labels drawn from its predictions (sft, peaky) or uniformly (flat).
-
-    flat: entropy about ln vocab. sft: one to two nats, and a Zipf popularity of tokens along a common direction, so that sorting
-    the vocabulary finds something. peaky: nearly certain.
-    """
-    tokens, hidden, vocab = shape
-    generator = torch.Generator(device).manual_seed(0)
-    x = torch.randn(tokens, hidden, generator=generator, device=device)
-    w = torch.randn(vocab, hidden, generator=generator, device=device)
-    if regime == "flat":
-        w *= 0.05 / hidden**0.5
-        y = torch.randint(vocab, (tokens,), generator=generator, device=device)
-    else:
-        likely = torch.randint(vocab, (tokens,), generator=generator, device=device)
-        if regime == "sft":
-            # tokens are drawn by popularity 1 / rank
-            ranks = torch.arange(1, vocab + 1, device=device, dtype=torch.float32)
-            likely = torch.multinomial(1 / ranks, tokens, replacement=True, generator=generator)
-            common = F.normalize(torch.randn(hidden, generator=generator, device=device), dim=0)
-            w += common * (3 - ranks.log())[:, None] / 2
-            x += common * 2
-        w /= hidden**0.5
-        x += w[likely] * (9 if regime == "sft" else 25)
-        y = torch.cat(
-            [
-                torch.multinomial((p @ w.t()).softmax(1), 1, generator=generator)
-                for p in x.split(256)
-            ]
-        ).squeeze(1)
-    y[torch.rand(tokens, generator=generator, device=device) < ignored] = -100
-    return x.to(dtype).requires_grad_(), w.to(dtype).requires_grad_(trained), y
-
-
-def described(x: Tensor, w: Tensor) -> str:
-    """Entropy in nats, and the part of the probabilities that Cut Cross Entropy's filter would keep in bfloat16."""
-    p = (x[:256].float() @ w.float().t()).softmax(1)
-    return f"entropy {-(torch.xlogy(p, p)).sum(1).mean():.2f} nats, p > 2^-12: {(p > 2**-12).float().mean():.2e}"
-
-
-def errors(
+def measure_errors(
     loss_of: Loss, x: Tensor, w: Tensor, y: Tensor, want: tuple[Tensor, ...]
 ) -> tuple[float | None, ...]:
     """Relative errors of loss, dX, dW and the rows of dW that are no token's label."""
-    got = step(loss_of, x, w, y)
-    found: list[float | None] = [relative_error([g], [t]) for g, t in zip(got, want, strict=True)]
+    got = run_step(loss_of, x, w, y)
+    found: list[float | None] = [
+        largest_relative_error([g], [t]) for g, t in zip(got, want, strict=True)
+    ]
     if w.requires_grad:
         rare = torch.ones(w.shape[0], dtype=torch.bool, device=w.device)
         rare[y[y >= 0]] = False
-        found.append(relative_error([got[2][rare]], [want[2][rare]]) if rare.any() else None)
+        found.append(
+            largest_relative_error([got[2][rare]], [want[2][rare]]) if rare.any() else None
+        )
     return (*found, None, None)[:4]
 
 
-def products(x: Tensor, w: Tensor, y: Tensor) -> Callable[[], object]:
-    """The matrix products alone, on the tokens that count: logits, dX and, for a trained head, dW."""
+def make_products(x: Tensor, w: Tensor, y: Tensor) -> Callable[[], object]:
+    """The matrix products alone, on the valid tokens: logits, dX and, for a trained head, dW."""
     valid = x.detach()[y != -100]
     logits, head = valid @ w.detach().t(), w.detach()
 
@@ -241,51 +218,57 @@ def products(x: Tensor, w: Tensor, y: Tensor) -> Callable[[], object]:
     return run
 
 
-def checked(
+def check_providers(
     ways: dict[str, Loss | str], x: Tensor, w: Tensor, y: Tensor
 ) -> tuple[dict[str, tuple[float | None, ...]], dict[str, str]]:
-    """Errors of every provider that runs, and why the others do not."""
-    want, found = exact_step(x, w, y), {}
+    """Errors of every provider that runs, and the reason for each of the rest."""
+    want, found = run_exact_step(x, w, y), {}
 
     def note(name: str, way: Loss) -> None:
-        found[name] = errors(way, x, w, y, want)
+        found[name] = measure_errors(way, x, w, y, want)
 
-    _, broken = working(
+    _, broken = try_providers(
         {n: functools.partial(note, n, w) for n, w in ways.items() if not isinstance(w, str)}
     )
     return found, {**{n: w for n, w in ways.items() if isinstance(w, str)}, **broken}
 
 
-def case(
+def run_case(
     shape: tuple[int, int, int], regime: str, ignored: float, head: str, dtype: torch.dtype, args
 ) -> list[Row]:
-    # each case compiles the same function anew, and dynamo gives a function up after eight
+    # each case compiles the same function again, and dynamo stops after eight compilations
     torch._dynamo.reset()
-    x, w, y = data(shape, regime, ignored, head == "trained", dtype, args.device)
-    label = f"{shape[0]} tokens, hidden {shape[1]}, vocab {shape[2]}, {regime}, {ignored:.0%} ignored, {head}"
-    print(f"{label}: {described(x, w)}", flush=True)
-    ways = providers(x, w)
-    found, absent = checked(ways, x.detach()[:CHECK_TOKENS].requires_grad_(), w, y[:CHECK_TOKENS])
+    x, w, y = make_data(shape, regime, ignored, head == "trained", dtype, args.device)
+    label = (
+        f"{shape[0]} tokens, hidden {shape[1]}, vocab {shape[2]}, "
+        f"{regime}, {ignored:.0%} ignored, {head}"
+    )
+    print(f"{label}: {describe_data(x, w)}", flush=True)
+    ways = list_providers(x, w)
+    found, absent = check_providers(
+        ways, x.detach()[:CHECK_TOKENS].requires_grad_(), w, y[:CHECK_TOKENS]
+    )
     rows = {name: Row(label, name, *[None] * 8, note=absent.get(name, "")) for name in ways}
     good = {}
     for name, wrong in found.items():
         refused = max(e for e in wrong[:3] if e is not None) > LIMITS[dtype]
         rows[name] = Row(label, name, *wrong, *[None] * 4, note=REFUSED if refused else "")
         if not refused:
-            good[name] = functools.partial(step, ways[name], x, w, y)
-    good, broken = working(good)
+            good[name] = functools.partial(run_step, ways[name], x, w, y)
+    good, broken = try_providers(good)
     for name, note in broken.items():
         rows[name] = replace(rows[name], note=note)
-    timed = medians({**good, "": products(x, w, y)}, args.rounds, args.device)
+    timed = time_providers({**good, "": make_products(x, w, y)}, args.rounds, args.device)
     floor = timed.pop("")[0]
     for name, (ms, spread) in timed.items():
-        memory = peak_mib(good[name]) if args.device == "cuda" else None
+        memory = measure_peak_mib(good[name]) if args.device == "cuda" else None
         rows[name] = replace(
             rows[name], milliseconds=ms, spread=spread, floor=ms / floor, mib=memory
         )
     count = (3 if head == "trained" else 2) * 2 * int((y != -100).sum()) * shape[1] * shape[2]
+    ideal = count / FLOOR_TFLOPS / 1e9
     print(
-        f"{label}: the products alone {floor:.3f} ms; at {FLOOR_TFLOPS:.0f} TFLOP/s {count / FLOOR_TFLOPS / 1e9:.3f} ms"
+        f"{label}: the products alone {floor:.3f} ms; at {FLOOR_TFLOPS:.0f} TFLOP/s {ideal:.3f} ms"
     )
     return list(rows.values())
 
@@ -336,20 +319,20 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="also print one JSON line a row")
+    parser.add_argument("--json", action="store_true", help="also print one JSON line per row")
     args = parser.parse_args()
     for key, value in PRESETS[args.preset].items():
         if getattr(args, key) is None:
             setattr(args, key, value)
     torch.set_num_threads(args.threads)
-    print(environment(args.device))
+    print(describe_environment(args.device))
     start, rows = time.perf_counter(), []
     for text in args.shapes:
         tokens, hidden, vocab = map(int, text.split(","))
         for regime in args.regimes:
             for ignored in args.ignored:
                 for head in args.heads:
-                    rows += case(
+                    rows += run_case(
                         (tokens, hidden, vocab),
                         regime,
                         ignored,
@@ -357,7 +340,7 @@ def main() -> int:
                         getattr(torch, args.dtype),
                         args,
                     )
-    refused = show(rows, COLUMNS, args.json)
+    refused = print_table(rows, COLUMNS, args.json)
     print(f"{time.perf_counter() - start:.0f} s")
     return 1 if refused else 0
 

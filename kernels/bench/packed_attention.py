@@ -1,11 +1,16 @@
-"""Time packed attention, forward and backward, against torch's variable-length attention, FlexAttention and SDPA.
+"""Time packed attention against torch's variable-length attention, FlexAttention and SDPA.
 
-Inputs: regimes of document lengths and heads on the command line. Output: a table. Every provider is first compared with float64
-on a short row of the same heads; one whose error is too large is refused, and one that cannot run here says why. Masks and work
-tables are made outside the timer and reported apart.
-Run: python kernels/bench/packed_attention.py [--preset h200] [--tokens 512] [--regimes lognormal bimodal ...]
-    [--heads 4,2,64 ...] [--dtype float32] [--device cuda] [--rounds 3] [--layers 24] [--json]
-With TRITON_INTERPRET=1 the Triton kernels run on the CPU, for a smoke test: their times there mean nothing.
+Measures forward and backward for regimes of document lengths and for numbers of heads, and prints a
+table. Each provider is first compared with float64 on a short row of the same heads. A provider
+with too large an error is refused; one that cannot run here is listed with the reason. Masks and
+work tables are built outside the timer and reported separately.
+
+Run from the repository root: python -m kernels.bench.packed_attention [--preset h200]
+    [--tokens 512] [--regimes lognormal bimodal ...] [--heads 4,2,64 ...] [--dtype float32]
+    [--device cuda] [--rounds 3] [--layers 24] [--json]
+
+With TRITON_INTERPRET=1 the Triton kernels run on the CPU, as a smoke test: their times mean
+nothing then.
 """
 
 from __future__ import annotations
@@ -22,11 +27,21 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from orion_kernels import Packing, packed_attention
-from protocol import REFUSED, environment, medians, peak_mib, relative_error, show, working
 from torch import Tensor
 
+from kernels.bench.document_lengths import fill_row, regime_lengths
+from kernels.bench.protocol import (
+    REFUSED,
+    describe_environment,
+    largest_relative_error,
+    measure_peak_mib,
+    print_table,
+    time_providers,
+    try_providers,
+)
+
 LIMITS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
-# a mask or a matrix of so many tokens squared still fits
+# largest number of tokens whose dense mask and score matrix fit
 DENSE_TOKENS = 4096
 CHECK_TOKENS = 1024
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -40,58 +55,14 @@ class Row:
     forward_ms: float | None  # median
     both_ms: float | None  # forward and backward, median
     spread: float | None  # of both_ms: (largest - smallest) / median
-    forward_tflops: float | None  # on the true area, sum of L (L + 1) / 2 pairs a head
-    both_tflops: float | None  # five matrix products backward, whatever a provider recomputes
+    forward_tflops: float | None  # on the true area, sum of L (L + 1) / 2 pairs per head
+    both_tflops: float | None  # counts five matrix products backward for every provider
     mib: float | None  # peak above the inputs (CUDA only)
     note: str = ""
 
 
-def lognormal(tokens: int, seed: int, device: str = "cpu") -> list[int]:
-    """Mean 2048 and sigma 1, at most 16384 (scaled down for short rows), cut to the row."""
-    scale = min(1.0, tokens / 32768)
-    generator = torch.Generator().manual_seed(seed)
-    mean = torch.tensor(2048.0 * scale).log() - 0.5
-    lengths = (
-        (mean + torch.randn(4096, generator=generator))
-        .exp()
-        .clamp(1, 16384 * scale)
-        .long()
-        .tolist()
-    )
-    return fill(lengths, tokens)
-
-
-def fill(lengths: list[int], tokens: int) -> list[int]:
-    taken: list[int] = []
-    for length in lengths:
-        taken.append(min(length, tokens - sum(taken)))
-        if sum(taken) == tokens:
-            break
-    return taken
-
-
-def regime(name: str, tokens: int) -> list[int]:
-    """The document lengths of a named regime, ``tokens`` in all."""
-    generator = torch.Generator().manual_seed(0)
-    if name.startswith("lognormal"):
-        return lognormal(tokens, int(name.removeprefix("lognormal") or 0))
-    if name.startswith("equal"):
-        return fill([int(name.removeprefix("equal"))] * tokens, tokens)
-    if name == "one":
-        return [tokens]
-    if name == "short":
-        return fill(torch.randint(64, 257, (tokens,), generator=generator).tolist(), tokens)
-    if name == "bimodal":
-        return fill(
-            [n for _ in range(tokens) for n in (max(1, tokens // 4), 64, 96, 128, 160)], tokens
-        )
-    raise SystemExit(
-        f"--regimes: {name} is unknown; lognormal[seed], equal<length>, one, short or bimodal"
-    )
-
-
-def per_sequence(q: Tensor, k: Tensor, v: Tensor, length: int) -> Tensor:
-    """SDPA on documents of equal length: the rate that no packing reaches."""
+def attend_equal_lengths(q: Tensor, k: Tensor, v: Tensor, length: int) -> Tensor:
+    """SDPA on documents of equal length, an upper bound for any packing."""
     q, k, v = (t.unflatten(0, (-1, length)).transpose(1, 2) for t in (q, k, v))
     out = F.scaled_dot_product_attention(
         q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
@@ -99,15 +70,14 @@ def per_sequence(q: Tensor, k: Tensor, v: Tensor, length: int) -> Tensor:
     return out.transpose(1, 2).flatten(0, 1)
 
 
-def dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+def attend_dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     heads_first = (t.transpose(0, 1).unsqueeze(0) for t in (q, k, v))
-    return F.scaled_dot_product_attention(*heads_first, attn_mask=mask, enable_gqa=True)[
-        0
-    ].transpose(0, 1)
+    out = F.scaled_dot_product_attention(*heads_first, attn_mask=mask, enable_gqa=True)
+    return out[0].transpose(0, 1)
 
 
-def varlen(packing: Packing) -> Attend:
-    """torch.nn.attention.varlen, whose arguments differ from version to version (2.10 to 2.13 read)."""
+def make_varlen(packing: Packing) -> Attend:
+    """torch.nn.attention.varlen; its arguments differ between versions (2.10 to 2.13 are known)."""
     from torch.nn.attention.varlen import varlen_attn
 
     known = inspect.signature(varlen_attn).parameters
@@ -128,8 +98,8 @@ def varlen(packing: Packing) -> Attend:
     return attend
 
 
-def flex(packing: Packing) -> Attend:
-    """FlexAttention, compiled, with the BlockMask that the packing makes from its lengths."""
+def make_flex(packing: Packing) -> Attend:
+    """FlexAttention, compiled, with the BlockMask that the packing builds from its lengths."""
     from torch.nn.attention.flex_attention import flex_attention
 
     compiled = torch.compile(flex_attention, dynamic=False)
@@ -137,30 +107,29 @@ def flex(packing: Packing) -> Attend:
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (t.transpose(0, 1).unsqueeze(0) for t in (q, k, v))
-        return compiled(q, k, v, block_mask=mask, enable_gqa=q.shape[1] != k.shape[1])[0].transpose(
-            0, 1
-        )
+        out = compiled(q, k, v, block_mask=mask, enable_gqa=q.shape[1] != k.shape[1])
+        return out[0].transpose(0, 1)
 
     return attend
 
 
-def providers(packing: Packing, q: Tensor) -> dict[str, Attend | str]:
-    """Every provider by name: a function, or why there is none here."""
+def list_providers(packing: Packing, q: Tensor) -> dict[str, Attend | str]:
+    """Every provider by name: a function, or the reason why it cannot run here."""
     tokens, lengths, cuda = packing.num_tokens, set(packing.seq_lengths), q.device.type == "cuda"
     half = q.dtype in (torch.float16, torch.bfloat16)
     small = tokens <= DENSE_TOKENS
     ways: dict[str, Attend | str] = {}
     ways["torch varlen_attn"] = (
-        varlen(packing) if cuda and half else "needs CUDA and half precision"
+        make_varlen(packing) if cuda and half else "needs CUDA and half precision"
     )
-    ways["FlexAttention"] = flex(packing) if cuda else "has no backward on CPUs"
+    ways["FlexAttention"] = make_flex(packing) if cuda else "has no backward on CPUs"
     ways["SDPA, equal lengths"] = (
-        functools.partial(per_sequence, length=lengths.copy().pop())
+        functools.partial(attend_equal_lengths, length=lengths.copy().pop())
         if len(lengths) == 1
         else "lengths differ"
     )
     ways["SDPA, dense mask"] = (
-        functools.partial(dense, mask=packing.dense_mask())
+        functools.partial(attend_dense, mask=packing.dense_mask())
         if small
         else f"more than {DENSE_TOKENS} tokens"
     )
@@ -171,16 +140,16 @@ def providers(packing: Packing, q: Tensor) -> dict[str, Attend | str]:
     if importlib.util.find_spec("triton") is None:
         ways["ours, triton"] = "triton is not installed"
         return ways
-    from orion_kernels.attention_triton import unsupported
+    from orion_kernels.attention.triton_launch import unsupported_reason
 
-    ways["ours, triton"] = unsupported(q) or ways["ours, triton"]
+    ways["ours, triton"] = unsupported_reason(q) or ways["ours, triton"]
     return ways
 
 
-def tensors(
+def make_tensors(
     tokens: int, heads: tuple[int, int, int], dtype: torch.dtype, device: str
 ) -> list[Tensor]:
-    """q, k, v, which want gradients, and the gradient of the output."""
+    """q, k and v, which require gradients, and the gradient of the output."""
     q_heads, kv_heads, dim = heads
     generator = torch.Generator().manual_seed(0)
     made = [
@@ -190,81 +159,85 @@ def tensors(
     return [*(t.requires_grad_() for t in made[:3]), made[3]]
 
 
-def step(attend: Attend, q: Tensor, k: Tensor, v: Tensor, upstream: Tensor) -> tuple[Tensor, ...]:
+def run_step(
+    attend: Attend, q: Tensor, k: Tensor, v: Tensor, upstream: Tensor
+) -> tuple[Tensor, ...]:
     out = attend(q, k, v)
     return out.detach(), *torch.autograd.grad(out, (q, k, v), upstream)
 
 
 @torch.no_grad()
-def forward_only(attend: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def run_forward(attend: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return attend(q, k, v)
 
 
-def errors(
+def measure_errors(
     lengths: list[int], heads: tuple[int, int, int], dtype: torch.dtype, device: str
 ) -> dict[str, float]:
-    """Each provider's error against the reference in float64, on the first documents cut to a short row."""
-    shorter = fill([min(n, CHECK_TOKENS // 2) for n in lengths], min(sum(lengths), CHECK_TOKENS))
+    """Each provider's error against the reference in float64, on a short row of the documents."""
+    shorter = fill_row(
+        [min(n, CHECK_TOKENS // 2) for n in lengths], min(sum(lengths), CHECK_TOKENS)
+    )
     if len(set(lengths)) == 1:
         shorter = [shorter[0]] * max(1, sum(shorter) // shorter[0])
     packing = Packing.from_seq_lengths(torch.tensor(shorter, device=device))
-    given = tensors(packing.num_tokens, heads, dtype, device)
+    given = make_tensors(packing.num_tokens, heads, dtype, device)
     exact = [t.detach().double().requires_grad_() for t in given[:3]]
-    want = step(
+    want = run_step(
         functools.partial(packed_attention, packing=packing, impl="reference"),
         *exact,
         given[3].double(),
     )
     found = {}
-    for name, attend in providers(packing, given[0]).items():
+    for name, attend in list_providers(packing, given[0]).items():
         if not isinstance(attend, str):
-            # one that raises has no error here; the run itself then says why
-            working(
+            # a provider that raises gets no error here; the measurement reports its exception
+            try_providers(
                 {
                     name: lambda n=name, a=attend: found.update(
-                        {n: relative_error(step(a, *given), want)}
+                        {n: largest_relative_error(run_step(a, *given), want)}
                     )
                 }
             )
     return found
 
 
-def preparation(lengths: list[int], device: str) -> str:
-    """Microseconds of what is made once a batch: the packing with its work tables, our BlockMask, torch's."""
+def time_preparation(lengths: list[int], device: str) -> str:
+    """Microseconds to build, once per batch, the packing with its tables and both BlockMasks."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     packing = Packing.from_seq_lengths(lengths, device=device)
 
-    def tables() -> None:
+    def build_tables() -> None:
         made = Packing.from_seq_lengths(lengths, device=device)
         for block in (64, 128):
             made.work_table(block, by_keys=False)
             made.work_table(block, by_keys=True)
 
     ways: dict[str, Callable[[], object]] = {
-        "packing and work tables": tables,
+        "packing and work tables": build_tables,
         "our BlockMask": packing.block_mask,
     }
     mask_mod = packing.block_mask().mask_mod
     ways["create_block_mask"] = lambda: create_block_mask(
         mask_mod, None, None, sum(lengths), sum(lengths), device=device
     )
-    found = medians(ways, 3, device)
+    found = time_providers(ways, 3, device)
     return ", ".join(f"{name} {1e3 * ms:,.0f} us" for name, (ms, _) in found.items())
 
 
-def case(
+def run_case(
     name: str, lengths: list[int], heads: tuple[int, int, int], dtype: torch.dtype, args
 ) -> list[Row]:
     device, tokens = args.device, sum(lengths)
     packing = Packing.from_seq_lengths(torch.tensor(lengths, device=device))
-    given = tensors(tokens, heads, dtype, device)
+    given = make_tensors(tokens, heads, dtype, device)
     label = (
         f"{name}, {len(lengths)} docs, {tokens} tokens, heads {heads[0]}/{heads[1]} of {heads[2]}"
     )
-    # each case compiles the same function anew, and dynamo gives a function up after eight
+    # each case compiles the same function again, and dynamo stops after eight compilations
     torch._dynamo.reset()
-    found, ways = errors(lengths, heads, dtype, device), providers(packing, given[0])
+    found, ways = measure_errors(lengths, heads, dtype, device), list_providers(packing, given[0])
     rows = {
         n: Row(label, n, found.get(n), *[None] * 6, note=w if isinstance(w, str) else REFUSED)
         for n, w in ways.items()
@@ -274,13 +247,15 @@ def case(
         for n, w in ways.items()
         if not isinstance(w, str) and found.get(n, 0.0) <= LIMITS[dtype]
     }
-    runs, broken = working({n: functools.partial(step, w, *given) for n, w in good.items()})
+    runs, broken = try_providers(
+        {n: functools.partial(run_step, w, *given) for n, w in good.items()}
+    )
     for n, note in broken.items():
         rows[n] = Row(label, n, found.get(n), *[None] * 6, note=note)
     good = {n: good[n] for n in runs}
-    both = medians(runs, args.rounds, device)
-    ahead = medians(
-        {n: functools.partial(forward_only, w, *given[:3]) for n, w in good.items()},
+    both = time_providers(runs, args.rounds, device)
+    ahead = time_providers(
+        {n: functools.partial(run_forward, w, *given[:3]) for n, w in good.items()},
         args.rounds,
         device,
     )
@@ -290,7 +265,9 @@ def case(
             products * 2 * heads[2] * area / (1e9 * ms)
             for products, ms in ((2, ahead[n][0]), (7, both[n][0]))
         ]
-        memory = peak_mib(functools.partial(step, way, *given)) if device == "cuda" else None
+        memory = (
+            measure_peak_mib(functools.partial(run_step, way, *given)) if device == "cuda" else None
+        )
         rows[n] = Row(label, n, found[n], ahead[n][0], both[n][0], both[n][1], *rates, memory)
     if args.layers and "ours, triton" in good:
         others = {n: both[n][0] for n in ("torch varlen_attn", "FlexAttention") if n in good}
@@ -301,7 +278,7 @@ def case(
         print(
             f"{label}: {args.layers} layers save {saved or 'nothing that could be measured here'}"
         )
-    print(f"{label}: {preparation(lengths, device)}", flush=True)
+    print(f"{label}: {time_preparation(lengths, device)}", flush=True)
     return list(rows.values())
 
 
@@ -324,7 +301,7 @@ PRESETS = {
         "dtype": "float32",
         "layers": 0,
     },
-    # about four minutes; --tokens 8192 and 65536 and the other seeds for the whole of the notes' table
+    # about four minutes (an estimate); use --tokens 8192 and 65536 and other seeds for a full table
     "h200": {
         "tokens": 32768,
         "regimes": [
@@ -358,24 +335,26 @@ def main() -> int:
     parser.add_argument("--heads", nargs="+", help="q_heads,kv_heads,head_dim")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"])
     parser.add_argument(
-        "--layers", type=int, help="layers of the step whose saving is told; 0: none"
+        "--layers", type=int, help="layers of the model whose saving is printed; 0: none"
     )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="also print one JSON line a row")
+    parser.add_argument("--json", action="store_true", help="also print one JSON line per row")
     args = parser.parse_args()
     for key, value in PRESETS[args.preset].items():
         if getattr(args, key) is None:
             setattr(args, key, value)
     torch.set_num_threads(args.threads)
-    print(environment(args.device))
+    print(describe_environment(args.device))
     start, rows = time.perf_counter(), []
     for text in args.heads:
         heads = tuple(map(int, text.split(",")))
         for name in args.regimes:
-            rows += case(name, regime(name, args.tokens), heads, getattr(torch, args.dtype), args)
-    refused = show(rows, COLUMNS, args.json)
+            rows += run_case(
+                name, regime_lengths(name, args.tokens), heads, getattr(torch, args.dtype), args
+            )
+    refused = print_table(rows, COLUMNS, args.json)
     print(f"{time.perf_counter() - start:.0f} s")
     return 1 if refused else 0
 

@@ -1,7 +1,6 @@
-"""What both benchmarks share: errors against float64, medians of rotated providers, peak memory, tables.
+"""Shared by the benchmarks: errors against float64, medians over rounds, peak memory, tables.
 
-Inputs: providers as functions. Outputs: numbers, a printed table and one JSON line a row on request. Imported by the scripts
-beside it.
+A provider is one implementation of the operator under test, given as a function without arguments.
 """
 
 from __future__ import annotations
@@ -19,24 +18,27 @@ from torch import Tensor
 REFUSED = "REFUSED"
 
 
-def working(
+def try_providers(
     providers: dict[str, Callable[[], object]],
 ) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
-    """The providers that run once without an exception, and why the others do not: one must not end the others' measurement."""
+    """The providers that run once without an exception, and the error of each of the rest.
+
+    A provider that fails must not end the measurement of the rest.
+    """
     good, notes = {}, {}
     for name, provider in providers.items():
         try:
             provider()
             good[name] = provider
         except Exception as error:
-            notes[name] = " ".join(f"{type(error).__name__}: {error}".split())[:120].replace(
-                "|", "/"
-            )
+            # one short line that does not break the table
+            line = " ".join(f"{type(error).__name__}: {error}".split())
+            notes[name] = line[:120].replace("|", "/")
     return good, notes
 
 
-def relative_error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
-    """Largest relative error in norm; infinite where a number is not finite."""
+def largest_relative_error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
+    """Largest relative error in norm; infinite if a number is not finite."""
     errors = [
         float((g.double() - w).norm() / w.norm().clamp(min=1e-30))
         for g, w in zip(got, want, strict=True)
@@ -44,12 +46,13 @@ def relative_error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
     return max(e if e == e else float("inf") for e in errors)
 
 
-def medians(
+def time_providers(
     providers: dict[str, Callable[[], object]], rounds: int, device: str = "cpu"
 ) -> dict[str, tuple[float, float]]:
-    """Milliseconds of each provider, (median, (largest - smallest) / median), over rounds in which they take turns.
+    """Milliseconds of each provider, (median, (largest - smallest) / median), over all rounds.
 
-    A round is one call on the CPU, and on a GPU the median of triton.testing.do_bench, which clears the L2 cache between calls.
+    The providers take turns in each round. A round is one call on the CPU, and on a GPU the median
+    of triton.testing.do_bench, which clears the L2 cache between calls.
     """
     times: dict[str, list[float]] = {name: [] for name in providers}
     for _ in range(rounds):
@@ -62,8 +65,8 @@ def medians(
     return {name: (median, width / median) for name, (median, width) in found.items()}
 
 
-def peak_mib(call: Callable[[], object]) -> float:
-    """MiB that a call allocates on the GPU above what was allocated before, its results included."""
+def measure_peak_mib(call: Callable[[], object]) -> float:
+    """MiB that a call allocates on the GPU beyond the present allocation, its results included."""
     torch.cuda.empty_cache()
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
@@ -73,10 +76,11 @@ def peak_mib(call: Callable[[], object]) -> float:
     return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-def show(rows: Sequence[Any], columns: dict[str, str], as_json: bool) -> int:
-    """Print dataclass rows with a case, a provider and a note; returns the number that were refused, for the exit status.
+def print_table(rows: Sequence[Any], columns: dict[str, str], as_json: bool) -> int:
+    """Print rows, dataclasses with the fields case, provider and note; return how many are refused.
 
-    columns: field -> how to format it, in the order of the table. A row with a note shows it in place of its numbers.
+    columns: name of a field -> its format, in the order of the table. A note replaces the last
+    number of its row. as_json: also print one JSON line per row.
     """
     if as_json:
         for row in rows:
@@ -95,8 +99,8 @@ def show(rows: Sequence[Any], columns: dict[str, str], as_json: bool) -> int:
     return sum(row.note == REFUSED for row in rows)
 
 
-def environment(device: str) -> str:
-    """One line that says what was measured on."""
+def describe_environment(device: str) -> str:
+    """One line with the device and the version of torch."""
     name = (
         torch.cuda.get_device_name()
         if device == "cuda"

@@ -1,7 +1,8 @@
-"""Fused linear cross-entropy and packed-sequence attention, with a torch reference of both.
+"""Fused linear cross-entropy and packed-sequence attention, each with a readable torch reference.
 
-Inputs are torch tensors and a `Packing`; outputs are torch tensors. Nothing to run: see README.md for the API, the tests and the
-benchmarks. `__version__` is the only place the version is written; it changes when numbers may.
+Inputs are torch tensors and a `Packing`; outputs are torch tensors. README.md describes the API,
+the tests and the benchmarks. `__version__` is the only place where the version is written; it
+changes whenever a computed number may change.
 """
 
 from typing import TYPE_CHECKING
@@ -10,24 +11,25 @@ __version__ = "0.2.0"
 
 __all__ = ["Packing", "TokenMetrics", "__version__", "linear_cross_entropy", "packed_attention"]
 
-_HOMES = {
+_MODULE_OF_NAME = {
     "Packing": "packing",
     "TokenMetrics": "reference",
-    "linear_cross_entropy": "cross_entropy",
-    "packed_attention": "attention",
+    "linear_cross_entropy": "cross_entropy.api",
+    "packed_attention": "attention.api",
 }
 
 if TYPE_CHECKING:
-    from orion_kernels.attention import packed_attention
-    from orion_kernels.cross_entropy import linear_cross_entropy
+    from orion_kernels.attention.api import packed_attention
+    from orion_kernels.cross_entropy.api import linear_cross_entropy
     from orion_kernels.packing import Packing
     from orion_kernels.reference import TokenMetrics
 
 
 def __getattr__(name: str) -> object:
-    # resolved on first use, so that reading the version (a digest, a packager) does not import torch
-    if name not in _HOMES:
+    # resolved on first use, so that reading the version (a digest, a packager) does not import
+    # torch
+    if name not in _MODULE_OF_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)

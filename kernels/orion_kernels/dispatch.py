@@ -1,4 +1,4 @@
-"""Where the Triton kernels are the default. Inputs: tensors. Outputs: yes or no, or a clear error. Imports torch only."""
+"""Decide whether the Triton kernels are the default for a tensor. Imports torch only."""
 
 from __future__ import annotations
 
@@ -9,37 +9,41 @@ import warnings
 import torch
 from torch import Tensor
 
-# major compute capabilities of GPUs on which bench/gpu_session.sh has passed: none yet. Until then the kernels are asked for by
-# name, since what only a GPU can show has not been seen. The tiles want 227 KB of shared memory: 9 and 10, not 8 or 12
-PROVEN: tuple[int, ...] = ()
+# major compute capabilities of GPUs on which bench/gpu_session.sh has passed: none yet. Until then
+# the kernels run only with impl="triton", since the interpreter and the compiler cannot show
+# everything. The tiles need 227 KB of shared memory: capability 9 or 10, not 8 or 12
+PROVEN_CAPABILITIES: tuple[int, ...] = ()
 
 
-def triton_by_default(tensor: Tensor, what: str) -> bool:
-    """Whether a call on this tensor should take its Triton kernels; warns once where only the package triton is missing."""
+def uses_triton_by_default(tensor: Tensor, operator: str) -> bool:
+    """Whether `operator` runs its Triton kernels on this tensor if the caller names no `impl`.
+
+    Warns once per operator if only the package triton is missing.
+    """
     if (
         tensor.device.type != "cuda"
-        or torch.cuda.get_device_capability(tensor.device)[0] not in PROVEN
+        or torch.cuda.get_device_capability(tensor.device)[0] not in PROVEN_CAPABILITIES
     ):
         return False
-    if not installed():
-        _warn(what)
+    if not is_triton_installed():
+        _warn_triton_missing(operator)
         return False
     return True
 
 
 def require_triton() -> None:
-    """Raises ValueError where the package triton is not installed."""
-    if not installed():
+    """Raises ValueError if the package triton is not installed."""
+    if not is_triton_installed():
         raise ValueError('impl="triton" needs the package triton, which is not installed')
 
 
-def installed() -> bool:
+def is_triton_installed() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
 @functools.cache
-def _warn(what: str) -> None:
+def _warn_triton_missing(operator: str) -> None:
     warnings.warn(
-        f"triton is not installed: {what} uses its torch implementation, which is slower",
+        f"triton is not installed: {operator} uses its torch implementation, which is slower",
         stacklevel=5,
     )

@@ -1,4 +1,4 @@
-"""Which dtypes the kernels compute in, and products that accumulate in them. Inputs and outputs are tensors; nothing to run."""
+"""The dtypes that the kernels compute in, and matrix products that accumulate in them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ def accumulation_dtype(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors in the dtype of the active autocast of the first one's device, or as they are where none is active."""
+def cast_to_autocast_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the dtype of the active autocast of the first one's device.
+
+    Without an active autocast they are returned unchanged.
+    """
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return tensors
@@ -20,8 +23,16 @@ def under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t.to(dtype) for t in tensors)
 
 
-def product(a: Tensor, b: Tensor, add_to: Tensor | None = None, keep_dtype: bool = False) -> Tensor:
-    """a @ b with float32 accumulation, in float32 (float64 for float64) or a's own dtype; added in place where a sum is given."""
+def matmul(a: Tensor, b: Tensor, add_to: Tensor | None = None, keep_dtype: bool = False) -> Tensor:
+    """a @ b, accumulated in float32 (float64 for float64 inputs).
+
+    Args:
+        a: (m, k).
+        b: (k, n).
+        add_to: (m, n) in the accumulation dtype; the product is added to it in place.
+        keep_dtype: round the product to a's dtype instead of returning the accumulation dtype.
+
+    """
     dtype = accumulation_dtype(a)
     if a.dtype == dtype:
         return torch.mm(a, b) if add_to is None else add_to.addmm_(a, b)
@@ -36,5 +47,5 @@ def product(a: Tensor, b: Tensor, add_to: Tensor | None = None, keep_dtype: bool
     return add_to.add_(torch.mm(a, b, out_dtype=dtype))
 
 
-# before 2.10, addmm with an out_dtype refused a sum wider than the factors
+# before torch 2.10, addmm with an out_dtype refused a sum wider than the factors
 _ADDMM_TAKES_WIDE_SUMS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 10)

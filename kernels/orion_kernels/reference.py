@@ -1,7 +1,8 @@
-"""Readable torch reference of both kernels: plain autograd, every option, no attention to speed or memory.
+"""Readable torch reference of both operators: plain autograd, every option, all logits in memory.
 
-Inputs and outputs are those of `orion_kernels.linear_cross_entropy` and `orion_kernels.packed_attention`, which validate them and
-pass normalised arguments on. Faster implementations are tested against this module in float64. Nothing to run.
+Inputs and outputs are those of `orion_kernels.linear_cross_entropy` and
+`orion_kernels.packed_attention`, which validate them and pass normalised arguments on. The other
+implementations are tested against this module in float64.
 """
 
 from __future__ import annotations
@@ -17,15 +18,22 @@ from orion_kernels.precision import accumulation_dtype
 
 
 class TokenMetrics(NamedTuple):
-    """Detached per-token quantities of a linear_cross_entropy call, each in the shape of labels; 0 where the label is ignored."""
+    """Detached per-token quantities of a `linear_cross_entropy` call, each in the shape of labels.
 
-    logprob: Tensor  # float32 (float64 for float64 inputs), natural logarithm of the probability of the label
-    entropy: Tensor  # the same dtype, entropy of the prediction in nats
-    accuracy: Tensor  # the same dtype, 1 where the label has the largest logit (the lowest index among equals), else 0
+    All are 0 where the label is ignored; logprob, entropy and accuracy are float32 (float64 for
+    float64 inputs).
+    """
+
+    logprob: Tensor  # natural logarithm of the probability of the label
+    entropy: Tensor  # entropy of the prediction in nats
+    accuracy: Tensor  # 1 where the label has the largest logit (lowest index among equals), else 0
     valid: Tensor  # bool, false where the label is ignored
 
     def means(self) -> dict[str, Tensor]:
-        """Scalar tensors: the mean of each quantity over valid tokens (0 where there is none) and their count `tokens`."""
+        """Scalar tensors: the mean of each quantity over valid tokens, and their count `tokens`.
+
+        The means are 0 if no token is valid.
+        """
         tokens = self.valid.sum()
         count = tokens.clamp(min=1)
         return {
@@ -48,7 +56,8 @@ class LossOptions:
 class TokenLosses(NamedTuple):
     """What an implementation returns for n valid tokens."""
 
-    loss: Tensor  # (n,) unweighted losses, or () the weighted sum where the weights were given to the implementation
+    # (n,) unweighted losses, or () the weighted sum if the weights were given to the implementation
+    loss: Tensor
     logprob: Tensor | None  # (n,)
     entropy: Tensor | None  # (n,)
     accuracy: Tensor | None  # (n,)
@@ -65,12 +74,23 @@ def linear_cross_entropy(
 ) -> TokenLosses:
     """Loss of every valid token with all logits in memory.
 
-    Args: x: (n, hidden) valid rows only; weight: (vocab, hidden); bias: (vocab,); targets: (n,) int64 in [0, vocab);
-        row_weights: (n,) factors of a weighted sum, or None for one loss a row.
+    With logits z (after softcap * tanh(z / softcap)), eps = label_smoothing and lse = log sum exp
+    z, the loss of one token is
 
-    With logits z (after softcap * tanh(z / softcap)), eps = label_smoothing and lse = log sum exp z, a token's loss is
-    (1 - eps) * (lse - z[target]) + eps * (lse - mean(z)) + z_loss * lse ** 2
-    (smoothing as in torch.nn.functional.cross_entropy; the z-loss of PaLM, arXiv 2204.02311, section 5).
+        (1 - eps) * (lse - z[target]) + eps * (lse - mean(z)) + z_loss * lse ** 2
+
+    with smoothing as in torch.nn.functional.cross_entropy and the z-loss of PaLM (arXiv 2204.02311,
+    section 5).
+
+    Args:
+        x: (n, hidden), valid rows only.
+        weight: (vocab, hidden).
+        bias: (vocab,).
+        targets: (n,) int64 in [0, vocab).
+        row_weights: (n,) factors of a weighted sum, or None for one loss per row.
+        options: label smoothing, softcap and z-loss.
+        with_metrics: also compute logprob, entropy and accuracy.
+
     """
     dtype = accumulation_dtype(x)
     logits = x.to(dtype) @ weight.to(dtype).t()  # (n, vocab)
@@ -99,10 +119,18 @@ def linear_cross_entropy(
 def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> Tensor:
     """Explicit masked softmax, one document at a time, in float32 (float64 for float64 inputs).
 
-    Args: q: (tokens, q_heads, head_dim); k, v: (tokens, kv_heads, head_dim). Returns (tokens, q_heads, head_dim).
+    One dense mask over the whole row would give the same finite numbers, but 0 * NaN is NaN: a
+    masked probability of 0 would still carry a NaN of another document into the output and into the
+    gradients.
 
-    One dense mask over the whole row would say the same for finite numbers, but 0 * NaN is NaN: a masked probability would still
-    carry another document's NaN into the output and into the gradients.
+    Args:
+        q: (tokens, q_heads, head_dim).
+        k, v: (tokens, kv_heads, head_dim).
+        packing: the documents.
+        scale: factor on the scores.
+
+    Returns (tokens, q_heads, head_dim).
+
     """
     dtype = accumulation_dtype(q)
     group = q.shape[1] // k.shape[1]

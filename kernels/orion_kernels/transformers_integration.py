@@ -1,8 +1,8 @@
-"""The kernels inside transformers models: an attention implementation named "orion_packed" and a causal language-model loss.
+"""Packed attention and the loss for models of the transformers library.
 
-Inputs: a causal language model of transformers (plain, or wrapped by peft), packed rows and their `Packing`. Outputs: hidden
-states that never mix documents; the loss and its per-token metrics. Uses AttentionInterface, AttentionMaskInterface and forward
-hooks only; no class or module is patched. Nothing to run.
+Provides an attention implementation named "orion_packed" and a causal language-model loss, for a
+model that is plain or wrapped by peft. Uses transformers' AttentionInterface and
+AttentionMaskInterface and torch's forward hooks; no class or module is patched.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from orion_kernels.attention import packed_attention
-from orion_kernels.cross_entropy import linear_cross_entropy
+from orion_kernels.attention.api import packed_attention
+from orion_kernels.cross_entropy.api import linear_cross_entropy
 from orion_kernels.packing import Packing
 from orion_kernels.reference import TokenMetrics
 
@@ -22,13 +22,14 @@ ATTENTION_NAME = "orion_packed"
 
 
 def register_attention() -> str:
-    """Make attn_implementation="orion_packed" known to transformers and return that name. Calling it again changes nothing.
+    """Register attn_implementation="orion_packed" with transformers and return that name.
 
-    A model so set is called as model(input_ids, position_ids=..., packing=packing); input_ids (batch, length) with
-    batch * length = packing.num_tokens, rows laid end to end, and no attention_mask.
+    Registering again changes nothing. Call a model that uses it as model(input_ids,
+    position_ids=..., packing=packing), with input_ids (batch, length), batch * length =
+    packing.num_tokens, rows laid end to end, and no attention_mask.
     """
     AttentionInterface.register(ATTENTION_NAME, packed_attention_forward)
-    AttentionMaskInterface.register(ATTENTION_NAME, no_mask)
+    AttentionMaskInterface.register(ATTENTION_NAME, refuse_mask)
     return ATTENTION_NAME
 
 
@@ -46,11 +47,22 @@ def packed_attention_forward(
     sliding_window: int | None = None,
     **_unused: Any,
 ) -> tuple[Tensor, None]:
-    """Attention function in the form of transformers' AttentionInterface.
+    """Attention function with the signature of transformers' AttentionInterface.
 
-    Args: query: (batch, q_heads, length, head_dim); key, value: (batch, kv_heads, length, head_dim).
+    Args:
+        module: the attention layer, unused.
+        query: (batch, q_heads, length, head_dim).
+        key, value: (batch, kv_heads, length, head_dim).
+        attention_mask: must be None.
+        packing: the documents of the batch's rows, laid end to end.
+        attention_impl: the `impl` of `packed_attention`.
+        scaling: factor on the scores.
+        dropout, sliding_window: refused if they would change the result.
+
     Returns ((batch, length, q_heads, head_dim), None).
-    Raises ValueError without a packing, with a mask, a cache, attention dropout, or a window shorter than the longest document.
+    Raises ValueError without a packing, and with a mask, a key-value cache, attention dropout, or a
+    window shorter than the longest document.
+
     """
     if packing is None:
         raise ValueError(
@@ -59,20 +71,24 @@ def packed_attention_forward(
         )
     if attention_mask is not None:
         raise ValueError(
-            f'attention "{ATTENTION_NAME}" takes no attention_mask; it attends within the documents of packing'
+            f'attention "{ATTENTION_NAME}" takes no attention_mask; '
+            "it attends within the documents of packing"
         )
     if query.shape[2] != key.shape[2]:
         raise ValueError(
-            f"a key-value cache does not work with packing: {query.shape[2]} queries, {key.shape[2]} keys"
+            "a key-value cache does not work with packing: "
+            f"{query.shape[2]} queries, {key.shape[2]} keys"
         )
     if dropout:
         raise ValueError(
-            f"packed attention has no dropout, but the model asks for {dropout}; set config.attention_dropout = 0"
+            f"packed attention has no dropout, but the model asks for {dropout}; "
+            "set config.attention_dropout = 0"
         )
     if sliding_window is not None and sliding_window < packing.max_seqlen:
         longest = packing.max_seqlen
         raise ValueError(
-            f"packed attention has no sliding window: window {sliding_window}, longest document {longest}"
+            "packed attention has no sliding window: "
+            f"window {sliding_window}, longest document {longest}"
         )
     batch, _, length, _ = query.shape
     q, k, v = (
@@ -82,10 +98,10 @@ def packed_attention_forward(
     return output.unflatten(0, (batch, length)), None
 
 
-def no_mask(*_args: Any, attention_mask: Tensor | None = None, **_kwargs: Any) -> None:
-    """Mask function in the form of transformers' AttentionMaskInterface: packed attention needs none.
+def refuse_mask(*_args: Any, attention_mask: Tensor | None = None, **_kwargs: Any) -> None:
+    """Mask function with the signature of transformers' AttentionMaskInterface: returns no mask.
 
-    Raises ValueError where the caller gave an attention_mask, which would be ignored.
+    Raises ValueError if the caller gave an attention_mask, which would be ignored.
     """
     if attention_mask is not None:
         raise ValueError(
@@ -114,41 +130,49 @@ def causal_lm_loss(
 ) -> tuple[Tensor, TokenMetrics]:
     """Next-token loss of a causal language model without its logits.
 
-    The model itself is called, so that whatever wraps it (autocast, DistributedDataParallel, checkpointing) takes part, but with
-    logits of one position only; the hidden states of its backbone go to `linear_cross_entropy` with the head's weight. A frozen
-    head costs no weight gradient; a tied head adds its gradient to the embedding's.
+    The model itself is called, so that its wrappers (autocast, DistributedDataParallel,
+    checkpointing) take part, but it computes the logits of one position only. The last hidden
+    states of its backbone and the weight of its head go to `linear_cross_entropy`. A frozen head
+    costs no weight gradient; a tied head adds its gradient to the embedding's.
 
     Args:
-        model: a transformers causal language model, or one wrapped by peft (adapters inside the backbone) or
-            DistributedDataParallel.
-        input_ids, position_ids, labels: (batch, length), with packing of batch * length tokens. Labels are aligned with
-            input_ids and shifted here, never across documents; ignore_index where not trained.
-        packing: the documents; the model's attention must be "orion_packed". None for ordinary padded or single-document rows,
-            where each row is one document (pass attention_mask among model_kwargs if there is padding).
-        normalizer: the divisor of the summed loss, e.g. the Trainer's num_items_in_batch; default the number of targets.
-        token_weights: (batch, length) factor of the loss of predicting each token, aligned with labels (shifted with them).
+        model: a transformers causal language model, or one wrapped by peft (adapters inside the
+            backbone) or DistributedDataParallel.
+        input_ids, position_ids, labels: (batch, length), with a packing of batch * length tokens.
+            Labels are aligned with input_ids and shifted here, never across documents; ignore_index
+            marks tokens that are not trained.
+        packing: the documents; the model's attention must be "orion_packed". None for ordinary
+            padded or single-document rows, where each row is one document (pass attention_mask
+            among model_kwargs if there is padding).
+        normalizer: the divisor of the summed loss, e.g. the Trainer's num_items_in_batch; default
+            the number of targets.
+        token_weights: (batch, length) factor of the loss of predicting each token, aligned with
+            labels (shifted with them).
         ignore_index, label_smoothing, z_loss, impl, memory: as in `linear_cross_entropy`.
         attention_impl: the impl of `packed_attention`, with packing only.
-        valid_index: (n,) int64, the positions of what is trained in packing.shifted_labels(labels); a collator, whose labels are
-            on the host, finds them with .ne(ignore_index).nonzero().squeeze(1), and then nothing here waits for the device.
+        valid_index: (n,) int64, the positions in packing.shifted_labels(labels) that are trained. A
+            collator, whose labels are on the host, computes them as
+            .ne(ignore_index).nonzero().squeeze(1); then nothing here waits for the device.
         model_kwargs: passed on to the model.
 
-    Returns (loss, metrics); metrics of shape (batch * length,) aligned with the position that predicts.
-    Raises ValueError where the model's attention, head or logits cannot be reproduced from its hidden states and head weight.
+    Returns (loss, metrics); metrics of shape (batch * length,), aligned with the position that
+    predicts. Raises ValueError if the model's attention, head or logits cannot be reproduced from
+    its hidden states and head weight.
 
     """
-    language_model = _language_model(model)
+    language_model = _unwrap_language_model(model)
     if packing is not None:
         attention = language_model.config._attn_implementation
         if attention != ATTENTION_NAME:
             raise ValueError(
-                f'with packing the attention must be "{ATTENTION_NAME}", but is "{attention}", which ignores it; '
+                f'with packing the attention must be "{ATTENTION_NAME}", '
+                f'but is "{attention}", which ignores it; '
                 f'call register_attention() and model.set_attn_implementation("{ATTENTION_NAME}")'
             )
         model_kwargs["packing"] = packing
         if attention_impl is not None:
             model_kwargs["attention_impl"] = attention_impl
-    head = _head(language_model)
+    head = _find_head(language_model)
     documents = packing
     if documents is None:
         documents = Packing.from_seq_lengths(
@@ -163,7 +187,8 @@ def causal_lm_loss(
     )
     if hidden.shape[:-1] != labels.shape:
         raise ValueError(
-            f"the model returned hidden states of shape {tuple(hidden.shape)} for labels {tuple(labels.shape)}"
+            f"the model returned hidden states of shape {tuple(hidden.shape)} "
+            f"for labels {tuple(labels.shape)}"
         )
     loss, metrics = linear_cross_entropy(
         hidden.flatten(0, 1),
@@ -184,7 +209,7 @@ def causal_lm_loss(
     return loss, metrics
 
 
-def _language_model(model: nn.Module) -> Any:
+def _unwrap_language_model(model: nn.Module) -> Any:
     inner: Any = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
     inner = getattr(inner, "_orig_mod", inner)
     if hasattr(inner, "get_base_model"):
@@ -192,17 +217,19 @@ def _language_model(model: nn.Module) -> Any:
     if "logits_to_keep" not in inspect.signature(inner.forward).parameters:
         name = type(inner).__name__
         raise ValueError(
-            f"{name}.forward has no logits_to_keep; a causal language model of transformers is needed"
+            f"{name}.forward has no logits_to_keep; "
+            "a causal language model of transformers is needed"
         )
     for name in ("logits_scaling", "logit_scale"):
         if getattr(inner.config, name, None) not in (None, 1, 1.0):
             raise ValueError(
-                f"{type(inner).__name__} scales its logits (config.{name}), which this loss does not reproduce"
+                f"{type(inner).__name__} scales its logits (config.{name}), "
+                "which this loss does not reproduce"
             )
     return inner
 
 
-def _head(language_model: Any) -> nn.Linear:
+def _find_head(language_model: Any) -> nn.Linear:
     head = language_model.get_output_embeddings()
     # peft keeps a fully trained copy of a head in modules_to_save behind a wrapper
     if hasattr(head, "modules_to_save") and hasattr(head, "active_adapters"):
@@ -210,7 +237,8 @@ def _head(language_model: Any) -> nn.Linear:
     if type(head) is not nn.Linear:
         raise ValueError(
             f"the head must be a plain torch.nn.Linear, but is {type(head).__name__}; "
-            "adapters on the head are not supported, train it whole (peft's modules_to_save) or leave it frozen"
+            "adapters on the head are not supported, "
+            "train it whole (peft's modules_to_save) or leave it frozen"
         )
     return head
 
@@ -226,6 +254,7 @@ def _last_hidden_state(model: nn.Module, language_model: Any, **inputs: Any) -> 
         handle.remove()
     if len(seen) != 1:
         raise ValueError(
-            f"the backbone of {type(language_model).__name__} ran {len(seen)} times in one forward; expected once"
+            f"the backbone of {type(language_model).__name__} ran {len(seen)} times "
+            "in one forward; expected once"
         )
     return seen[0]

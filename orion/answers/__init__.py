@@ -1,19 +1,24 @@
-"""Answer checking: a response and a gold answer in, a verdict with its reason out.
+r"""Answer checking: a response and a gold answer in, a verdict with its reason out.
 
     from orion.answers import check
     check(r"so \boxed{\frac{2}{4}}", "0.5").verdict    # 'correct'
 
-Rooms, each with its helpers:
+Modules and sub-packages:
 
-    api         check, check_many, parse_gold; verdict (the record they return), frame (the polars form)
-    extract     where the final answer stands: stated (behind a marker), inline (in running text), context (what stands around it)
-    read        what kind of answer it is: normalise, tokens, parse (text to the small tree of `tree`), atoms, units
-    compare     are two answers equal: equality, values, relations, sets, shapes, vectors, matching; canon, poly and angles
-                (algebra), numeric and balls (certified numbers)
-    guard       killable workers, which alone import sympy: worker
-    policies    what counts; replay (Math-Verify's rule); audit (two policies on the same rows)
+    api          check, check_many, parse_gold
+    verdict      the five verdicts and the record that carries one
+    policies     named rules of what counts as an answer and as equal
+    frame        the polars form of check_many
+    replay       the policies that let Math-Verify decide
+    audit        two policies on the same rows
+    extraction/  find the final answer in a response
+    parsing/     read an answer to a small expression tree
+    comparison/  decide whether two answers are equal
+    algebra/     canonical forms and certified numbers
+    workers/     killable processes, the only place that imports sympy and Math-Verify
 
-Model output is hostile: nothing here evaluates it, every stage is bounded, and sympy only ever runs inside a worker process.
+Model output is hostile. Nothing here evaluates it, every step is bounded, and sympy runs only
+inside a worker process.
 """
 
 from orion.answers.api import check, check_many, parse_gold

@@ -1,6 +1,7 @@
-"""The public functions: check one response, check many, test a gold.
+"""The public functions: check one response, check many, test whether a gold can be parsed.
 
-Inputs: strings. Outputs: `Verdict` records. Never an exception for any string, never code from a string. Usable from any thread.
+Input: strings. Output: `Verdict` records. No string raises an exception and no string is run as
+code. Usable from any thread.
 """
 
 from __future__ import annotations
@@ -11,21 +12,28 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from orion.answers import replay
-from orion.answers.compare import Result, judge
-from orion.answers.extract import Span, extract, last_box
-from orion.answers.normalise import decimal_literal
+from orion.answers.comparison.compare import Result, compare_answers
+from orion.answers.extraction.final_answer import Span, content_of_last_box, extract_answer
+from orion.answers.parsing.normalise import decimal_literal
+from orion.answers.parsing.read_answer import Answer, read_answer
+from orion.answers.parsing.tree import print_tree
 from orion.answers.policies import Policy, get_policy
-from orion.answers.read import Answer, read
-from orion.answers.tree import show
-from orion.answers.verdict import NO_STRING, Verdict, clean
+from orion.answers.verdict import (
+    CORRECT,
+    NO_ANSWER,
+    NO_STRING,
+    UNPARSEABLE,
+    Verdict,
+    drop_surrogates,
+)
 
-# wall seconds that one check may take; the first start of a worker process (guard.START_S) comes on top
+# wall seconds per check; the first start of a worker process (START_S of workers.pool) is extra
 DEFAULT_TIMEOUT_S = 2.5
 
 
-def _gold_text(gold: str) -> str:
+def _strip_box(gold: str) -> str:
     """The gold without the box that some files keep around it."""
-    return last_box(gold) if "\\boxed" in gold or "\\fbox" in gold else gold
+    return content_of_last_box(gold) if "\\boxed" in gold or "\\fbox" in gold else gold
 
 
 def _gold_problem(answer: Answer, policy: Policy) -> str | None:
@@ -40,7 +48,7 @@ def _gold_problem(answer: Answer, policy: Policy) -> str | None:
 
 
 def parse_gold(gold: str, policy: str | Policy = "math") -> str | None:
-    """None where the gold can be understood under the policy, else the reason why not.
+    """None if the gold can be parsed under the policy, else the reason why it cannot.
 
     Raises PolicyError, a ValueError, for an unknown policy or one whose package is not installed.
     """
@@ -49,17 +57,17 @@ def parse_gold(gold: str, policy: str | Policy = "math") -> str | None:
         return "the gold is not a string"
     if rules.math_verify is not None:
         return replay.gold_problem(gold, rules, DEFAULT_TIMEOUT_S)
-    return _gold_problem(read(_gold_text(gold)), rules)
+    return _gold_problem(read_answer(_strip_box(gold)), rules)
 
 
-def _printed(answer: Answer) -> str | None:
+def _print_answer(answer: Answer) -> str | None:
     if answer.plain is not None:
         return answer.plain
-    return show(answer.node) if answer.node is not None else None
+    return print_tree(answer.node) if answer.node is not None else None
 
 
 class _Gold(NamedTuple):
-    """A gold that was read: the answer, why it cannot be understood (None: it can), its print, its text."""
+    """A parsed gold: the answer, why it cannot be used (or None), its printed form, its text."""
 
     answer: Answer
     problem: str | None
@@ -68,43 +76,48 @@ class _Gold(NamedTuple):
 
 
 def _read_gold(gold: str, rules: Policy) -> _Gold:
-    text = _gold_text(gold)
-    answer = read(text)
-    return _Gold(answer, _gold_problem(answer, rules), clean(_printed(answer)), text.strip())
+    text = _strip_box(gold)
+    answer = read_answer(text)
+    printed = drop_surrogates(_print_answer(answer))
+    return _Gold(answer, _gold_problem(answer, rules), printed, text.strip())
 
 
-def _decide(text: str, gold: _Gold, rules: Policy, timeout_s: float) -> tuple[Result, str | None]:
-    """Result of one (extracted, gold) pair, and the print of the extracted side."""
+def _decide_pair(
+    text: str, gold: _Gold, rules: Policy, timeout_s: float
+) -> tuple[Result, str | None]:
+    """The result for one (extracted, gold) pair, and the printed form of the extracted side."""
     literal = decimal_literal(text.strip())
     if literal is not None and literal == gold.answer.plain and gold.problem is None:
-        return Result("correct", "", "literal"), literal
+        return Result(CORRECT, "", "literal"), literal
     if gold.problem is not None and (rules.integers is not None or text.strip() != gold.text):
-        return Result("unparseable", f"gold: {gold.problem}", "gold"), None
-    answer = read(text)
+        return Result(UNPARSEABLE, f"gold: {gold.problem}", "gold"), None
+    answer = read_answer(text)
     try:
-        result = judge(answer, gold.answer, rules, timeout_s)
+        result = compare_answers(answer, gold.answer, rules, timeout_s)
     except Exception as error:
-        # the promise of this package: no string raises. A fault of ours costs one row and is named, and the fuzzer looks for it
-        result = Result("unparseable", f"internal error: {type(error).__name__}", "compare")
-    return result, _printed(answer)
+        # this package promises that no string raises: a bug here costs one row, its reason names
+        # the exception, and the fuzzer searches for that reason
+        result = Result(UNPARSEABLE, f"internal error: {type(error).__name__}", "compare")
+    return result, _print_answer(answer)
 
 
-def _verdict(span: Span, result: Result, normal: str | None, gold_normal: str | None) -> Verdict:
-    reason = result.reason or span.reason
+def _make_verdict(
+    span: Span, result: Result, normal: str | None, gold_normal: str | None
+) -> Verdict:
     return Verdict(
         result.verdict,
-        reason,
-        result.method,
-        clean(span.text),
+        result.reason or span.reason,
+        result.rule,
+        drop_surrogates(span.text),
         span.start,
         span.end,
-        clean(normal),
+        drop_surrogates(normal),
         gold_normal,
     )
 
 
-def _each(decide: Callable, pairs: Iterable[tuple[str, str]], workers: int | None) -> dict:
-    """pair → what `decide` makes of it; up to `workers` of them wait for worker processes at a time."""
+def _decide_each(decide: Callable, pairs: Iterable[tuple[str, str]], workers: int | None) -> dict:
+    """Pair → `decide(pair)`; up to `workers` of them wait for worker processes at a time."""
     pairs = list(pairs)
     threads = workers if workers is not None else os.cpu_count() or 1
     if threads > 1 and len(pairs) > 1:
@@ -123,9 +136,10 @@ def check(
 ) -> Verdict:
     """The verdict on one response.
 
-    `finished`: whether the output ended by itself (its finish reason was "stop"); None where that is not known. `timeout_s`:
-    wall seconds for all comparisons of the check together; starting a worker process is not in them. Raises PolicyError, a
-    ValueError, for an unknown policy or one whose package is not installed, and nothing else for any two strings.
+    finished: whether the output ended by itself (its finish reason was "stop"); None if unknown.
+    timeout_s: wall seconds for all comparisons of this check together, without the start of a
+    worker process. Raises PolicyError, a ValueError, for an unknown policy or one whose package is
+    not installed; no two strings raise anything else.
     """
     return check_many([response], [gold], policy, timeout_s=timeout_s, finished=[finished])[0]
 
@@ -139,23 +153,28 @@ def check_many(
     *,
     finished: Iterable[bool | None] | None = None,
 ) -> list[Verdict]:
-    """One verdict per (response, gold), in order; equal (gold, extracted) pairs are decided once, each gold is read once.
+    """One verdict per (response, gold), in order.
 
-    `workers`: how many comparisons may wait for a worker process at a time (None: one per core). Memory grows with the call: a
-    caller with millions of rows hands them over in slices. Under a policy that replays Math-Verify, equal (gold, response) pairs
-    are decided once and `finished` does not count. Raises ValueError where the lengths differ, and PolicyError as `check` does.
+    Equal (gold, extracted) pairs are decided once and each gold is read once.
+    workers: how many comparisons may wait for a worker process at a time (None: one per core).
+    Memory grows with the call, so a caller with millions of rows passes them in slices.
+    Under a policy that replays Math-Verify, equal (gold, response) pairs are decided once and
+    `finished` is ignored. Raises ValueError if the lengths differ, and PolicyError as `check` does.
     """
     rules = get_policy(policy)
     responses, golds = list(responses), list(golds)
     ends = [None] * len(responses) if finished is None else list(finished)
     if not len(responses) == len(golds) == len(ends):
         raise ValueError(
-            f"{len(responses)} responses, {len(golds)} golds, {len(ends)} finish flags: one of each is needed"
+            f"{len(responses)} responses, {len(golds)} golds, {len(ends)} finish flags: "
+            "one of each is needed"
         )
     if rules.math_verify is not None:
-        return replay.check_many(
-            responses, golds, rules, timeout_s, lambda decide, pairs: _each(decide, pairs, workers)
-        )
+
+        def decide_each(decide: Callable, pairs: Iterable[tuple[str, str]]) -> dict:
+            return _decide_each(decide, pairs, workers)
+
+        return replay.check_many(responses, golds, rules, timeout_s, decide_each)
     read_golds: dict[str, _Gold] = {}
     pairs: dict[tuple[str, str], None] = {}
     spans: list[Span | None] = []
@@ -165,24 +184,23 @@ def check_many(
             continue
         if gold not in read_golds:
             read_golds[gold] = _read_gold(gold, rules)
-        span = extract(response, rules, ended)
+        span = extract_answer(response, rules, ended)
         spans.append(span)
         if span.text is not None:
             pairs[gold, span.text] = None
 
     def decide(pair: tuple[str, str]) -> tuple[Result, str | None]:
-        return _decide(pair[1], read_golds[pair[0]], rules, timeout_s)
+        return _decide_pair(pair[1], read_golds[pair[0]], rules, timeout_s)
 
-    decided = _each(decide, pairs, workers)
+    decided = _decide_each(decide, pairs, workers)
     verdicts = []
     for found, gold in zip(spans, golds, strict=True):
         if found is None:
-            verdicts.append(Verdict("unparseable", NO_STRING))
+            verdicts.append(Verdict(UNPARSEABLE, NO_STRING))
         elif found.text is None:
-            verdicts.append(
-                Verdict("no_answer", found.reason, "extract", gold_normal=read_golds[gold].printed)
-            )
+            printed = read_golds[gold].printed
+            verdicts.append(Verdict(NO_ANSWER, found.reason, "extract", gold_normal=printed))
         else:
             result, normal = decided[gold, found.text]
-            verdicts.append(_verdict(found, result, normal, read_golds[gold].printed))
+            verdicts.append(_make_verdict(found, result, normal, read_golds[gold].printed))
     return verdicts

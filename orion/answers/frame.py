@@ -1,7 +1,7 @@
 """The polars form of `check_many`: a frame in, the same frame with a struct column of verdicts out.
 
-Inputs: a polars DataFrame with a column of responses and one of golds. Outputs: a polars DataFrame. polars itself is not
-imported: the frame brings its own constructor, and `orion.answers` stays free of it. Not runnable.
+Input: a polars DataFrame with a column of responses and one of golds. Output: a polars DataFrame.
+polars is not imported: the new frame is made with the constructor of the given one.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ def check_frame(
     workers: int | None = 1,
     into: str = "verdict",
 ) -> Any:
-    """The frame with one more column `into`: a struct with the fields of `Verdict`, in the frame's order.
+    """The frame with one more column `into`: a struct of the fields of `Verdict`, rows in order.
 
-    `response`, `gold`: names of String columns (rows, ), a null counts as no string; `finished`: name of a Boolean column, null
-    where it is not known. Raises ValueError for an unknown policy or column, and where the column `into` exists already.
+    response, gold: names of String columns, shape (rows,); a null counts as no string.
+    finished: name of a Boolean column, null if unknown.
+    Raises ValueError for an unknown policy or column, and if the column `into` exists already.
     """
     for name in filter(None, (response, gold, finished)):
         if name not in frame.columns:
@@ -40,7 +41,7 @@ def check_frame(
                 f"no column {name!r} in the frame; its columns are {', '.join(frame.columns)}"
             )
     if into in frame.columns:
-        raise ValueError(f"the frame has a column {into!r} already; name another one with into=")
+        raise ValueError(f"the frame has a column {into!r} already; choose another name with into=")
     ends = frame[finished].to_list() if finished else None
     found = check_many(
         frame[response].to_list(), frame[gold].to_list(), policy, timeout_s, workers, finished=ends

@@ -1,20 +1,24 @@
-"""The result of a check: one of five verdicts, with the reason, the method and the span it rests on.
+"""The five verdicts, and the record of one check: verdict, reason, deciding rule, extracted span.
 
-Inputs: none. Outputs: the `Verdict` record shared by every room of the package, and `clean` for its texts. Not runnable.
+Input: none. Output: the names of the verdicts, `Verdict`, and `drop_surrogates` for its texts.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-VERDICTS = ("correct", "incorrect", "unparseable", "no_answer", "timeout")
-
+CORRECT = "correct"
+INCORRECT = "incorrect"
+UNPARSEABLE = "unparseable"
+NO_ANSWER = "no_answer"
+TIMEOUT = "timeout"
+VERDICTS = (CORRECT, INCORRECT, UNPARSEABLE, NO_ANSWER, TIMEOUT)
 
 NO_STRING = "the response or the gold is not a string"
 
 
-def clean(text: str | None) -> str | None:
-    """The text without lone surrogates, which no file and no pipe takes."""
+def drop_surrogates(text: str | None) -> str | None:
+    """The text with "?" for lone surrogates, which cannot be written to a file or a pipe."""
     if text is None or text.isascii():
         return text
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -22,17 +26,18 @@ def clean(text: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was decided about one response.
+    """The result of checking one response.
 
-    `verdict` is one of `VERDICTS`; `incorrect` is only said when both sides were understood and differ. `reason` is a short
-    fixed phrase, `method` names the stage that decided. `extracted` is `response[start:end]` (boxes that form one list are
-    joined by ", "; of a text too long to be an answer it is the beginning); a replayed checker gives its own text and no
-    offsets. `normal` and `gold_normal` print both sides as they were understood.
+    verdict: one of `VERDICTS`. `incorrect` is given only where both sides were understood and
+    differ. reason: a short fixed phrase. rule: the name of the rule that decided.
+    extracted: `response[start:end]`. Boxes that form one list are joined by ", ". Of a text too
+    long to be an answer it is the beginning. A replayed checker gives its own text and no offsets.
+    normal, gold_normal: both sides printed as they were understood.
     """
 
     verdict: str
     reason: str = ""
-    method: str = ""
+    rule: str = ""
     extracted: str | None = None
     start: int | None = None
     end: int | None = None
@@ -42,7 +47,7 @@ class Verdict:
     @property
     def correct(self) -> bool:
         """Whether the response earned credit."""
-        return self.verdict == "correct"
+        return self.verdict == CORRECT
 
     def as_dict(self) -> dict:
         """The fields as a plain dict of strings, integers and nulls."""

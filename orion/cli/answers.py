@@ -212,13 +212,13 @@ def _audit(args: argparse.Namespace) -> None:
         )
     rows = list(_rows(args))
     found = audit.Audit(names)
-    shown: list[audit.Judged] = []
+    shown: list[audit.AuditedRow] = []
     progress = Progress(len(rows), "rows", every_s=5.0)
-    judged = audit.judge(
+    judged = audit.audit_rows(
         rows, names, timeout_s=args.timeout, workers=args.workers, done=progress.add
     )
 
-    def differing(judged: Iterable[audit.Judged]) -> Iterator[audit.Judged]:
+    def differing(judged: Iterable[audit.AuditedRow]) -> Iterator[audit.AuditedRow]:
         for one in judged:
             found.add(one)
             if one.disputed and len(shown) < args.show:
@@ -232,7 +232,7 @@ def _audit(args: argparse.Namespace) -> None:
             open(partial, "w", encoding="utf-8") as handle,
         ):
             for one in differing(judged):
-                handle.write(json.dumps(audit.record(one, names)) + "\n")
+                handle.write(json.dumps(audit.difference_record(one, names)) + "\n")
     else:
         for _ in differing(judged):
             pass
@@ -240,11 +240,11 @@ def _audit(args: argparse.Namespace) -> None:
     _report(found, shown, args.output)
 
 
-def _report(found: audit.Audit, shown: list[audit.Judged], output: str | None) -> None:
-    print("\n".join(audit.summary(found)))
+def _report(found: audit.Audit, shown: list[audit.AuditedRow], output: str | None) -> None:
+    print("\n".join(audit.format_summary(found)))
     print(f"\n{found.disputed:,} rows in dispute" + (":" if shown else ""))
     for one in shown:
-        print("\n".join(audit.lines(one, found.names)))
+        print("\n".join(audit.format_difference(one, found.names)))
     more = found.disputed - len(shown)
     if more:
         print(f"and {more:,} more: raise --show, or name a file with --output")

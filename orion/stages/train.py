@@ -223,7 +223,7 @@ def check_kernels(kernels: str, model: Any, config: TrainConfig) -> None:
     )
     if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
         raise InputError(f"no CUDA device for {instead}")
-    from orion_kernels.attention_configs import HEAD_DIMS
+    from orion_kernels.attention.triton_configs import HEAD_DIMS
 
     settings = model.config
     head_dim = (

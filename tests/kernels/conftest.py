@@ -1,15 +1,16 @@
-"""Triton as interpreted.py loads it, one thread, no global random state: every test draws from a generator of its own."""
+"""Fixtures of the kernel tests: the interpreter, one thread, a random generator per test."""
 
 import zlib
 
 import pytest
 import torch
 
-from . import interpreted
+from tests.helpers.kernels.triton_interpreter import load_triton
 
-interpreted.load()
+# before anything imports triton
+load_triton()
 
-from orion_kernels import chunked  # noqa: E402 (triton first)
+from orion_kernels.cross_entropy import torch_chunked  # noqa: E402 (triton first)
 
 
 @pytest.fixture(autouse=True)
@@ -37,19 +38,17 @@ def randn(request):
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Several chunks of five rows and a ragged last one even at the sizes of these tests."""
-    monkeypatch.setattr(chunked, "MIN_CHUNK_ROWS", 5)
-    monkeypatch.setattr(chunked, "WORKSPACE_BYTES", 1)
+    monkeypatch.setattr(torch_chunked, "MIN_CHUNK_ROWS", 5)
+    monkeypatch.setattr(torch_chunked, "WORKSPACE_BYTES", 1)
 
 
 @pytest.fixture
 def case(randn):
-    """case(...) -> hidden (n, hidden), weight (vocab, hidden), bias (vocab,) or None, labels (n,) with a share ignored."""
+    """case(...): hidden (n, hidden), weight (vocab, hidden), bias (vocab,) or None, labels (n,)."""
 
     def make(n=23, hidden=16, vocab=37, ignored=0.4, dtype=torch.float64, bias=True, spread=2.0):
-        x, w = (
-            randn(n, hidden, dtype=dtype),
-            (randn(vocab, hidden) * spread / hidden**0.5).to(dtype),
-        )
+        x = randn(n, hidden, dtype=dtype)
+        w = (randn(vocab, hidden) * spread / hidden**0.5).to(dtype)
         b = randn(vocab, dtype=dtype) if bias else None
         y = torch.randint(vocab, (n,), generator=randn.generator)
         y[torch.rand(n, generator=randn.generator) < ignored] = -100

@@ -1,7 +1,8 @@
-"""Which implementation runs by default, and what happens where triton is missing."""
+"""Which implementation runs by default, and what happens without the package triton."""
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_everything_but_the_kernels_works_without_triton():
 
 
 class OnDevice:
-    """As much of a CUDA tensor as the choice looks at."""
+    """The part of a CUDA tensor that decides the implementation."""
 
     device = torch.device("cuda")
 
@@ -49,29 +50,30 @@ class OnDevice:
     ("capability", "chosen"),
     [((9, 0), True), ((10, 3), True), ((8, 0), False), ((8, 9), False), ((12, 0), False)],
 )
-def test_the_default_minds_the_shared_memory_of_the_gpu(monkeypatch, capability, chosen):
+def test_the_default_depends_on_the_capability_of_the_gpu(monkeypatch, capability, chosen):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert not dispatch.triton_by_default(OnDevice, "this"), (
-        "no GPU has shown that the kernels are right"
+    assert not dispatch.uses_triton_by_default(OnDevice, "this"), (
+        "the kernels have not passed on any GPU"
     )
-    monkeypatch.setattr(dispatch, "PROVEN", (9, 10))
-    assert dispatch.triton_by_default(OnDevice, "this") is chosen
+    monkeypatch.setattr(dispatch, "PROVEN_CAPABILITIES", (9, 10))
+    assert dispatch.uses_triton_by_default(OnDevice, "this") is chosen
 
 
-def test_a_missing_triton_is_told_once(monkeypatch):
+def test_a_missing_triton_warns_once(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setattr(dispatch, "installed", lambda: False)
-    monkeypatch.setattr(dispatch, "PROVEN", (9,))
-    dispatch._warn.cache_clear()
-    with pytest.warns(
-        UserWarning, match="triton is not installed: this uses its torch implementation"
-    ) as told:
-        assert not dispatch.triton_by_default(OnDevice, "this")
-        assert not dispatch.triton_by_default(OnDevice, "this")
-    assert len(told) == 1
+    monkeypatch.setattr(dispatch, "is_triton_installed", lambda: False)
+    monkeypatch.setattr(dispatch, "PROVEN_CAPABILITIES", (9,))
+    dispatch._warn_triton_missing.cache_clear()
+    message = "triton is not installed: this uses its torch implementation"
+    with pytest.warns(UserWarning, match=message) as caught:
+        assert not dispatch.uses_triton_by_default(OnDevice, "this")
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not dispatch.uses_triton_by_default(OnDevice, "this")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the kernels are not interpreted")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU the kernels are not interpreted")
 def test_on_a_cpu_torch_is_the_default():
     x, y = torch.randn(3, 4), torch.tensor([0, 4, -100])
     w = torch.randn(5, 4)

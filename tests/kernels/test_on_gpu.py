@@ -1,11 +1,11 @@
-"""What only a GPU can show: sizes beyond 32 bits, races, waits, graphs, memory, and the arithmetic of half precision."""
+"""Checks that need a GPU: sizes beyond 32 bits, races, waits, graphs, memory, half precision."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from orion_kernels import Packing, linear_cross_entropy, packed_attention
 
-from .interpreted import DEVICE
+from tests.helpers.kernels.triton_interpreter import DEVICE
 
 pytestmark = pytest.mark.gpu
 MEMORY = ["fast", "lean"]
@@ -63,7 +63,7 @@ def test_bfloat16_is_within_its_bound_of_float64(memory, regime):
 
 @pytest.mark.parametrize("memory", MEMORY)
 def test_more_than_two_to_the_31_logits_and_weights(memory):
-    """One chunk of the rows that count of 16,400, over 262,208 classes: some 3e9 powers; a head of 2.15e9 weights."""
+    """The valid rows of 16,400 over 262,208 classes: about 3e9 logits; a head of 2.15e9 weights."""
     x, w, y = head(16_400, 8_200, 262_208)
     assert int((y != -100).sum()) * w.shape[0] > 2**31 and w.numel() > 2**31
     loss, dx, dw = loss_step(x, w, y, memory=memory, reduction="sum")
@@ -72,11 +72,12 @@ def test_more_than_two_to_the_31_logits_and_weights(memory):
     )
     logits = x.detach()[rows].double() @ w.detach().double().t()
     leaf = logits.requires_grad_()
-    (slopes,) = torch.autograd.grad(F.cross_entropy(leaf, y[rows], reduction="sum"), leaf)
-    assert relative(dx[rows], slopes @ w.detach().double()) < 5e-3
+    (dlogits,) = torch.autograd.grad(F.cross_entropy(leaf, y[rows], reduction="sum"), leaf)
+    assert relative(dx[rows], dlogits @ w.detach().double()) < 5e-3
     # the last class is the label of the last row: its gradient is dominated by that row
     assert (
-        dw[-1].isfinite().all() and relative(dw[-1], slopes[-1, -1] * x.detach()[-1].double()) < 0.2
+        dw[-1].isfinite().all()
+        and relative(dw[-1], dlogits[-1, -1] * x.detach()[-1].double()) < 0.2
     )
     assert loss.isfinite()
 
@@ -92,7 +93,7 @@ def test_a_sum_over_150_000_classes_is_exact_to_float32(memory):
 @pytest.mark.parametrize("memory", MEMORY)
 def test_finite_differences_along_a_direction(memory):
     x, w, y = head(256, 256, 4096)
-    _, dx, dw = loss_step(x, w, y, memory=memory, reduction="sum")
+    _, dx, _ = loss_step(x, w, y, memory=memory, reduction="sum")
     step = dx.sign() * 2**-6
     with torch.no_grad():
         ahead, behind = x + step, x - step
@@ -131,7 +132,10 @@ def test_twenty_runs_of_attention_repeat_bitwise_beside_other_work():
 @pytest.mark.parametrize("head_dim", [64, 96, 128])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_attention_is_as_exact_as_torch(head_dim, dtype):
-    """At most twice the error of torch's attention in the same dtype, output and gradients, for both regimes of tiles."""
+    """Output and gradients have at most twice the error of torch's attention in the same dtype.
+
+    The lengths cover both regimes of tiles.
+    """
     for lengths in ([1, 63, 64, 65, 127, 128, 129, 0, 300], [1100, 900]):
         packing = Packing.from_seq_lengths(lengths, device=DEVICE)
         tensors = heads(packing.num_tokens, 8, 2, head_dim, dtype)
@@ -145,7 +149,7 @@ def test_attention_is_as_exact_as_torch(head_dim, dtype):
 
 
 @pytest.mark.parametrize("frozen", ["weight", "hidden"])
-def test_what_is_frozen_costs_no_memory(frozen):
+def test_a_frozen_input_costs_no_memory(frozen):
     x, w, y = head(4_096, 1_024, 65_536)
 
     def peak(**kwargs):

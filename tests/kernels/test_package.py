@@ -1,4 +1,4 @@
-"""The distribution: one version, readable without importing torch, and every public name resolves."""
+"""The distribution: its version is readable without torch, and every public name resolves."""
 
 import importlib.metadata
 import subprocess

@@ -1,4 +1,4 @@
-"""Packing: the three constructors agree, masks and shifted labels follow the documents, bad input is refused."""
+"""Packing: its constructors, masks and shifted labels; bad input is refused."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_rows_of_a_batch_are_laid_end_to_end():
 
 
 def test_a_row_that_continues_counting_is_still_a_new_document_and_refused():
-    with pytest.raises(ValueError, match="token 2 .* starts a document at position 2"):
+    with pytest.raises(ValueError, match=r"token 2 .* starts a document at position 2"):
         Packing.from_position_ids(torch.tensor([[0, 1], [2, 3]]))
 
 
@@ -114,7 +114,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("make, message", BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_input_says_what_is_wrong(make, message):
     with pytest.raises(ValueError, match=message):
         make()

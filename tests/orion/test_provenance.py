@@ -13,7 +13,8 @@ def project(tmp_path, monkeypatch):
     package.mkdir()
     files = {
         "__init__.py": '"""Top."""\n',
-        "a.py": '"""Doc."""\n\n\ndef f(x):\n    """Doc."""\n    from orion import b\n\n    return b.g(x) + 1  # why\n',
+        "a.py": '"""Doc."""\n\n\ndef f(x):\n    """Doc."""\n    from orion import b\n\n'
+        "    return b.g(x) + 1  # why\n",
         "b.py": "def g(x):\n    return x\n",
         "c.py": "VALUE = 1\n",
     }
@@ -100,6 +101,10 @@ def test_mismatches_name_the_changed_key(tmp_path):
 
 
 def test_the_workflow_starts_without_torch():
-    code = "import sys, orion.config, orion.provenance; print([m for m in ('torch', 'polars', 'numpy') if m in sys.modules])"
+    heavy = "('torch', 'polars', 'numpy')"
+    code = (
+        "import sys, orion.config, orion.provenance; "
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

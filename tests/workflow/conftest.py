@@ -1,4 +1,4 @@
-"""A copy of the checkout whose stages are stand-ins: real Snakemake, real rules, no work inside the jobs."""
+"""A copy of the checkout whose stages are stand-ins: real Snakemake and rules, no work in jobs."""
 
 import os
 import re
@@ -19,8 +19,9 @@ for flag, value in zip(args, args[1:]):
     path = pathlib.Path(value)
     if flag == "--output-dir" or (flag == "--output" and value.endswith("checkpoint")):
         path.mkdir(parents=True, exist_ok=True)
-        tables = "table comparisons reflections error_coverage lengths waterfall selection base seeds curves"
-        page = ("index.html", "report.json", "figures/a.svg", *(f"{{t}}.csv" for t in tables.split()))
+        tables = "table comparisons reflections error_coverage lengths waterfall selection base"
+        tables = tables.split() + ["seeds", "curves"]
+        page = ("index.html", "report.json", "figures/a.svg", *(f"{{t}}.csv" for t in tables))
         names = page if "report" in value else ("weights",)
         for name in names:
             (path / name).parent.mkdir(exist_ok=True)

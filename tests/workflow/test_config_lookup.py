@@ -1,13 +1,11 @@
 """Which configuration a run reads: that of its folder, or else the embedded default."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.helpers.snakemake import run_snakemake
 
 
 @pytest.fixture
@@ -15,12 +13,7 @@ def dry_run(root, tmp_path):
     """Plans a run from an empty folder; returns the exit status and the printed text."""
 
     def run(*args: str) -> tuple[int, str]:
-        env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        command = [sys.executable, "-m", "snakemake", "-s", str(root / "workflow/Snakefile")]
-        done = subprocess.run(
-            [*command, "--dry-run", *args], cwd=tmp_path, env=env, capture_output=True, text=True
-        )
-        return done.returncode, done.stdout + done.stderr
+        return run_snakemake(tmp_path, root, "--dry-run", *args)
 
     return run
 

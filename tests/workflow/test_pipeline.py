@@ -1,9 +1,10 @@
-"""The whole pipeline, small but real: student, eight arms, report; a second run plans nothing; every number is recomputed."""
+"""The whole pipeline, small but real: student, eight arms, report.
+
+A second run plans nothing, and every number is recomputed.
+"""
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from orion import tables
 from tests.helpers import recompute_report, report_page
+from tests.helpers.snakemake import run_snakemake
 
 pytestmark = pytest.mark.slow
 ARMS = [
@@ -30,21 +32,8 @@ class Folder:
         self.path, self.root = path, root
 
     def snakemake(self, *args: str) -> str:
-        env = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "-s",
-            str(self.root / "workflow/Snakefile"),
-            "--cores",
-            "2",
-        ]
-        done = subprocess.run(
-            [*command, *args], cwd=self.path, env=env, capture_output=True, text=True
-        )
-        out = done.stdout + done.stderr
-        assert done.returncode == 0, out[-6000:]
+        status, out = run_snakemake(self.path, self.root, *args)
+        assert status == 0, out[-6000:]
         return out
 
     def log(self, name: str) -> str:
@@ -86,6 +75,17 @@ def test_a_second_run_plans_nothing(folder):
     assert "Nothing to be done" in folder.snakemake("--dry-run")
 
 
+def test_every_written_file_is_declared(folder):
+    """A rule declares what it writes; the store and unfinished state are no outputs."""
+    lines = folder.snakemake("--summary").splitlines()
+    declared = {Path(line.split("\t")[0]) for line in lines if line.startswith("results/")}
+    assert len(declared) > 100
+    for path in sorted((folder.path / "results").rglob("*")):
+        name = path.relative_to(folder.path)
+        if path.is_file() and name.parts[1] not in ("completions", "work"):
+            assert declared & {name, *name.parents}, name
+
+
 def test_every_number_follows_from_the_tables(folder):
     assert recompute_report.find_faults(folder.path / "results") == []
     assert report_page.find_faults(folder.path / "results") == []
@@ -114,7 +114,7 @@ def test_snakemakes_own_report_holds_the_page(folder):
 
 
 def test_a_teacher_that_is_sampled(folder):
-    """Runs late: it changes the configuration. The student's own checkpoint plays the teacher under another name."""
+    """Changes the configuration, so it runs late. The student's checkpoint is the teacher here."""
     path = folder.path / "config/config.yaml"
     before = path.read_text()
     config = yaml.safe_load(before)

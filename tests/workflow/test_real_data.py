@@ -1,10 +1,7 @@
-"""The data stages on real files: problems with decontamination, check, expose, select, pack with a real tokenizer."""
+"""The data stages on real files: decontamination, check, expose, select, pack."""
 
 import io
 import json
-import os
-import subprocess
-import sys
 
 import polars as pl
 import pyarrow
@@ -15,28 +12,15 @@ from orion import tables
 from orion.models import checkpoints
 from orion.models.document import ModelDocument
 from orion.stages import check, expose, pack, select
+from tests.helpers.snakemake import run_snakemake
 
 pytestmark = pytest.mark.data
 
 CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% for m in messages %}"
+    "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-
-
-def snakemake(folder, root, *args):
-    env = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-s",
-        str(root / "workflow/Snakefile"),
-        "--cores",
-        "2",
-    ]
-    done = subprocess.run([*command, *args], cwd=folder, env=env, capture_output=True, text=True)
-    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +84,7 @@ def results(root, data, tmp_path_factory):
         },
     }
     (folder / "real.yaml").write_text(yaml.safe_dump(config))
-    code, out = snakemake(folder, root, "--configfile", "real.yaml", "--keep-going", "data")
+    code, out = run_snakemake(folder, root, "--configfile", "real.yaml", "--keep-going", "data")
     return folder, code, out
 
 
@@ -113,7 +97,7 @@ def rejected(results, name):
 
 
 def test_problems_that_stand_in_a_benchmark_stop_the_run(results):
-    folder, code, out = results
+    folder, code, _out = results
     log = (folder / "logs/datasets/leaky/problems.log").read_text()
     assert code != 0 and "contaminated" in log
     assert "39 rows, 0 usable" in log, log
@@ -132,7 +116,7 @@ def test_what_math_train_shares_with_the_tests_is_found(results):
     found = problems(results, "joined")
     dropped = rejected(results, "joined")
     counts = dict(dropped["reason"].value_counts().iter_rows())
-    # two null and two empty answers; texts that repeat word by word; runs of 13 words shared with a benchmark
+    # two null and two empty answers; repeated texts; 13 words in a row shared with a benchmark
     assert counts == {"missing_answer": 4, "duplicate_problem": 1, "contaminated": 180}
     assert found.height + dropped.height == 7474
     assert found["teacher_trace"].drop_nulls().len() >= 60
@@ -151,7 +135,7 @@ def test_every_gold_of_the_benchmarks_is_readable(results, name, rows):
 
 @pytest.fixture(scope="module")
 def rollouts(data, tmp_path_factory):
-    """Eight real samples of one model for each of 72 problems, through check, expose (own and foreign) on disk."""
+    """Eight real samples of one model per problem, 72 problems, through check and expose."""
     folder = tmp_path_factory.mktemp("rollouts")
     with pyarrow.input_stream(str(data / "student_rollouts.jsonl.zst"), compression="zstd") as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8").read()
@@ -161,20 +145,34 @@ def rollouts(data, tmp_path_factory):
     first = {row["group"]: row for row in rows}
     frame = pl.DataFrame(
         [
-            {"problem_id": g, "problem": r["problem"], "answer": r["answer"], "solution": r["solution"],
-             "teacher_trace": r["solution"], "meta": {"source_row": n}}
+            {
+                "problem_id": g,
+                "problem": r["problem"],
+                "answer": r["answer"],
+                "solution": r["solution"],
+                "teacher_trace": r["solution"],
+                "meta": {"source_row": n},
+            }
             for n, (g, r) in enumerate(first.items())
         ]
-    )  # fmt: skip
+    )
     tables.write(frame, folder / "problems", tables.PROBLEMS, {})
     samples = tables.from_rows(
         (
-            {"problem_id": row["group"], "sample_id": int(row["id"].rsplit("-", 1)[1]), "template": "solve",
-             "response": row["response"], "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1, "completion": row["id"]}
+            {
+                "problem_id": row["group"],
+                "sample_id": int(row["id"].rsplit("-", 1)[1]),
+                "template": "solve",
+                "response": row["response"],
+                "finish_reason": "stop",
+                "prompt_tokens": 1,
+                "completion_tokens": 1,
+                "completion": row["id"],
+            }
             for row in rows
         ),
         tables.SAMPLES,
-    )  # fmt: skip
+    )
     tables.write(samples, folder / "samples", tables.SAMPLES, {})
     settings = {"policy": "math", "timeout_s": 120.0}
     given = ["--problems", str(folder / "problems")]
@@ -190,16 +188,21 @@ def rollouts(data, tmp_path_factory):
         ]
     )
     check.main(
-        ["--config", json.dumps({**settings, "part": "teacher_trace"}), *given]
-        + ["--samples", str(folder / "problems"), "--output", str(folder / "trace_verdicts")]
+        [
+            "--config",
+            json.dumps({**settings, "part": "teacher_trace"}),
+            *given,
+            "--samples",
+            str(folder / "problems"),
+            "--output",
+            str(folder / "trace_verdicts"),
+        ]
     )
     for origin in ("own", "other_problem"):
         expose.main(
             [
                 "--config",
                 json.dumps({"error_source": origin, "max_errors": 3, "selection": "distinct"}),
-            ]
-            + [
                 "--samples",
                 str(folder / "samples"),
                 "--verdicts",
@@ -239,10 +242,17 @@ def test_exposed_errors_are_wrong_and_distinct(rollouts):
 def test_select_and_pack_with_a_real_tokenizer(rollouts, data, trained_on):
     folder, _ = rollouts
     config = {
-        "prompts": "chat", "trained_on": trained_on, "filters": ["wrong_answer"], "max_per_problem": 2,
-        "copy_ngram": 12, "copy_fraction": 0.5, "loop_ngram": 12, "loop_repeats": 4,
-        "fallback_no_error": "own_correct", "fallback_all_filtered": "drop",
-    }  # fmt: skip
+        "prompts": "chat",
+        "trained_on": trained_on,
+        "filters": ["wrong_answer"],
+        "max_per_problem": 2,
+        "copy_ngram": 12,
+        "copy_fraction": 0.5,
+        "loop_ngram": 12,
+        "loop_repeats": 4,
+        "fallback_no_error": "own_correct",
+        "fallback_all_filtered": "drop",
+    }
     out = folder / trained_on
     out.mkdir()
     select.main(
@@ -253,17 +263,19 @@ def test_select_and_pack_with_a_real_tokenizer(rollouts, data, trained_on):
             trained_on,
             "--problems",
             str(folder / "problems"),
-        ]
-        + ["--trace-verdicts", str(folder / "trace_verdicts"), "--samples", str(folder / "samples")]
-        + [
+            "--trace-verdicts",
+            str(folder / "trace_verdicts"),
+            "--samples",
+            str(folder / "samples"),
             "--verdicts",
             str(folder / "verdicts"),
             "--output",
             str(out / "train"),
             "--filters",
             str(out / "filters.json"),
+            "--preview",
+            str(out / "preview.jsonl"),
         ]
-        + ["--preview", str(out / "preview.jsonl")]
     )
     document = ModelDocument(
         name="smollm2",
@@ -281,8 +293,11 @@ def test_select_and_pack_with_a_real_tokenizer(rollouts, data, trained_on):
             str(out / "train"),
             "--model",
             str(out / "model.json"),
+            "--output",
+            str(out / "packed"),
+            "--stats",
+            str(out / "stats.json"),
         ]
-        + ["--output", str(out / "packed"), "--stats", str(out / "stats.json")]
     )
     train, stats = tables.read(out / "train", tables.TRAIN), tables.read_json(out / "stats.json")
     packed = tables.read(out / "packed", tables.PACKED)

@@ -1,4 +1,4 @@
-"""The rerun matrix: for each change exactly the expected set of rules, as Snakemake itself plans it."""
+"""The rerun matrix: for each change exactly the expected rules, as Snakemake plans them."""
 
 import copy
 import os
@@ -82,7 +82,7 @@ def test_a_comment_or_docstring_runs_nothing(changing):
             {"check", "check_traces", "expose", "evaluate_check", "evaluate", *FROM_REFLECT},
         ),
         ("train.learning_rate", 1.0e-3, FROM_TRAIN),
-        # 1 stands elsewhere among the values of the stage: a set of values without names would miss this
+        # 1 is also another value of the stage: a set of values without names would miss this
         ("train.max_steps", 1, FROM_TRAIN),
         ("pack.max_length", 500, {"pack", *FROM_TRAIN}),
         ("select.max_per_problem", 1, FROM_SELECT),

@@ -1,4 +1,4 @@
-"""A dataset that names a teacher: what is planned, with stand-in stages; the real thing is in test_street.py."""
+"""What is planned for a dataset that names a teacher; test_pipeline.py has the real run."""
 
 
 def set_key(checkout, path, value):

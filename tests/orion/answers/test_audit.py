@@ -1,4 +1,4 @@
-"""The audit of two policies: the tally, the band, what counts as a dispute, and texts that must not break a line."""
+"""The audit of two policies: the tally, the band, disputed rows, and texts kept on one line."""
 
 import json
 import math
@@ -20,8 +20,8 @@ ROWS = [
 ]
 
 
-def judged() -> list[audit.Judged]:
-    return list(audit.judge(ROWS, NAMES, timeout_s=5))
+def audited() -> list[audit.AuditedRow]:
+    return list(audit.audit_rows(ROWS, NAMES, timeout_s=5))
 
 
 def tallied(found) -> audit.Audit:
@@ -32,7 +32,7 @@ def tallied(found) -> audit.Audit:
 
 
 def test_rows_in_order_with_both_verdicts_and_the_finish_flag():
-    found = judged()
+    found = audited()
     assert [(j.row.id, j.first.verdict, j.second.verdict) for j in found] == [
         ("a", "correct", "correct"),
         ("b", "correct", "no_answer"),
@@ -46,7 +46,7 @@ def test_rows_in_order_with_both_verdicts_and_the_finish_flag():
 
 
 def test_tally_and_band():
-    made = tallied(judged())
+    made = tallied(audited())
     assert (made.rows, made.correct(0), made.correct(1), made.disputed, made.differing) == (
         6,
         3,
@@ -61,7 +61,7 @@ def test_tally_and_band():
 def test_no_rows_give_no_accuracy():
     made = audit.Audit(NAMES)
     assert math.isnan(made.accuracy(0)) and all(map(math.isnan, made.band()))
-    assert audit.summary(made)[0] == "0 rows"
+    assert audit.format_summary(made)[0] == "0 rows"
 
 
 @given(
@@ -87,7 +87,7 @@ def test_the_band_brackets_both_accuracies(counts):
 
 
 def test_summary_shows_every_verdict_that_occurs_and_its_count():
-    text = audit.summary(tallied(judged()))
+    text = audit.format_summary(tallied(audited()))
     header = next(line for line in text if "no_answer" in line)
     assert header.split() == ["correct", "incorrect", "unparseable", "no_answer"]
     assert next(line for line in text if line.startswith("correct")).split() == [
@@ -103,7 +103,7 @@ def test_summary_shows_every_verdict_that_occurs_and_its_count():
 def test_progress_is_told_of_every_row_once_and_slices_do_not_show():
     told = []
     rows = [audit.Row(str(n), "5", rf"\boxed{{{n % 7}}}") for n in range(2 * audit.SLICE + 3)]
-    found = list(audit.judge(iter(rows), NAMES, timeout_s=5, done=told.append))
+    found = list(audit.audit_rows(iter(rows), NAMES, timeout_s=5, done=told.append))
     assert [j.row.id for j in found] == [row.id for row in rows]
     assert told == [audit.SLICE, audit.SLICE, 3]
 
@@ -124,15 +124,15 @@ def test_hostile_texts_stay_on_one_short_line():
     assert audit.one_line("½ − √2") == "½ − √2"
     assert (audit.one_line(None), audit.one_line("")) == ("-", "(empty)")
     hostile = Verdict("incorrect", "a\nb", "math", "x\ny" * 100, 0, 1, "\x1b", "\r")
-    made = audit.Judged(audit.Row("i\nd", "g\r", "\x1b[2J"), hostile, hostile)
-    assert [line.isprintable() for line in audit.lines(made, NAMES)] == [True] * 3
-    assert max(map(len, audit.lines(made, NAMES))) < 5 * audit.SHOWN
+    made = audit.AuditedRow(audit.Row("i\nd", "g\r", "\x1b[2J"), hostile, hostile)
+    assert [line.isprintable() for line in audit.format_difference(made, NAMES)] == [True] * 3
+    assert max(map(len, audit.format_difference(made, NAMES))) < 5 * audit.SHOWN
 
 
 def test_a_record_holds_both_verdicts_and_the_end_of_the_response():
-    found = judged()[1]
+    found = audited()[1]
     long = found._replace(row=found.row._replace(response="x" * 10_000 + "The answer is 5."))
-    made = json.loads(json.dumps(audit.record(long, NAMES)))
+    made = json.loads(json.dumps(audit.difference_record(long, NAMES)))
     assert (made["id"], made["gold"], made["disputed"]) == ("b", "5", True)
     assert made["math"]["extracted"] == "5" and made["strict"]["reason"] == "no box"
     assert (

@@ -1,6 +1,7 @@
-"""Rows labelled by people who had read the labelling rules and not the checker, in six sittings of 300 to 500 rows.
+"""Rows labelled by people who had read the labelling rules and not the checker.
 
-cases.jsonl holds them without those on published golds and those that are long; `note` says what each is about.
+They were labelled in six sittings of 300 to 500 rows. cases.jsonl leaves out rows on published
+golds and long rows; the field `note` describes each row.
 """
 
 import json
@@ -30,7 +31,7 @@ def test_every_row_gets_its_verdict(kind):
 
 
 def test_wrong_rows_are_understood_and_differ():
-    """A wrong answer that was understood is `incorrect`; giving up on it would hide what the model can do."""
+    """A wrong answer that can be understood is `incorrect` and not `unparseable`."""
     cases = [
         case
         for case in CASES

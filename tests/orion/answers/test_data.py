@@ -1,4 +1,4 @@
-"""Real golds and real student outputs: every gold is readable and equals itself; labels of others are matched."""
+"""Real golds and student outputs: every gold is readable and equals itself; labels are matched."""
 
 import json
 import shutil

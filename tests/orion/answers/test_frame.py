@@ -1,4 +1,4 @@
-"""The polars form gives what check_many gives, as one struct column, and says what is wrong with a frame."""
+"""The polars form: the verdicts of check_many as a struct column; errors name the column."""
 
 import polars as pl
 import pytest

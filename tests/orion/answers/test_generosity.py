@@ -1,6 +1,6 @@
-"""Answers and texts that a too generous rule would credit, or hang on, and their neighbours that are right.
+"""Answers that a too generous rule would credit or hang on, and similar answers that are right.
 
-Found by a reviewer who read the rules of comparison and looked for what they let through.
+Found by a reviewer who read the rules of comparison and looked for their gaps.
 """
 
 import time
@@ -79,7 +79,7 @@ BOXED = [
     ("Yes", "yes", True),
 ]
 TEXTS = [
-    # a count of times, and a product
+    # "5 times" as a count, and as a product
     ("**Answer:** Sandra needs to babysit **5 times**.", "5", True, None),
     ("The answer is 5 times a week.", "5", True, None),
     ("The answer is 5 times 10^3.", "5", False, None),
@@ -134,7 +134,7 @@ MATRIX = "\\begin{pmatrix}1&1\\\\1&0\\end{pmatrix}"
 def test_in_a_box(answer, gold, expected):
     start = time.monotonic()
     assert check(f"\\boxed{{{answer}}}", gold).correct is expected
-    # whatever is asked, rule 13: an answer within five seconds (a worker may have to start)
+    # every check answers within five seconds (a worker may have to start)
     assert time.monotonic() - start < 10
 
 

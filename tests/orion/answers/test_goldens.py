@@ -1,4 +1,4 @@
-"""Verdicts on whole responses, by the labelling rules: what counts as the final answer and what counts as equal."""
+"""Verdicts on whole responses: what counts as the final answer and what counts as equal."""
 
 import pytest
 
@@ -190,17 +190,19 @@ WHOLE = [
 ]
 
 
-@pytest.mark.parametrize("answer, gold, right", [row for rows in BOXED.values() for row in rows])
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"), [row for rows in BOXED.values() for row in rows]
+)
 def test_boxed_answers_follow_the_rules(answer, gold, right):
     verdict = check(f"So the answer is $\\boxed{{{answer}}}$.", gold)
     assert verdict.verdict == ("correct" if right else "incorrect"), verdict
 
 
-@pytest.mark.parametrize("response, gold, right", WHOLE)
+@pytest.mark.parametrize(("response", "gold", "right"), WHOLE)
 def test_final_answers_are_found_by_the_rules(response, gold, right):
     verdict = check(response, gold)
     assert verdict.correct is right, verdict
-    if verdict.start is not None and verdict.method != "boxes":
+    if verdict.start is not None and verdict.rule != "boxes":
         assert (
             response[verdict.start : verdict.end]
             .strip()

@@ -8,7 +8,7 @@ from orion.answers import POLICIES, check, parse_gold
 
 
 def test_unknown_policies_are_named_together_with_the_known_ones():
-    with pytest.raises(ValueError, match="aime.*gsm8k.*math.*strict"):
+    with pytest.raises(ValueError, match=r"aime.*gsm8k.*math.*strict"):
         check("1", "1", "maths")
 
 
@@ -48,7 +48,7 @@ def test_readable_golds(gold):
 
 
 @pytest.mark.parametrize(
-    "gold, reason",
+    ("gold", "reason"),
     [("", "empty"), ("\\frac{1}{", "brackets"), ("((", "brackets"), ("\\foo", "unknown command")],
 )
 def test_unreadable_golds_are_reported_and_never_make_a_response_incorrect(gold, reason):
@@ -57,7 +57,7 @@ def test_unreadable_golds_are_reported_and_never_make_a_response_incorrect(gold,
 
 
 @pytest.mark.parametrize(
-    "response, finished, verdict",
+    ("response", "finished", "verdict"),
     [
         ("so 3 + 4 = 7", True, "correct"),
         ("so 3 + 4 = 7", None, "correct"),

@@ -1,4 +1,4 @@
-"""Probes that a reviewer of the rules made to find what they credit or miss; those marked `open` are known to be wrong still."""
+"""Probes of a reviewer who looked for gaps in the rules; those marked `open` are still wrong."""
 
 import json
 from pathlib import Path
@@ -16,6 +16,6 @@ def holds(probe: dict) -> bool:
 
 
 def test_probes_hold_but_for_those_that_are_known():
-    """A probe that is mended loses its mark, so that the list of what is open stays true."""
+    """A probe that is fixed must lose its mark, so that the list of open ones stays true."""
     wrong = [probe["response"] for probe in PROBES if not holds(probe)]
     assert wrong == [probe["response"] for probe in PROBES if probe.get("open")]

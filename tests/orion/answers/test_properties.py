@@ -1,15 +1,12 @@
-"""Generated pairs: rewriting keeps an answer correct, a real change makes it incorrect, and no string breaks anything."""
+"""Generated pairs: rewriting keeps an answer correct, a change makes it wrong, no string raises."""
 
 import sys
-from decimal import Context, Decimal
-from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orion.answers import VERDICTS, check, check_many, parse_gold
-from orion.answers.balls import Balls
 
 settings.register_profile("orion", deadline=None, derandomize=True, max_examples=80)
 settings.load_profile("orion")
@@ -24,7 +21,7 @@ def verdict(answer: str, gold: str) -> str:
 
 @st.composite
 def polynomials(draw) -> tuple[str, str, list[tuple[int, int, int]]]:
-    """Two spellings of one polynomial in x and y, and its terms (coefficient, power of x, power of y)."""
+    """Two spellings of a polynomial in x and y, and its terms (coefficient, power of x, of y)."""
     keys = draw(
         st.lists(
             st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=4, unique=True
@@ -126,31 +123,10 @@ def test_functions_of_different_numbers_differ(n, d, name):
     assert verdict(f"\\{name}({n}/{d}) + 10^{{-40}}", f"\\{name}({n}/{d})") == "incorrect"
 
 
-@given(st.fractions(-30, 30, max_denominator=500))
-def test_balls_contain_the_true_value(x):
-    balls = Balls(40)
-    wide = Context(prec=80)
-    point = balls.exact(x)
-    exact = wide.divide(Decimal(x.numerator), Decimal(x.denominator))
-    assert wide.subtract(point.mid, exact).copy_abs() <= point.rad
-    one = balls.add(
-        balls.mul(balls.sine(point), balls.sine(point)),
-        balls.mul(balls.sine(point, 1), balls.sine(point, 1)),
-    )
-    assert wide.subtract(one.mid, Decimal(1)).copy_abs() <= one.rad < Decimal("1e-30")
-    back = balls.ln(balls.exp(point))
-    assert wide.subtract(back.mid, exact).copy_abs() <= back.rad < Decimal("1e-30")
-    angle = balls.arctan(point)
-    tangent = balls.mul(balls.sine(angle), balls.inverse(balls.sine(angle, 1)))
-    assert wide.subtract(tangent.mid, exact).copy_abs() <= tangent.rad < Decimal("1e-28")
-    root = balls.power(balls.exact(abs(x) + 1), Fraction(1, 3))
-    cube = balls.power(root, Fraction(3))
-    assert wide.subtract(cube.mid, wide.add(exact.copy_abs(), Decimal(1))).copy_abs() <= cube.rad
-
-
 _PIECES = (
-    "\\boxed{ } { ( ) [ ] $ \\frac \\sqrt ^ _ 1 2 x y , + - * / = < \\le \\text{ and or \\pm \\cup \\in \\infty . ! %"
-    " | & \\\\ i e \\pi \\sin \\log \\overline{ 0. 10 \\{ \\} : é ½ ² √ \\left \\right \\circ cm ' \\binom \\mathbb{R} \\setminus"
+    "\\boxed{ } { ( ) [ ] $ \\frac \\sqrt ^ _ 1 2 x y , + - * / = < \\le \\text{ and or \\pm \\cup"
+    " \\in \\infty . ! % | & \\\\ i e \\pi \\sin \\log \\overline{ 0. 10 \\{ \\} : é ½ ² √ \\left"
+    " \\right \\circ cm ' \\binom \\mathbb{R} \\setminus"
     " 12:30 (A) #### </think> \ud800 \0 \\begin{pmatrix} \\end{pmatrix} <think> the answer is"
 )
 FRAGMENTS = st.sampled_from([*_PIECES.split(" "), " ", "the answer is ", "\n"])
@@ -163,7 +139,7 @@ FRAGMENTS = st.sampled_from([*_PIECES.split(" "), " ", "the answer is ", "\n"])
 )
 @settings(max_examples=250)
 def test_no_string_raises_and_every_string_gets_a_reason(response, gold, finished):
-    # factorials of symbols and the like may reach a worker; that is another test's business
+    # factorials of symbols may reach a worker; other tests cover that
     response, gold = "".join(response), "".join(gold).replace("!", "")
     for text in (response, f"\\boxed{{{response}}}"):
         result = check(text, gold, finished=finished)

@@ -1,4 +1,4 @@
-"""Math-Verify's rule as a policy: its credit row by row, its silences told apart, its hangs killed, and life without it."""
+"""Math-Verify as a policy: its credit, its failures told apart, its hangs killed, its absence."""
 
 import importlib.metadata
 import importlib.util
@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from orion.answers import check, check_many, guard, parse_gold, policies
+from orion.answers import check, check_many, parse_gold, policies
 from orion.answers.policies import Policy, PolicyError
+from orion.answers.workers import pool
 
 ROOT = Path(__file__).resolve().parents[3]
 TOWER = r"\boxed{9^{9^{9^{9}}}}"
@@ -21,12 +22,12 @@ TOWER = r"\boxed{9^{9^{9^{9}}}}"
 @pytest.fixture(autouse=True)
 def no_worker_is_left_behind():
     yield
-    guard.POOL.close()
+    pool.POOL.close()
 
 
 @pytest.fixture
 def unknown_installation(monkeypatch):
-    """The check of the installation is made anew, here and for the next test."""
+    """Forgets whether the package is installed, before and after the test."""
     policies._need_math_verify.cache_clear()
     yield monkeypatch
     policies._need_math_verify.cache_clear()
@@ -51,7 +52,7 @@ CASES = [
 def test_verdicts_reasons_and_forms():
     found = check_many([c[0] for c in CASES], [c[1] for c in CASES], "math-verify", timeout_s=20)
     assert [(v.verdict, v.reason) for v in found] == [c[2:] for c in CASES]
-    assert {v.method for v in found} == {"math-verify"}
+    assert {v.rule for v in found} == {"math-verify"}
     assert (found[0].extracted, found[0].normal, found[0].gold_normal) == (
         r"\frac{2}{4}",
         "1/2",
@@ -121,7 +122,7 @@ def test_many_in_order_with_threads_and_with_what_is_no_string():
     responses = [f"\\boxed{{{n}}}" for n in range(40)] + [None, ["5"], "5"]
     golds = [str(n) for n in range(40)] + ["5", "5", 5]
     found = check_many(responses, golds, "math-verify", 20, workers=2)
-    assert all(v.correct for v in found[:40]) and len(guard.POOL.idle) == 2
+    assert all(v.correct for v in found[:40]) and len(pool.POOL.idle) == 2
     assert {(v.verdict, v.reason) for v in found[40:]} == {
         ("unparseable", "the response or the gold is not a string")
     }
@@ -130,12 +131,12 @@ def test_many_in_order_with_threads_and_with_what_is_no_string():
 def test_a_response_longer_than_the_pipe_and_one_too_long_for_any_worker():
     words = "so we look at the next case and find that nothing fits. " * 20_000
     assert check(words + r"\boxed{7}", "7", "math-verify", timeout_s=30).correct
-    assert check("5" * guard.MAX_REQUEST, "7", "math-verify").reason == "too large for a worker"
+    assert check("5" * pool.MAX_REQUEST, "7", "math-verify").reason == "too large for a worker"
 
 
 def test_a_worker_that_does_not_read_cannot_hold_the_caller(monkeypatch):
     monkeypatch.setattr(
-        guard, "_CODE", "import time; print('{\"ready\": true}', flush=True); time.sleep(60)"
+        pool, "_CODE", "import time; print('{\"ready\": true}', flush=True); time.sleep(60)"
     )
     start = time.monotonic()
     assert check("5" * 1_000_000, "5", "math-verify", timeout_s=0.5).verdict == "timeout"
@@ -159,10 +160,11 @@ def test_golds_are_parsed_by_its_rule():
 
 def test_its_own_limit_is_told_from_ours_keeps_the_worker_and_is_silent():
     code = (
-        "import sys; from orion.answers import check, guard;"
-        "check('5', '5', 'math-verify', timeout_s=20); before = list(guard.POOL.idle);"
+        "import sys; from orion.answers import check; from orion.answers.workers import pool;"
+        "check('5', '5', 'math-verify', timeout_s=20); before = list(pool.POOL.idle);"
         f"verdict = check(r'{TOWER}', '5', 'math-verify', timeout_s=15);"
-        "print(verdict.verdict, verdict.reason, before == guard.POOL.idle, 'math_verify' in sys.modules)"
+        "print(verdict.verdict, verdict.reason, before == pool.POOL.idle,"
+        "      'math_verify' in sys.modules)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
@@ -184,7 +186,7 @@ def absent(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "version, runtime, said",
+    ("version", "runtime", "said"),
     [
         (absent, object(), "nothing of it is installed"),
         (lambda name: "0.8.0", object(), "0.8.0 is installed"),
@@ -204,15 +206,15 @@ def test_without_the_package_nothing_starts_and_the_error_names_the_extra(
             PolicyError, match=f"{said}; install the extra orion.math-verify.: pip install"
         ):
             call()
-    assert guard.POOL.idle == []
+    assert pool.POOL.idle == []
     assert check("5", "5").correct
 
 
 def test_an_installation_that_does_not_import_is_an_error_and_no_verdict(monkeypatch):
-    broken = guard._CODE.replace(
+    broken = pool._CODE.replace(
         "main(sys", "TASKS; TASKS['math_verify'] = lambda: __import__('no_such_package'); main(sys"
     )
-    monkeypatch.setattr(guard, "_CODE", broken.replace("import main;", "import main, TASKS;"))
+    monkeypatch.setattr(pool, "_CODE", broken.replace("import main;", "import main, TASKS;"))
     with pytest.raises(
         RuntimeError, match="math_verify cannot start: No module named 'no_such_package'"
     ):
@@ -223,13 +225,13 @@ def test_a_worker_serves_one_task_and_idle_ones_make_room(monkeypatch):
     identity = r"\boxed{\sin^2 x + \cos^2 x}"
     for _ in range(2):
         assert check("5", "5", "math-verify", timeout_s=20).correct
-        assert check(identity, "1", "strict", timeout_s=20).method == "sympy"
-    assert sorted(worker.task for worker in guard.POOL.idle) == ["equal", "math_verify"]
-    monkeypatch.setattr(guard, "MAX_WORKERS", 2)
+        assert check(identity, "1", "strict", timeout_s=20).rule == "sympy"
+    assert sorted(worker.task for worker in pool.POOL.idle) == ["equal", "math_verify"]
+    monkeypatch.setattr(pool, "MAX_WORKERS", 2)
     for _ in range(4):
         both = check_many(["5", "6"], ["5", "6"], "math-verify", 20, workers=2)
-        assert all(v.correct for v in both) and len(guard.POOL.idle) <= 2
-    assert guard.POOL.busy == 0
+        assert all(v.correct for v in both) and len(pool.POOL.idle) <= 2
+    assert pool.POOL.busy == 0
 
 
 def test_a_policy_of_ones_own_says_what_the_gold_stands_between():

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from orion import config, tables
-from orion.answers import POLICIES, guard, policies
+from orion.answers import POLICIES, policies
+from orion.answers.workers import pool
 from orion.cli.main import main
 from orion.errors import InputError
 from orion.stages import check, lint
@@ -19,7 +20,7 @@ from orion.stages import check, lint
 @pytest.fixture(autouse=True)
 def no_worker_is_left_behind():
     yield
-    guard.POOL.close()
+    pool.POOL.close()
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_check_prints_the_verdict_as_json(run, monkeypatch):
     status, out, _ = run("check", "--policy", "math", "--", "-3")
     assert json.loads(out)["extracted"] == "-3"
     status, out, _ = run("check", "½", r"\boxed{0.5}", "--policy", "math-verify")
-    assert json.loads(out)["method"] == "math-verify"
+    assert json.loads(out)["rule"] == "math-verify"
 
 
 def test_lint_lists_golds_counts_them_and_sets_the_status(run, tmp_path):
@@ -227,7 +228,7 @@ def test_an_audit_that_fails_leaves_no_output(run, tmp_path, monkeypatch):
         raise RuntimeError("the worker for math_verify cannot start")
         yield
 
-    monkeypatch.setattr("orion.answers.audit.judge", broken)
+    monkeypatch.setattr("orion.answers.audit.audit_rows", broken)
     with pytest.raises(RuntimeError):
         run("audit", jsonl(tmp_path / "rows.jsonl", ROWS), "--output", tmp_path / "differ.jsonl")
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]

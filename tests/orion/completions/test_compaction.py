@@ -197,6 +197,7 @@ def test_a_merge_under_way_is_left_to_its_process_until_it_seems_dead(tmp_path):
     store = filled(tmp_path, 66, each=1)
     partial = store.folder / ".merge-1-2.partial"
     partial.write_bytes(b"PAR1")
+    os.utime(partial, (time.time() + 3600,) * 2)
     assert store.contains(keys([1])).sum() == 1 and len(store.parts()) == 66
     os.utime(partial, (time.time() - 120,) * 2)
     assert store.contains(keys([1])).sum() == 1 and len(store.parts()) == 1

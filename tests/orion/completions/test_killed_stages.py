@@ -82,7 +82,7 @@ def inputs(tmp_path_factory):
         "verdict": "correct",
         "extracted": "1",
         "reason": "equal",
-        "method": "text",
+        "rule": "text",
     }
     errors = {"error_source": "own", "extracted": "2", "response": "w9 w8 so 2"}
     pairs = pl.DataFrame({"problem_id": names}).join(pl.DataFrame({"rank": [0, 1]}), how="cross")

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from orion import cli, config
+from orion import config
+from orion.cli.main import main
 from orion.errors import InputError
 
 KEYS = {
@@ -374,8 +375,8 @@ def test_other_texts_are_no_numbers(raw, text):
 
 
 def test_an_integer_is_no_exponent(raw):
-    raw["sample"]["k"] = "1e1"
-    with pytest.raises(InputError, match=r"sample\.k: .*integer"):
+    raw["sample"]["num_samples"] = "1e1"
+    with pytest.raises(InputError, match=r"sample\.num_samples: .*integer"):
         config.validate(raw)
 
 
@@ -391,7 +392,7 @@ def test_the_generators_levels_are_the_configurations():
 def orion_config(capsys, *argv):
     """Exit status, standard output and standard error of ``orion config``."""
     try:
-        cli.main(["config", *map(str, argv)])
+        main(["config", *map(str, argv)])
         status = 0
     except SystemExit as end:
         status = end.code

@@ -158,9 +158,7 @@ def test_another_configuration_is_refused(copy):
 def test_an_artifact_of_other_inputs_is_refused(copy):
     path = copy.results / "datasets/chains/tiny/verdicts.parquet"
     frame, record = tables.read(path, tables.VERDICT_ROWS), tables.read_provenance(path)
-    tables.write(
-        frame.with_columns(method=frame["method"] + "x"), path, tables.VERDICT_ROWS, record
-    )
+    tables.write(frame.with_columns(rule=frame["rule"] + "x"), path, tables.VERDICT_ROWS, record)
     with pytest.raises(
         InputError,
         match=r"sft_rewrite/errors\.parquet: made from another verdicts than "

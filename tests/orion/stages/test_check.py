@@ -1,4 +1,4 @@
-"""The check stage: row groups in order through any number of processes, the parts that it reads, what it refuses."""
+"""The check stage: row groups in order from any number of processes, its parts, its refusals."""
 
 import json
 
@@ -55,8 +55,18 @@ def folder(tmp_path_factory):
 
 def run(folder, out, *, config=CONFIG, samples="samples.parquet", workers=1):
     check.main(
-        ["--config", json.dumps(config), "--problems", str(folder / "problems.parquet")]
-        + ["--samples", str(folder / samples), "--output", str(out), "--workers", str(workers)]
+        [
+            "--config",
+            json.dumps(config),
+            "--problems",
+            str(folder / "problems.parquet"),
+            "--samples",
+            str(folder / samples),
+            "--output",
+            str(out),
+            "--workers",
+            str(workers),
+        ]
     )
     return tables.read(out, tables.VERDICT_ROWS)
 

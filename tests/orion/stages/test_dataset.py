@@ -182,7 +182,8 @@ def test_a_short_benchmark_problem_inside_a_longer_one_is_found(tmp_path):
         *ROWS,
         {
             "id": "part",
-            "question": f"Think hard and say at once: {stem}? Then add the number of days in a week.",
+            "question": f"Think hard and say at once: {stem}? "
+            "Then add the number of days in a week.",
             "answer": "1",
         },
     ]

@@ -1,4 +1,4 @@
-"""Scores from samples and verdicts: known answers, nothing silently missing, the same bytes twice."""
+"""Scores from samples and verdicts: known answers, nothing missing, the same bytes twice."""
 
 import json
 
@@ -49,7 +49,7 @@ def frames():
             }
             samples.append({**key, **told, "prompt_tokens": 5, "completion_tokens": tokens})
             verdicts.append(
-                {**key, "verdict": verdict, "extracted": None, "reason": "", "method": ""}
+                {**key, "verdict": verdict, "extracted": None, "reason": "", "rule": ""}
             )
     return (
         problems,

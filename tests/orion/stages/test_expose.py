@@ -9,12 +9,20 @@ def table(rows):
     """rows: (problem, sample, verdict, extracted)"""
     samples = tables.from_rows(
         (
-            {"problem_id": p, "sample_id": s, "template": "solve", "response": f"{p}/{s}", "finish_reason": "stop",
-             "prompt_tokens": 1, "completion_tokens": 1, "completion": f"{p}{s}"}
+            {
+                "problem_id": p,
+                "sample_id": s,
+                "template": "solve",
+                "response": f"{p}/{s}",
+                "finish_reason": "stop",
+                "prompt_tokens": 1,
+                "completion_tokens": 1,
+                "completion": f"{p}{s}",
+            }
             for p, s, _, _ in rows
         ),
         tables.SAMPLES,
-    )  # fmt: skip
+    )
     verdicts = tables.from_rows(
         (
             {
@@ -23,7 +31,7 @@ def table(rows):
                 "verdict": v,
                 "extracted": x,
                 "reason": "",
-                "method": "",
+                "rule": "",
             }
             for p, s, v, x in rows
         ),

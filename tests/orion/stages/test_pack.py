@@ -11,7 +11,8 @@ from orion.models.document import ModelDocument
 from orion.stages import pack
 
 CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% for m in messages %}"
+    "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
@@ -37,7 +38,7 @@ def test_only_the_completion_and_its_end_are_trained(tokenizer):
 
 
 def test_what_follows_the_end_of_the_turn_is_left_out():
-    # chat templates of the ChatML family put a line break behind the end token; generation never produces it
+    # ChatML templates add a line break after the end token, which generation never produces
     tokenizer = build_tokenizer()
     tokenizer.chat_template = CHATML.replace("<|im_end|>", tokenizer.eos_token)
     ids, _ = pack.encode_document(
@@ -87,10 +88,18 @@ def arm(tmp_path, tokenizer):
     tokenizer.save_pretrained(tmp_path / "model")
     texts = ["5", "5 + 5 = 10 ; \\boxed{ 10 }", " ; ".join(["5 + 5 = 10"] * 30)]
     rows = [
-        {"problem_id": f"p{i}", "row": 0, "prompt": "Question: Sam", "completion": text, "target_kind": "own_correct",
-         "sample_id": 0, "error_sample_ids": [], "filters_passed": []}
+        {
+            "problem_id": f"p{i}",
+            "row": 0,
+            "prompt": "Question: Sam",
+            "completion": text,
+            "target_kind": "own_correct",
+            "sample_id": 0,
+            "error_sample_ids": [],
+            "filters_passed": [],
+        }
         for i, text in enumerate(texts)
-    ]  # fmt: skip
+    ]
     tables.write(tables.from_rows(rows, tables.TRAIN), tmp_path / "train", tables.TRAIN, {})
     document = ModelDocument(
         name="student",
@@ -111,8 +120,6 @@ def run(folder, max_length):
             "--train",
             str(folder / "train"),
             "--model",
-        ]
-        + [
             str(folder / "model.json"),
             "--output",
             str(folder / "packed"),

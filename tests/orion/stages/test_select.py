@@ -16,12 +16,21 @@ def completions(rows, table):
     """rows: (problem, sample, template, error_ranks, response, finish_reason)"""
     return tables.from_rows(
         (
-            {"problem_id": p, "sample_id": s, "template": t, "error_ranks": e, "response": r, "finish_reason": f,
-             "prompt_tokens": 1, "completion_tokens": 9, "completion": f"{p}{s}"}
+            {
+                "problem_id": p,
+                "sample_id": s,
+                "template": t,
+                "error_ranks": e,
+                "response": r,
+                "finish_reason": f,
+                "prompt_tokens": 1,
+                "completion_tokens": 9,
+                "completion": f"{p}{s}",
+            }
             for p, s, t, e, r, f in rows
         ),
         table,
-    )  # fmt: skip
+    )
 
 
 def verdicts(rows):
@@ -33,7 +42,7 @@ def verdicts(rows):
                 "verdict": v,
                 "extracted": None,
                 "reason": "",
-                "method": "",
+                "rule": "",
             }
             for p, s, v in rows
         ),
@@ -43,7 +52,7 @@ def verdicts(rows):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Problems a (reflections survive), b (none survives), c (no error), d (nothing at all); files on disk."""
+    """Problems a (reflections pass), b (none passes), c (no error), d (nothing); files on disk."""
     problems = pl.DataFrame(
         {
             "problem_id": list("abcd"),
@@ -82,10 +91,18 @@ def folder(tmp_path):
         (p, s, "incorrect" if (p, s) == ("a", 1) else "correct") for p, s, *_ in reflections
     ]
     errors = [
-        {"problem_id": p, "rank": r, "sample_id": s, "response": "w", "extracted": "9", "source": "own",
-         "source_problem_id": p, "own_sample_id": s}
+        {
+            "problem_id": p,
+            "rank": r,
+            "sample_id": s,
+            "response": "w",
+            "extracted": "9",
+            "source": "own",
+            "source_problem_id": p,
+            "own_sample_id": s,
+        }
         for p, r, s in (("a", 0, 0), ("a", 1, 7), ("b", 0, 0))
-    ]  # fmt: skip
+    ]
     written = {
         "problems": (problems, tables.PROBLEMS),
         "trace-verdicts": (
@@ -148,7 +165,7 @@ def pairs(rows):
     return rows.select("problem_id", "completion", "target_kind").rows()
 
 
-def test_survivors_one_of_each_prompt_first(folder):
+def test_passing_reflections_one_per_prompt_first(folder):
     rows, summary = run(folder)
     assert pairs(rows) == [("a", "one", "reflection"), ("a", "three", "reflection")]
     assert rows["error_sample_ids"].to_list() == [[0], [7]]

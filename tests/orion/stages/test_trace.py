@@ -1,4 +1,4 @@
-"""Traces from a sampled teacher: the first correct sample of each problem, and a clear end where there is none."""
+"""Traces from a sampled teacher: each problem's first correct sample, or a clear error."""
 
 import json
 
@@ -58,7 +58,7 @@ def run(files, verdicts):
             "verdict": v,
             "extracted": None,
             "reason": "",
-            "method": "",
+            "rule": "",
         }
         for (p, i), v in verdicts.items()
     ]

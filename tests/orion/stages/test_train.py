@@ -169,7 +169,7 @@ def test_the_micro_batch_changes_rounding_only(reference, folder, tmp_path):
 
 
 def test_the_triton_kernels_change_rounding_only(folder, tmp_path):
-    """Two steps of a student with heads of 64, the kernels in Triton's interpreter against torch, in processes of their own."""
+    """Two steps of a student with heads of 64: Triton's interpreter against torch."""
     tokenizer = AutoTokenizer.from_pretrained(folder / "student")
     torch.manual_seed(0)
     sizes = {
@@ -210,16 +210,16 @@ def test_the_triton_kernels_change_rounding_only(folder, tmp_path):
 
 @pytest.mark.parametrize("kernels", ["auto", "torch", "triton", "triton-lean"])
 def test_the_kernels_asked_for_are_the_ones_called(folder, tmp_path, monkeypatch, kernels):
-    class Called(Exception):
+    class CalledError(Exception):
         pass
 
     def loss(_model, **kwargs):
-        raise Called({key: kwargs.get(key) for key in ("impl", "memory", "attention_impl")})
+        raise CalledError({key: kwargs.get(key) for key in ("impl", "memory", "attention_impl")})
 
     monkeypatch.setattr(train, "causal_lm_loss", loss)
     # this student's heads are too small for them
     monkeypatch.setattr(train, "check_kernels", lambda *_: None)
-    with pytest.raises(Called) as called:
+    with pytest.raises(CalledError) as called:
         train.main([*arguments(folder, tmp_path, CONFIG), "--kernels", kernels])
     name = kernels.partition("-")[0]
     impl = None if name == "auto" else name
@@ -264,7 +264,7 @@ def test_lora_trains_and_is_merged(folder, tmp_path):
 
 
 def test_an_adapter_is_kept_beside_its_base(folder, tmp_path):
-    """The same run with ``merge_adapter: false``: the adapter alone on disk, and the merged model's logits from it."""
+    """The same run with ``merge_adapter: false``: the adapter alone gives the merged logits."""
     lora = {**CONFIG["lora"], "merge_adapter": False}
     _, merged = run(folder, tmp_path / "merged", method="lora")
     for out in (tmp_path / "kept", tmp_path / "again"):
@@ -307,9 +307,9 @@ def test_an_adapter_is_kept_beside_its_base(folder, tmp_path):
         train.load_trainable_model(document, read_config(train.TrainConfig, CONFIG))
     weights_file = kept / "adapter_model.safetensors"
     weights_file.write_bytes(weights_file.read_bytes()[:-1] + b"x")
-    with pytest.raises(InputError, match="not the file that model.json describes; train again"):
+    with pytest.raises(InputError, match=r"not the file that model\.json describes; train again"):
         checkpoints.load_model(document, "cpu")
-    with pytest.raises(InputError, match="no adapter_config.json"):
+    with pytest.raises(InputError, match=r"no adapter_config\.json"):
         adapters.adapter_document(folder, base, name="t")
 
 
@@ -339,7 +339,7 @@ train.main(sys.argv[1:])
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_result(folder, tmp_path):
-    """SIGKILL after a checkpoint, then the same command: weights and log equal those of the uninterrupted run."""
+    """SIGKILL after a checkpoint, then the same command: weights and log of the whole run."""
     config = {**CONFIG, "max_steps": 240, "learning_rate": 1e-3}
     whole, _ = run(folder, tmp_path / "whole", **config)
     out = tmp_path / "killed"

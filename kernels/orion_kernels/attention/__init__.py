@@ -1,0 +1,1 @@
+"""Causal attention within the documents of a packed row, in torch and in Triton."""

@@ -1,0 +1,1 @@
+"""Exact canonical forms of expressions, and certified numeric comparison with ball arithmetic."""

@@ -1,0 +1,1 @@
+"""Decide whether two parsed answers are equal: values, containers, relations, units, choices."""

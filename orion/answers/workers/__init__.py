@@ -1,0 +1,1 @@
+"""Killable worker processes; only they import sympy and Math-Verify."""

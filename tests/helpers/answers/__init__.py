@@ -1,0 +1,1 @@
+"""Shared code of the answer tests: the algebra generator and the fuzzer."""
