@@ -17,6 +17,7 @@ from orion import paths, tables
 from orion.config import Config
 from orion.errors import InputError
 from orion.experiment import statistics
+from orion.report import lineage
 
 # a path template → the path for some fixed wildcards
 Locate = Callable[[str], Path]
@@ -80,9 +81,7 @@ class Results:
 def load_results(config: Config, root: str | Path, dataset: str, model: str) -> Results:
     """All artifacts of one student on one training set."""
     locate: Locate = functools.partial(paths.artifact, root, dataset=dataset, model=model)
-    with_traces = (
-        paths.PROBLEMS if config.datasets[dataset].teacher is None else paths.PROBLEMS_WITH_TRACES
-    )
+    with_traces = lineage.problems_with_traces(config, {"dataset": dataset})
     trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICTS)
     return Results(
         dataset,
