@@ -44,7 +44,8 @@ class Limits:
         with self.lock:
             self.held += 1
             if self.held == self.n:
-                for loop, limit in self.tries:
+                # not the tries that follow, which may begin while this loop runs
+                for loop, limit in self.tries[: self.n]:
                     loop.call_soon_threadsafe(limit.reschedule, 0)
         return HANG
 
