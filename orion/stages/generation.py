@@ -1,4 +1,4 @@
-"""What the generating stages share: their options, their shards, and the call of the completion store."""
+"""Options, shards and the call of the completion store, shared by the generating stages."""
 
 import argparse
 import sys
