@@ -87,7 +87,7 @@ def complete(
     _generate_missing(job, missing, writer, open_engine, options)
     rows = job.mark_too_long(pl.concat([stored, *writer.frames]))
     table = job.requests.join(rows, on=KEY, how="left", validate="1:1", maintain_order="left")
-    return table.drop("prompt").rename({KEY: "completion"})
+    return table.select(pl.exclude("prompt", KEY), pl.col(KEY).alias("completion"))
 
 
 def complete_shard(

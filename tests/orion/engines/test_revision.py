@@ -1,15 +1,15 @@
-"""An edit of what decides a completion must be a decision: the same cells still, or a new revision."""
+"""An edit of code that decides a completion must be deliberate: same answers or a new revision."""
 
 import pytest
 
 from orion import engines
 from orion.provenance import _strip, digest_text
 
-# engine → the sources that decide what it asks and answers; what only sends again (client.py) is not among them
+# engine → the sources that decide its requests and answers; retries.py only sends them again
 SOURCES = {
-    "transformers": ["draw.py", "transformers.py"],
+    "transformers": ["sampling.py", "transformers.py"],
     "vllm": ["tokens.py", "vllm.py"],
-    "openai": ["openai.py", "tokens.py", "wire.py"],
+    "openai": ["openai.py", "openai_protocol.py", "tokens.py"],
 }
 # engine and revision → digest of those sources
 PINNED = {
@@ -24,6 +24,7 @@ def test_the_engine_is_the_one_its_revision_names(root, kind):
     sources = [root / "orion/engines" / name for name in SOURCES[kind]]
     found = digest_text("".join(_strip(path.read_text()) for path in sources))
     assert found == PINNED[kind, engines.REVISIONS[kind]], (
-        f"the code of the engine {kind} changed: if it may answer otherwise, raise engines.REVISIONS (stored cells are then "
-        "generated again); if it cannot, pin this digest"
+        f"the code of the engine {kind} changed: if its answers may change, raise "
+        "engines.REVISIONS (stored completions are then generated again); if they cannot, pin "
+        "this digest"
     )
