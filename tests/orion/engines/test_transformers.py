@@ -1,4 +1,4 @@
-"""The transformers engine against the library's own generation, and against itself in other batches."""
+"""The engine transformers against the library's generation, and against itself in other batches."""
 
 import random
 import subprocess
@@ -187,7 +187,7 @@ def test_an_empty_prompt_and_an_unknown_engine_are_refused(document):
 
 def test_a_checkpoint_that_changed_is_refused(document):
     changed = replace(document, files={**document.files, "model.safetensors": "0" * 64})
-    with pytest.raises(InputError, match="not the file that model.json describes"):
+    with pytest.raises(InputError, match=r"not the file that model\.json describes"):
         checkpoints.load_model(changed)
 
 
