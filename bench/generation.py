@@ -81,19 +81,19 @@ class Loops:
         self.engine = open_engine("transformers", document, sampling, options)
         self.end = self.words.eos_token_id
 
-    def ours(self) -> tuple[int, dict[int, str]]:
+    def run_engine(self) -> tuple[int, dict[int, str]]:
         requests = [Request(str(i), text, 1000 + i) for i, text in enumerate(self.texts)]
         done = list(self.engine.generate(requests))
         return sum(c.completion_tokens for c in done), {int(c.key): c.response for c in done}
 
-    def batched(self) -> tuple[int, dict[int, str]]:
+    def generate_batched(self) -> tuple[int, dict[int, str]]:
         """Length-sorted, left-padded batches."""
         order = sorted(range(len(self.texts)), key=lambda i: -len(self.texts[i]))
         return self._generate(
             [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         )
 
-    def one_by_one(self) -> tuple[int, dict[int, str]]:
+    def generate_one_by_one(self) -> tuple[int, dict[int, str]]:
         return self._generate([[i] for i in range(len(self.texts))])
 
     @torch.inference_mode()
@@ -127,7 +127,7 @@ class Loops:
 def count_greedy_differences(document: ModelDocument, texts: list[str], batch_size: int) -> int:
     """How many greedy texts differ between the engine and the batched loop."""
     loops = Loops(document, texts, batch_size, 0.0)
-    ours, theirs = loops.ours()[1], loops.batched()[1]
+    ours, theirs = loops.run_engine()[1], loops.generate_batched()[1]
     return sum(ours[i] != theirs[i] for i in ours)
 
 
@@ -153,9 +153,9 @@ def measure_row(
     # one by one, all prompts would take minutes; a part of them has the same rate
     part = Loops(document, texts[: max(16, len(texts) // 8)], batch_size, 0.8)
     ways = {
-        "ours": loops.ours,
-        "generate, batched": loops.batched,
-        "generate, one by one": part.one_by_one,
+        "ours": loops.run_engine,
+        "generate, batched": loops.generate_batched,
+        "generate, one by one": part.generate_one_by_one,
     }
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for way in ways.values():

@@ -81,6 +81,8 @@ class _Listener(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # else the body waits 40 ms for the client to acknowledge the headers
+    disable_nagle_algorithm = True
     server_state: ScriptedServer
 
     def setup(self):

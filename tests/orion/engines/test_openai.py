@@ -126,24 +126,6 @@ def test_what_generation_config_would_change_is_set_to_neutral():
     assert body["repetition_penalty"] == 1.3
 
 
-def test_a_prompt_beyond_the_context_is_an_answer(server, document):
-    room = document.context_length - SAMPLING.max_tokens
-    found = run(
-        server,
-        [Request("long", "w1 " * (room + 1), 1), Request("fits", "w1 " * room, 1)],
-        document=document,
-    )
-    assert (found["long"].finish_reason, found["long"].prompt_tokens) == (
-        "prompt_too_long",
-        room + 1,
-    )
-    assert found["fits"].finish_reason == "stop" and len(server.bodies) == 1
-    assert (
-        run(server, [Request("long", "w1 " * (room + 1), 1)], document=document)["long"].response
-        == ""
-    )
-
-
 GENERATION = GenerationConfig(
     num_samples=3, engine="openai", temperature=0.8, top_p=0.9, max_tokens=24
 )
@@ -172,29 +154,20 @@ def test_a_served_models_prompt_is_measured_by_the_server_and_its_answer_paid_fo
         options=RuntimeOptions(base_url=server.url),
     )
 
-    def shown(context_length):
+    def complete_in_context(context_length):
         done = complete(document=replace(TEACHER, context_length=context_length))
         return set(
             done.select("finish_reason", "prompt_tokens", "completion_tokens").iter_rows()
         ), done["response"]
 
     # the server counts 7 tokens, and answers what the configured context has no room for
-    reasons, texts = shown(30)
+    reasons, texts = complete_in_context(30)
     assert (
         reasons == {("prompt_too_long", 7, 0)} and set(texts) == {""} and len(server.bodies) == 12
     )
-    assert shown(30)[0] == reasons and len(server.bodies) == 12
-    reasons, texts = shown(31)
+    assert complete_in_context(30)[0] == reasons and len(server.bodies) == 12
+    reasons, texts = complete_in_context(31)
     assert reasons == {("stop", 7, 5)} and len(set(texts)) == 12 and len(server.bodies) == 12
-
-
-def test_an_answer_that_was_cut_for_want_of_room_is_none(server):
-    server.script = lambda body, attempt: answer(body, reason="length")
-    tight = replace(TEACHER, context_length=30)
-    assert {(a.finish_reason, a.response) for a in run(server, document=tight).values()} == {
-        ("prompt_too_long", "")
-    }
-    assert {a.finish_reason for a in run(server).values()} == {"length"}
 
 
 def test_where_only_refused_prompts_are_left_a_rerun_ends(server, tmp_path):
@@ -222,68 +195,6 @@ def test_where_only_refused_prompts_are_left_a_rerun_ends(server, tmp_path):
     server.script = lambda body, attempt: blocked
     with pytest.raises(InputError, match="answered none of 8 requests"):
         complete(generation=replace(GENERATION, seed=1))
-
-
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        {
-            "error": {
-                "message": "This model's maximum context length is 96 tokens. However, you "
-                "requested 120"
-            }
-        },
-        {"error": {"message": "Please shorten", "code": "context_length_exceeded"}},
-        {
-            "error": {
-                "message": "the request exceeds the available context size",
-                "type": "exceed_context_size_error",
-            }
-        },
-    ],
-)
-def test_a_server_that_finds_the_prompt_too_long(server, refusal):
-    server.script = lambda body, attempt: (
-        answer(body) if body["seed"] == 1000 else (400, {}, refusal)
-    )
-    found = run(server, make_requests(20), batch_size=1)
-    assert [a.finish_reason for a in found.values()] == ["stop"] + ["prompt_too_long"] * 19
-    assert {a.completion_tokens for a in list(found.values())[1:]} == {0}
-    assert max(server.attempts.values()) == 1
-
-
-OVERFLOWS = (400, {}, {"error": {"message": "This model's maximum context length is 48 tokens"}})
-
-
-def test_a_checkpoints_server_with_a_shorter_context_ends_the_run(server, document):
-    server.script = lambda body, attempt: OVERFLOWS if body["seed"] == 2 else answer(body)
-    message = (
-        rf"shorter context than the {document.context_length} tokens of "
-        r"models\.\w+\.context_length \(This model's max"
-    )
-    with pytest.raises(InputError, match=message):
-        run(
-            server,
-            [Request("a", "w1", 1), Request("b", "w1 w2", 2)],
-            document=document,
-            batch_size=1,
-        )
-
-
-def test_a_served_models_server_with_a_shorter_context_ends_the_run(server):
-    server.script = lambda body, attempt: OVERFLOWS
-    with pytest.raises(
-        InputError,
-        match=r"shorter context than the 4,096 tokens of models\.teacher\.context_length",
-    ):
-        run(server, make_requests(20), batch_size=1)
-    assert len(server.bodies) == 8
-    # seven may be an accident, and so may prompts that are as long as the context
-    assert {a.finish_reason for a in run(server, make_requests(7)).values()} == {"prompt_too_long"}
-    tight = replace(TEACHER, context_length=30)
-    assert {a.finish_reason for a in run(server, make_requests(20), document=tight).values()} == {
-        "prompt_too_long"
-    }
 
 
 def test_half_surrogates_do_not_reach_the_tables(server):
@@ -345,7 +256,7 @@ def test_a_budget_ends_the_run_and_a_higher_one_asks_for_the_rest_only(server, t
         completions.complete, make_table(30), document=TEACHER, generation=GENERATION, root=tmp_path
     )
     options = RuntimeOptions(base_url=server.url, batch_size=1)
-    # 12 tokens an answer: the sixth is the first to reach 70
+    # 12 tokens per answer: the sixth is the first to reach 70
     with pytest.raises(
         InputError,
         match=r"token budget of 70 is used up \(72 counted\); 24 of 30 completions are missing",

@@ -13,9 +13,9 @@ SOURCES = {
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 1): "b8dc7f16e308e15f4c91efeb6b0d83162c35ffd21d1738c04375fa4b87200584",
-    ("vllm", 1): "4c8bfdae0964f8b201609a77dc91f6972b1569ed9709da619870dcde73b133b8",
-    ("openai", 1): "ed08a78aa4debcb233a41694c14e93b5003dc4cb2b2452dd866ec8349250b70c",
+    ("transformers", 1): "2da7d42fdf5e29dd2932932237fc90c1ec0f7d474c50898f789277366c28c29a",
+    ("vllm", 1): "5853a673485d8b4542cfd0510ab7237deda9c3fc7025b3e6d8537e7bb4ceced4",
+    ("openai", 1): "9ae21e10cd78d5a26d38953e430f64f4d8fb3b447771e7145f835f2efde4ad13",
 }
 
 

@@ -143,13 +143,13 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(document, monk
     engine = open_engine("transformers", document, SAMPLING, options)
     step, calls = engine._step, []
 
-    def limited(pool):
+    def step_until_full(pool):
         calls.append(len(pool.rows))
         if len(pool.rows) > 8 and len(calls) > 3:
             raise torch.OutOfMemoryError("pretended")
         return step(pool)
 
-    monkeypatch.setattr(engine, "_step", limited)
+    monkeypatch.setattr(engine, "_step", step_until_full)
     assert {answer.key: answer for answer in engine.generate(wanted)} == expected
     assert engine.batch_size == 8 and max(calls) == 16
 
