@@ -103,7 +103,7 @@ def test_the_stage_samples_from_a_server_and_pays_once(tmp_path, monkeypatch):
         paths = {
             "problems": "problems.parquet",
             "model": "model.json",
-            "cells": "cells",
+            "completions": "store",
             "output": "samples.parquet",
         }
         words = [
