@@ -73,7 +73,7 @@ def run_shards(module: str, argv: Sequence[str], n: int) -> None:
 def _make_die_with_parent() -> Callable[[], None] | None:
     """A function for a new process: the kernel sends it SIGTERM when its parent dies (Linux only).
 
-    Otherwise a shard would go on generating after its parent was killed with SIGKILL.
+    Otherwise a shard would continue to generate after its parent was killed with SIGKILL.
     """
     if not sys.platform.startswith("linux"):
         return None

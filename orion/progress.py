@@ -38,7 +38,7 @@ class Progress:
         return max(time.monotonic() - self.start, 1e-9)
 
     def add(self, count: int, note: str = "", *, tokens: int = 0) -> None:
-        """`count` more units are done, with so many tokens; `note` stands behind the figures."""
+        """Count finished units and their tokens; `note` is printed after the figures."""
         self.done += count
         self.tokens += tokens
         if self.bar is not None:
@@ -48,12 +48,12 @@ class Progress:
             self.last = time.monotonic()
             done = f"{self.unit}: {self.done:,} of {self.total:,}"
             rate = self.done / self.seconds
-            speed = f"{rate:,.0f} a second" if rate >= 10 else f"{rate:.2g} a second"
-            parts = [done, speed, self._notes(note), f"{self._left()} left"]
+            speed = f"{rate:,.0f} per second" if rate >= 10 else f"{rate:.2g} per second"
+            parts = [done, speed, self._notes(note), f"{self._remaining()} left"]
             print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Ends the bar; a log gets no further line."""
+        """End the bar; a log gets no further line."""
         if self.bar is not None:
             self.bar.close()
 
@@ -61,7 +61,7 @@ class Progress:
         rate = f"{self.tokens / self.seconds:,.0f} tokens/s" if self.tokens else ""
         return ", ".join(filter(None, (rate, note)))
 
-    def _left(self) -> str:
+    def _remaining(self) -> str:
         seconds = math.ceil(self.seconds / max(self.done, 1) * (self.total - self.done))
         if seconds < 600:
             return f"{seconds} s"

@@ -1,13 +1,16 @@
-"""Cells: every completion is stored under a hash of all that decides it, and never paid for twice.
+"""The completion store: every completion is stored under a hash of its inputs and reused.
 
-Input: a table of completions wanted, a model, sampling parameters. Output: the table of completions; those that the store
-holds are read, the others generated and stored. ``keys`` names a completion, ``parts`` are the files, ``store`` looks up,
-``compaction`` keeps the files few, ``generation`` asks the engine for what is missing; ``upkeep`` serves the command line and
-is imported by no stage.
+Input: a table of requests, a model, sampling parameters. Output: the table with its completions.
+Stored ones are read, missing ones are generated and stored.
+
+``keys`` computes a completion's key and seed. ``parts`` reads and writes part files. ``store``
+looks completions up. ``compaction`` merges small files. ``generation`` asks the engine for what is
+missing; ``writer`` stores its answers. ``maintenance`` serves the command ``orion completions``; no
+stage imports it.
 """
 
 from orion.completions.generation import complete, complete_shard
-from orion.completions.keys import completion_key, completion_seed, in_shard, keyed, parse_shard
+from orion.completions.keys import add_keys, completion_key, completion_seed, in_shard, parse_shard
 from orion.completions.parts import STORED_COLUMNS, STORED_FINISH_REASONS
 from orion.completions.store import CompletionStore
 
@@ -15,11 +18,11 @@ __all__ = [
     "STORED_COLUMNS",
     "STORED_FINISH_REASONS",
     "CompletionStore",
-    "completion_key",
-    "completion_seed",
+    "add_keys",
     "complete",
     "complete_shard",
+    "completion_key",
+    "completion_seed",
     "in_shard",
-    "keyed",
     "parse_shard",
 ]

@@ -1,12 +1,11 @@
-"""A table of completions from the store and, for what it lacks, from the engine.
+"""Completed tables: completions from the store and, for missing ones, from the engine.
 
-Input: requests, a model.json document, sampling parameters, the store's root. Output: the completed table, or for one shard of
-several the number of its new cells. What the engine answers is stored every few seconds; while the store cannot be written it
-is kept in memory and written again. Nothing is locked.
+Input: requests, a ModelDocument, sampling parameters, the store's root. Output: the completed
+table, or for one shard of several the number of its new completions. New completions are stored
+every few seconds. While the store cannot be written they stay in memory and are written later.
+Nothing is locked.
 """
 
-import time
-from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,51 +15,45 @@ import polars as pl
 from orion import engines, processes, tables
 from orion.completions import keys
 from orion.completions.parts import KEY, STORED_COLUMNS, STORED_FINISH_REASONS
-from orion.completions.store import CompletionStore, as_frame
-from orion.engines import (
-    Completion,
-    Engine,
-    GenerationConfig,
-    Request,
-    RuntimeOptions,
-    Sampling,
-)
-from orion.errors import InputError
+from orion.completions.store import CompletionStore
+from orion.completions.writer import CompletionWriter
+from orion.engines import Engine, GenerationConfig, Request, RuntimeOptions, Sampling
 from orion.models.document import ModelDocument
-from orion.progress import Progress, log
+from orion.progress import log
 
-# seconds between the last attempts to store what is generated, before it is given up
-LAST_PAUSES_S = (1.0, 4.0, 10.0, 15.0, 30.0)
-# failed requests that the log names
-NAMED = 10
-# so many stored cells for each missing one show that the model answers as it is configured
-PROVEN_BY = 10
-# what a row says whose prompt leaves no room
-TOO_LONG = {"response": "", "finish_reason": "prompt_too_long", "completion_tokens": 0}
+# the most failed requests that the log names
+MAX_NAMED_FAILURES = 10
+# this many stored completions per missing one show that the model works as it is configured
+PROVEN_RATIO = 10
+# the columns of a row whose prompt leaves no room for a completion
+TOO_LONG_ROW = {"response": "", "finish_reason": "prompt_too_long", "completion_tokens": 0}
 
 
 @dataclass(frozen=True)
 class _Job:
-    """The rows wanted with their keys, and all that decides their completions."""
+    """The requests with their keys, and everything that decides their completions."""
 
-    wanted: pl.DataFrame
+    requests: pl.DataFrame
     store: CompletionStore
     document: ModelDocument
-    kind: str
+    engine: str
     sampling: Sampling
 
-    def shown(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Rows as this table has them. The context's length is in no key: a completion made in a longer context is stored and
-        right, but here its prompt leaves no room for ``max_tokens``, and the row says so as an engine would.
+    def mark_too_long(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows as this model's context allows them.
+
+        The length of the context is part of no key. A completion that was generated in a longer
+        context is stored and right. If its prompt leaves no room for ``max_tokens`` here, its row
+        says so, as the row of an engine would.
         """
         long = pl.col("prompt_tokens") + self.sampling.max_tokens > self.document.context_length
-        paid = pl.col("finish_reason").is_in(STORED_FINISH_REASONS)
+        stored = pl.col("finish_reason").is_in(STORED_FINISH_REASONS)
         return rows.with_columns(
-            pl.when(long & paid)
+            pl.when(long & stored)
             .then(pl.lit(value, STORED_COLUMNS[column]))
             .otherwise(column)
             .alias(column)
-            for column, value in TOO_LONG.items()
+            for column, value in TOO_LONG_ROW.items()
         )
 
 
@@ -75,26 +68,26 @@ def complete(
     open_engine: Callable[..., Engine] = engines.open_engine,
     options: RuntimeOptions | None = None,
 ) -> pl.DataFrame:
-    """The requests, with their completions in place of the column ``prompt``.
+    """The requests with their completions: their columns without ``prompt``, and the results.
 
-    ``requests``: problem_id, sample_id, prompt and columns that are kept as they are. The result has
-    response, finish_reason, prompt_tokens, completion_tokens and completion (the key) beside them.
+    ``requests`` has problem_id, sample_id, prompt and any other columns, which are kept. The
+    result adds response, finish_reason, prompt_tokens, completion_tokens and completion (the key).
 
-    ``generation``: engine, temperature, top_p, repetition_penalty, max_tokens, seed (its k is of no interest here). Only
-    cells that the store under ``root`` lacks are generated; the engine, opened with ``speed``, is not even imported if it
-    lacks none. New cells are stored every ``flush_every`` completions or ``flush_seconds`` seconds. Raises InputError if the
-    store cannot be written.
+    Generates only completions that the store under ``root`` lacks. If it lacks none, the engine is
+    not even imported; otherwise it is opened with ``options``. The ``num_samples`` of
+    ``generation`` are not used here. New completions are stored after ``flush_every`` of them or
+    ``flush_seconds``. Raises InputError if the store cannot be written.
     """
     if not requests.height:
         return tables.empty(tables.SAMPLES)
-    job = _job(requests, document, generation, root)
-    found = job.store.get(job.wanted)
-    missing = job.wanted.join(found, on=KEY, how="anti", maintain_order="left")
-    writer = _Writer(job.store, missing.height, flush_every, flush_seconds)
-    _fill(job, missing, writer, open_engine, options)
-    rows = job.shown(pl.concat([found, *writer.frames]))
-    done = job.wanted.join(rows, on=KEY, how="left", validate="1:1", maintain_order="left")
-    return done.drop("prompt").rename({KEY: "completion"})
+    job = _make_job(requests, document, generation, root)
+    stored = job.store.get(job.requests)
+    missing = job.requests.join(stored, on=KEY, how="anti", maintain_order="left")
+    writer = CompletionWriter(job.store, missing.height, flush_every, flush_seconds)
+    _generate_missing(job, missing, writer, open_engine, options)
+    rows = job.mark_too_long(pl.concat([stored, *writer.frames]))
+    table = job.requests.join(rows, on=KEY, how="left", validate="1:1", maintain_order="left")
+    return table.select(pl.exclude("prompt", KEY), pl.col(KEY).alias("completion"))
 
 
 def complete_shard(
@@ -109,80 +102,92 @@ def complete_shard(
     open_engine: Callable[..., Engine] = engines.open_engine,
     options: RuntimeOptions | None = None,
 ) -> int:
-    """Generate and store what is missing of the shard (i, n) of the requests; returns how many cells are new.
+    """Generate and store what shard (i, n) of the requests lacks; returns the number stored.
 
-    ``requests`` is the whole table, as for `complete`, which afterwards finds these cells: keys do not depend on shards, so that
-    a change of n costs nothing. The rows of one prompt are in one shard.
+    ``requests`` is the whole table, as for `complete`, which finds these completions afterwards.
+    Keys do not depend on shards, so a change of n costs nothing. The rows of one prompt are in one
+    shard.
     """
     if not requests.height:
         return 0
-    whole = _job(requests, document, generation, root)
-    job = replace(whole, wanted=whole.wanted.filter(keys.in_shard(whole.wanted["prompt"], shard)))
+    whole = _make_job(requests, document, generation, root)
+    in_shard = keys.in_shard(whole.requests["prompt"], shard)
+    job = replace(whole, requests=whole.requests.filter(in_shard))
     log(
-        f"cells: shard {shard[0]}/{shard[1]} has {job.wanted.height:,} of {requests.height:,} cells"
+        f"completions: shard {shard[0]}/{shard[1]} has {job.requests.height:,} of "
+        f"{requests.height:,} completions"
     )
-    missing = job.wanted.filter(~job.store.contains(job.wanted))
-    writer = _Writer(job.store, missing.height, flush_every, flush_seconds, keep=False)
-    _fill(job, missing, writer, open_engine, options)
+    missing = job.requests.filter(~job.store.contains(job.requests))
+    writer = CompletionWriter(
+        job.store, missing.height, flush_every, flush_seconds, keep_frames=False
+    )
+    _generate_missing(job, missing, writer, open_engine, options)
     return writer.stored
 
 
-def _job(
+def _make_job(
     requests: pl.DataFrame, document: ModelDocument, generation: GenerationConfig, root: str | Path
 ) -> _Job:
     sampling = generation.sampling
-    kind = generation.engine
-    wanted = keys.keyed(
+    engine = generation.engine
+    keyed_requests = keys.add_keys(
         requests,
         model_digest=document.digest,
         sampling={**asdict(sampling), "seed": int(generation.seed)},
-        engine=f"{kind}-{engines.REVISIONS.get(kind, 0)}",
+        engine=f"{engine}-{engines.REVISIONS.get(engine, 0)}",
     )
-    return _Job(wanted, CompletionStore(root, document.digest), document, kind, sampling)
+    store = CompletionStore(root, document.digest)
+    return _Job(keyed_requests, store, document, engine, sampling)
 
 
-def _fill(
+def _generate_missing(
     job: _Job,
     missing: pl.DataFrame,
-    writer: "_Writer",
+    writer: CompletionWriter,
     open_engine: Callable[..., Engine],
     options: RuntimeOptions | None,
 ) -> None:
-    """Generate the missing rows into the writer, failed requests twice, and say so on standard error."""
-    reused = job.wanted.height - missing.height
-    log(f"cells: {reused:,} of {job.wanted.height:,} are stored, {missing.height:,} to generate")
-    todo = [
-        Request(cell, prompt, keys.completion_seed(cell))
-        for cell, prompt in missing.select(KEY, "prompt").iter_rows()
+    """Generate the missing rows into the writer and log counts; failed requests are tried twice."""
+    reused = job.requests.height - missing.height
+    log(
+        f"completions: {reused:,} of {job.requests.height:,} are stored, "
+        f"{missing.height:,} to generate"
+    )
+    requests = [
+        Request(key, prompt, keys.completion_seed(key))
+        for key, prompt in missing.select(KEY, "prompt").iter_rows()
     ]
     failed: list[Request] = []
     try:
-        if todo:
+        if requests:
             writer.probe()
-            proven = reused >= PROVEN_BY * missing.height
-            engine = open_engine(job.kind, job.document, job.sampling, options, proven=proven)
+            proven = reused >= PROVEN_RATIO * missing.height
+            engine = open_engine(job.engine, job.document, job.sampling, options, proven=proven)
             with processes.sigterm_raises_system_exit(), writer:
-                again = _ask(engine, todo, writer, last=False)
-                if again:
-                    log(f"cells: failed requests, asked once more: {len(again):,}")
-                    failed = _ask(engine, again, writer, last=True)
+                failed = _generate(engine, requests, writer, write_failures=False)
+                if failed:
+                    log(f"completions: {len(failed):,} requests failed and are asked once more")
+                    failed = _generate(engine, failed, writer, write_failures=True)
     finally:
-        log(f"cells: {reused:,} reused, {writer.summary()}")
+        log(f"completions: {reused:,} reused, {writer.summary()}")
     if failed:
-        _name(failed, job.wanted)
+        _log_failures(failed, job.requests)
 
 
-def _ask(engine: Engine, todo: list[Request], writer: "_Writer", *, last: bool) -> list[Request]:
-    """Put the answers into the writer, and failures if this is the ``last`` time; returns the requests that failed."""
-    waiting = {request.key: request for request in todo}
+def _generate(
+    engine: Engine, requests: list[Request], writer: CompletionWriter, *, write_failures: bool
+) -> list[Request]:
+    """Put the engine's completions into the writer; returns the requests that failed."""
+    waiting = {request.key: request for request in requests}
     failed = []
-    answers = engine.generate(todo)
+    answers = engine.generate(requests)
     try:
         for completion in answers:
             request = waiting.pop(completion.key, None)
             if request is None:
                 raise RuntimeError(
-                    f"the engine answered {completion.key}, which was not asked or is answered already"
+                    f"the engine answered {completion.key}, which was not asked or is answered "
+                    "already"
                 )
             if completion.finish_reason not in tables.FINISH_REASONS:
                 raise RuntimeError(
@@ -190,132 +195,30 @@ def _ask(engine: Engine, todo: list[Request], writer: "_Writer", *, last: bool) 
                 )
             if completion.finish_reason == "error":
                 failed.append(request)
-            if last or completion.finish_reason != "error":
+            if write_failures or completion.finish_reason != "error":
                 writer.add(completion)
     finally:
-        # first, since an engine may take its time to end what is under way
+        # before the engine is closed, which may take a while where requests are under way
         writer.flush()
         if isinstance(answers, Generator):
             answers.close()
     if waiting:
         raise RuntimeError(
-            f"the engine left {len(waiting)} of {len(todo)} requests without an answer"
+            f"the engine left {len(waiting)} of {len(requests)} requests without an answer"
         )
     return failed
 
 
-def _name(failed: list[Request], wanted: pl.DataFrame) -> None:
-    rows = wanted.filter(pl.col(KEY).is_in([request.key for request in failed])).select(
+def _log_failures(failed: list[Request], requests: pl.DataFrame) -> None:
+    rows = requests.filter(pl.col(KEY).is_in([request.key for request in failed])).select(
         "problem_id", "sample_id"
     )
-    names = ", ".join(f"{problem}/{sample}" for problem, sample in rows.head(NAMED).iter_rows())
-    more = f" and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
-    log(
-        f"cells: failed twice: {len(failed):,} ({names}{more}); their rows say `error` and are not stored: "
-        "delete the table and run again to ask for these only"
+    names = ", ".join(
+        f"{problem}/{sample}" for problem, sample in rows.head(MAX_NAMED_FAILURES).iter_rows()
     )
-
-
-class _Writer:
-    """New completions on their way into the store; a context in which they are generated, at whose end all are stored.
-
-    ``total``: how many are expected. ``keep``: hold what was stored in ``frames``, for the table.
-    """
-
-    def __init__(
-        self, store: CompletionStore, total: int, every: int, seconds: float, *, keep: bool = True
-    ):
-        self.store, self.total, self.every, self.seconds, self.keep = (
-            store,
-            total,
-            every,
-            seconds,
-            keep,
-        )
-        self.progress = Progress(0, "cells")
-        self.pending: list[Completion] = []
-        self.frames: list[pl.DataFrame] = []
-        self.stored = self.prompt_tokens = self.tokens = 0
-        self.reasons: Counter[str] = Counter()
-        self.trouble: OSError | None = None
-        self.last = 0.0
-
-    def probe(self) -> None:
-        """Raises InputError if the store cannot be written: better now than when completions are paid for."""
-        try:
-            self.store.probe()
-        except OSError as error:
-            raise InputError(
-                f"{self.store.folder}: cannot be written ({error}); free space or mend its rights, and run again"
-            ) from None
-
-    def __enter__(self) -> "_Writer":
-        self.last = time.monotonic()
-        self.progress = Progress(self.total, "cells")
-        return self
-
-    def add(self, completion: Completion) -> None:
-        self.pending.append(completion)
-        self.prompt_tokens += completion.prompt_tokens
-        self.tokens += completion.completion_tokens
-        self.reasons[completion.finish_reason] += 1
-        self.progress.add(1, tokens=completion.completion_tokens)
-        full = len(self.pending) >= self.every and self.trouble is None
-        if full or time.monotonic() - self.last >= self.seconds:
-            self.flush()
-
-    def flush(self) -> None:
-        """Store what is pending; if that fails it stays pending, until it is tried again after the seconds of a flush."""
-        self.last = time.monotonic()
-        if not self.pending:
-            return
-        rows = as_frame(self.pending)
-        try:
-            self.store.write(rows)
-        except OSError as error:
-            if self.trouble is None:
-                log(
-                    f"cells: {self.store.folder} cannot be written ({error}); new cells stay in memory, next try later"
-                )
-            self.trouble = error
-            return
-        if self.trouble is not None:
-            log(
-                f"cells: {self.store.folder} can be written again; {rows.height:,} waiting cells are stored"
-            )
-        self.trouble, self.pending = None, []
-        self.stored += int(rows["finish_reason"].is_in(STORED_FINISH_REASONS).sum())
-        if self.keep:
-            self.frames.append(rows)
-
-    def __exit__(self, kind, value, traceback) -> None:
-        self.progress.close()
-        # also when interrupted: what is there is paid for
-        self.flush()
-        for pause in LAST_PAUSES_S if kind is None else ():
-            if self.trouble is None:
-                return
-            log(f"cells: {self.store.folder} cannot be written; one more try in {pause:.0f} s")
-            time.sleep(pause)
-            self.flush()
-        if self.trouble is not None:
-            lost = f"{self.store.folder}: cannot be written ({self.trouble}); {len(self.pending):,} new cells are lost"
-            if kind is None:
-                raise InputError(f"{lost}, {self.stored:,} are stored; free space and run again")
-            log(f"cells: {lost}")
-
-    def summary(self) -> str:
-        """Counts, tokens and failures by kind, in words."""
-        if not self.reasons:
-            return "0 new"
-        seconds = self.progress.seconds
-        bad = (
-            ", ".join(
-                f"{reason} {n}" for reason, n in sorted(self.reasons.items()) if reason != "stop"
-            )
-            or "none"
-        )
-        return (
-            f"{self.reasons.total():,} new, {self.prompt_tokens:,} prompt and {self.tokens:,} completion tokens "
-            f"in {seconds:.1f} s ({self.tokens / seconds:,.0f} tokens/s); new cells not ended by the model: {bad}"
-        )
+    rest = len(failed) - MAX_NAMED_FAILURES
+    more = f" and {rest:,} more" if rest > 0 else ""
+    log(
+        f"completions: failed twice: {len(failed):,} ({names}{more}); their rows say `error` and "
+        "are not stored: delete the table and run again to ask for these only"
+    )

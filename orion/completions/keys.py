@@ -1,12 +1,14 @@
-"""The names of completions, their seeds, and which shard generates them.
+"""Keys of completions, their seeds, and the shard that generates them.
 
-Input: prompts, a model's digest, sampling parameters. Output: keys of 64 hexadecimal digits. Nothing is read or written.
+Input: prompts, a model's digest, sampling parameters. Output: keys of 64 hexadecimal digits.
+Nothing is read or written.
 """
 
 import json
 import re
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from typing import Any
 
 import polars as pl
 
@@ -14,16 +16,16 @@ from orion.completions.parts import KEY
 from orion.errors import InputError
 from orion.provenance import canonical_json, digest_text
 
-# of one text, what `canonical_json` gives, at a tenth of the time
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
+# the same text as `canonical_json` gives for one string, ten times as fast
+_encode_text = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def completion_key(
-    model_digest: str, prompt: str, sampling: dict, engine: str, sample_index: int
+    model_digest: str, prompt: str, sampling: dict[str, Any], engine: str, sample_index: int
 ) -> str:
-    """The name of one completion, 64 hexadecimal digits: sha256 of the canonical JSON of all that decides it.
+    """The key of one completion: sha256 of the canonical JSON of everything that decides it.
 
-    ``sampling`` holds the run's seed; ``sample_index`` counts the completions wanted of one prompt.
+    ``sampling`` includes the run's seed. ``sample_index`` numbers the samples of one prompt.
     """
     parts = {
         "model": model_digest,
@@ -36,40 +38,47 @@ def completion_key(
 
 
 def completion_seed(key: str) -> int:
-    """The seed of a cell's noise, 0 <= seed < 2**63, from its key."""
+    """The seed of a completion's sampling noise, 0 <= seed < 2**63, from its key."""
     return int(key[:16], 16) >> 1
 
 
-def keyed(
-    requests: pl.DataFrame, *, model_digest: str, sampling: dict, engine: str
+def add_keys(
+    requests: pl.DataFrame, *, model_digest: str, sampling: dict[str, Any], engine: str
 ) -> pl.DataFrame:
-    """The requests sorted by (problem_id, sample_id), with their keys in a column ``KEY``.
+    """The requests sorted by (problem_id, sample_id), with their keys in the column ``KEY``.
 
-    A key's sample index is the row's number among rows of the same prompt: more samples of a prompt leave the first ones'
-    keys as they are, even where other prompts of the problem stand between them. To shard a table, key it first.
+    The sample index of a row is its number among the rows with the same prompt. Asking for more
+    samples of a prompt therefore keeps the keys of the first ones, whatever other prompts lie
+    between them. Add keys before splitting a table into shards.
     """
     requests = requests.sort("problem_id", "sample_id")
     index = requests.select(pl.int_range(pl.len()).over("prompt")).to_series()
     pairs = zip(requests["prompt"], index, strict=True)
-    cells = list(_keys(pairs, model_digest=model_digest, sampling=sampling, engine=engine))
-    return requests.with_columns(pl.Series(KEY, cells, dtype=pl.String))
+    keys = list(_hash_pairs(pairs, model_digest=model_digest, sampling=sampling, engine=engine))
+    return requests.with_columns(pl.Series(KEY, keys, dtype=pl.String))
 
 
-def _keys(
-    pairs: Iterable[tuple[str, int]], *, model_digest: str, sampling: dict, engine: str
+def _hash_pairs(
+    pairs: Iterable[tuple[str, int]],
+    *,
+    model_digest: str,
+    sampling: dict[str, Any],
+    engine: str,
 ) -> Iterator[str]:
-    """`completion_key` of many (prompt, sample index): the canonical JSON is put together from pieces, in its keys' order."""
+    """`completion_key` of many (prompt, sample index) pairs.
+
+    The canonical JSON is put together from pieces, in the order of its sorted keys, so that equal
+    pieces are encoded and hashed once.
+    """
     head = sha256(f'{{"engine":{canonical_json(engine)},"index":'.encode())
     before = f',"model":{canonical_json(model_digest)},"prompt":'
     after = f',"sampling":{canonical_json(sampling)}}}'
     last, tail = None, b""
     for prompt, index in pairs:
-        # the samples of a prompt mostly stand together
+        # the samples of one prompt are mostly neighbours
         if prompt != last:
-            last, tail = (
-                prompt,
-                f"{before}{_quoted(prompt)}{after}".encode("utf-8", "surrogatepass"),
-            )
+            text = f"{before}{_encode_text(prompt)}{after}"
+            last, tail = prompt, text.encode("utf-8", "surrogatepass")
         key = head.copy()
         key.update(b"%d" % index)
         key.update(tail)
@@ -77,7 +86,7 @@ def _keys(
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """``i/n``, shard i of n, 0 <= i < n; raises InputError for anything else."""
+    """``i/n``, shard i of n, with 0 <= i < n; raises InputError for anything else."""
     found = re.fullmatch(r"([0-9]+)/([0-9]+)", text.strip())
     shard, shards = (int(found[1]), int(found[2])) if found else (0, 0)
     if shard >= shards:
@@ -86,8 +95,11 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def in_shard(prompts: pl.Series, shard: tuple[int, int]) -> pl.Series:
-    """Which rows the shard (i, n) generates, by a hash of the prompt: its samples, which are read together, stay together."""
-    mine, shards = shard
+    """Which rows the shard (i, n) generates, decided by a hash of the prompt.
+
+    All samples of one prompt are in one shard, because the engine reads that prompt once for all.
+    """
+    number, shards = shard
     distinct = prompts.unique()
-    chosen = [prompt for prompt in distinct if int(digest_text(prompt)[:16], 16) % shards == mine]
+    chosen = [prompt for prompt in distinct if int(digest_text(prompt)[:16], 16) % shards == number]
     return prompts.is_in(pl.Series(chosen, dtype=pl.String).implode())

@@ -1,7 +1,7 @@
-"""Upkeep of a cell store: what is in it, whether it is intact, what nobody refers to any more.
+"""Maintenance of a completion store: its contents, damage, and files that nothing refers to.
 
-Input: the store's root, in a results folder (``results/completions``). Output: rows and lists for ``orion completions``; files are removed by
-`remove` only. No stage imports this module.
+Input: the store's root, in a results folder (``results/completions``). Output: rows and lists for
+``orion completions``. Only `remove` removes files. No stage imports this module.
 """
 
 import json
@@ -18,13 +18,13 @@ from orion.completions import compaction, parts
 from orion.completions.parts import KEY, STORED_COLUMNS, STORED_FINISH_REASONS
 from orion.errors import InputError
 
-FOLDER = re.compile(r"[0-9a-f]{16}")
+FOLDER_NAME = re.compile(r"[0-9a-f]{16}")
 KEY_PATTERN = r"^[0-9a-f]{64}$"
-# a partial file older than this is a dead process's
+# a partial file older than this was left by a dead process
 LEFTOVER_S = 3600.0
-# cells younger than this may be those of a model whose model.json is about to be written
-YOUNG_S = 86400.0
-WRONG = {
+# younger completions may belong to a model whose model.json is about to be written
+RECENT_S = 86400.0
+ROW_FAULTS = {
     "nulls": "rows with a null",
     "keys": "keys that are not 64 hexadecimal digits",
     "reasons": "rows that neither stopped nor reached their length",
@@ -33,13 +33,13 @@ WRONG = {
 
 
 @dataclass(frozen=True)
-class Contents:
-    """One model's part of a store; ``names``: the models of the results folder that it belongs to."""
+class FolderContents:
+    """One model's folder of a store; ``models``: the models of the results folder that use it."""
 
     folder: Path
-    names: list[str]
+    models: list[str]
     parts: int
-    cells: int
+    completions: int
     duplicates: int
     prompt_tokens: int
     completion_tokens: int
@@ -49,29 +49,32 @@ class Contents:
 
 @dataclass(frozen=True)
 class Removal:
-    """A file that is of no more use, and why."""
+    """A file that is of no more use, and the reason."""
 
     path: Path
     reason: str
     bytes: int
 
 
-def folders(root: Path) -> list[Path]:
+def list_folders(root: Path) -> list[Path]:
     """The models' folders of a store; raises InputError if there is no store."""
     if not root.is_dir():
         raise InputError(
-            f"{root}: no such folder; --root names the folder of the cells, such as results/completions"
+            f"{root}: no such folder; --root names the completion store, such as "
+            "results/completions"
         )
-    return sorted(path for path in root.iterdir() if path.is_dir() and FOLDER.fullmatch(path.name))
+    return sorted(
+        path for path in root.iterdir() if path.is_dir() and FOLDER_NAME.fullmatch(path.name)
+    )
 
 
-def names(results: Path) -> dict[str, list[str]]:
-    """Folder name in the store → the models whose cells it holds, from every model.json below the results folder.
+def find_models(results: Path) -> dict[str, list[str]]:
+    """Folder name in the store → the models that use it, from every model.json under ``results``.
 
-    Raises InputError for a damaged document: its cells must not count as nobody's.
+    Raises InputError for a damaged document: its completions must not count as unused.
     """
-    found: dict[str, list[str]] = {}
-    for path in sorted(_documents(results)):
+    models: dict[str, list[str]] = {}
+    for path in sorted(_find_documents(results)):
         try:
             folder = json.loads(path.read_text(encoding="utf-8"))["digest"][:16]
         except FileNotFoundError:
@@ -81,14 +84,13 @@ def names(results: Path) -> dict[str, list[str]]:
                 f"{path}: no readable model.json ({error}); delete it and make it again first"
             ) from None
         place = path.parent.relative_to(results)
-        found.setdefault(folder, []).append(
-            place.name if place.parts[0] == "models" else place.as_posix()
-        )
-    return found
+        name = place.name if place.parts[0] == "models" else place.as_posix()
+        models.setdefault(folder, []).append(name)
+    return models
 
 
-def _documents(results: Path) -> Iterator[Path]:
-    """Every model.json below a folder, behind symbolic links too, each folder once."""
+def _find_documents(results: Path) -> Iterator[Path]:
+    """Every model.json below a folder, also behind symbolic links; each folder is read once."""
     seen: set[tuple[int, int]] = set()
     for place, below, files in os.walk(results, followlinks=True):
         stat = os.stat(place)
@@ -100,20 +102,20 @@ def _documents(results: Path) -> Iterator[Path]:
             yield Path(place, "model.json")
 
 
-def contents(root: Path) -> Iterator[Contents]:
-    """What the store holds, a row a model; raises InputError for a damaged part."""
-    everything = folders(root)
-    known = names(root.parent)
-    for folder in everything:
-        paths = parts.listed(folder)
+def read_contents(root: Path) -> Iterator[FolderContents]:
+    """The contents of a store, one row per model; raises InputError for a damaged part."""
+    folders = list_folders(root)
+    models = find_models(root.parent)
+    for folder in folders:
+        paths = parts.list_parts(folder)
         try:
-            sums = (
+            stored = (
                 pl.scan_parquet(paths, schema=STORED_COLUMNS)
                 if paths
                 else pl.LazyFrame(schema=STORED_COLUMNS)
             )
-            rows, distinct, prompt, completion = (
-                sums.select(
+            rows, distinct, prompt_tokens, completion_tokens = (
+                stored.select(
                     pl.len(),
                     pl.col(KEY).hash().n_unique().alias("distinct"),
                     pl.col("prompt_tokens").sum(),
@@ -123,97 +125,106 @@ def contents(root: Path) -> Iterator[Contents]:
                 .row(0)
             )
             size = sum(path.stat().st_size for path in paths)
-        except parts.UNREADABLE as error:
+        except parts.READ_ERRORS as error:
             raise InputError(
-                f"{folder}: {error}; `orion completions verify --root {root}` names the damaged parts"
+                f"{folder}: {error}; `orion completions verify --root {root}` names the damaged "
+                "parts"
             ) from None
-        damaged = len(list(folder.glob("*.damaged")))
-        yield Contents(
+        yield FolderContents(
             folder,
-            known.get(folder.name, []),
-            len(paths),
-            distinct,
-            rows - distinct,
-            prompt,
-            completion,
-            size,
-            damaged,
+            models.get(folder.name, []),
+            parts=len(paths),
+            completions=distinct,
+            duplicates=rows - distinct,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            bytes=size,
+            damaged=len(list(folder.glob("*.damaged"))),
         )
 
 
-def fault(path: Path) -> str | None:
-    """Why a part must not be trusted, None for a sound one: content against name, columns, keys, reasons, counts."""
-    reason = parts.fault(path)
+def find_fault(path: Path) -> str | None:
+    """Why a part must not be used; None for a sound one.
+
+    Checks the content against the name, columns, keys, finish reasons and token counts.
+    """
+    reason = parts.find_fault(path)
     if reason is not None:
         return reason
-    cell, finish = pl.col(KEY), pl.col("finish_reason")
+    key, finish = pl.col(KEY), pl.col("finish_reason")
     tokens = pl.min_horizontal("prompt_tokens", "completion_tokens")
-    for frame in parts.groups(path):
+    for frame in parts.read_row_groups(path):
         counts = frame.select(
             nulls=pl.any_horizontal(pl.all().is_null()).sum(),
-            keys=(~cell.str.contains(KEY_PATTERN)).sum(),
+            keys=(~key.str.contains(KEY_PATTERN)).sum(),
             reasons=(~finish.is_in(STORED_FINISH_REASONS)).sum(),
             tokens=(tokens < 0).sum(),
         ).row(0, named=True)
-        bad = [f"{n} {WRONG[what]}" for what, n in counts.items() if n]
-        if bad:
-            return "; ".join(bad)
+        faults = [f"{n} {ROW_FAULTS[name]}" for name, n in counts.items() if n]
+        if faults:
+            return "; ".join(faults)
     return None
 
 
-def removals(root: Path, *, young: bool = False, now: float | None = None) -> list[Removal]:
-    """What no model.json refers to, leftovers of dead processes, damaged parts that were set aside.
+def find_removals(
+    root: Path, *, include_recent: bool = False, now: float | None = None
+) -> list[Removal]:
+    """Files that can go: parts without a model.json, leftovers, damaged parts set aside.
 
-    Cells of the last day only with ``young``. Raises InputError where the results folder has no model.json at all: everything
-    would go.
+    Completions of the last day are listed with ``include_recent`` only. Raises InputError where the
+    results folder has no model.json at all, because every completion would go.
     """
-    everything = folders(root)
-    known = names(root.parent)
-    if everything and not known:
+    folders = list_folders(root)
+    models = find_models(root.parent)
+    if folders and not models:
         raise InputError(
-            f"{root.parent}: no model.json below it, so that no cell would stay; is {root} the store of a results folder? "
-            "To remove all of it, delete the folder"
+            f"{root.parent}: no model.json below it, so that no completion would stay; is {root} "
+            "the store of a results folder? To remove all of it, delete the folder"
         )
     now = time.time() if now is None else now
     found = []
-    for folder in everything:
+    for folder in folders:
         for path in sorted(folder.iterdir()):
             try:
                 stat = path.stat()
             except FileNotFoundError:
                 continue
             age = now - stat.st_mtime
-            reason = _useless(path, folder.name in known or (age < YOUNG_S and not young), age)
+            in_use = folder.name in models or (age < RECENT_S and not include_recent)
+            reason = _removal_reason(path, in_use, age)
             if reason is not None:
                 found.append(Removal(path, reason, stat.st_size))
     return found
 
 
-def _useless(path: Path, referred: bool, age: float) -> str | None:
+def _removal_reason(path: Path, in_use: bool, age: float) -> str | None:
     if path.suffix == ".partial":
         return "leftover of a killed process" if age > LEFTOVER_S else None
     if path.suffix == ".damaged":
         return "damaged and set aside"
-    if not referred and path.suffix == ".parquet":
+    if not in_use and path.suffix == ".parquet":
         return "no model.json refers to it"
     return None
 
 
-def mergeable(root: Path, leaving: Iterable[Path] = ()) -> list[tuple[Path, int, int]]:
-    """Folders with small parts to merge once the ``leaving`` ones are gone: folder, parts merged, parts they become."""
-    found, gone = [], set(leaving)
-    for folder in folders(root):
-        small = [(path, size) for path, size in compaction.small(folder) if path not in gone]
-        plan = compaction.planned(small)
+def find_merges(root: Path, removed: Iterable[Path] = ()) -> list[tuple[Path, int, int]]:
+    """Folders with small parts to merge once the ``removed`` files are gone.
+
+    Each with the number of parts before and after the merge.
+    """
+    found, gone = [], set(removed)
+    for folder in list_folders(root):
+        small = [item for item in compaction.list_small_parts(folder) if item[0] not in gone]
+        plan = compaction.plan_merges(small)
         if plan:
             found.append((folder, sum(map(len, plan)), len(plan)))
     return found
 
 
-def remove(found: list[Removal]) -> None:
+def remove(removals: list[Removal]) -> None:
     """Remove these files, and the folders that are empty then."""
-    for removal in found:
+    for removal in removals:
         removal.path.unlink(missing_ok=True)
-    for folder in {removal.path.parent for removal in found}:
+    for folder in {removal.path.parent for removal in removals}:
         if not any(folder.iterdir()):
             folder.rmdir()

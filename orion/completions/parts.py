@@ -1,8 +1,11 @@
-"""Part files: a store's folder holds ``part-{content digest, 32 digits}.parquet`` with the columns ``STORED_COLUMNS``, any row groups.
+"""Part files of the completion store, ``part-{first 32 digits of sha256}.parquet``.
 
-A part appears whole, by rename, and is never rewritten, so it needs no lock and its name says whether it is intact. Pages carry
-checksums (parts older than that are read without). Rows keep the order in which they were generated: keys are hashes, so that
-sorting by key would spread one run's rows over every row group, and reading them would mean reading all texts.
+A part has the columns ``STORED_COLUMNS`` and row groups of any size. It appears whole, by rename,
+and is never rewritten. It therefore needs no lock, and its name says whether it is intact. Pages
+carry checksums; parts written before checksums were introduced are read without.
+
+Rows keep the order in which they were generated. Keys are hashes: sorting by key would spread the
+rows of one run over all row groups, and reading them would mean reading every text.
 """
 
 import errno
@@ -13,6 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -24,19 +28,19 @@ from orion.provenance import digest_file
 
 # the key column of the part files; another name would orphan every completion stored so far
 KEY = "cell"
-STORED_COLUMNS = {
+STORED_COLUMNS: dict[str, Any] = {
     KEY: pl.String,
     "response": pl.String,
     "finish_reason": pl.String,
     "prompt_tokens": pl.Int64,
     "completion_tokens": pl.Int64,
 }
-# what was paid for; an error is tried again, and a prompt that is too long costs nothing to find again
+# an error is tried again, and a prompt that is too long costs nothing to find again
 STORED_FINISH_REASONS = ("stop", "length")
 
-NAME = re.compile(r"part-([0-9a-f]{32})\.parquet")
-# what reading may raise: damage, a part that has gone, the system's own trouble
-UNREADABLE = (pl.exceptions.PolarsError, pa.ArrowException, OSError)
+PART_NAME = re.compile(r"part-([0-9a-f]{32})\.parquet")
+# what reading may raise: damage, a part that was removed meanwhile, errors of the system
+READ_ERRORS = (pl.exceptions.PolarsError, pa.ArrowException, OSError)
 
 _SCHEMA = pa.schema(
     [
@@ -46,11 +50,11 @@ _SCHEMA = pa.schema(
 )
 
 
-def listed(folder: Path) -> list[Path]:
+def list_parts(folder: Path) -> list[Path]:
     """The parts of a folder, sorted by name.
 
-    Reading a folder is no snapshot: while another process replaces parts, one listing may miss both the old and the new. Two
-    alike cannot.
+    Listing a folder gives no snapshot: while another process replaces parts, one listing may miss
+    both the old and the new ones. Two equal listings in a row cannot.
     """
     before = None
     while (now := sorted(folder.glob("part-*.parquet"))) != before:
@@ -58,8 +62,11 @@ def listed(folder: Path) -> list[Path]:
     return now
 
 
-def write(folder: Path, frames: Iterable[pl.DataFrame], *, prefix: str = "part") -> Path:
-    """Publish the frames, a row group each, as one part and return its path; leaves nothing behind if that fails."""
+def write_part(folder: Path, frames: Iterable[pl.DataFrame], *, prefix: str = "part") -> Path:
+    """Publish the frames as one part, one row group per frame, and return its path.
+
+    A failure leaves no file behind.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     # a random name: in containers that share a file system, two processes may have the same id
     partial = folder / f".{prefix}-{os.getpid()}-{secrets.token_hex(8)}.partial"
@@ -76,7 +83,7 @@ def write(folder: Path, frames: Iterable[pl.DataFrame], *, prefix: str = "part")
                     writer.write_table(table, row_group_size=max(1, frame.height))
             handle.flush()
             os.fsync(handle.fileno())
-        # a name by content: two processes never clash unless they write the same bytes
+        # named by content: two processes clash only where they write the same bytes
         path = folder / f"part-{digest_file(partial)[:32]}.parquet"
         os.replace(partial, path)
     except BaseException:
@@ -86,34 +93,35 @@ def write(folder: Path, frames: Iterable[pl.DataFrame], *, prefix: str = "part")
     return path
 
 
-def probe(folder: Path) -> None:
-    """Raises OSError if no file can be written into the folder, which is made if need be."""
+def probe_folder(folder: Path) -> None:
+    """Create the folder if needed; raises OSError if no file can be written into it."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as handle:
         handle.write(b"probe")
 
 
-def sizes(path: Path) -> list[int]:
-    """The numbers of rows of a part's row groups."""
-    found = pq.read_metadata(path)
-    return [found.row_group(i).num_rows for i in range(found.num_row_groups)]
+def row_group_sizes(path: Path) -> list[int]:
+    """The number of rows of each row group of a part."""
+    metadata = pq.read_metadata(path)
+    return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
 
 
-def groups(
-    path: Path, wanted: Iterable[tuple[int, pa.Array]] | None = None
+def read_row_groups(
+    path: Path, selection: Iterable[tuple[int, pa.Array]] | None = None
 ) -> Iterator[pl.DataFrame]:
-    """The rows of a part, a row group at a time: all, or of the ``wanted`` groups the rows at these places.
+    """The rows of a part, one frame per row group.
 
-    Raises one of ``UNREADABLE`` if the file is damaged or has other columns.
+    ``selection``: pairs (row group, row numbers within it); all rows where it is None. Raises one
+    of ``READ_ERRORS`` if the file is damaged or has other columns.
     """
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        for group, places in (
-            wanted if wanted is not None else ((i, None) for i in range(file.num_row_groups))
-        ):
+        if selection is None:
+            selection = ((i, None) for i in range(file.num_row_groups))
+        for group, rows in selection:
             table = file.read_row_group(group)
-            # old parts have no checksums, and polars trusts that what it is given is UTF-8
+            # old parts have no checksums, and polars takes for granted that text is UTF-8
             table.validate(full=True)
-            frame = pl.from_arrow(table if places is None else table.take(places))
+            frame = pl.from_arrow(table if rows is None else table.take(rows))
             assert isinstance(frame, pl.DataFrame)
             if frame.schema != pl.Schema(STORED_COLUMNS):
                 raise pa.ArrowInvalid(
@@ -123,25 +131,31 @@ def groups(
 
 
 def is_gone(error: BaseException) -> bool:
-    """Whether a part was removed meanwhile (by a compaction; ESTALE: on another machine)."""
+    """Whether a part was removed meanwhile, by a compaction.
+
+    ESTALE: the compaction ran on another machine of a network file system.
+    """
     return isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ESTALE)
 
 
 def is_intact(path: Path) -> bool | None:
-    """Whether a part's content is what its name says; None if the name says nothing."""
-    name = NAME.fullmatch(path.name)
+    """Whether a part's content matches its name; None if the name holds no digest."""
+    name = PART_NAME.fullmatch(path.name)
     return None if name is None else digest_file(path)[:32] == name[1]
 
 
-def fault(path: Path) -> str | None:
-    """Why a part is not what was written, or cannot be read; None for a sound one. Raises the system's own OSErrors."""
+def find_fault(path: Path) -> str | None:
+    """Why a part is damaged or cannot be read; None for a sound one.
+
+    Raises OSErrors that come from the system and not from the file's content.
+    """
     if is_intact(path) is False:
-        return "its content is not what its name says"
+        return "its content does not match its name"
     try:
-        for _ in groups(path):
+        for _ in read_row_groups(path):
             pass
     except OSError as error:
-        # what the parquet library finds wrong with a file has no error number
+        # errors that the parquet library finds in a file have no error number
         if error.errno is not None:
             raise
         return _first_line(error)
@@ -150,20 +164,23 @@ def fault(path: Path) -> str | None:
     return None
 
 
-def set_aside(paths: list[Path]) -> bool:
-    """Rename damaged parts to ``*.damaged``, with a message; True if any was damaged or has gone, so that looking again helps.
+def set_damaged_aside(paths: list[Path]) -> bool:
+    """Rename damaged parts to ``*.damaged`` and log it.
 
-    Raises InputError for a part that is intact and yet none of ours, which only a newer version or a hand can have written.
+    Returns whether any part was damaged or is gone, so that another lookup may succeed. Raises
+    InputError for a part that is intact and still not readable: a newer version or a person wrote
+    it.
     """
     changed = False
     for path in paths:
         try:
-            reason = fault(path)
+            reason = find_fault(path)
             if reason is None:
                 continue
             if is_intact(path):
                 raise InputError(
-                    f"{path}: intact, but not a part that this version reads ({reason}); move it out of the folder"
+                    f"{path}: intact, but not a part that this version reads ({reason}); "
+                    "move it out of the folder"
                 )
             aside = path.with_name(path.name + ".damaged")
             os.replace(path, aside)
@@ -172,7 +189,8 @@ def set_aside(paths: list[Path]) -> bool:
                 raise
         else:
             log(
-                f"cells: {path} is damaged ({reason}); set aside as {aside.name}, its cells are generated again"
+                f"completions: {path} is damaged ({reason}); set aside as {aside.name}, "
+                "its completions are generated again"
             )
         changed = True
     return changed

@@ -11,13 +11,17 @@ from typing import Protocol
 from orion.errors import InputError
 from orion.models.document import ModelDocument
 
-# part of every completion's key: raised when an engine's answer to the same request and seed changes
+# part of every completion's key; raised when an engine may answer the same request and seed
+# differently
 REVISIONS = {"transformers": 1, "vllm": 1, "openai": 1}
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. ``temperature`` 0 is greedy; ``max_tokens`` bounds a completion, its end token included."""
+    """How tokens are drawn; ``temperature`` 0 is greedy.
+
+    ``max_tokens`` bounds a completion, its end token included.
+    """
 
     temperature: float
     top_p: float
@@ -72,7 +76,10 @@ class RuntimeOptions:
 
 @dataclass(frozen=True)
 class Request:
-    """One completion wanted: ``prompt`` is rendered text, ``seed`` (0 <= seed < 2**63) decides the noise of its sampling."""
+    """One completion to generate.
+
+    ``prompt``: rendered text. ``seed``: 0 <= seed < 2**63, decides the noise of the sampling.
+    """
 
     key: str
     prompt: str
@@ -81,9 +88,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """One request's answer. ``finish_reason``: stop, length, prompt_too_long (empty response) or error.
+    """One request's answer.
 
-    ``completion_tokens`` counts the tokens generated, the end token included, which ``response`` does not show.
+    ``finish_reason``: stop, length, prompt_too_long (empty response) or error.
+    ``completion_tokens`` counts the generated tokens with the end token, which is not part of
+    ``response``.
     """
 
     key: str
@@ -94,11 +103,13 @@ class Completion:
 
 
 class Engine(Protocol):
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """One completion a request, in any order, each as soon as it is there.
+    """Everything that turns prompts into completions."""
 
-        A prompt that leaves no room for ``max_tokens`` within the context is answered with prompt_too_long, a failed
-        request with error; neither raises.
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """One completion per request, in any order, each as soon as it is finished.
+
+        A prompt that leaves no room for ``max_tokens`` within the context is answered with
+        prompt_too_long and a failed request with error; neither raises.
         """
         ...
 
@@ -113,8 +124,8 @@ def open_engine(
 ) -> Engine:
     """The engine of a kind, with the model loaded; raises InputError for an unknown kind.
 
-    ``proven``: other runs already got nearly all of the wanted completions, so that a server which
-    refuses the rest is no sign of a wrong configuration.
+    ``proven``: earlier runs already got nearly all of the completions, so a server that refuses
+    the rest does not mean a wrong configuration.
     """
     options = options or RuntimeOptions()
     if kind == "transformers":

@@ -1,9 +1,10 @@
-"""The engine for servers: any server of the OpenAI protocol, asked for many completions at once.
+"""The engine openai: sends many requests at once to any server of the OpenAI protocol.
 
-Input: a model.json document, a server's address, sampling parameters, requests. Output: completions. A checkpoint's
-prompts go to ``/completions`` as token ids of the rendered text, those of a model that is only served to
-``/chat/completions`` as messages. The client is httpx2, which huggingface_hub brings along anyway: the openai package would
-be one dependency more, with retries and a response model of its own in the way of ours.
+Input: a ModelDocument, a server's address, sampling parameters, requests. Output: completions. The
+prompts of a checkpoint go to ``/completions`` as token ids of the rendered text. Those of a served
+model go to ``/chat/completions`` as messages. The HTTP client is httpx2, on which huggingface_hub
+depends anyway. The openai package would be one more dependency, and its retries and response types
+would compete with ours.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from orion.engines.retries import (
     RetryPolicy,
     TokenBudgetExceededError,
 )
-from orion.engines.tokens import encoded, max_prompt_tokens
+from orion.engines.tokens import encode_prompts, max_prompt_tokens
 from orion.errors import InputError
 from orion.models import checkpoints
 from orion.models.document import ModelDocument
@@ -36,15 +37,18 @@ DEFAULT_BATCH_SIZE = 64  # requests under way at once
 
 
 class OpenAIEngine:
-    """See ``orion.engines.Engine``; nothing here but ``document`` and ``sampling`` can change an answer.
+    """See ``orion.engines.Engine``; only ``document`` and ``sampling`` can change an answer.
 
-    ``base_url``: the server's address, in which $NAME is taken from the environment; ``api_key_env``: the variable that holds
-    its key. ``batch_size``: requests under way at once. ``token_budget``: tokens, of prompts and completions as the server
-    counts them and over all calls of ``generate``, after which nothing more is asked; what is under way still ends, so the
-    last ones may exceed it. Then InputError: the finished completions are kept, and a run with a higher budget asks for the
-    missing ones only. ``proven``: nearly all of a table was answered in other runs, so that requests refused now are no sign of a
-    wrong configuration. ``retry_policy``: see there.
-    A request that fails for good is an error; a server that is not there, or refuses the key or the model, is InputError.
+    ``options.base_url``: the server's address, in which $NAME is looked up in the environment.
+    ``options.api_key_env``: the variable that holds its key. ``options.batch_size``: requests under
+    way at once. ``options.token_budget``: tokens of prompts and completions, as the server counts
+    them, over all calls of ``generate``. When it is used up, no further request is sent and
+    ``generate`` raises InputError; requests under way still end and may exceed it. Finished
+    completions are kept, and a run with a higher budget asks for the missing ones only.
+
+    ``proven``: see `orion.engines.open_engine`. A request that fails for good is a completion with
+    the finish reason error. A server that cannot be reached, or refuses the key or the model,
+    raises InputError.
     """
 
     def __init__(
@@ -56,27 +60,29 @@ class OpenAIEngine:
         proven: bool = False,
         retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008 (frozen)
     ):
-        self.place = f"models.{document.name}.server"
+        self.config_key = f"models.{document.name}.server"
         if not options.base_url:
             raise InputError(
-                f"{self.place}.base_url: the engine openai needs the address of a server of this "
-                "model; set it"
+                f"{self.config_key}.base_url: the engine openai needs the address of a server of "
+                "this model; set it"
             )
         batch_size = options.batch_size or DEFAULT_BATCH_SIZE
         self.sampling, self.batch_size = sampling, batch_size
-        # one for all calls of generate: the budget is for all, and what was answered once counts in the next
+        # one client for all calls of generate, which share the budget and the counts
         self.client = Client(
-            address(options.base_url, self.place),
-            api_key(options.api_key_env, self.place),
-            place=self.place,
+            read_base_url(options.base_url, self.config_key),
+            read_api_key(options.api_key_env, self.config_key),
+            config_key=self.config_key,
             retry_policy=retry_policy,
             connections=batch_size,
             budget=options.token_budget,
             proven=proven,
         )
-        self.model = document.served_name or document.repo or document.path
+        model = document.served_name or document.repo or document.path
+        assert model is not None, "a document has one of these"
+        self.model = model
         self.max_prompt_tokens = max_prompt_tokens(document, sampling)
-        self.overflows = 0
+        self.context_length_errors = 0
         self.tokenizer = None
         if not document.is_served:
             self.tokenizer = checkpoints.load_tokenizer(document)
@@ -85,9 +91,9 @@ class OpenAIEngine:
             )
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions while the server works on others; closing the iterator cancels what is under way."""
+        """Completions, each as soon as it is finished; closing the iterator cancels the rest."""
         rows: list[tuple[Request, list[int]]] = []
-        for request, ids in encoded(self.tokenizer, requests):
+        for request, ids in encode_prompts(self.tokenizer, requests):
             if len(ids) > self.max_prompt_tokens:
                 yield Completion(request.key, "", "prompt_too_long", len(ids), 0)
             else:
@@ -97,11 +103,11 @@ class OpenAIEngine:
         run = _Run(self, rows)
         run.start()
         try:
-            yield from run.results()
+            yield from run.read_results()
         finally:
             run.stop()
 
-    def body(self, request: Request, ids: list[int]) -> tuple[str, dict[str, Any]]:
+    def make_body(self, request: Request, ids: list[int]) -> tuple[str, dict[str, Any]]:
         """Path and JSON body of one request."""
         if self.tokenizer is None:
             return "/chat/completions", openai_protocol.chat_body(
@@ -111,18 +117,19 @@ class OpenAIEngine:
             self.model, ids, request, self.sampling, self.generation_config
         )
 
-    def completion(self, request: Request, answer: openai_protocol.Answer) -> Completion:
-        """An answer as a completion; the response is decoded by our own tokenizer where the server gave ids.
+    def make_completion(self, request: Request, answer: openai_protocol.Answer) -> Completion:
+        """An answer as a completion, decoded by our own tokenizer where the server gave ids.
 
-        How long a served model's prompt is, only the server can say, and it may answer one that leaves no room for
-        ``max_tokens`` in the configured context. That answer is paid for and is stored as what it is; the table that it is
-        for shows the row as too long (``orion.completions``). One that the server cut for want of room is no answer for any table.
+        Only the server knows how long a served model's prompt is. It may answer a prompt that
+        leaves no room for ``max_tokens`` in the configured context. Such an answer is stored like
+        any other, and ``orion.completions`` marks its row as too long. An answer that the server
+        cut because its context was full is valid for no table.
         """
         counts = (answer.prompt_tokens, answer.completion_tokens)
-        cut = (
+        is_cut = (
             answer.finish_reason == "length" and answer.completion_tokens < self.sampling.max_tokens
         )
-        if answer.prompt_tokens > self.max_prompt_tokens and cut:
+        if answer.prompt_tokens > self.max_prompt_tokens and is_cut:
             return Completion(request.key, "", "prompt_too_long", answer.prompt_tokens, 0)
         if answer.finish_reason == "error":
             return Completion(request.key, "", "error", *counts)
@@ -133,49 +140,53 @@ class OpenAIEngine:
             )
         return Completion(request.key, text, answer.finish_reason, *counts)
 
-    def judge_overflow(self, request: Request, complaint: str) -> None:
-        """Raises InputError where the server's context, not the prompt, is what is too short.
+    def check_context_length(self, request: Request, message: str) -> None:
+        """Raises InputError where the server's context is shorter than the configured one.
 
-        A checkpoint's prompts are measured before they are asked. Those of a served model are surely short enough if they have
-        no more bytes than there is room for tokens; several of them before the first answer are no accident. Longer ones may
-        be what they are called, and only they are left where a run goes on after the others are answered.
+        The server has just refused this prompt as too long, with this ``message``. A checkpoint's
+        prompts are measured before they are sent, so its server's context is too short. A served
+        model's prompt is certainly short enough if it has no more bytes than there is room for
+        tokens; several such refusals before the first answer mean a short context. Longer prompts
+        may really be too long, and a continued run may have nothing but those left.
         """
         if self.tokenizer is None:
-            self.overflows += (
+            self.context_length_errors += (
                 len(request.prompt.encode("utf-8", "surrogatepass")) <= self.max_prompt_tokens
             )
-            if self.client.successes or self.overflows < MAX_INITIAL_FAILURES:
+            if self.client.successes or self.context_length_errors < MAX_INITIAL_FAILURES:
                 return
+        configured = self.max_prompt_tokens + self.sampling.max_tokens
         raise InputError(
-            f"{self.place}: {self.client.url} has a shorter context than the {self.max_prompt_tokens + self.sampling.max_tokens:,} tokens of "
-            f"models.{self.place.split('.')[1]}.context_length ({complaint}): start it with a longer one or configure a shorter"
+            f"{self.config_key}: {self.client.url} has a shorter context than the {configured:,} "
+            f"tokens of models.{self.config_key.split('.')[1]}.context_length ({message}): start "
+            "it with a longer one or configure a shorter"
         )
 
 
 class _Run:
-    """One call of ``generate``: an event loop in a thread, whose completions come out of a queue."""
+    """One call of ``generate``: an event loop in a thread that puts completions into a queue."""
 
     def __init__(self, engine: OpenAIEngine, rows: list[tuple[Request, list[int]]]):
         self.engine, self.rows = engine, rows
         self.todo = iter(rows)
-        self.asked = 0
-        self.out: queue.SimpleQueue[Completion | BaseException | None] = queue.SimpleQueue()
+        self.finished = 0
+        self.results: queue.SimpleQueue[Completion | BaseException | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._work, name="openai", daemon=True)
         self.stopped = threading.Event()
-        self.task: asyncio.Task | None = None
+        self.task: asyncio.Task[Any] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         self.thread.start()
 
-    def results(self) -> Iterator[Completion]:
-        while (item := self.out.get()) is not None:
+    def read_results(self) -> Iterator[Completion]:
+        while (item := self.results.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item
 
     def stop(self) -> None:
-        """Cancel what is under way and wait until the thread has ended; nothing happens where it ended by itself."""
+        """Cancel the requests under way and wait until the thread has ended."""
         self.stopped.set()
         if self.loop is not None and self.task is not None and self.thread.is_alive():
             # the loop may close meanwhile
@@ -188,9 +199,9 @@ class _Run:
             with contextlib.suppress(asyncio.CancelledError):
                 asyncio.run(self._main())
         except BaseException as error:
-            self.out.put(error)
+            self.results.put(error)
         finally:
-            self.out.put(None)
+            self.results.put(None)
 
     async def _main(self) -> None:
         self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
@@ -203,54 +214,59 @@ class _Run:
                 for _ in range(min(self.engine.batch_size, len(self.rows))):
                     group.create_task(self._worker(client))
         except BaseExceptionGroup as group_error:
-            # the first says what is wrong; the others were cancelled for it or say the same
+            # the other errors were caused by the first or repeat it
             raise group_error.exceptions[0] from None
         finally:
             await client.close()
-            self._summary(client)
-        left = len(self.rows) - self.asked
-        if left:
+            self._log_summary(client)
+        missing = len(self.rows) - self.finished
+        if missing:
             raise InputError(
-                f"the token budget of {client.budget:,} is used up ({client.tokens:,} counted); {left} of "
-                f"{len(self.rows)} completions are missing. Those there are kept: raise the budget and run again"
+                f"the token budget of {client.budget:,} is used up ({client.tokens:,} counted); "
+                f"{missing} of {len(self.rows)} completions are missing. Finished ones are kept: "
+                "raise the budget and run again"
             )
 
     async def _worker(self, client: Client) -> None:
         for request, ids in self.todo:
-            path, body = self.engine.body(request, ids)
+            path, body = self.engine.make_body(request, ids)
             try:
                 answer = await client.ask(path, body)
             except TokenBudgetExceededError:
                 return
-            except ContextLengthExceededError as overflow:
-                self.engine.judge_overflow(request, str(overflow))
-                self.out.put(Completion(request.key, "", "prompt_too_long", len(ids), 0))
+            except ContextLengthExceededError as error:
+                self.engine.check_context_length(request, str(error))
+                self.results.put(Completion(request.key, "", "prompt_too_long", len(ids), 0))
             except RequestFailedError:
-                self.out.put(Completion(request.key, "", "error", len(ids), 0))
+                self.results.put(Completion(request.key, "", "error", len(ids), 0))
             else:
-                self.out.put(self.engine.completion(request, answer))
-            self.asked += 1
+                self.results.put(self.engine.make_completion(request, answer))
+            self.finished += 1
 
-    def _summary(self, client: Client) -> None:
-        given_up = ", ".join(f"{reason} ({n})" for reason, n in client.failures.most_common(5))
+    def _log_summary(self, client: Client) -> None:
+        reasons = ", ".join(f"{reason} ({n})" for reason, n in client.failures.most_common(5))
         log(
-            f"openai: {client.tokens:,} tokens counted by the server, {client.retries} tries repeated, "
-            f"{client.failures.total()} requests given up{': ' if given_up else ''}{given_up}"
+            f"openai: {client.tokens:,} tokens counted by the server, {client.retries} tries "
+            f"repeated, {client.failures.total()} requests given up{': ' if reasons else ''}"
+            f"{reasons}"
         )
 
 
-def address(base_url: str, place: str) -> str:
-    """The server's address with ``$NAME`` taken from the environment; raises InputError for what is none."""
+def read_base_url(base_url: str, config_key: str) -> str:
+    """The server's address, with ``$NAME`` looked up in the environment.
+
+    Raises InputError for an invalid address.
+    """
     try:
         text = string.Template(base_url).substitute(os.environ).rstrip("/")
         url = httpx2.URL(text)
     except KeyError as error:
         raise InputError(
-            f"{place}.base_url: the environment has no {error.args[0]}; set it to the address"
+            f"{config_key}.base_url: the environment has no {error.args[0]}; set it to the address"
         ) from None
     except (ValueError, httpx2.InvalidURL):
         raise InputError(
-            f"{place}.base_url: this is no address; give http(s)://host:port/v1"
+            f"{config_key}.base_url: not an address; give http(s)://host:port/v1"
         ) from None
     if (
         url.scheme not in ("http", "https")
@@ -260,20 +276,27 @@ def address(base_url: str, place: str) -> str:
         or url.fragment
     ):
         raise InputError(
-            f"{place}.base_url: give http(s)://host:port/v1, without a user, a query or a key in it (api_key_env)"
+            f"{config_key}.base_url: give http(s)://host:port/v1, without a user, a query or a key "
+            "in it (api_key_env)"
         )
     return text
 
 
-def api_key(variable: str | None, place: str) -> str | None:
-    """The key from the environment; raises InputError, without the key, where it is unset or no key."""
+def read_api_key(variable: str | None, config_key: str) -> str | None:
+    """The key from the environment; None where no variable is configured.
+
+    Raises InputError, which does not show the key, where it is unset or not valid.
+    """
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()
     if not key:
         raise InputError(
-            f"{place}.api_key_env: the environment has no {variable}; export it where the stage runs"
+            f"{config_key}.api_key_env: the environment has no {variable}; export it where the "
+            "stage runs"
         )
     if not key.isascii() or not key.isprintable():
-        raise InputError(f"{place}.api_key_env: {variable} holds characters that no key has")
+        raise InputError(
+            f"{config_key}.api_key_env: {variable} holds characters that no key can have"
+        )
     return key

@@ -1,7 +1,8 @@
-"""Ask an HTTP server patiently: one POST at a time until it is answered, given up, or the run cannot go on.
+"""An HTTP client that retries: each POST until it is answered, fails for good, or the run must end.
 
-Input: JSON bodies. Output: answers read by ``orion.engines.openai_protocol``. Failures that may pass are tried again with exponential
-backoff and full jitter (Brooker, "Exponential backoff and jitter", 2015), never sooner than a server's Retry-After says.
+Input: JSON bodies. Output: answers read by ``orion.engines.openai_protocol``. Failures that may be
+temporary are retried with exponential backoff and full jitter (Brooker, "Exponential backoff and
+jitter", 2015), never sooner than a server's Retry-After says.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx2
 
@@ -19,43 +20,44 @@ from orion.errors import InputError
 from orion.progress import log
 
 RETRY_STATUSES = {408, 409, 425}
-# the server, or what stands before it, answers nobody for now: an outage, however many are asked meanwhile
+# the server or its gateway answers no request for now: an outage
 UNAVAILABLE_STATUSES = {429, 502, 503, 504}
-FATAL = {
+FATAL_STATUSES = {
     401: "the key is refused",
     402: "the account cannot pay",
     403: "the key has no access",
     404: "there is no such address or model",
-    405: "this is no such server",
+    405: "endpoint not supported",
 }
-# seconds: the longest wait by ourselves, and the longest that a server's Retry-After is believed
+# the longest backoff, and the longest Retry-After of a server that is followed
 MAX_WAIT_S, MAX_RETRY_AFTER_S = 60.0, 900.0
-# a server that is away is looked for at least this often
+# the longest wait between two attempts to connect
 RECONNECT_INTERVAL_S = 10.0
-# this many failures before any success are no accident
+# this many failures before any success mean a wrong configuration
 MAX_INITIAL_FAILURES = 8
-LOG_EVERY = 10.0
+LOG_INTERVAL_S = 10.0
 
 
 class RequestFailedError(Exception):
-    """One request is not answered; the message says why."""
+    """One request failed for good; the message says why."""
 
 
 class ContextLengthExceededError(Exception):
-    """One prompt does not fit into the server's context; the message is what the server says."""
+    """One prompt does not fit into the server's context; the message is the server's."""
 
 
 class TokenBudgetExceededError(Exception):
-    """The token budget is used up: nothing more may be asked."""
+    """The token budget is used up: no further request may be sent."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """``tries`` a request; ``timeout_s`` a try; waits grow from ``backoff_s``.
+    """``tries`` per request, each of at most ``timeout_s``; waits grow from ``backoff_s``.
 
-    A server that cannot be connected to, or says that it is busy or away (HTTP 429, 502, 503, 504), is waited for, which costs
-    no tries: ``outage_s`` since its last answer, but only ``start_s`` for a connection before its first. A 502, 503 or 504 does
-    cost a try where others were answered meanwhile: then it is about this request.
+    An outage costs no tries. It is an outage if the server cannot be reached or answers HTTP 429,
+    502, 503 or 504. The client waits ``outage_s`` since the server's last answer, but only
+    ``start_s`` for the first connection. A 502, 503 or 504 does cost a try if other requests were
+    answered meanwhile, because then this request is its cause.
     """
 
     tries: int = 8
@@ -67,18 +69,25 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class _Failure:
+    """A try that failed and may be repeated.
+
+    ``unavailable``: no request is answered for now. ``gateway``: HTTP 502, 503 or 504.
+    ``retry_after_s``: the server's wish.
+    """
+
     reason: str
-    away: bool = False
+    unavailable: bool = False
     connected: bool = True
     gateway: bool = False
-    at_least: float = 0.0
+    retry_after_s: float = 0.0
 
 
 class Client:
-    """Counts tokens and failures over all requests. ``place`` names the configuration's block in messages.
+    """Sends requests and counts tokens and failures over all of them.
 
-    Connections belong to an event loop and live from ``open`` to ``close``; what is counted and known of the server outlives
-    them, since the cell store asks once more for what failed.
+    ``config_key`` names the server's block of the configuration in messages. Connections belong to
+    an event loop and live from ``open`` to ``close``. Counts live as long as the client, because
+    the completion store asks failed requests once more.
     """
 
     def __init__(
@@ -86,19 +95,14 @@ class Client:
         url: str,
         key: str | None,
         *,
-        place: str,
+        config_key: str,
         retry_policy: RetryPolicy,
         connections: int,
         budget: int | None,
         proven: bool = False,
     ):
-        self.url, self.key, self.place, self.retry_policy, self.budget = (
-            url,
-            key,
-            place,
-            retry_policy,
-            budget,
-        )
+        self.url, self.key, self.config_key = url, key, config_key
+        self.retry_policy, self.budget = retry_policy, budget
         self.tokens = 0
         self.failures: Counter[str] = Counter()
         self.retries = self.successes = 0
@@ -108,6 +112,7 @@ class Client:
         self._http: httpx2.AsyncClient
 
     def open(self) -> None:
+        """Open the connections, in the running event loop."""
         self._http = httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
             timeout=httpx2.Timeout(None, connect=10.0),
@@ -117,37 +122,43 @@ class Client:
         )
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
     @property
-    def exhausted(self) -> bool:
+    def is_budget_spent(self) -> bool:
+        """Whether the token budget is used up."""
         return self.budget is not None and self.tokens >= self.budget
 
     async def ask(self, path: str, body: dict[str, Any]) -> openai_protocol.Answer:
-        """The answer to one body; raises RequestFailedError, ContextLengthExceededError, TokenBudgetExceededError, and InputError where no request can succeed."""
-        tried = waits = 0
-        away_since: float | None = None
-        others = self.successes
+        """The answer to one body.
+
+        Raises RequestFailedError, ContextLengthExceededError, TokenBudgetExceededError, and
+        InputError where no request can succeed.
+        """
+        tries = waits = 0
+        outage_start: float | None = None
+        successes = self.successes
         while True:
-            if self.exhausted:
+            if self.is_budget_spent:
                 raise TokenBudgetExceededError
             outcome = await self._try(path, body)
             if isinstance(outcome, openai_protocol.Answer):
                 return outcome
-            # a gateway that fails for this request while others get through fails because of it
-            if outcome.away and not (outcome.gateway and self.successes > others):
-                away_since = away_since or time.monotonic()
-                self._judge_outage(away_since, outcome)
+            # a gateway that fails on this request while others succeed fails because of it
+            if outcome.unavailable and not (outcome.gateway and self.successes > successes):
+                outage_start = outage_start or time.monotonic()
+                self._check_outage(outage_start, outcome)
             else:
-                away_since, tried, others = None, tried + 1, self.successes
-                if tried >= self.retry_policy.tries:
-                    self._give_up(f"{outcome.reason}, {tried} times")
+                outage_start, tries, successes = None, tries + 1, self.successes
+                if tries >= self.retry_policy.tries:
+                    self._give_up(f"{outcome.reason}, {tries} times")
             self._log_retry(outcome.reason)
             longest = MAX_WAIT_S if outcome.connected else RECONNECT_INTERVAL_S
             wait = random.uniform(
                 0, min(longest, self.retry_policy.backoff_s * 2 ** min(waits, 16))
             )
-            await asyncio.sleep(wait + outcome.at_least)
+            await asyncio.sleep(wait + outcome.retry_after_s)
             waits += 1
 
     async def _try(self, path: str, body: dict[str, Any]) -> openai_protocol.Answer | _Failure:
@@ -155,20 +166,19 @@ class Client:
             async with asyncio.timeout(self.retry_policy.timeout_s):
                 status, headers, content = await self._post(path, body)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            reason = f"cannot connect ({openai_protocol.plain(str(error)) or type(error).__name__})"
-            return _Failure(reason, away=True, connected=False)
+            text = openai_protocol.clean_text(str(error)) or type(error).__name__
+            return _Failure(f"cannot connect ({text})", unavailable=True, connected=False)
         except TimeoutError:
             return _Failure(f"no answer within {self.retry_policy.timeout_s:g} s")
         except httpx2.RequestError as error:
-            return _Failure(
-                f"the connection broke ({type(error).__name__} {openai_protocol.plain(str(error))})"
-            )
+            text = openai_protocol.clean_text(str(error))
+            return _Failure(f"the connection broke ({type(error).__name__} {text})")
         except openai_protocol.MalformedResponseError as error:
             self.tokens += body["max_tokens"]
             return _Failure(str(error))
         if status == 200:
-            return self._read(content, body["max_tokens"])
-        return self._refused(status, headers, content)
+            return self._read_answer(content, body["max_tokens"])
+        return self._read_error(status, headers, content)
 
     async def _post(self, path: str, body: dict[str, Any]) -> tuple[int, Any, bytes]:
         content = bytearray()
@@ -179,16 +189,16 @@ class Client:
                     raise openai_protocol.MalformedResponseError(
                         f"the answer is longer than {openai_protocol.MAX_BYTES >> 20} MiB"
                     )
-        # a server that repeats the key must not bring it into a log or a table
+        # a server may repeat the key, which must not reach a log or a table
         whole = bytes(content).replace(self.key.encode(), b"***") if self.key else bytes(content)
         return response.status_code, response.headers, whole
 
-    def _read(self, content: bytes, max_tokens: int) -> openai_protocol.Answer | _Failure:
+    def _read_answer(self, content: bytes, max_tokens: int) -> openai_protocol.Answer | _Failure:
         try:
-            answer = openai_protocol.read(content)
+            answer = openai_protocol.read_answer(content)
         except openai_protocol.MalformedResponseError as error:
-            # a server bills what we cannot read
-            self.tokens += openai_protocol.billed(content, max_tokens)
+            # the server bills also for an answer that cannot be read
+            self.tokens += openai_protocol.count_billed_tokens(content, max_tokens)
             return _Failure(f"not an answer: {error}")
         self.tokens += answer.prompt_tokens + answer.completion_tokens
         self._answered = True
@@ -196,71 +206,74 @@ class Client:
         self._last_answer = time.monotonic()
         return answer
 
-    def _refused(self, status: int, headers: Any, content: bytes) -> _Failure:
-        if openai_protocol.is_overflow(status, content):
+    def _read_error(self, status: int, headers: Any, content: bytes) -> _Failure:
+        if openai_protocol.is_context_length_error(status, content):
             self._answered = True
-            raise ContextLengthExceededError(openai_protocol.complaint(content))
-        reason = f"HTTP {status}: {openai_protocol.complaint(content)}"
-        broke = status == 429 and b"insufficient_quota" in content
-        # after a success a 403 is about this prompt, not about the key
-        if (
-            broke
-            or 300 <= status < 400
-            or (status in FATAL and not (status == 403 and self._answered))
-        ):
-            cause = FATAL.get(402 if broke else status, "it moved: give its final address")
+            raise ContextLengthExceededError(openai_protocol.error_message(content))
+        reason = f"HTTP {status}: {openai_protocol.error_message(content)}"
+        no_quota = status == 429 and b"insufficient_quota" in content
+        # after a success a 403 is caused by this prompt, not by the key
+        is_fatal = status in FATAL_STATUSES and not (status == 403 and self._answered)
+        if no_quota or is_fatal or 300 <= status < 400:
+            cause = FATAL_STATUSES.get(
+                402 if no_quota else status, "it moved: give its final address"
+            )
             raise InputError(
-                f"{self.place}: {self.url} answers {reason} ({cause}); see base_url, api_key_env, served_model"
+                f"{self.config_key}: {self.url} answers {reason} ({cause}); see base_url, "
+                "api_key_env, served_model"
             )
         if status not in RETRY_STATUSES | UNAVAILABLE_STATUSES and status < 500:
             self._give_up(reason)
         gateway = status in UNAVAILABLE_STATUSES and status != 429
         return _Failure(
             reason,
-            away=status in UNAVAILABLE_STATUSES,
+            unavailable=status in UNAVAILABLE_STATUSES,
             gateway=gateway,
-            at_least=retry_after(headers.get("retry-after")),
+            retry_after_s=read_retry_after(headers.get("retry-after")),
         )
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str) -> NoReturn:
         self.failures[reason] += 1
         if self.failures[reason] == 1:
             log(f"openai: a request is given up: {reason}")
         if not (self._answered or self._proven) and self.failures.total() >= MAX_INITIAL_FAILURES:
             raise InputError(
-                f"{self.place}: {self.url} answered none of {MAX_INITIAL_FAILURES} requests; the last: {reason}"
+                f"{self.config_key}: {self.url} answered none of {MAX_INITIAL_FAILURES} requests; "
+                f"the last: {reason}"
             )
         raise RequestFailedError(reason)
 
-    def _judge_outage(self, since: float, failure: _Failure) -> None:
+    def _check_outage(self, start: float, failure: _Failure) -> None:
+        """Raises InputError where the outage lasts too long."""
         limit = (
             self.retry_policy.outage_s
             if self._answered or failure.connected
             else self.retry_policy.start_s
         )
-        # while others get through, so will this one
-        if time.monotonic() - max(since, self._last_answer) <= limit:
+        # while other requests are answered, the server is there
+        if time.monotonic() - max(start, self._last_answer) <= limit:
             return
         if failure.connected:
             raise InputError(
-                f"{self.place}: {self.url} answered nothing for {limit:g} s: {failure.reason}; run again when it does (what "
-                "it answered is kept)"
+                f"{self.config_key}: {self.url} answered nothing for {limit:g} s: "
+                f"{failure.reason}; run again when it answers (finished completions are kept)"
             )
         raise InputError(
-            f"{self.place}.base_url: {self.url} was not there for {limit:g} s: {failure.reason}; start the server or correct "
-            "the address, then run again (what it answered is kept)"
+            f"{self.config_key}.base_url: {self.url} was not there for {limit:g} s: "
+            f"{failure.reason}; start the server or correct the address, then run again "
+            "(finished completions are kept)"
         )
 
     def _log_retry(self, reason: str) -> None:
         self.retries += 1
         now = time.monotonic()
-        if now - self._last_log >= LOG_EVERY:
+        if now - self._last_log >= LOG_INTERVAL_S:
             self._last_log = now
             log(f"openai: {reason}; trying again ({self.retries} failures so far)")
 
 
-def retry_after(value: str | None) -> float:
-    """Seconds from a Retry-After header, a number or a date; 0 where it is absent or nonsense."""
+def read_retry_after(value: str | None) -> float:
+    """Seconds from a Retry-After header, a number or a date; 0 where it is absent or invalid."""
     if value is None:
         return 0.0
     try:

@@ -1,6 +1,7 @@
 """Prompts as token ids, for the engines that send ids.
 
-Input: a tokenizer and requests. Output: requests with their ids, equal prompts encoded once.
+Input: a tokenizer and requests. Output: requests with their token ids; equal prompts are encoded
+once.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,11 +12,13 @@ from orion.errors import InputError
 from orion.models.document import ModelDocument
 
 
-def encoded(tokenizer: Any, requests: Iterable[Request]) -> Iterator[tuple[Request, list[int]]]:
-    """Each request with its prompt's ids, in the order given; without a tokenizer the ids are empty.
+def encode_prompts(
+    tokenizer: Any, requests: Iterable[Request]
+) -> Iterator[tuple[Request, list[int]]]:
+    """Each request with its prompt's ids, in the given order; empty ids without a tokenizer.
 
-    Rendered text already holds the special tokens that its template wants, so none is added. Raises InputError for a prompt
-    without any token.
+    Rendered text already contains the template's special tokens, so none is added. Raises
+    InputError for a prompt without any token.
     """
     requests = list(requests)
     texts = list({request.prompt: None for request in requests})
@@ -29,5 +32,5 @@ def encoded(tokenizer: Any, requests: Iterable[Request]) -> Iterator[tuple[Reque
 
 
 def max_prompt_tokens(document: ModelDocument, sampling: Sampling) -> int:
-    """How many tokens a prompt may have, so that ``max_tokens`` more fit into the context."""
+    """The most tokens of a prompt with which ``max_tokens`` more fit into the context."""
     return document.context_length - sampling.max_tokens

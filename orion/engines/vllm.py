@@ -1,8 +1,9 @@
-"""The offline engine of vLLM, for GPUs (and, slowly, for CPUs): continuous batching and a paged cache in this process.
+"""The engine vllm: vLLM's offline engine, for GPUs and, slowly, for CPUs.
 
-Input: a model.json document, sampling parameters, requests. Output: completions, each as soon as it ends. Prompts go in and
-completions come out as token ids of our own tokenizer, so vLLM's idea of the tokenizer and its template do not matter. An
-adapter is served beside its base, unmerged. vLLM lives in an environment of its own: envs/README.md.
+Input: a ModelDocument, sampling parameters, requests. Output: completions, each as soon as it is
+finished. Prompts and completions are token ids of our own tokenizer, so vLLM's tokenizer and chat
+template are not used. An adapter is served beside its base, unmerged. vLLM has its own environment:
+envs/README.md.
 """
 
 import os
@@ -11,39 +12,37 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orion.engines import Completion, Request, RuntimeOptions, Sampling
-from orion.engines.tokens import encoded, max_prompt_tokens
+from orion.engines.tokens import encode_prompts, max_prompt_tokens
 from orion.errors import InputError
 from orion.models import adapters, checkpoints
 from orion.models.document import ModelDocument
 from orion.progress import log
 
-# ranks that vLLM has room for
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-# requests given to vLLM, as a multiple of those it works on at once: enough that none of its places ever waits for us
-AHEAD = 2
+# the adapter ranks that vLLM supports
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+# requests given to vLLM, as a multiple of its batch size, so that it never waits for the next one
+QUEUE_FACTOR = 2
 DEFAULT_BATCH_SIZE = 256  # sequences
-# tokens read at once on a CPU, where a prompt must be read whole: a row's generator cannot be set back there
-CPU_PREFILL = 65536
-MEMORY_WORDS = ("memory", "KV cache", "gpu_memory_utilization", "OOM")
+# tokens read at once on a CPU, where a prompt must be read whole: see _start_vllm
+CPU_PREFILL_TOKENS = 65536
+# words of vLLM's errors when it lacks memory
+MEMORY_ERRORS = ("memory", "KV cache", "gpu_memory_utilization", "OOM")
 
 _Row = tuple[Request, list[int]]
 
 
 class VllmEngine:
-    """See ``orion.engines.Engine``. What vLLM promises for a seed is in envs/README.md.
+    """See ``orion.engines.Engine``; envs/README.md says what a seed guarantees with vLLM.
 
-    ``batch_size``: sequences that vLLM works on at once (its max_num_seqs). ``tensor_parallel_size``: GPUs that share the
-    weights. ``gpu_memory_utilization``: the part of a GPU's memory that vLLM takes. ``batch_invariant``: kernels whose result
-    for a row does not depend on the rows beside it (VLLM_BATCH_INVARIANT=1), slower, compute capability 8.0 or newer; it is
-    read when vLLM is first imported.
+    ``options.batch_size``: sequences per batch, vLLM's max_num_seqs.
+    ``options.tensor_parallel_size``: GPUs that share the weights.
+    ``options.gpu_memory_utilization``: the fraction of a GPU's memory that vLLM uses.
+    ``options.batch_invariant``: slower kernels whose result for a row does not depend on the other
+    rows (VLLM_BATCH_INVARIANT=1). They need compute capability 8.0, and vLLM reads the setting when
+    it is first imported.
     """
 
-    def __init__(
-        self,
-        document: ModelDocument,
-        sampling: Sampling,
-        options: RuntimeOptions,
-    ):
+    def __init__(self, document: ModelDocument, sampling: Sampling, options: RuntimeOptions):
         if not 0 < options.gpu_memory_utilization <= 1:
             raise InputError(
                 f"--gpu-memory-percent {100 * options.gpu_memory_utilization:g}: give more than 0 "
@@ -52,7 +51,7 @@ class VllmEngine:
         batch_size = options.batch_size or DEFAULT_BATCH_SIZE
         self.sampling = sampling
         self.max_prompt_tokens = max_prompt_tokens(document, sampling)
-        self.ahead = AHEAD * batch_size
+        self.max_queued = QUEUE_FACTOR * batch_size
         self.tokenizer = checkpoints.load_tokenizer(document)
         self.eos = sorted(checkpoints.eos_ids(document, self.tokenizer))
         arguments = {
@@ -74,7 +73,7 @@ class VllmEngine:
             arguments |= {
                 "enable_lora": True,
                 "max_loras": 1,
-                "max_lora_rank": _rank(adapter.rank),
+                "max_lora_rank": _lora_rank(adapter.rank),
             }
         self.engine = _start_vllm(arguments, options.batch_invariant)
         self.lora = None
@@ -84,14 +83,15 @@ class VllmEngine:
             self.lora = LoRARequest("adapter", 1, str(adapter_folder.absolute()))
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """One completion a request; raises InputError for a prompt without any token.
+        """One completion per request; raises InputError for a prompt without any token.
 
-        vLLM's own step loop with a bounded number of requests ahead, rather than ``LLM.generate`` on chunks: completions come
-        out as they end, no place idles at the end of a chunk, and one refused request is one error. Equal prompts stand
-        together, so that the cache still holds a prompt when its next sample comes.
+        Runs vLLM's step loop with a bounded queue, rather than ``LLM.generate`` on chunks. So
+        completions are returned as they finish, the batch stays full at the end of a chunk, and a
+        refused request costs only itself. Equal prompts are neighbours, so that the cache still
+        holds a prompt when its next sample is generated.
         """
         fitting: list[_Row] = []
-        for request, ids in encoded(self.tokenizer, requests):
+        for request, ids in encode_prompts(self.tokenizer, requests):
             if len(ids) > self.max_prompt_tokens:
                 yield Completion(request.key, "", "prompt_too_long", len(ids), 0)
             else:
@@ -100,17 +100,19 @@ class VllmEngine:
         running: dict[str, _Row] = {}
         try:
             while queue or running:
-                while queue and len(running) < self.ahead:
+                while queue and len(running) < self.max_queued:
                     row = queue.popleft()
                     if self._add(row):
                         running[row[0].key] = row
                     else:
-                        yield _failed(row)
+                        yield _error_completion(row)
                 if running and not self.engine.has_unfinished_requests():
                     raise RuntimeError(f"vLLM lost {len(running)} requests")
                 for output in self.engine.step() if running else ():
                     if output.finished:
-                        yield self._completion(running.pop(output.request_id), output.outputs[0])
+                        yield self._make_completion(
+                            running.pop(output.request_id), output.outputs[0]
+                        )
         finally:
             if running:
                 self.engine.abort_request(list(running))
@@ -126,7 +128,7 @@ class VllmEngine:
             top_p=self.sampling.top_p,
             repetition_penalty=self.sampling.repetition_penalty,
             max_tokens=self.sampling.max_tokens,
-            # vLLM takes -2**63 to 2**63 - 1 and means "none" by -1; ours are 0 to 2**63 - 1, unchanged. Greedy needs none
+            # vLLM takes -2**63 to 2**63 - 1, with -1 for none; ours are 0 to 2**63 - 1
             seed=request.seed if self.sampling.temperature > 0 else None,
             stop_token_ids=self.eos,
             detokenize=False,
@@ -140,37 +142,39 @@ class VllmEngine:
             return False
         return True
 
-    def _completion(self, row: _Row, output: Any) -> Completion:
+    def _make_completion(self, row: _Row, output: Any) -> Completion:
         request, ids = row
         if output.finish_reason not in ("stop", "length"):
             log(f"vllm: a request ended as {output.finish_reason}")
-            return _failed(row)
+            return _error_completion(row)
         text = self.tokenizer.decode(
             output.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        # the token that ended it is among the ids
+        # the ids include the end token
         return Completion(request.key, text, output.finish_reason, len(ids), len(output.token_ids))
 
 
-def _failed(row: _Row) -> Completion:
+def _error_completion(row: _Row) -> Completion:
     return Completion(row[0].key, "", "error", len(row[1]), 0)
 
 
-def _rank(rank: int) -> int:
-    found = next((r for r in RANKS if r >= rank), None)
-    if found is None:
+def _lora_rank(rank: int) -> int:
+    """The smallest rank that vLLM supports and that has room for the adapter's."""
+    supported = next((r for r in LORA_RANKS if r >= rank), None)
+    if supported is None:
         raise InputError(
-            f"train.lora.r = {rank}: vLLM serves adapters of rank {RANKS[-1]} at most; set train.lora.merge"
+            f"train.lora.r = {rank}: vLLM serves adapters of rank {LORA_RANKS[-1]} at most; set "
+            "train.lora.merge"
         )
-    return found
+    return supported
 
 
 def _start_vllm(arguments: dict[str, Any], batch_invariant: bool) -> Any:
-    """vLLM's engine; raises InputError where it is not installed, or does not fit into memory."""
+    """Start vLLM; raises InputError where it is not installed or lacks memory."""
     if batch_invariant:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    # a stage's log is standard error
+    # standard error is the log of a stage
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     try:
         from vllm import EngineArgs, LLMEngine
@@ -179,37 +183,40 @@ def _start_vllm(arguments: dict[str, Any], batch_invariant: bool) -> Any:
         if (error.name or "").partition(".")[0] != "vllm":
             raise
         raise InputError(
-            "engine vllm: this environment has no vLLM; make setup-vllm builds .venv-vllm from envs/vllm.lock, whose "
-            "Python must run the stage (envs/README.md)"
+            "engine vllm: this environment has no vLLM; make setup-vllm builds .venv-vllm from "
+            "envs/vllm.lock, whose Python must run the stage (envs/README.md)"
         ) from None
     if current_platform.is_cpu():
         if batch_invariant:
             raise InputError("--batch-invariant: vLLM has no such mode on CPUs; leave it out")
-        # a second process costs half a minute and buys nothing; chunked prefill sets generators back, which CPU ones cannot
+        # a second process takes half a minute to start and gains nothing; chunked prefill would
+        # rewind a row's random generator, which CPU generators cannot do
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         arguments = {
             **arguments,
             "enforce_eager": True,
             "enable_chunked_prefill": False,
-            "max_num_batched_tokens": max(CPU_PREFILL, arguments["max_model_len"]),
+            "max_num_batched_tokens": max(CPU_PREFILL_TOKENS, arguments["max_model_len"]),
         }
     try:
         return LLMEngine.from_engine_args(EngineArgs(**arguments))
     except (RuntimeError, ValueError, MemoryError) as error:
-        said = " ".join(str(error).split())
-        # with an engine process of its own the cause stands in vLLM's lines above, and the exception does not know it
-        if "core initialization failed" in said or any(word in said for word in MEMORY_WORDS):
-            raise InputError(_out_of_memory(arguments, said)) from error
+        message = " ".join(str(error).split())
+        # where vLLM runs in a second process, only its own log lines name the cause
+        is_hidden = "core initialization failed" in message
+        if is_hidden or any(words in message for words in MEMORY_ERRORS):
+            raise InputError(_memory_message(arguments, message)) from error
         if isinstance(error, ValueError):
-            raise InputError(f"engine vllm: it does not start: {said[:500]}") from error
+            raise InputError(f"engine vllm: it does not start: {message[:500]}") from error
         raise
 
 
-def _out_of_memory(arguments: dict[str, Any], said: str) -> str:
+def _memory_message(arguments: dict[str, Any], message: str) -> str:
+    percent = 100 * arguments["gpu_memory_utilization"]
     return (
-        f"engine vllm: it does not start ({said[:300]}). If memory is what it lacks (its own lines above say so): lower "
-        f"--batch-size (now {arguments['max_num_seqs']}) or the model's context_length (now {arguments['max_model_len']}), "
-        f"or raise --tensor-parallel-size (now {arguments['tensor_parallel_size']}); lower --gpu-memory-percent (now "
-        f"{100 * arguments['gpu_memory_utilization']:g}) where another process holds a part of the GPU, raise it where the cache "
-        "has too little room"
+        f"engine vllm: it does not start ({message[:300]}). If it lacks memory (see its own lines "
+        f"above): lower --batch-size (now {arguments['max_num_seqs']}) or the model's "
+        f"context_length (now {arguments['max_model_len']}), or raise --tensor-parallel-size (now "
+        f"{arguments['tensor_parallel_size']}). Lower --gpu-memory-percent (now {percent:g}) where "
+        "another process uses a part of the GPU; raise it where the cache has too little room"
     )

@@ -1,4 +1,4 @@
-"""Shared by the generating stages: options, shards, and the call of the completion store."""
+"""Options, shards and the call of the completion store, shared by the generating stages."""
 
 import argparse
 import sys

@@ -1,51 +1,68 @@
-"""What the tests of the engine openai share: a served model, requests for it, and a run of them."""
+"""Helpers of the tests of the engine openai: a served model, requests for it, a run of them."""
 
-from orion.engines import Request, Sampling, open_engine
+from orion.engines import Completion, Request, RuntimeOptions, Sampling
+from orion.engines.openai import OpenAIEngine
 from orion.engines.retries import RetryPolicy
 from orion.models import served, templates
+from orion.models.document import ModelDocument
 from tests.helpers.openai_server import answer
 
 SAMPLING = Sampling(temperature=0.8, top_p=0.9, max_tokens=24, repetition_penalty=1.0)
-# limits that no busy machine reaches; a test of one of them sets it
+# short waits between tries; limits that no busy machine reaches: a test of one of them sets it
 QUICK = RetryPolicy(tries=4, timeout_s=600.0, backoff_s=0.02, outage_s=600.0, start_s=600.0)
 
-
 # a model that is only served
-TEACHER = served.describe("teacher", {"model": "org/teacher"}, context_length=4096)
+TEACHER = served.served_document("teacher", "org/teacher", None, context_length=4096)
 
 
-def requests(n: int = 12) -> list[Request]:
+def make_requests(n: int = 12) -> list[Request]:
     tokenizer = served.ServedTokenizer(TEACHER)
-    asked = [[{"role": "user", "content": f"w{i // 3}"}] for i in range(n)]
+    turns = [[{"role": "user", "content": f"w{i // 3}"}] for i in range(n)]
     return [
         Request(f"r{i}", templates.render(tokenizer, turn), 1000 + i)
-        for i, turn in enumerate(asked)
+        for i, turn in enumerate(turns)
     ]
 
 
-def opened(server, doc: dict = TEACHER, sampling=SAMPLING, **options):
-    return open_engine(
-        "openai", doc, sampling, **{"base_url": server.url, "retry_policy": QUICK, **options}
+def open_openai(
+    server,
+    document: ModelDocument = TEACHER,
+    sampling: Sampling = SAMPLING,
+    *,
+    retry_policy: RetryPolicy = QUICK,
+    **options,
+) -> OpenAIEngine:
+    """The engine openai; ``options``: of RuntimeOptions."""
+    return OpenAIEngine(
+        document,
+        sampling,
+        RuntimeOptions(**{"base_url": server.url, **options}),
+        retry_policy=retry_policy,
     )
 
 
 def run(
-    server, wanted: list[Request] | None = None, sampling=SAMPLING, doc: dict = TEACHER, **options
-) -> dict:
-    engine = opened(server, doc, sampling, **options)
-    wanted = requests() if wanted is None else wanted
-    answers = list(engine.generate(wanted))
-    assert len({a.key for a in answers}) == len(answers) == len(wanted)
+    server,
+    requests: list[Request] | None = None,
+    sampling: Sampling = SAMPLING,
+    document: ModelDocument = TEACHER,
+    **options,
+) -> dict[str, Completion]:
+    """The completions by key."""
+    engine = open_openai(server, document, sampling, **options)
+    requests = make_requests() if requests is None else requests
+    answers = list(engine.generate(requests))
+    assert len({a.key for a in answers}) == len(answers) == len(requests)
     return {a.key: a for a in answers}
 
 
-def first(failure):
+def fail_first(failure):
     """A script whose first attempt at every question fails."""
     return lambda body, attempt: failure if attempt == 0 else answer(body)
 
 
-def spoilt(**changes):
-    """A sane answer with some of its parts replaced."""
-    sane = answer({"prompt": 1})
-    choice = {**sane["choices"][0], **changes.pop("choice", {})}
-    return {**sane, "choices": [choice], **changes}
+def malformed_answer(**changes):
+    """A valid answer with some of its parts replaced."""
+    valid = answer({"prompt": 1})
+    choice = {**valid["choices"][0], **changes.pop("choice", {})}
+    return {**valid, "choices": [choice], **changes}

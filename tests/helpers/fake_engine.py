@@ -1,39 +1,34 @@
-"""What the tests of cells share: a fake engine, a table of requests, a run of it, a child process."""
+"""Helpers of the completion store's tests: a fake engine, requests, a run, a child process."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 
 import polars as pl
 
 from orion import completions
 from orion.completions import parts
-from orion.engines import Completion
+from orion.completions.parts import KEY
+from orion.engines import Completion, GenerationConfig
+from orion.models.document import ModelDocument
 
-MODEL = {"digest": "ab" * 32, "context_length": 512}
-GENERATION = {
-    "num_samples": 2,
-    "temperature": 0.8,
-    "top_p": 1.0,
-    "repetition_penalty": 1.0,
-    "max_tokens": 64,
-    "seed": 0,
-    "engine": "transformers",
-}
+DOCUMENT = ModelDocument(name="fake", digest="ab" * 32, context_length=512)
+GENERATION = GenerationConfig(num_samples=2, temperature=0.8, max_tokens=64)
 
 
-class Fake:
+class FakeEngine:
     """An engine whose answers follow from the seed; it remembers what it was asked."""
 
     def __init__(self, finish=lambda request: "stop"):
         self.finish = finish
         self.asked: list[str] = []
-        self.opened = 0
+        self.times_opened = 0
 
-    def open(self, kind, document, sampling, **speed) -> "Fake":
-        self.opened += 1
+    def open(self, kind, document, sampling, options, *, proven) -> "FakeEngine":
+        self.times_opened += 1
         self.max_tokens = sampling.max_tokens
         return self
 
@@ -45,12 +40,12 @@ class Fake:
             yield Completion(request.key, text, reason, len(request.prompt), 7 if text else 0)
 
 
-def wanted(problems: int, k: int, prompt: str = "solve {}") -> pl.DataFrame:
+def make_requests(problems: int, k: int, prompt: str = "solve {}") -> pl.DataFrame:
     rows = [(f"p{i:03}", j, "solve", prompt.format(i)) for i in range(problems) for j in range(k)]
     schema = {
         "problem_id": pl.String,
         "sample_id": pl.Int64,
-        "prompt_id": pl.String,
+        "template": pl.String,
         "prompt": pl.String,
     }
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -59,48 +54,53 @@ def wanted(problems: int, k: int, prompt: str = "solve {}") -> pl.DataFrame:
 def run(
     requests: pl.DataFrame,
     root: Path,
-    engine: Fake | None = None,
-    model=MODEL,
+    engine: FakeEngine | None = None,
+    document: ModelDocument = DOCUMENT,
     call=completions.complete,
     **changes,
 ) -> tuple[pl.DataFrame, int]:
-    """The completed table and the number of cells generated for it."""
-    engine = engine or Fake()
-    generation = {**GENERATION, **{k: v for k, v in changes.items() if k in GENERATION}}
-    speed = {k: v for k, v in changes.items() if k not in GENERATION}
+    """The completed table and the number of completions generated for it.
+
+    ``changes``: of GENERATION, or further arguments of ``call``.
+    """
+    engine = engine or FakeEngine()
+    names = {field.name for field in fields(GenerationConfig)}
+    generation = replace(GENERATION, **{k: v for k, v in changes.items() if k in names})
     frame = call(
         requests,
-        document=model,
+        document=document,
         generation=generation,
         root=root,
         open_engine=engine.open,
-        **speed,
+        **{k: v for k, v in changes.items() if k not in names},
     )
     return frame, len(engine.asked)
 
 
-def cell(number: int, text: str = "answer {}") -> Completion:
+def make_completion(number: int, text: str = "answer {}") -> Completion:
     return Completion(f"{number:064x}", text.format(number), "stop", 1, 1)
 
 
-def keys(numbers) -> pl.DataFrame:
-    return pl.DataFrame(
-        {"cell": [f"{number:064x}" for number in numbers]}, schema={"cell": pl.String}
-    )
+def make_keys(numbers) -> pl.DataFrame:
+    return pl.DataFrame({KEY: [f"{number:064x}" for number in numbers]}, schema={KEY: pl.String})
 
 
-def leftovers(root: Path) -> list[str]:
+def find_leftovers(root: Path) -> list[str]:
     """Names of the files that are no parts."""
     return [
         path.name
         for path in root.rglob("*")
-        if path.is_file() and not parts.NAME.fullmatch(path.name)
+        if path.is_file() and not parts.PART_NAME.fullmatch(path.name)
     ]
 
 
-def child(code: str, *args) -> subprocess.Popen:
-    """A process that runs the code after MODEL and GENERATION were defined."""
-    head = f"MODEL = {MODEL!r}\nGENERATION = {GENERATION!r}\n"
+def start_child(code: str, *args) -> subprocess.Popen:
+    """A process that runs the code after DOCUMENT and GENERATION were defined."""
+    head = (
+        "from orion.engines import GenerationConfig\n"
+        "from orion.models.document import ModelDocument\n"
+        f"DOCUMENT = {DOCUMENT!r}\nGENERATION = {GENERATION!r}\n"
+    )
     environment = {**os.environ, "POLARS_MAX_THREADS": "1"}
     command = [sys.executable, "-c", head + code, *map(str, args)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}

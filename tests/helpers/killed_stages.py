@@ -1,8 +1,9 @@
-"""Runs stages in forked processes and kills them: ``python killed_stages.py`` reads jobs as JSON lines on standard input.
+"""Runs stages in forked processes and kills them; jobs come as JSON lines on standard input.
 
-A job names a stage, its arguments and null, or [n, seconds]: it is killed so long after its n-th completion, and stops by
-itself a few completions later, so that a late signal costs no more than one in time. The answer is a JSON
-line: the exit status and how many completions the engine gave. Libraries are loaded once, so that a job costs its own work only.
+A job names a stage, its arguments and null, or [n, seconds]: the stage is killed that long after
+its n-th completion, and pauses by itself a few completions later, so that a late signal costs no
+more than one in time. The answer is a JSON line: the exit status and how many completions the
+engine gave. Libraries are loaded once, so that a job costs its own work only.
 """
 
 import functools
@@ -20,40 +21,40 @@ from orion import completions, provenance
 from orion.engines import transformers as engine
 from orion.stages import reflect, sample
 
-FLUSH = 8
-# on a model this small, what a larger one costs
-SECONDS_A_CELL = 0.003
+FLUSH_EVERY = 8
+# a model this small would take less
+SECONDS_PER_COMPLETION = 0.003
 # completions that may come after the one at which a kill is due
 BEYOND = 6
 STAGES = {"sample": sample, "reflect": reflect}
 
 
-def child(job: dict, count: int) -> None:
+def run_stage(job: dict, count: int) -> None:
+    """Run the job in this process and write one byte per completion to the descriptor ``count``."""
     generate = engine.TransformersEngine.generate
+    last = job["kill"][0] + BEYOND if job["kill"] is not None else None
 
-    last = None if job["kill"] is None else job["kill"][0] + BEYOND
-
-    def counted(self, requests):
+    def count_completions(self, requests):
         for number, completion in enumerate(generate(self, requests)):
             while number == last:
                 signal.pause()
-            time.sleep(SECONDS_A_CELL)
+            time.sleep(SECONDS_PER_COMPLETION)
             os.write(count, b".")
             yield completion
 
-    engine.TransformersEngine.generate = counted
-    completions.complete = functools.partial(completions.complete, flush_every=FLUSH)
+    engine.TransformersEngine.generate = count_completions
+    completions.complete = functools.partial(completions.complete, flush_every=FLUSH_EVERY)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     STAGES[job["stage"]].main(job["argv"])
 
 
-def run(job: dict) -> dict:
+def run_job(job: dict) -> dict:
     reader, writer = os.pipe()
     process = os.fork()
     if process == 0:
         status = 1
         try:
-            child(job, writer)
+            run_stage(job, writer)
             status = 0
         finally:
             os._exit(status)
@@ -76,7 +77,7 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     for stage in STAGES:
-        # now, since sources may change under a long run of tests
-        provenance.source_digest(f"orion.{stage}")
+        # before any job, since sources may change during a long run of tests
+        provenance.source_digest(f"orion.stages.{stage}")
     for line in sys.stdin:
-        print(json.dumps(run(json.loads(line))), flush=True)
+        print(json.dumps(run_job(json.loads(line))), flush=True)

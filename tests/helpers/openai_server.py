@@ -1,4 +1,4 @@
-"""A scripted OpenAI-compatible server on 127.0.0.1, in a thread, that can be killed and started again on its port."""
+"""A scripted OpenAI-compatible server in a thread, which can be killed and started again."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ GUARD_S = 120.0
 
 
 def answer(body: dict, text: str | None = None, reason: str = "stop", **message) -> dict:
-    """A sane answer whose text is a hash of the question."""
+    """A valid answer whose text is a hash of the question."""
     question = json.dumps(body, sort_keys=True)
     text = f"answer {hashlib.sha256(question.encode()).hexdigest()[:8]}" if text is None else text
     choice = {"index": 0, "finish_reason": reason}
@@ -31,7 +31,11 @@ def answer(body: dict, text: str | None = None, reason: str = "stop", **message)
 
 
 class ScriptedServer:
-    """``script(body, attempt)`` returns HANG, RESET, bytes, an answer's dict, or (status, headers, bytes or dict)."""
+    """A server on a free port of 127.0.0.1.
+
+    ``script(body, attempt)`` returns HANG, RESET, bytes, an answer's dict, or (status, headers,
+    bytes or dict).
+    """
 
     def __init__(self):
         self.script = lambda body, attempt: answer(body)
@@ -58,7 +62,7 @@ class ScriptedServer:
         ).start()
 
     def kill(self) -> None:
-        """No answer to what is under way, no connection any more."""
+        """Drop the requests under way and close the port."""
         self.http.shutdown()
         self.http.server_close()
         with self.lock:
@@ -79,7 +83,7 @@ class _Listener(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # head and body are two packets; the second would wait 40 ms for the first one to be confirmed
+    # headers and body are two packets: else the body waits 40 ms until the headers are acknowledged
     disable_nagle_algorithm = True
     server_state: ScriptedServer
 
@@ -109,24 +113,24 @@ class _Handler(BaseHTTPRequestHandler):
             state.busy += 1
             state.most_busy = max(state.most_busy, state.busy)
         try:
-            said = state.script(body, attempt)
+            reply = state.script(body, attempt)
         finally:
             with state.lock:
                 state.busy -= 1
         with contextlib.suppress(OSError):
-            self._say(said)
+            self._send(reply)
 
-    def _say(self, said):
-        if said == HANG:
+    def _send(self, reply):
+        if reply == HANG:
             self.server_state.released.wait(2 * GUARD_S)
             return
-        if said == RESET:
+        if reply == RESET:
             # a zero linger makes close() send a reset
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.close_connection = True
             self.connection.close()
             return
-        status, headers, content = said if isinstance(said, tuple) else (200, {}, said)
+        status, headers, content = reply if isinstance(reply, tuple) else (200, {}, reply)
         content = json.dumps(content).encode() if isinstance(content, dict | list) else content
         self.send_response(status)
         for name, value in {
@@ -139,8 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-def slowly(seconds: float):
-    """A script that takes its time."""
+def answer_after(seconds: float):
+    """A script that waits before each answer."""
 
     def script(body, attempt):
         time.sleep(seconds)

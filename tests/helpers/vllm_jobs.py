@@ -1,7 +1,8 @@
-"""Run jobs with the engine vllm, in the environment that has it: JSON from standard input, completions to a JSON file.
+"""Runs jobs with the engine vllm in its own environment: ``python vllm_jobs.py OUTPUT < JOBS``.
 
-``python vllm_jobs.py OUTPUT < JOBS``; a job is {doc, sampling, speed, requests}, perhaps with close_after (completions taken
-before the iterator is closed and all is asked again) and environment.
+Input: a JSON list of jobs. A job is {document, sampling, options, requests}, perhaps with
+close_after (after so many completions the iterator is closed and all requests are asked again) and
+environment. Output: a JSON file of completions.
 """
 
 import dataclasses
@@ -9,21 +10,25 @@ import json
 import os
 import sys
 
-from orion.engines import Request, Sampling, open_engine
+from orion.engines import Request, RuntimeOptions, Sampling, open_engine
 from orion.errors import InputError
+from orion.models.document import from_json
 
 
-def answers(job: dict) -> list[dict] | str:
-    """Completions as dictionaries, or the message of what was refused."""
+def run_job(job: dict) -> list[dict] | str:
+    """Completions as dictionaries, or the message of an InputError."""
     before = dict(os.environ)
     os.environ.update(job.get("environment", {}))
     try:
-        engine = open_engine("vllm", job["doc"], Sampling(**job["sampling"]), **job["speed"])
-        found = engine.generate([Request(*request) for request in job["requests"]])
+        document = from_json(job["document"])
+        sampling, options = Sampling(**job["sampling"]), RuntimeOptions(**job["options"])
+        engine = open_engine("vllm", document, sampling, options)
+        requests = [Request(*request) for request in job["requests"]]
+        found = engine.generate(requests)
         if job.get("close_after"):
             taken = [next(found) for _ in range(job["close_after"])]
             found.close()
-            found = [*taken, *engine.generate([Request(*request) for request in job["requests"]])]
+            found = [*taken, *engine.generate(requests)]
         return [dataclasses.asdict(completion) for completion in found]
     except InputError as error:
         return str(error)
@@ -33,6 +38,6 @@ def answers(job: dict) -> list[dict] | str:
 
 
 if __name__ == "__main__":
-    done = [answers(job) for job in json.load(sys.stdin)]
+    done = [run_job(job) for job in json.load(sys.stdin)]
     with open(sys.argv[1], "w", encoding="utf-8") as file:
         json.dump(done, file)

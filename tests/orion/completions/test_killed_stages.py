@@ -1,4 +1,4 @@
-"""The stages that generate, killed with SIGKILL at random moments, with a real engine: what it costs and what comes out."""
+"""Generating stages with a real engine, killed with SIGKILL at random moments."""
 
 import json
 import random
@@ -14,14 +14,16 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from orion import completions, tables
 from orion.completions import maintenance
+from orion.completions.parts import KEY
 from orion.models import checkpoints
-from tests.helpers.killed_stages import FLUSH
+from tests.helpers.killed_stages import FLUSH_EVERY
 from tests.helpers.tiny_models import save
 
 HELPERS = Path(__file__).parents[2] / "helpers"
 
 PROBLEMS, K, KILLS = 40, 4, 10
 GENERATION = {
+    "engine": "transformers",
     "temperature": 1.0,
     "top_p": 1.0,
     "repetition_penalty": 1.0,
@@ -31,8 +33,8 @@ GENERATION = {
 
 
 @pytest.fixture(scope="module")
-def nursery():
-    """Runs a stage in a process of its own: arguments, when it is killed → exit status, completions generated."""
+def run_stage():
+    """Runs a stage in its own process: arguments, time to kill → exit status, completions."""
     command = [sys.executable, str(HELPERS / "killed_stages.py")]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -84,7 +86,7 @@ def inputs(tmp_path_factory):
         "reason": "equal",
         "rule": "text",
     }
-    errors = {"error_source": "own", "extracted": "2", "response": "w9 w8 so 2"}
+    errors = {"source": "own", "extracted": "2", "response": "w9 w8 so 2"}
     pairs = pl.DataFrame({"problem_id": names}).join(pl.DataFrame({"rank": [0, 1]}), how="cross")
     errors_table = pairs.with_columns(
         sample_id="rank",
@@ -102,7 +104,7 @@ def inputs(tmp_path_factory):
     tables.write(verdict_rows, folder / "trace-verdicts", tables.VERDICTS, {})
     tables.write(errors_table, folder / "errors", tables.ERRORS, {})
     tables.write_json(
-        checkpoints.checkpoint_document(folder / "student", name="x", dtype="float32"),
+        checkpoints.checkpoint_document(folder / "student", name="x", dtype="float32").as_json(),
         folder / "model",
         {},
     )
@@ -110,11 +112,7 @@ def inputs(tmp_path_factory):
 
 
 def arguments(stage, inputs, folder):
-    generation = {
-        **GENERATION,
-        "engine": "transformers",
-        "num_samples": K if stage == "sample" else 2,
-    }
+    generation = {**GENERATION, "num_samples": K if stage == "sample" else 2}
     config = {"prompts": "demo", "generation": generation}
     names = ["problems", "model"]
     if stage == "reflect":
@@ -127,7 +125,7 @@ def arguments(stage, inputs, folder):
     given = [part for name in names for part in (f"--{name}", str(inputs / name))]
     places = [
         "--completions",
-        str(folder / "cells"),
+        str(folder / "store"),
         "--output",
         str(folder / "table.parquet"),
         "--batch-size",
@@ -138,29 +136,30 @@ def arguments(stage, inputs, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["sample", "reflect"])
-def test_a_stage_killed_ten_times_loses_only_what_was_not_flushed(tmp_path, nursery, inputs, stage):
+def test_a_stage_killed_ten_times_loses_only_what_was_not_flushed(
+    tmp_path, run_stage, inputs, stage
+):
     total = PROBLEMS * 4
     whole = tmp_path / "whole"
-    assert nursery(stage, arguments(stage, inputs, whole)) == (0, total)
+    assert run_stage(stage, arguments(stage, inputs, whole)) == (0, total)
 
     killed = tmp_path / "killed"
     digest = tables.read_json(inputs / "model")["digest"]
-    keys = tables.read(
-        whole / "table.parquet", tables.SAMPLES if stage == "sample" else tables.REFLECTIONS
-    )
-    store, seed = completions.CompletionStore(killed / "cells", digest), random.Random(stage)
-    stored = paid = 0
+    table = tables.SAMPLES if stage == "sample" else tables.REFLECTIONS
+    keys = tables.read(whole / "table.parquet", table).rename({"completion": KEY})
+    store, seed = completions.CompletionStore(killed / "store", digest), random.Random(stage)
+    stored = generated_in_all = 0
     for _ in range(KILLS):
         # some way into the next completion, the next flush, the next ones after that
         moment = (seed.randint(1, 12), seed.uniform(0, 0.015))
-        status, generated = nursery(stage, arguments(stage, inputs, killed), moment)
+        status, generated = run_stage(stage, arguments(stage, inputs, killed), moment)
         assert status == -signal.SIGKILL and not (killed / "table.parquet").exists()
-        assert all(maintenance.fault(part) is None for part in store.parts())
+        assert all(maintenance.find_fault(part) is None for part in store.parts())
         now = store.contains(keys).sum()
-        assert generated - FLUSH <= now - stored <= generated
-        stored, paid = now, paid + generated
+        assert generated - FLUSH_EVERY <= now - stored <= generated
+        stored, generated_in_all = now, generated_in_all + generated
     assert 0 < stored < total, "the moments are spread over the run"
-    assert nursery(stage, arguments(stage, inputs, killed)) == (0, total - stored)
+    assert run_stage(stage, arguments(stage, inputs, killed)) == (0, total - stored)
     assert (killed / "table.parquet").read_bytes() == (whole / "table.parquet").read_bytes()
-    assert paid - stored <= KILLS * FLUSH
-    assert nursery(stage, arguments(stage, inputs, killed)) == (0, 0)
+    assert generated_in_all - stored <= KILLS * FLUSH_EVERY
+    assert run_stage(stage, arguments(stage, inputs, killed)) == (0, 0)

@@ -1,21 +1,21 @@
-"""An edit of what decides a completion must be a decision: the same cells still, or a new revision."""
+"""An edit of code that decides a completion must be deliberate: same answers or a new revision."""
 
 import pytest
 
 from orion import engines
 from orion.provenance import _strip, digest_text
 
-# engine → the sources that decide what it asks and answers; what only sends again (client.py) is not among them
+# engine → the sources that decide its requests and answers; retries.py only sends them again
 SOURCES = {
-    "transformers": ["draw.py", "transformers.py"],
+    "transformers": ["sampling.py", "transformers.py"],
     "vllm": ["tokens.py", "vllm.py"],
-    "openai": ["openai.py", "tokens.py", "wire.py"],
+    "openai": ["openai.py", "openai_protocol.py", "tokens.py"],
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 1): "b8dc7f16e308e15f4c91efeb6b0d83162c35ffd21d1738c04375fa4b87200584",
-    ("vllm", 1): "4c8bfdae0964f8b201609a77dc91f6972b1569ed9709da619870dcde73b133b8",
-    ("openai", 1): "ed08a78aa4debcb233a41694c14e93b5003dc4cb2b2452dd866ec8349250b70c",
+    ("transformers", 1): "2da7d42fdf5e29dd2932932237fc90c1ec0f7d474c50898f789277366c28c29a",
+    ("vllm", 1): "5853a673485d8b4542cfd0510ab7237deda9c3fc7025b3e6d8537e7bb4ceced4",
+    ("openai", 1): "9ae21e10cd78d5a26d38953e430f64f4d8fb3b447771e7145f835f2efde4ad13",
 }
 
 
@@ -24,6 +24,7 @@ def test_the_engine_is_the_one_its_revision_names(root, kind):
     sources = [root / "orion/engines" / name for name in SOURCES[kind]]
     found = digest_text("".join(_strip(path.read_text()) for path in sources))
     assert found == PINNED[kind, engines.REVISIONS[kind]], (
-        f"the code of the engine {kind} changed: if it may answer otherwise, raise engines.REVISIONS (stored cells are then "
-        "generated again); if it cannot, pin this digest"
+        f"the code of the engine {kind} changed: if its answers may change, raise "
+        "engines.REVISIONS (stored completions are then generated again); if they cannot, pin "
+        "this digest"
     )

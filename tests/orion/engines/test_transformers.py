@@ -1,4 +1,4 @@
-"""The transformers engine against the library's own generation, and against itself in other batches."""
+"""The engine transformers against the library's generation, and against itself in other batches."""
 
 import random
 import subprocess
@@ -9,17 +9,18 @@ import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
-from orion.engines import Request, Sampling, open_engine
-from orion.engines.sampling import draw
+from orion.engines import Completion, Request, RuntimeOptions, Sampling, open_engine
+from orion.engines.sampling import draw_tokens
 from orion.errors import InputError
 from orion.models import checkpoints
+from orion.models.document import ModelDocument
 from tests.helpers.tiny_models import EOS, PAD, save
 
 SAMPLING = Sampling(temperature=0.8, top_p=1.0, max_tokens=24, repetition_penalty=1.0)
 GREEDY = replace(SAMPLING, temperature=0.0)
 
 
-def requests(n_prompts: int = 8, k: int = 3) -> list[Request]:
+def make_requests(n_prompts: int = 8, k: int = 3) -> list[Request]:
     rng = random.Random(0)
     prompts = [
         " ".join(f"w{rng.randrange(100)}" for _ in range(rng.randint(1, 30)))
@@ -29,8 +30,12 @@ def requests(n_prompts: int = 8, k: int = 3) -> list[Request]:
     return [Request(f"{i}-{j}", prompt, 1000 * i + j) for i, j, prompt in rows]
 
 
-def run(document: dict, sampling: Sampling, wanted: list[Request], **speed) -> dict:
-    engine = open_engine("transformers", document, sampling, device="cpu", **speed)
+def run(
+    document: ModelDocument, sampling: Sampling, wanted: list[Request], **options
+) -> dict[str, Completion]:
+    """The completions by key; ``options``: of RuntimeOptions."""
+    options = RuntimeOptions(device="cpu", **options)
+    engine = open_engine("transformers", document, sampling, options)
     answers = list(engine.generate(wanted))
     found = {answer.key: answer for answer in answers}
     assert len(found) == len(answers) == len(wanted)
@@ -43,7 +48,7 @@ def run(document: dict, sampling: Sampling, wanted: list[Request], **speed) -> d
     ids=["plain", "top_p and penalty"],
 )
 def test_answers_depend_on_neither_batch_nor_order(document, sampling):
-    wanted = requests()
+    wanted = make_requests()
     alone = run(document, sampling, wanted, batch_size=1)
     shuffled = random.Random(1).sample(wanted, len(wanted))
     assert run(document, sampling, shuffled, batch_size=7, prefill_tokens=40) == alone
@@ -57,7 +62,7 @@ def test_sampling_is_the_draw_from_the_models_logits(document):
         checkpoints.load_model(document, "cpu"),
         checkpoints.load_tokenizer(document),
     )
-    wanted = requests(4, 2)
+    wanted = make_requests(4, 2)
     found = run(document, SAMPLING, wanted)
     for request in wanted:
         ids = tokenizer(request.prompt, add_special_tokens=False)["input_ids"]
@@ -66,19 +71,19 @@ def test_sampling_is_the_draw_from_the_models_logits(document):
             with torch.no_grad():
                 logits = model(torch.tensor([ids + new])).logits[:, -1]
             seed, step = torch.tensor([request.seed]), torch.tensor([len(new)])
-            new.append(int(draw(logits, seed, step, temperature=0.8, top_p=1.0)))
+            new.append(int(draw_tokens(logits, seed, step, temperature=0.8, top_p=1.0)))
         answer = found[request.key]
         assert answer.response == tokenizer.decode(new, skip_special_tokens=True)
         assert (answer.prompt_tokens, answer.completion_tokens) == (len(ids), len(new))
         assert answer.finish_reason == ("stop" if new[-1] in (EOS, PAD) else "length")
 
 
-def against_generate(document: dict, sampling: Sampling) -> None:
+def compare_with_generate(document: ModelDocument, sampling: Sampling) -> None:
     model, tokenizer = (
         checkpoints.load_model(document, "cpu"),
         checkpoints.load_tokenizer(document),
     )
-    wanted = requests(9, 1)
+    wanted = make_requests(9, 1)
     found = run(document, sampling, wanted, batch_size=5)
     for request in wanted:
         ids = tokenizer(request.prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
@@ -92,7 +97,7 @@ def against_generate(document: dict, sampling: Sampling) -> None:
 
 @pytest.mark.parametrize("penalty", [1.0, 1.5])
 def test_greedy_answers_are_those_of_generate(document, penalty):
-    against_generate(document, replace(GREEDY, repetition_penalty=penalty))
+    compare_with_generate(document, replace(GREEDY, repetition_penalty=penalty))
 
 
 def test_sliding_windows_are_kept(tmp_path):
@@ -103,13 +108,13 @@ def test_sliding_windows_are_kept(tmp_path):
         **heads, **size, sliding_window=6, max_position_embeddings=96, initializer_range=0.3
     )
     save(tmp_path, MistralForCausalLM(config))
-    against_generate(
+    compare_with_generate(
         checkpoints.checkpoint_document(tmp_path, name="window", dtype="float32"), GREEDY
     )
 
 
 def test_reasons_are_told_apart_and_end_tokens_not_shown(document):
-    found = run(document, SAMPLING, requests())
+    found = run(document, SAMPLING, make_requests())
     reasons = {answer.finish_reason for answer in found.values()}
     assert reasons == {"stop", "length"}
     for answer in found.values():
@@ -132,36 +137,38 @@ def test_a_prompt_beyond_the_context_is_an_answer(document):
 
 
 def test_running_out_of_memory_halves_the_batch_and_loses_nothing(document, monkeypatch):
-    wanted = requests()
+    wanted = make_requests()
     expected = run(document, SAMPLING, wanted)
-    engine = open_engine("transformers", document, SAMPLING, device="cpu", batch_size=16)
+    options = RuntimeOptions(device="cpu", batch_size=16)
+    engine = open_engine("transformers", document, SAMPLING, options)
     step, calls = engine._step, []
 
-    def limited(pool):
+    def step_until_full(pool):
         calls.append(len(pool.rows))
         if len(pool.rows) > 8 and len(calls) > 3:
             raise torch.OutOfMemoryError("pretended")
         return step(pool)
 
-    monkeypatch.setattr(engine, "_step", limited)
+    monkeypatch.setattr(engine, "_step", step_until_full)
     assert {answer.key: answer for answer in engine.generate(wanted)} == expected
     assert engine.batch_size == 8 and max(calls) == 16
 
 
 def test_a_row_that_alone_exceeds_memory_is_an_error_not_an_exception(document, monkeypatch):
-    engine = open_engine("transformers", document, SAMPLING, device="cpu", batch_size=4)
+    options = RuntimeOptions(device="cpu", batch_size=4)
+    engine = open_engine("transformers", document, SAMPLING, options)
 
     def never(*args, **kwargs):
         raise torch.OutOfMemoryError("pretended")
 
     monkeypatch.setattr(engine, "_step", never)
-    answers = list(engine.generate(requests(3, 1)))
+    answers = list(engine.generate(make_requests(3, 1)))
     assert sorted(answer.key for answer in answers) == ["0-0", "1-0", "2-0"]
     assert {answer.finish_reason for answer in answers} == {"error"}
 
 
 def test_bfloat16_runs(document):
-    found = run({**document, "dtype": "bfloat16"}, SAMPLING, requests(3, 2))
+    found = run(replace(document, dtype="bfloat16"), SAMPLING, make_requests(3, 2))
     assert all(answer.completion_tokens > 0 for answer in found.values())
 
 
@@ -179,11 +186,14 @@ def test_an_empty_prompt_and_an_unknown_engine_are_refused(document):
 
 
 def test_a_checkpoint_that_changed_is_refused(document):
-    changed = {**document, "files": {**document.files, "model.safetensors": "0" * 64}}
-    with pytest.raises(InputError, match="not the file that model.json describes"):
+    changed = replace(document, files={**document.files, "model.safetensors": "0" * 64})
+    with pytest.raises(InputError, match=r"not the file that model\.json describes"):
         checkpoints.load_model(changed)
 
 
 def test_helpers_start_without_torch():
-    code = "import sys, orion.completions, orion.engines, orion.models.checkpoints; assert not {'torch', 'transformers'} & set(sys.modules)"
+    code = (
+        "import sys, orion.completions, orion.engines, orion.models.checkpoints; "
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

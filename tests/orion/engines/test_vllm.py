@@ -1,4 +1,4 @@
-"""The engines vllm and openai against a real vLLM, which runs in an environment and processes of its own."""
+"""The engines vllm and openai against a real vLLM, which has its own environment and processes."""
 
 import contextlib
 import dataclasses
@@ -12,16 +12,17 @@ import sys
 import time
 import urllib.request
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from orion.engines import Completion, Request, Sampling, open_engine
+from orion.engines import Completion, Request, RuntimeOptions, Sampling, open_engine
+from orion.engines.openai import OpenAIEngine
 from orion.engines.retries import RetryPolicy
 from orion.errors import InputError
 from orion.models import checkpoints, served, templates
+from orion.models.document import ModelDocument
 
 HELPERS = Path(__file__).parents[2] / "helpers"
 
@@ -38,7 +39,7 @@ ENVIRONMENT = {
 }
 
 
-def requests(n_prompts: int = 8, k: int = 3) -> list[Request]:
+def make_requests(n_prompts: int = 8, k: int = 3) -> list[Request]:
     rng = random.Random(0)
     prompts = [
         " ".join(f"w{rng.randrange(100)}" for _ in range(rng.randint(1, 30)))
@@ -55,17 +56,26 @@ def environment(root: Path) -> dict[str, str]:
     return {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(root)}
 
 
-def job(
-    doc: dict, wanted: list[Request], sampling: Sampling = SAMPLING, close_after: int = 0, **speed
+def make_job(
+    document: ModelDocument,
+    wanted: list[Request],
+    sampling: Sampling = SAMPLING,
+    close_after: int = 0,
+    **options,
 ) -> dict:
-    rows = [dataclasses.astuple(request) for request in wanted]
-    made = {"doc": doc, "sampling": dataclasses.asdict(sampling), "speed": speed, "requests": rows}
-    return {**made, "close_after": close_after}
+    """A job for vllm_jobs.py; ``options``: of RuntimeOptions."""
+    return {
+        "document": document.as_json(),
+        "sampling": dataclasses.asdict(sampling),
+        "options": options,
+        "requests": [dataclasses.astuple(request) for request in wanted],
+        "close_after": close_after,
+    }
 
 
-def jobs(llama_document: dict, adapter_doc: dict) -> dict[str, dict]:
-    wanted = requests()
-    room = llama_document["context_length"] - SAMPLING.max_tokens
+def make_jobs(llama_document: ModelDocument, adapter_document: ModelDocument) -> dict[str, dict]:
+    wanted = make_requests()
+    room = llama_document.context_length - SAMPLING.max_tokens
     edge = [
         Request("long", "w1 " * (room + 1), 1),
         Request("fits", "w1 " * room, 1),
@@ -73,30 +83,31 @@ def jobs(llama_document: dict, adapter_doc: dict) -> dict[str, dict]:
     ]
     twice = replace(GREEDY, repetition_penalty=1.5)
     return {
-        "greedy": job(llama_document, wanted, GREEDY, batch_size=16),
-        "penalty": job(llama_document, wanted, twice, batch_size=16),
-        "sampled": job(llama_document, wanted, batch_size=16),
-        "shuffled": job(llama_document, random.Random(1).sample(wanted, len(wanted)), batch_size=3),
-        "closed": job(llama_document, wanted, close_after=5, batch_size=8),
-        "edge": job(llama_document, edge, batch_size=4),
-        "adapter": job(adapter_doc, wanted, GREEDY, batch_size=16),
-        "replicas": job(llama_document, wanted, data_parallel_size=2),
-        "share": job(llama_document, wanted, gpu_memory_utilization=1.5),
+        "greedy": make_job(llama_document, wanted, GREEDY, batch_size=16),
+        "penalty": make_job(llama_document, wanted, twice, batch_size=16),
+        "sampled": make_job(llama_document, wanted, batch_size=16),
+        "shuffled": make_job(
+            llama_document, random.Random(1).sample(wanted, len(wanted)), batch_size=3
+        ),
+        "closed": make_job(llama_document, wanted, close_after=5, batch_size=8),
+        "edge": make_job(llama_document, edge, batch_size=4),
+        "adapter": make_job(adapter_document, wanted, GREEDY, batch_size=16),
+        "share": make_job(llama_document, wanted, gpu_memory_utilization=1.5),
         # more blocks than there is memory for: see vllm_jobs.py
         "memory": {
-            **job(llama_document, wanted, batch_size=16),
+            **make_job(llama_document, wanted, batch_size=16),
             "environment": {"VLLM_CPU_KVCACHE_SPACE": "9000"},
         },
-        "invariant": job(llama_document, wanted, batch_invariant=True),
-        "empty prompt": job(llama_document, [Request("a", "", 1)]),
+        "invariant": make_job(llama_document, wanted, batch_invariant=True),
+        "empty prompt": make_job(llama_document, [Request("a", "", 1)]),
     }
 
 
 @pytest.fixture(scope="module")
-def done(vllm_python, root, llama_document, adapter_doc, tmp_path_factory) -> dict:
+def done(vllm_python, root, llama_document, adapter_document, tmp_path_factory) -> dict:
     """All jobs in one process, since vLLM takes ten seconds to import."""
     output = tmp_path_factory.mktemp("vllm") / "answers.json"
-    wanted = jobs(llama_document, adapter_doc)
+    wanted = make_jobs(llama_document, adapter_document)
     command = [str(vllm_python), str(HELPERS / "vllm_jobs.py"), str(output)]
     ran = subprocess.run(
         command,
@@ -120,17 +131,20 @@ def by_key(rows: list[Completion]) -> dict[str, Completion]:
     return {row.key: row for row in rows}
 
 
-def check_agreement(doc: dict, sampling: Sampling, found: dict[str, Completion]) -> None:
-    """Greedy answers are those of the engine transformers, up to the first near tie of two logits."""
-    model, tokenizer = checkpoints.load_model(doc, "cpu"), checkpoints.load_tokenizer(doc)
-    engine = open_engine("transformers", doc, sampling, device="cpu")
+def check_agreement(
+    document: ModelDocument, sampling: Sampling, found: dict[str, Completion]
+) -> None:
+    """Greedy answers are those of the engine transformers, up to a near tie of two logits."""
+    model = checkpoints.load_model(document, "cpu")
+    tokenizer = checkpoints.load_tokenizer(document)
+    engine = open_engine("transformers", document, sampling, RuntimeOptions(device="cpu"))
     same = 0
-    for expected in engine.generate(requests()):
+    for expected in engine.generate(make_requests()):
         got = found[expected.key]
         if got == expected:
             same += 1
             continue
-        prompt = {request.key: request.prompt for request in requests()}[expected.key]
+        prompt = {request.key: request.prompt for request in make_requests()}[expected.key]
         ours, theirs = (
             tokenizer.encode(row.response, add_special_tokens=False) for row in (expected, got)
         )
@@ -153,9 +167,9 @@ def test_greedy_answers_are_those_of_the_engine_transformers(done, llama_documen
 
 @pytest.mark.vllm
 @pytest.mark.slow
-def test_an_adapter_is_served_unmerged(done, llama_document, adapter_doc):
+def test_an_adapter_is_served_unmerged(done, llama_document, adapter_document):
     found = by_key(done["adapter"])
-    check_agreement(adapter_doc, GREEDY, found)
+    check_agreement(adapter_document, GREEDY, found)
     assert found != by_key(done["greedy"])
 
 
@@ -176,7 +190,7 @@ def test_reasons_and_counts(done, llama_document):
     tokenizer = checkpoints.load_tokenizer(llama_document)
     rows = [*done["sampled"], *done["greedy"]]
     assert {row.finish_reason for row in rows} == {"stop", "length"}
-    prompts = {request.key: request.prompt for request in requests()}
+    prompts = {request.key: request.prompt for request in make_requests()}
     for row in rows:
         assert row.prompt_tokens == len(
             tokenizer.encode(prompts[row.key], add_special_tokens=False)
@@ -192,7 +206,7 @@ def test_reasons_and_counts(done, llama_document):
 @pytest.mark.slow
 def test_a_prompt_beyond_the_context_is_an_answer(done, llama_document):
     found = by_key(done["edge"])
-    room = llama_document["context_length"] - SAMPLING.max_tokens
+    room = llama_document.context_length - SAMPLING.max_tokens
     assert found["long"] == Completion("long", "", "prompt_too_long", room + 1, 0)
     assert found["fits"].completion_tokens > 0 and found["short"].completion_tokens > 0
 
@@ -200,7 +214,6 @@ def test_a_prompt_beyond_the_context_is_an_answer(done, llama_document):
 @pytest.mark.vllm
 @pytest.mark.slow
 def test_what_cannot_be_is_refused_with_a_cure(done):
-    assert "data_parallel_size = 2" in done["replicas"] and "--shards" in done["replicas"]
     assert "--gpu-memory-percent 150" in done["share"]
     assert "does not start" in done["memory"] and "lower --batch-size (now 16)" in done["memory"]
     assert "no such mode on CPUs" in done["invariant"]
@@ -215,18 +228,21 @@ def test_an_environment_without_vllm_is_told_which_one_has_it(llama_document, mo
         open_engine("vllm", llama_document, SAMPLING)
 
 
-def messages(doc: dict, content: str) -> str:
+def render_turn(document: ModelDocument, content: str) -> str:
     """The prompt of one user's turn, with a thinking switch that this template ignores."""
-    tokenizer = checkpoints.load_tokenizer(doc)
+    tokenizer = checkpoints.load_tokenizer(document)
     return templates.render(
         tokenizer, [{"role": "user", "content": content}], enable_thinking=False
     )
 
 
 class VllmServer:
-    """``vllm.entrypoints.openai.api_server`` on a free port of 127.0.0.1; ``kill`` is SIGKILL to all of its processes."""
+    """``vllm.entrypoints.openai.api_server`` on a free port of 127.0.0.1.
 
-    def __init__(self, python: Path, root: Path, doc: dict, log: Path):
+    ``kill`` sends SIGKILL to all of its processes.
+    """
+
+    def __init__(self, python: Path, root: Path, document: ModelDocument, log: Path):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -236,7 +252,7 @@ class VllmServer:
             "-m",
             "vllm.entrypoints.openai.api_server",
             "--model",
-            doc["path"],
+            document.path,
         ]
         self.command += [
             "--served-model-name",
@@ -251,7 +267,7 @@ class VllmServer:
             "float32",
             "--enforce-eager",
             "--max-model-len",
-            str(doc["context_length"]),
+            str(document.context_length),
         ]
         self.command += [
             "--max-num-seqs",
@@ -299,24 +315,29 @@ def vllm_server(vllm_python, root, llama_document, tmp_path_factory):
 def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(
     done, vllm_server, llama_document, capsys
 ):
-    ask = partial(open_engine, "openai", base_url=f"http://127.0.0.1:{vllm_server.port}/v1")
-    ask = partial(ask, retry_policy=RetryPolicy(backoff_s=0.2, outage_s=1200.0))
-    doc = {**llama_document, "served_model": "student"}
-    greedy = ask(doc, GREEDY, batch_size=8)
-    assert by_key(list(greedy.generate(requests()))) == by_key(done["greedy"])
-    with pytest.raises(InputError, match="HTTP 404.*`nobody`"):
-        list(ask({**doc, "served_model": "nobody"}, GREEDY).generate(requests(1, 1)))
+    def open_openai(document, sampling, batch_size=None):
+        url = f"http://127.0.0.1:{vllm_server.port}/v1"
+        options = RuntimeOptions(batch_size=batch_size, base_url=url)
+        policy = RetryPolicy(backoff_s=0.2, outage_s=1200.0)
+        return OpenAIEngine(document, sampling, options, retry_policy=policy)
 
-    # the same model without its checkpoint: messages, the server's template, the server's word on what is too long
-    chat_doc = served.describe(
-        "llama", {"model": "student"}, context_length=llama_document["context_length"]
+    student = replace(llama_document, served_name="student")
+    greedy = open_openai(student, GREEDY, batch_size=8)
+    assert by_key(list(greedy.generate(make_requests()))) == by_key(done["greedy"])
+    nobody = open_openai(replace(student, served_name="nobody"), GREEDY)
+    with pytest.raises(InputError, match=r"HTTP 404.*`nobody`"):
+        list(nobody.generate(make_requests(1, 1)))
+
+    # the same model without its checkpoint: the server applies its template and counts tokens
+    chat_document = served.served_document(
+        "llama", "student", None, context_length=llama_document.context_length
     )
-    chat = ask(chat_doc, GREEDY)
+    chat = open_openai(chat_document, GREEDY)
     turns = {"fits": "w1 w2", "long": "w1 " * 90}
     said = by_key(
         list(
             chat.generate(
-                [Request(key, messages(chat_doc, text), 1) for key, text in turns.items()]
+                [Request(key, render_turn(chat_document, text), 1) for key, text in turns.items()]
             )
         )
     )
@@ -330,8 +351,8 @@ def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(
         and said["fits"].completion_tokens > 0
     )
 
-    wanted = requests(60, 4)
-    sampled = ask(doc, SAMPLING, batch_size=4)
+    wanted = make_requests(60, 4)
+    sampled = open_openai(student, SAMPLING, batch_size=4)
     found: list[Completion] = []
     for completion in sampled.generate(wanted):
         found.append(completion)
@@ -341,5 +362,5 @@ def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(
     assert "trying again" in capsys.readouterr().err
     assert len(found) == len(wanted) and {row.finish_reason for row in found} == {"stop", "length"}
     # another concurrency, another order, a server that never was killed
-    again = ask(doc, SAMPLING, batch_size=16)
+    again = open_openai(student, SAMPLING, batch_size=16)
     assert by_key(list(again.generate(wanted[::-1]))) == by_key(found)

@@ -1,23 +1,17 @@
-"""Shards, batch sizes and the order of the problems change nothing; what a stage hands to its engine."""
+"""Shards, batch sizes and the order of problems change no answer; the options of an engine."""
 
 import argparse
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 
 import polars as pl
 import pytest
 
-from orion import tables
+from orion import processes, tables
+from orion.engines import RuntimeOptions
 from orion.errors import InputError
 from orion.stages import generation, sample
-from tests.helpers.tiny_models import document
 
-__all__ = ["document"]
 GENERATION = {
     "engine": "transformers",
     "num_samples": 3,
@@ -30,7 +24,7 @@ N = 12
 
 @pytest.fixture
 def folder(tmp_path, document):
-    tables.write_json(document, tmp_path / "model", {})
+    tables.write_json(document.as_json(), tmp_path / "model", {})
     return tmp_path
 
 
@@ -59,7 +53,7 @@ def run(folder, name, *options):
         json.dumps(config),
         *paths,
         "--completions",
-        str(folder / f"cells-{name}"),
+        str(folder / f"store-{name}"),
         "--output",
         str(output),
     ]
@@ -73,13 +67,13 @@ def test_shards_and_batch_sizes_give_the_same_bytes(folder):
     assert run(folder, "one", "--batch-size", "1").read_bytes() == first
     assert run(folder, "seven", "--batch-size", "7").read_bytes() == first
     assert run(folder, "shards", "--shards", "3", "--batch-size", "7").read_bytes() == first
-    # the shares, one after the other and without an output, leave nothing for the whole to do
+    # the shards, run one by one and without an output, leave nothing for the whole to do
     for i in range(2):
         path = run(folder, "by-hand", "--shard", f"{i}/2")
         assert not path.exists()
-    parts = sorted((folder / "cells-by-hand").rglob("part-*.parquet"))
+    parts = sorted((folder / "store-by-hand").rglob("part-*.parquet"))
     assert run(folder, "by-hand").read_bytes() == first
-    assert sorted((folder / "cells-by-hand").rglob("part-*.parquet")) == parts
+    assert sorted((folder / "store-by-hand").rglob("part-*.parquet")) == parts
 
 
 def test_another_order_of_the_problems_gives_each_the_same_samples(folder):
@@ -96,33 +90,35 @@ def test_another_order_of_the_problems_gives_each_the_same_samples(folder):
     assert renamed.select(before.columns).sort("problem_id", "sample_id").equals(before)
 
 
-def test_a_share_that_fails_is_named_and_what_the_others_stored_is_kept(folder, monkeypatch, capfd):
+def test_a_shard_that_fails_is_named_and_the_completions_of_others_are_kept(
+    folder, monkeypatch, capfd
+):
     problems(folder, range(N))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    real = generation.subprocess.Popen
+    real = processes.subprocess.Popen
 
     def start(command, **more):
-        # the second share gets a model that is not there
+        # the second shard gets a model that does not exist
         if command[-1] == "1/2":
             command = [str(folder / "absent") if x == str(folder / "model") else x for x in command]
         return real(command, **more)
 
-    monkeypatch.setattr(generation.subprocess, "Popen", start)
+    monkeypatch.setattr(processes.subprocess, "Popen", start)
     with pytest.raises(InputError, match="shard 1 of 2 failed"):
         run(folder, "failing", "--shards", "2")
     assert not (folder / "failing.parquet").exists()
-    assert list((folder / "cells-failing").rglob("part-*.parquet"))
+    assert list((folder / "store-failing").rglob("part-*.parquet"))
     assert "absent" in capfd.readouterr().err
 
 
-def parsed(*options):
+def parse_options(*options):
     parser = argparse.ArgumentParser()
     generation.add_options(parser)
     return parser.parse_args(options)
 
 
-def test_an_engine_gets_the_options_it_has():
-    args = parsed(
+def test_the_command_line_becomes_runtime_options():
+    args = parse_options(
         "--batch-size",
         "8",
         "--token-budget",
@@ -132,72 +128,35 @@ def test_an_engine_gets_the_options_it_has():
         "--tensor-parallel-size",
         "2",
     )
-    assert generation.speed("transformers", args) == {"batch_size": 8}
-    assert generation.speed("openai", args) == {"batch_size": 8, "token_budget": 300}
-    vllm = {
-        "batch_size": 8,
-        "tensor_parallel_size": 2,
-        "gpu_memory_utilization": 0.9,
-        "batch_invariant": False,
-    }
-    assert generation.speed("vllm", args) == vllm
-    assert generation.speed("openai", parsed()) == {}
-    assert generation.speed("openai", parsed("--token-budget", "900", "--shards", "3")) == {
-        "token_budget": 900
-    }
-
-
-def test_gpus_are_dealt_out_whole(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7,2")
-    assert generation.visible_devices(2) == ["4,5", "6,7"]
-    assert generation.visible_devices(5) == ["4", "5", "6", "7", "2"]
-    assert generation.visible_devices(6) == []
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert generation.visible_devices(2) == []
-
-
-SHARE = """
-import signal, sys, time
-from pathlib import Path
-
-name = sys.argv[-1].replace("/", "-of-")
-
-def store(*_):
-    time.sleep(0.5)
-    Path(f"stored-{name}").touch()
-    sys.exit(1)
-
-signal.signal(signal.SIGTERM, store)
-Path(f"begun-{name}").touch()
-time.sleep(3600)
-"""
-
-
-def test_shards_are_told_to_end_and_waited_for(tmp_path):
-    """A scheduler ends the parent; what the shards have is stored, and their GPUs are free, when it is gone."""
-    (tmp_path / "share.py").write_text(SHARE)
-    code = "from orion import generating; generation._run_shards('share', [], 2)"
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}
+    assert generation.read_options(args) == RuntimeOptions(
+        batch_size=8, tensor_parallel_size=2, token_budget=300
     )
-    give_up = time.monotonic() + 600
-    while len(list(tmp_path.glob("begun-*"))) < 2 and parent.poll() is None:
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
-    parent.send_signal(signal.SIGTERM)
-    assert parent.wait(600) == 128 + signal.SIGTERM
-    assert sorted(p.name for p in tmp_path.glob("stored-*")) == ["stored-0-of-2", "stored-1-of-2"]
+    assert generation.read_options(parse_options()) == RuntimeOptions()
+    args = parse_options("--gpu-memory-percent", "50", "--batch-invariant", "1")
+    assert generation.read_options(args) == RuntimeOptions(
+        gpu_memory_utilization=0.5, batch_invariant=True
+    )
+    args = parse_options("--base-url", "http://h/v1", "--api-key-env", "KEY")
+    assert generation.read_options(args) == RuntimeOptions(
+        base_url="http://h/v1", api_key_env="KEY"
+    )
+
+
+def test_a_token_budget_is_divided_among_shards_where_they_run():
+    args = parse_options("--token-budget", "900", "--shards", "3")
+    assert generation.read_options(args).token_budget == 900
+    args = parse_options("--token-budget", "2", "--shard", "1/3")
+    assert generation.read_options(args).token_budget == 1
 
 
 @pytest.mark.parametrize("options", [("--shards", "0"), ("--batch-size", "-2")])
 def test_odd_counts_are_refused(options, capsys):
     with pytest.raises(SystemExit):
-        parsed(*options)
+        parse_options(*options)
     assert options[0] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("share", ["3/3", "1", "a/b"])
-def test_a_share_out_of_range_is_refused(share):
+@pytest.mark.parametrize("shard", ["3/3", "1", "a/b"])
+def test_a_shard_out_of_range_is_refused(shard):
     with pytest.raises(InputError, match="--shard"):
-        parsed("--shard", share)
+        parse_options("--shard", shard)
