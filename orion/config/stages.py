@@ -8,11 +8,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from orion import paths
 from orion.config.models import Config, Generation, Reflect, Select
 from orion.config.sources import Block, FileSource, LocalModel, Model, ProblemSet
 from orion.provenance import canonical_json
-
-CHECKPOINT_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
 
 
 def stage_config(config: Config, stage: str, **wildcards: str) -> dict:
@@ -41,7 +40,7 @@ def _generation(config: Config, block: Generation, model: str) -> dict:
 
 
 def _dataset(config: Config, dataset: str) -> dict:
-    # who teaches does not change the problems
+    # the teacher does not change the problems
     return {
         key: value for key, value in _dump(config.datasets[dataset]).items() if key != "teacher"
     }
@@ -53,7 +52,7 @@ def _benchmark(config: Config, benchmark: str) -> dict:
 
 def _lint(config: Config, dataset: str | None = None, benchmark: str | None = None) -> dict:
     block = config.datasets[dataset] if dataset else config.benchmarks[str(benchmark)]
-    return {"policy": block.policy, "max_rejected": block.max_rejected}
+    return {"policy": block.policy, "max_rejected_fraction": block.max_rejected_fraction}
 
 
 def _student(config: Config, model: str) -> dict:
@@ -92,7 +91,7 @@ def _check_traces(config: Config, dataset: str) -> dict:
 
 
 def _expose(config: Config, dataset: str, model: str, arm: str) -> dict:
-    return {"origin": config.arms[arm].errors, **_dump(config.of_arm("expose", arm))}
+    return {"error_source": config.arms[arm].error_source, **_dump(config.of_arm("expose", arm))}
 
 
 def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict:
@@ -101,13 +100,16 @@ def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict:
     assert isinstance(block, Reflect) and isinstance(select, Select)
     rewrite = (
         "all"
-        if select.no_survivor == "rewrite"
+        if select.fallback_all_filtered == "rewrite"
         else "no_errors"
-        if select.no_wrong_sample == "rewrite"
+        if select.fallback_no_error == "rewrite"
         else "none"
     )
-    shows = {"shows": config.arms[arm].shows, "rewrite": rewrite}
-    return {**_generation(config, block, model), **shows}
+    arm_keys = {
+        "prompt_includes": config.arms[arm].prompt_includes,
+        "rewrite": rewrite,
+    }
+    return {**_generation(config, block, model), **arm_keys}
 
 
 def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> dict:
@@ -196,7 +198,13 @@ def checkpoint_files(model: Model) -> list[str]:
     """Files of a local checkpoint folder that decide what it answers: they are inputs of its rule."""
     if not isinstance(model.source, LocalModel):
         return []
-    found = {path for pattern in CHECKPOINT_FILES for path in Path(model.source.path).glob(pattern)}
+    patterns = (
+        paths.WEIGHT_FILES,
+        *paths.CONFIG_FILES,
+        *paths.TOKENIZER_FILES,
+        paths.CODE_FILES,
+    )
+    found = {path for pattern in patterns for path in Path(model.source.path).glob(pattern)}
     return sorted(path.as_posix() for path in found)
 
 

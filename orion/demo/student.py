@@ -26,8 +26,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from orion.demo.curriculum import Counts, Piece, curriculum
 from orion.demo.tokenizer import build_tokenizer
-from orion.progress import Progress
-from orion.stage import log
+from orion.progress import Progress, log
 
 SHARDS = 2
 DEFAULTS = {

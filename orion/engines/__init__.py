@@ -1,7 +1,7 @@
 """Engines: one protocol for everything that turns prompts into completions.
 
-Input: requests, each with its own seed. Output: completions, streamed, in any order. Importing this package imports no
-engine's libraries; ``open_engine`` does.
+Completions are streamed, in any order. Importing this package imports no engine's libraries;
+``open_engine`` does.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orion.errors import InputError
+from orion.models.document import ModelDocument
 
-# part of every cell's key: raised when an engine's answer to the same request and seed changes
+# part of every completion's key: raised when an engine's answer to the same request and seed changes
 REVISIONS = {"transformers": 1, "vllm": 1, "openai": 1}
 
 
@@ -22,6 +23,51 @@ class Sampling:
     top_p: float
     max_tokens: int
     repetition_penalty: float
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """A generating stage's block of the configuration; ``num_samples``: completions per prompt."""
+
+    num_samples: int
+    temperature: float
+    max_tokens: int
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+    engine: str = "transformers"
+
+    @property
+    def sampling(self) -> Sampling:
+        """The part that an engine needs."""
+        return Sampling(
+            temperature=float(self.temperature),
+            top_p=float(self.top_p),
+            max_tokens=int(self.max_tokens),
+            repetition_penalty=float(self.repetition_penalty),
+        )
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """Speed, place and cost of an engine; no option changes an answer, none is part of a key.
+
+    An engine reads the options that it has. ``batch_size``: sequences or requests under way at a
+    time (None: the engine's own default). transformers: ``prefill_tokens``, padded prompt tokens
+    read together, and ``device`` (default: the first GPU, else the CPU). vllm:
+    ``tensor_parallel_size``, ``gpu_memory_utilization`` (0 to 1), ``batch_invariant``. openai:
+    ``token_budget`` (None: no limit), ``base_url``, ``api_key_env``.
+    """
+
+    batch_size: int | None = None
+    prefill_tokens: int = 16384
+    device: str | None = None
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    batch_invariant: bool = False
+    token_budget: int | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,22 +104,29 @@ class Engine(Protocol):
 
 
 def open_engine(
-    kind: str, model_doc: dict, sampling: Sampling, *, proven: bool = False, **speed
+    kind: str,
+    document: ModelDocument,
+    sampling: Sampling,
+    options: RuntimeOptions | None = None,
+    *,
+    proven: bool = False,
 ) -> Engine:
-    """The engine of a kind, loaded with a model.json document; ``speed`` (batch_size and the engine's own options, see its
-    class) cannot change an answer. ``proven``: nearly all of what is wanted was answered in other runs; a server that refuses
-    the rest is no sign of a wrong configuration.
+    """The engine of a kind, with the model loaded; raises InputError for an unknown kind.
+
+    ``proven``: other runs already got nearly all of the wanted completions, so that a server which
+    refuses the rest is no sign of a wrong configuration.
     """
+    options = options or RuntimeOptions()
     if kind == "transformers":
         from orion.engines.transformers import TransformersEngine
 
-        return TransformersEngine(model_doc, sampling, **speed)
+        return TransformersEngine(document, sampling, options)
     if kind == "vllm":
         from orion.engines.vllm import VllmEngine
 
-        return VllmEngine(model_doc, sampling, **speed)
+        return VllmEngine(document, sampling, options)
     if kind == "openai":
         from orion.engines.openai import OpenAIEngine
 
-        return OpenAIEngine(model_doc, sampling, proven=proven, **speed)
+        return OpenAIEngine(document, sampling, options, proven=proven)
     raise InputError(f"engine: {kind} is unknown; one of {', '.join(sorted(REVISIONS))}")

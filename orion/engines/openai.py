@@ -17,66 +17,78 @@ from typing import Any
 
 import httpx2
 
-from orion import checkpoints, served, stage
-from orion.engines import Completion, Request, Sampling, wire
-from orion.engines.client import HOPELESS, BudgetSpent, Client, GivenUp, Overflow, Patience
-from orion.engines.tokens import encoded, room
+from orion.engines import Completion, Request, RuntimeOptions, Sampling, openai_protocol
+from orion.engines.retries import (
+    MAX_INITIAL_FAILURES,
+    Client,
+    ContextLengthExceededError,
+    RequestFailedError,
+    RetryPolicy,
+    TokenBudgetExceededError,
+)
+from orion.engines.tokens import encoded, max_prompt_tokens
 from orion.errors import InputError
+from orion.models import checkpoints
+from orion.models.document import ModelDocument
+from orion.progress import log
+
+DEFAULT_BATCH_SIZE = 64  # requests under way at once
 
 
 class OpenAIEngine:
-    """See ``orion.engines.Engine``; nothing here but ``model_doc`` and ``sampling`` can change an answer.
+    """See ``orion.engines.Engine``; nothing here but ``document`` and ``sampling`` can change an answer.
 
     ``base_url``: the server's address, in which $NAME is taken from the environment; ``api_key_env``: the variable that holds
     its key. ``batch_size``: requests under way at once. ``token_budget``: tokens, of prompts and completions as the server
     counts them and over all calls of ``generate``, after which nothing more is asked; what is under way still ends, so the
     last ones may exceed it. Then InputError: the finished completions are kept, and a run with a higher budget asks for the
     missing ones only. ``proven``: nearly all of a table was answered in other runs, so that requests refused now are no sign of a
-    wrong configuration. ``patience``: see there.
+    wrong configuration. ``retry_policy``: see there.
     A request that fails for good is an error; a server that is not there, or refuses the key or the model, is InputError.
     """
 
     def __init__(
         self,
-        model_doc: dict,
+        document: ModelDocument,
         sampling: Sampling,
+        options: RuntimeOptions,
         *,
-        base_url: str | None = None,
-        api_key_env: str | None = None,
-        batch_size: int = 64,
-        token_budget: int | None = None,
         proven: bool = False,
-        patience: Patience = Patience(),  # noqa: B008 (frozen)
+        retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008 (frozen)
     ):
-        self.place = f"models.{model_doc['model']}.server"
-        if not base_url:
+        self.place = f"models.{document.name}.server"
+        if not options.base_url:
             raise InputError(
-                f"{self.place}.base_url: the engine openai asks a server, and nothing says where one serves this model"
+                f"{self.place}.base_url: the engine openai needs the address of a server of this "
+                "model; set it"
             )
+        batch_size = options.batch_size or DEFAULT_BATCH_SIZE
         self.sampling, self.batch_size = sampling, batch_size
         # one for all calls of generate: the budget is for all, and what was answered once counts in the next
         self.client = Client(
-            address(base_url, self.place),
-            api_key(api_key_env, self.place),
+            address(options.base_url, self.place),
+            api_key(options.api_key_env, self.place),
             place=self.place,
-            patience=patience,
+            retry_policy=retry_policy,
             connections=batch_size,
-            budget=token_budget,
+            budget=options.token_budget,
             proven=proven,
         )
-        self.model = model_doc.get("served_model") or model_doc["repo"] or model_doc["path"]
-        self.room = room(model_doc, sampling)
+        self.model = document.served_name or document.repo or document.path
+        self.max_prompt_tokens = max_prompt_tokens(document, sampling)
         self.overflows = 0
         self.tokenizer = None
-        if not served.is_served(model_doc):
-            self.tokenizer = checkpoints.load_tokenizer(model_doc)
-            self.generation_config = checkpoints.settings(model_doc, "generation_config.json")
+        if not document.is_served:
+            self.tokenizer = checkpoints.load_tokenizer(document)
+            self.generation_config = checkpoints.read_checkpoint_json(
+                document, "generation_config.json"
+            )
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions while the server works on others; closing the iterator cancels what is under way."""
         rows: list[tuple[Request, list[int]]] = []
         for request, ids in encoded(self.tokenizer, requests):
-            if len(ids) > self.room:
+            if len(ids) > self.max_prompt_tokens:
                 yield Completion(request.key, "", "prompt_too_long", len(ids), 0)
             else:
                 rows.append((request, ids))
@@ -92,23 +104,25 @@ class OpenAIEngine:
     def body(self, request: Request, ids: list[int]) -> tuple[str, dict[str, Any]]:
         """Path and JSON body of one request."""
         if self.tokenizer is None:
-            return "/chat/completions", wire.chat_body(self.model, request, self.sampling)
-        return "/completions", wire.completion_body(
+            return "/chat/completions", openai_protocol.chat_body(
+                self.model, request, self.sampling
+            )
+        return "/completions", openai_protocol.completion_body(
             self.model, ids, request, self.sampling, self.generation_config
         )
 
-    def completion(self, request: Request, answer: wire.Answer) -> Completion:
+    def completion(self, request: Request, answer: openai_protocol.Answer) -> Completion:
         """An answer as a completion; the response is decoded by our own tokenizer where the server gave ids.
 
         How long a served model's prompt is, only the server can say, and it may answer one that leaves no room for
         ``max_tokens`` in the configured context. That answer is paid for and is stored as what it is; the table that it is
-        for shows the row as too long (``orion.cells``). One that the server cut for want of room is no answer for any table.
+        for shows the row as too long (``orion.completions``). One that the server cut for want of room is no answer for any table.
         """
         counts = (answer.prompt_tokens, answer.completion_tokens)
         cut = (
             answer.finish_reason == "length" and answer.completion_tokens < self.sampling.max_tokens
         )
-        if answer.prompt_tokens > self.room and cut:
+        if answer.prompt_tokens > self.max_prompt_tokens and cut:
             return Completion(request.key, "", "prompt_too_long", answer.prompt_tokens, 0)
         if answer.finish_reason == "error":
             return Completion(request.key, "", "error", *counts)
@@ -127,11 +141,13 @@ class OpenAIEngine:
         be what they are called, and only they are left where a run goes on after the others are answered.
         """
         if self.tokenizer is None:
-            self.overflows += len(request.prompt.encode("utf-8", "surrogatepass")) <= self.room
-            if self.client.successes or self.overflows < HOPELESS:
+            self.overflows += (
+                len(request.prompt.encode("utf-8", "surrogatepass")) <= self.max_prompt_tokens
+            )
+            if self.client.successes or self.overflows < MAX_INITIAL_FAILURES:
                 return
         raise InputError(
-            f"{self.place}: {self.client.url} has a shorter context than the {self.room + self.sampling.max_tokens:,} tokens of "
+            f"{self.place}: {self.client.url} has a shorter context than the {self.max_prompt_tokens + self.sampling.max_tokens:,} tokens of "
             f"models.{self.place.split('.')[1]}.context_length ({complaint}): start it with a longer one or configure a shorter"
         )
 
@@ -204,12 +220,12 @@ class _Run:
             path, body = self.engine.body(request, ids)
             try:
                 answer = await client.ask(path, body)
-            except BudgetSpent:
+            except TokenBudgetExceededError:
                 return
-            except Overflow as overflow:
+            except ContextLengthExceededError as overflow:
                 self.engine.judge_overflow(request, str(overflow))
                 self.out.put(Completion(request.key, "", "prompt_too_long", len(ids), 0))
-            except GivenUp:
+            except RequestFailedError:
                 self.out.put(Completion(request.key, "", "error", len(ids), 0))
             else:
                 self.out.put(self.engine.completion(request, answer))
@@ -217,7 +233,7 @@ class _Run:
 
     def _summary(self, client: Client) -> None:
         given_up = ", ".join(f"{reason} ({n})" for reason, n in client.failures.most_common(5))
-        stage.log(
+        log(
             f"openai: {client.tokens:,} tokens counted by the server, {client.retries} tries repeated, "
             f"{client.failures.total()} requests given up{': ' if given_up else ''}{given_up}"
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from orion.engines import Request, Sampling
 from orion.errors import InputError
+from orion.models.document import ModelDocument
 
 
 def encoded(tokenizer: Any, requests: Iterable[Request]) -> Iterator[tuple[Request, list[int]]]:
@@ -27,6 +28,6 @@ def encoded(tokenizer: Any, requests: Iterable[Request]) -> Iterator[tuple[Reque
     yield from ((request, ids[request.prompt]) for request in requests)
 
 
-def room(model_doc: dict, sampling: Sampling) -> int:
+def max_prompt_tokens(document: ModelDocument, sampling: Sampling) -> int:
     """How many tokens a prompt may have, so that ``max_tokens`` more fit into the context."""
-    return model_doc["context_length"] - sampling.max_tokens
+    return document.context_length - sampling.max_tokens

@@ -1,7 +1,7 @@
 """The embedded engine: batched generation over a transformers model, a pool of rows that is refilled as rows end.
 
 Input: a model.json document, sampling parameters, requests. Output: completions. A row's tokens depend on its own prompt and
-seed only (``orion.engines.draw``): batch size, order and neighbours matter no further than the last bits of the model's own
+seed only (``orion.engines.sampling``): batch size, order and neighbours matter no further than the last bits of the model's own
 arithmetic. The loop is our own because ``model.generate`` keeps finished rows until the last one ends and copies the whole
 cache for every token. It uses the model's forward and the public cache classes; models with layers that are no attention are
 refused.
@@ -16,15 +16,17 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, Cache, DynamicLayer
 
-from orion import checkpoints
-from orion.engines import Completion, Request, Sampling
-from orion.engines.draw import draw, penalise
-from orion.engines.tokens import encoded, room
+from orion.engines import Completion, Request, RuntimeOptions, Sampling
+from orion.engines.sampling import draw, penalise
+from orion.engines.tokens import encoded, max_prompt_tokens
 from orion.errors import InputError
+from orion.models import checkpoints
+from orion.models.document import ModelDocument
 
 ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 # share of a pool's rows that may have ended before it is compacted and refilled; 0.1 to 0.4 measure alike
 IDLE_SHARE = 0.2
+DEFAULT_BATCH_SIZE = 256  # rows generated together
 # tokens for which a cache has room before its buffers grow
 ROOM = 64
 
@@ -173,27 +175,23 @@ class _Pool:
 
 
 class TransformersEngine:
-    """See ``orion.engines.Engine``.
+    """See ``orion.engines.Engine`` and ``RuntimeOptions``.
 
-    ``batch_size``: rows generated together. ``prefill_tokens``: padded prompt tokens read together. ``device``: a torch
-    device; default the first GPU, else the CPU. Where memory runs out, both sizes are halved and the rows go on.
+    Where memory runs out, ``batch_size`` and ``prefill_tokens`` are halved and no row is lost.
     """
 
     def __init__(
         self,
-        model_doc: dict,
+        document: ModelDocument,
         sampling: Sampling,
-        *,
-        batch_size: int = 256,
-        prefill_tokens: int = 16384,
-        device: str | None = None,
+        options: RuntimeOptions,
     ):
         self.sampling = sampling
-        self.batch_size = batch_size
-        self.prefill_tokens = prefill_tokens
-        self.room = room(model_doc, sampling)
-        self.tokenizer = checkpoints.load_tokenizer(model_doc)
-        self.model = checkpoints.load_model(model_doc, device)
+        self.batch_size = options.batch_size or DEFAULT_BATCH_SIZE
+        self.prefill_tokens = options.prefill_tokens
+        self.max_prompt_tokens = max_prompt_tokens(document, sampling)
+        self.tokenizer = checkpoints.load_tokenizer(document)
+        self.model = checkpoints.load_model(document, options.device)
         self.device = self.model.device
         strange = set(getattr(self.model.config, "layer_types", None) or ()) - ATTENTION_LAYERS
         if strange:
@@ -202,13 +200,13 @@ class TransformersEngine:
             )
         if self.device.type == "cpu" and self.model.config._attn_implementation == "sdpa":
             self.model.set_attn_implementation(GROUPED)
-        self.eos = checkpoints.eos_ids(model_doc, self.tokenizer)
+        self.eos = checkpoints.eos_ids(document, self.tokenizer)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """One completion a request; raises InputError for a prompt without any token."""
         fitting = []
         for request, ids in encoded(self.tokenizer, requests):
-            if len(ids) > self.room:
+            if len(ids) > self.max_prompt_tokens:
                 yield Completion(request.key, "", "prompt_too_long", len(ids), 0)
             else:
                 fitting.append(_Row(request, ids))

@@ -10,15 +10,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from orion import adapters, checkpoints, stage
-from orion.engines import Completion, Request, Sampling
-from orion.engines.tokens import encoded, room
+from orion.engines import Completion, Request, RuntimeOptions, Sampling
+from orion.engines.tokens import encoded, max_prompt_tokens
 from orion.errors import InputError
+from orion.models import adapters, checkpoints
+from orion.models.document import ModelDocument
+from orion.progress import log
 
 # ranks that vLLM has room for
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # requests given to vLLM, as a multiple of those it works on at once: enough that none of its places ever waits for us
 AHEAD = 2
+DEFAULT_BATCH_SIZE = 256  # sequences
 # tokens read at once on a CPU, where a prompt must be read whole: a row's generator cannot be set back there
 CPU_PREFILL = 65536
 MEMORY_WORDS = ("memory", "KV cache", "gpu_memory_utilization", "OOM")
@@ -32,60 +35,53 @@ class VllmEngine:
     ``batch_size``: sequences that vLLM works on at once (its max_num_seqs). ``tensor_parallel_size``: GPUs that share the
     weights. ``gpu_memory_utilization``: the part of a GPU's memory that vLLM takes. ``batch_invariant``: kernels whose result
     for a row does not depend on the rows beside it (VLLM_BATCH_INVARIANT=1), slower, compute capability 8.0 or newer; it is
-    read when vLLM is first imported. ``data_parallel_size`` other than 1 is refused: vLLM's offline engine cannot.
+    read when vLLM is first imported.
     """
 
     def __init__(
         self,
-        model_doc: dict,
+        document: ModelDocument,
         sampling: Sampling,
-        *,
-        batch_size: int = 256,
-        tensor_parallel_size: int = 1,
-        data_parallel_size: int = 1,
-        gpu_memory_utilization: float = 0.9,
-        batch_invariant: bool = False,
+        options: RuntimeOptions,
     ):
-        if data_parallel_size != 1:
+        if not 0 < options.gpu_memory_utilization <= 1:
             raise InputError(
-                f"data_parallel_size = {data_parallel_size}: vLLM's offline engine has one replica. Use --shards, each with "
-                "a vLLM and GPUs of its own, or serve the model with `--data-parallel-size` and set engine: openai"
+                f"--gpu-memory-percent {100 * options.gpu_memory_utilization:g}: give more than 0 "
+                "and at most 100 percent of a GPU's memory"
             )
-        if not 0 < gpu_memory_utilization <= 1:
-            raise InputError(
-                f"--gpu-memory-percent {100 * gpu_memory_utilization:g}: a part of a GPU's memory, above 0, at most 100"
-            )
+        batch_size = options.batch_size or DEFAULT_BATCH_SIZE
         self.sampling = sampling
-        self.room = room(model_doc, sampling)
+        self.max_prompt_tokens = max_prompt_tokens(document, sampling)
         self.ahead = AHEAD * batch_size
-        self.tokenizer = checkpoints.load_tokenizer(model_doc)
-        self.eos = sorted(checkpoints.eos_ids(model_doc, self.tokenizer))
+        self.tokenizer = checkpoints.load_tokenizer(document)
+        self.eos = sorted(checkpoints.eos_ids(document, self.tokenizer))
         arguments = {
-            "model": str(checkpoints.verified_folder(model_doc)),
+            "model": str(checkpoints.verify_folder(document)),
             "skip_tokenizer_init": True,
-            "trust_remote_code": model_doc["trust_remote_code"],
-            "dtype": model_doc["dtype"],
-            "max_model_len": model_doc["context_length"],
+            "trust_remote_code": document.trust_remote_code,
+            "dtype": document.dtype,
+            "max_model_len": document.context_length,
             "max_num_seqs": batch_size,
-            "tensor_parallel_size": tensor_parallel_size,
-            "gpu_memory_utilization": gpu_memory_utilization,
+            "tensor_parallel_size": options.tensor_parallel_size,
+            "gpu_memory_utilization": options.gpu_memory_utilization,
             "enable_prefix_caching": True,
             "disable_log_stats": True,
             "seed": 0,
         }
-        adapter = adapters.folder(model_doc) if "adapter" in model_doc else None
+        adapter = document.adapter
         if adapter is not None:
+            adapter_folder = adapters.verify_adapter_folder(adapter)
             arguments |= {
                 "enable_lora": True,
                 "max_loras": 1,
-                "max_lora_rank": _rank(model_doc["adapter"]["rank"]),
+                "max_lora_rank": _rank(adapter.rank),
             }
-        self.engine = _started(arguments, batch_invariant)
+        self.engine = _start_vllm(arguments, options.batch_invariant)
         self.lora = None
         if adapter is not None:
             from vllm.lora.request import LoRARequest
 
-            self.lora = LoRARequest("adapter", 1, str(adapter.absolute()))
+            self.lora = LoRARequest("adapter", 1, str(adapter_folder.absolute()))
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """One completion a request; raises InputError for a prompt without any token.
@@ -96,7 +92,7 @@ class VllmEngine:
         """
         fitting: list[_Row] = []
         for request, ids in encoded(self.tokenizer, requests):
-            if len(ids) > self.room:
+            if len(ids) > self.max_prompt_tokens:
                 yield Completion(request.key, "", "prompt_too_long", len(ids), 0)
             else:
                 fitting.append((request, ids))
@@ -140,14 +136,14 @@ class VllmEngine:
             prompt = self.engine.renderer.render_cmpl([{"prompt_token_ids": ids}])[0]
             self.engine.add_request(request.key, prompt, params, lora_request=self.lora)
         except (VLLMClientError, ValueError, TypeError) as error:
-            stage.log(f"vllm: a request is refused: {error}")
+            log(f"vllm: a request is refused: {error}")
             return False
         return True
 
     def _completion(self, row: _Row, output: Any) -> Completion:
         request, ids = row
         if output.finish_reason not in ("stop", "length"):
-            stage.log(f"vllm: a request ended as {output.finish_reason}")
+            log(f"vllm: a request ended as {output.finish_reason}")
             return _failed(row)
         text = self.tokenizer.decode(
             output.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -169,7 +165,7 @@ def _rank(rank: int) -> int:
     return found
 
 
-def _started(arguments: dict[str, Any], batch_invariant: bool) -> Any:
+def _start_vllm(arguments: dict[str, Any], batch_invariant: bool) -> Any:
     """vLLM's engine; raises InputError where it is not installed, or does not fit into memory."""
     if batch_invariant:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"

@@ -6,7 +6,7 @@ the permutation p value and its Holm correction over all rows of this student on
 
 import numpy as np
 
-from orion import stats
+from orion.experiment import statistics
 from orion.report.gather import Street
 
 SUPPORTED = ("above", "below")
@@ -32,7 +32,7 @@ def comparison_rows(
             else:
                 rows.append({**head, **dict.fromkeys(COLUMNS), "reading": "not run"})
     tested = [row for row in rows if row["p"] is not None]
-    for row, adjusted in zip(tested, stats.holm([row["p"] for row in tested]), strict=True):
+    for row, adjusted in zip(tested, statistics.holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = adjusted
         row["reading"] = reading(row, alpha=1 - confidence)
     return rows
@@ -49,7 +49,7 @@ def _tested(street: Street, head: dict, *, confidence: float, resamples: int) ->
         street.arms[head[side]].accuracies(head["benchmark"]) for side in ("arm", "against")
     )
     key = (street.dataset, street.model, *head.values())
-    found = stats.paired_difference(
+    found = statistics.paired_difference(
         arm, against, confidence=confidence, resamples=resamples, key=("difference", *key)
     )
     pairs = arm.mean(axis=0) - against.mean(axis=0)  # (problems,)
@@ -69,7 +69,7 @@ def _tested(street: Street, head: dict, *, confidence: float, resamples: int) ->
         "better": int((pairs > 1e-9).sum()),
         "worse": int((pairs < -1e-9).sum()),
         "tied": int((np.abs(pairs) <= 1e-9).sum()),
-        "p": stats.sign_flip(np.where(np.abs(pairs) <= 1e-9, 0.0, pairs), key=("p", *key)),
+        "p": statistics.sign_flip(np.where(np.abs(pairs) <= 1e-9, 0.0, pairs), key=("p", *key)),
         "p_holm": None,
         "reading": None,
     }

@@ -53,7 +53,7 @@ def _example(street: Street, arms: list[Arm], problem: dict, prompt_set: str) ->
 def _first_prompts(arm: Arm) -> pl.DataFrame:
     """The arm's reflections on prompts that hold the error of rank 0."""
     assert arm.reflections is not None
-    return arm.reflections.filter(pl.col("prompt_id").str.contains(r":0(\+|$)"))
+    return arm.reflections.filter(pl.col("error_ranks").list.contains(0))
 
 
 def _reflection(arm: Arm, problem_id: str, prompt_set: str) -> dict | None:
@@ -74,7 +74,7 @@ def _reflection(arm: Arm, problem_id: str, prompt_set: str) -> dict | None:
     return {
         "arm": arm.name,
         "own_sample_id": error["own_sample_id"],
-        "foreign_attempt": cut(error["response"]) if error["origin"] == "other_problem" else None,
+        "foreign_attempt": cut(error["response"]) if error["source"] == "other_problem" else None,
         "diagnosis": cut(before.strip()) or None,
         "refined": cut(refined),
         "response": None if refined else cut(row["response"]),

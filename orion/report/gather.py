@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from orion import layout, stats, tables
+from orion import paths, tables
 from orion.config import Config
 from orion.errors import InputError
+from orion.experiment import statistics
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,20 @@ class Street:
 def street(config: Config, root: str | Path, dataset: str, model: str) -> Street:
     """All artifacts of one student on one training set."""
     trace_verdicts = tables.read(
-        layout.dataset(root, dataset, "trace_verdicts.parquet"), tables.VERDICT_ROWS
+        paths.dataset(root, dataset, "trace_verdicts.parquet"), tables.VERDICT_ROWS
     )
     samples = judged(
-        layout.student(root, dataset, model, "samples.parquet"),
-        layout.student(root, dataset, model, "verdicts.parquet"),
+        paths.student(root, dataset, model, "samples.parquet"),
+        paths.student(root, dataset, model, "verdicts.parquet"),
         tables.SAMPLES,
     )
     return Street(
         dataset,
         model,
         tables.read(
-            layout.traced(root, dataset, sampled=config.datasets[dataset].teacher is not None),
+            paths.problems_with_traces(
+                root, dataset, teacher_sampled=config.datasets[dataset].teacher is not None
+            ),
             tables.PROBLEMS,
         ),
         trace_verdicts.filter(pl.col("verdict") == "correct").height,
@@ -101,18 +104,18 @@ def _arm(config: Config, root: str | Path, dataset: str, model: str, name: str) 
     where: dict[str, Any] = {"root": root, "dataset": dataset, "model": model, "arm": name}
     trained_on = config.arms[name].trained_on
     if trained_on == "reflection":
-        arm.errors = tables.read(layout.arm(**where, file="errors.parquet"), tables.ERRORS)
+        arm.errors = tables.read(paths.arm(**where, file="errors.parquet"), tables.ERRORS)
         reflections, verdicts = (
-            layout.arm(**where, file=f"{stem}.parquet")
+            paths.arm(**where, file=f"{stem}.parquet")
             for stem in ("reflections", "reflection_verdicts")
         )
         arm.reflections = judged(reflections, verdicts, tables.REFLECTIONS)
     if trained_on != "nothing":
-        arm.train = tables.read(layout.arm(**where, file="train.parquet"), tables.TRAIN)
-        arm.filters = tables.read_json(layout.arm(**where, file="filters.json"))
-        arm.packed = tables.read_json(layout.arm(**where, file="packed/stats.json"))
+        arm.train = tables.read(paths.arm(**where, file="train.parquet"), tables.TRAIN)
+        arm.filters = tables.read_json(paths.arm(**where, file="filters.json"))
+        arm.packed = tables.read_json(paths.arm(**where, file="packed/stats.json"))
         for seed in config.runs.seeds:
-            arm.logs[seed] = _log(layout.run(**where, seed=seed, file="train_log.jsonl"))
+            arm.logs[seed] = _log(paths.run(**where, seed=seed, file="train_log.jsonl"))
     for benchmark in config.runs.benchmarks:
         for seed in config.runs.seeds:
             arm.evaluations[benchmark, seed] = _evaluation(
@@ -131,12 +134,12 @@ def _log(path: Path) -> list[dict]:
 
 
 def _evaluation(where: dict) -> Evaluation:
-    scores = layout.evaluation(**where, file="scores.json")
+    scores = paths.evaluation(**where, file="scores.json")
     samples, verdicts = (
-        layout.evaluation(**where, file=f"{stem}.parquet") for stem in ("samples", "verdicts")
+        paths.evaluation(**where, file=f"{stem}.parquet") for stem in ("samples", "verdicts")
     )
     rows = judged(samples, verdicts, tables.SAMPLES)
-    ids, means = stats.problem_means(
+    ids, means = statistics.problem_means(
         rows["problem_id"].to_list(), (rows["verdict"] == "correct").to_numpy()
     )
     by_metric = {row["metric"]: row for row in tables.read_json(scores)["rows"]}

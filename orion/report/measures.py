@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from orion import stats
+from orion.experiment import statistics
 from orion.report.gather import Arm, Street
 
 HEALTH = ("unfinished", "no_answer", "unparseable", "timeout", "failed", "loop")
@@ -26,7 +26,7 @@ def accuracy_rows(
         for benchmark in benchmarks:
             runs = {seed: e for (b, seed), e in arm.evaluations.items() if b == benchmark}
             values = arm.accuracies(benchmark)  # (seeds, problems)
-            interval = stats.bootstrap_interval(
+            interval = statistics.bootstrap_interval(
                 values.mean(axis=0),
                 confidence=confidence,
                 resamples=resamples,
@@ -116,7 +116,7 @@ def base_row(street: Street, *, confidence: float, resamples: int) -> dict:
         .sort("problem_id")
     )
     values = grouped["accuracy"].to_numpy()  # (problems,)
-    interval = stats.bootstrap_interval(
+    interval = statistics.bootstrap_interval(
         values,
         confidence=confidence,
         resamples=resamples,
@@ -190,14 +190,14 @@ def selection_rows(street: Street) -> list[dict]:
         if arm.filters is None or arm.train is None:
             continue
         kinds = arm.filters["rows_by_kind"]
-        policies = arm.filters["policies"]
+        fallbacks = arm.filters["fallbacks"]
         row = {
             "arm": arm.name,
             "problems": arm.filters["problems"],
             "trained": arm.train["problem_id"].n_unique(),
         }
-        for case in ("no_wrong_sample", "no_survivor"):
-            used = policies.get(case) or {"policy": None, "problems": None}
+        for case in ("fallback_no_error", "fallback_all_filtered"):
+            used = fallbacks.get(case) or {"policy": None, "problems": None}
             row |= {case: used["problems"], f"{case}_policy": used["policy"]}
         targets = ("solution", "teacher_trace", "own_correct", "reflection")
         rows.append(

@@ -8,8 +8,9 @@ refined part writes out the first step which that attempt got wrong. Input: a ``
 
 import polars as pl
 
-from orion import prompts, stats
-from orion.demo.treatment import detailed_steps, first_wrong_step, treated_steps
+from orion import prompts
+from orion.demo.error_coverage import detailed_steps, first_wrong_step, revisited_steps
+from orion.experiment import statistics
 from orion.report.gather import Arm, Street
 
 SCOPES = ("all", "correct")
@@ -26,7 +27,7 @@ def reflection_rows(street: Street, prompt_set: str, *, confidence: float) -> li
             prompts.refined(prompt_set, text) is not None for text in arm.reflections["response"]
         )
         correct = int((arm.reflections["verdict"] == "correct").sum())
-        share = stats.wilson(correct, total, confidence=confidence) if total else None
+        share = statistics.wilson(correct, total, confidence=confidence) if total else None
         rows.append(
             {
                 "arm": arm.name,
@@ -57,10 +58,8 @@ def own_attempts(street: Street, arm: Arm) -> pl.DataFrame:
         own, on=["problem_id", "own_sample_id"]
     )
     return (
-        arm.reflections.select("problem_id", "sample_id", "response", "verdict", "prompt_id")
-        .with_columns(rank=pl.col("prompt_id").str.split(":").list.last().str.split("+"))
+        arm.reflections.select("problem_id", "sample_id", "response", "verdict", rank="error_ranks")
         .explode("rank")
-        .with_columns(pl.col("rank").cast(pl.Int64, strict=False))
         .join(attempts, on=["problem_id", "rank"])
         .join(street.problems.select("problem_id", "meta"), on="problem_id")
         .sort("problem_id", "sample_id", "rank")
@@ -93,7 +92,9 @@ def treatment_rows(street: Street, prompt_set: str, *, confidence: float) -> lis
             readable = [pair for pair in inside if pair["wrong_step"] is not None]
             treated = sum(pair["treated"] for pair in readable)
             share = (
-                stats.wilson(treated, len(readable), confidence=confidence) if readable else None
+                statistics.wilson(treated, len(readable), confidence=confidence)
+                if readable
+                else None
             )
             rows.append(
                 {
@@ -120,7 +121,7 @@ def _pair(row: dict, prompt_set: str) -> dict:
     return {
         "correct": row["verdict"] == "correct",
         "wrong_step": wrong,
-        "treated": wrong in treated_steps(row["meta"], refined),
+        "treated": wrong in revisited_steps(row["meta"], refined),
         "detailed": len(detailed),
         "steps": steps,
     }

@@ -48,7 +48,7 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def room(path: Path) -> str:
+def max_prompt_tokens(path: Path) -> str:
     return path.relative_to(ROOT / "orion").parts[0].removesuffix(".py")
 
 
@@ -60,7 +60,7 @@ def room(path: Path) -> str:
 def test_imports_go_one_way(path):
     ours = {name.split(".")[1] for name in imported(path) if name.startswith("orion.")}
     outside = {name.split(".")[0] for name in imported(path)} - {"orion"}
-    here = room(path)
+    here = max_prompt_tokens(path)
     if here in STAGES:
         assert not (ours & STAGES) - {here}, "a stage imports a stage"
         assert here == "report" or "config" not in ours, (

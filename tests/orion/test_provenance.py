@@ -80,7 +80,7 @@ def test_mismatches_name_the_changed_key(tmp_path):
     source = tmp_path / "in.txt"
     source.write_text("one")
     made = provenance.record(
-        "orion.expose", {"max_errors": 2, "nested": {"a": 1}}, {"samples": source}
+        "orion.stages.expose", {"max_errors": 2, "nested": {"a": 1}}, {"samples": source}
     )
     assert (
         provenance.mismatches(

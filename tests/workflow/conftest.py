@@ -19,7 +19,8 @@ for flag, value in zip(args, args[1:]):
     path = pathlib.Path(value)
     if flag == "--output-dir" or (flag == "--output" and value.endswith("checkpoint")):
         path.mkdir(parents=True, exist_ok=True)
-        page = ("index.html", "table.csv", "comparisons.csv", "report.json", "figures/a.svg")
+        tables = "table comparisons reflections error_coverage lengths waterfall selection base seeds curves"
+        page = ("index.html", "report.json", "figures/a.svg", *(f"{{t}}.csv" for t in tables.split()))
         names = page if "report" in value else ("weights",)
         for name in names:
             (path / name).parent.mkdir(exist_ok=True)
@@ -29,7 +30,7 @@ for flag, value in zip(args, args[1:]):
 """
 
 
-class Street:
+class Checkout:
     """One copied checkout in which the workflow has run."""
 
     def __init__(self, folder: Path):
@@ -69,13 +70,13 @@ class Street:
 
 
 @pytest.fixture(scope="module")
-def street(root, tmp_path_factory) -> Street:
-    folder = tmp_path_factory.mktemp("street")
+def checkout(root, tmp_path_factory) -> Checkout:
+    folder = tmp_path_factory.mktemp("checkout")
     for name in ("orion", "kernels", "workflow", "config", "envs"):
         shutil.copytree(
             root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
-    made = Street(folder)
+    made = Checkout(folder)
     made.bin.mkdir()
     (made.bin / "python").write_text(STAND_IN.format(python=sys.executable))
     (made.bin / "python").chmod(0o755)

@@ -11,7 +11,10 @@ import pyarrow
 import pytest
 import yaml
 
-from orion import check, expose, pack, select, tables
+from orion import tables
+from orion.models import checkpoints
+from orion.models.document import ModelDocument
+from orion.stages import check, expose, pack, select
 
 pytestmark = pytest.mark.data
 
@@ -37,7 +40,7 @@ def snakemake(folder, root, *args):
 
 
 @pytest.fixture(scope="module")
-def street(root, data, tmp_path_factory):
+def results(root, data, tmp_path_factory):
     """`snakemake data` on the real files, as a user would run it: two datasets, four benchmarks."""
     folder = tmp_path_factory.mktemp("real")
     (folder / "config").symlink_to(root / "config")
@@ -55,8 +58,8 @@ def street(root, data, tmp_path_factory):
         return {
             "source": source,
             "fields": traced,
-            "keep": {"model": model},
-            "max_rejected": 1.0,
+            "where": {"model": model},
+            "max_rejected_fraction": 1.0,
             **more,
         }
 
@@ -77,7 +80,7 @@ def street(root, data, tmp_path_factory):
                 "fields": {"problem_id": "id", "problem": "problem", "answer": "answer"},
                 "traces": {
                     "source": {"kind": "jsonl", "path": "data/teacher_traces.jsonl.zst"},
-                    "keep": {"model": "Qwen3-4B-Thinking-2507"},
+                    "where": {"model": "Qwen3-4B-Thinking-2507"},
                 },
             },
         },
@@ -101,33 +104,33 @@ def street(root, data, tmp_path_factory):
     return folder, code, out
 
 
-def problems(street, name):
-    return tables.read(street[0] / "results" / name / "problems.parquet", tables.PROBLEMS)
+def problems(results, name):
+    return tables.read(results[0] / "results/datasets" / name / "problems.parquet", tables.PROBLEMS)
 
 
-def rejected(street, name):
-    return tables.read(street[0] / "results" / name / "rejected.parquet", tables.REJECTED)
+def rejected(results, name):
+    return tables.read(results[0] / "results/datasets" / name / "rejected.parquet", tables.REJECTED)
 
 
-def test_problems_that_stand_in_a_benchmark_stop_the_run(street):
-    folder, code, out = street
-    log = (folder / "logs/leaky/problems.log").read_text()
+def test_problems_that_stand_in_a_benchmark_stop_the_run(results):
+    folder, code, out = results
+    log = (folder / "logs/datasets/leaky/problems.log").read_text()
     assert code != 0 and "contaminated" in log
     assert "39 rows, 0 usable" in log, log
-    assert not (folder / "results/leaky/problems.parquet").exists()
+    assert not (folder / "results/datasets/leaky/problems.parquet").exists()
 
 
-def test_training_problems_pass(street):
-    found = problems(street, "traces")
-    reasons = rejected(street, "traces")["reason"].value_counts()
-    assert found.height + rejected(street, "traces").height == 72
+def test_training_problems_pass(results):
+    found = problems(results, "traces")
+    reasons = rejected(results, "traces")["reason"].value_counts()
+    assert found.height + rejected(results, "traces").height == 72
     assert found.height >= 65, reasons
     assert found["teacher_trace"].null_count() == 0
 
 
-def test_what_math_train_shares_with_the_tests_is_found(street):
-    found = problems(street, "joined")
-    dropped = rejected(street, "joined")
+def test_what_math_train_shares_with_the_tests_is_found(results):
+    found = problems(results, "joined")
+    dropped = rejected(results, "joined")
     counts = dict(dropped["reason"].value_counts().iter_rows())
     # two null and two empty answers; texts that repeat word by word; runs of 13 words shared with a benchmark
     assert counts == {"missing_answer": 4, "duplicate_problem": 1, "contaminated": 180}
@@ -139,8 +142,8 @@ def test_what_math_train_shares_with_the_tests_is_found(street):
     ("name", "rows"),
     [("gsm8k", 1319), ("math500", 500), ("aime24", 30), ("amc23", 40), ("gsm-hard", 1319)],
 )
-def test_every_gold_of_the_benchmarks_is_readable(street, name, rows):
-    folder = street[0] / "results/benchmarks" / name
+def test_every_gold_of_the_benchmarks_is_readable(results, name, rows):
+    folder = results[0] / "results/benchmarks" / name
     lint = tables.read_json(folder / "lint.json")
     assert lint["unparseable"] == []
     assert lint["rows"] + tables.read(folder / "rejected.parquet", tables.REJECTED).height == rows
@@ -166,14 +169,14 @@ def rollouts(data, tmp_path_factory):
     tables.write(frame, folder / "problems", tables.PROBLEMS, {})
     samples = tables.from_rows(
         (
-            {"problem_id": row["group"], "sample_id": int(row["id"].rsplit("-", 1)[1]), "prompt_id": "solve",
-             "response": row["response"], "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1, "cell": row["id"]}
+            {"problem_id": row["group"], "sample_id": int(row["id"].rsplit("-", 1)[1]), "template": "solve",
+             "response": row["response"], "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1, "completion": row["id"]}
             for row in rows
         ),
         tables.SAMPLES,
     )  # fmt: skip
     tables.write(samples, folder / "samples", tables.SAMPLES, {})
-    settings = {"policy": "math", "timeout_s": 5.0}
+    settings = {"policy": "math", "timeout_s": 120.0}
     given = ["--problems", str(folder / "problems")]
     check.main(
         [
@@ -192,7 +195,10 @@ def rollouts(data, tmp_path_factory):
     )
     for origin in ("own", "other_problem"):
         expose.main(
-            ["--config", json.dumps({"origin": origin, "max_errors": 3, "selection": "distinct"})]
+            [
+                "--config",
+                json.dumps({"error_source": origin, "max_errors": 3, "selection": "distinct"}),
+            ]
             + [
                 "--samples",
                 str(folder / "samples"),
@@ -233,9 +239,9 @@ def test_exposed_errors_are_wrong_and_distinct(rollouts):
 def test_select_and_pack_with_a_real_tokenizer(rollouts, data, trained_on):
     folder, _ = rollouts
     config = {
-        "prompts": "chat", "trained_on": trained_on, "seed": 0, "filters": ["wrong_answer"], "max_per_problem": 2,
+        "prompts": "chat", "trained_on": trained_on, "filters": ["wrong_answer"], "max_per_problem": 2,
         "copy_ngram": 12, "copy_fraction": 0.5, "loop_ngram": 12, "loop_repeats": 4,
-        "no_wrong_sample": "own_correct", "no_survivor": "drop",
+        "fallback_no_error": "own_correct", "fallback_all_filtered": "drop",
     }  # fmt: skip
     out = folder / trained_on
     out.mkdir()
@@ -259,13 +265,14 @@ def test_select_and_pack_with_a_real_tokenizer(rollouts, data, trained_on):
         ]
         + ["--preview", str(out / "preview.jsonl")]
     )
-    document = {
-        "path": str(data / "smollm2-tokenizer"),
-        "trust_remote_code": False,
-        "chat_template": CHATML,
-        "context_length": 8192,
-    }
-    tables.write_json(document, out / "model.json", {})
+    document = ModelDocument(
+        name="smollm2",
+        digest="0" * 64,
+        path=str(data / "smollm2-tokenizer"),
+        chat_template=CHATML,
+        context_length=8192,
+    )
+    tables.write_json(document.as_json(), out / "model.json", {})
     pack.main(
         [
             "--config",
@@ -281,8 +288,6 @@ def test_select_and_pack_with_a_real_tokenizer(rollouts, data, trained_on):
     packed = tables.read(out / "packed", tables.PACKED)
     assert stats["documents"] + stats["dropped_too_long"] == train.height >= 60
     assert stats["fill"] > 0.8
-    from orion import checkpoints
-
     tokenizer = checkpoints.load_tokenizer(document)
     assert len(tokenizer) == 49152
     row = packed.row(0, named=True)

@@ -16,37 +16,37 @@ FROM_DATASET = {"dataset", "lint_dataset", "check_traces", *FROM_SAMPLE}
 
 
 @pytest.fixture
-def changing(street):
-    """The street, whose sources and configuration are put back afterwards."""
-    saved = street.folder / "saved"
+def changing(checkout):
+    """The checkout, whose sources and configuration are put back afterwards."""
+    saved = checkout.folder / "saved"
     for name in ("orion", "kernels", "config", "workflow"):
-        shutil.copytree(street.folder / name, saved / name)
-    yield street
+        shutil.copytree(checkout.folder / name, saved / name)
+    yield checkout
     for name in ("orion", "kernels", "config", "workflow"):
-        shutil.rmtree(street.folder / name)
-        shutil.move(saved / name, street.folder / name)
+        shutil.rmtree(checkout.folder / name)
+        shutil.move(saved / name, checkout.folder / name)
     shutil.rmtree(saved)
 
 
-def set_key(street, path: str, value) -> None:
-    config = copy.deepcopy(street.config())
+def set_key(checkout, path: str, value) -> None:
+    config = copy.deepcopy(checkout.config())
     block = config
     *parents, last = path.split(".")
     for key in parents:
         block = block.setdefault(key, {})
     block[last] = value
-    street.write_config(config)
+    checkout.write_config(config)
 
 
-def edit(street, name: str, old: str, new: str) -> None:
-    path = street.folder / name
+def edit(checkout, name: str, old: str, new: str) -> None:
+    path = checkout.folder / name
     text = path.read_text()
     assert old in text, f"{name} has no {old!r}"
     path.write_text(text.replace(old, new, 1))
 
 
-def test_nothing_changed_nothing_runs(street):
-    assert street.plan() == {}
+def test_nothing_changed_nothing_runs(checkout):
+    assert checkout.plan() == {}
 
 
 def test_touching_every_source_runs_nothing(changing):
@@ -67,8 +67,8 @@ def test_a_fresh_clone_beside_the_results_runs_nothing(changing):
 
 
 def test_a_comment_or_docstring_runs_nothing(changing):
-    edit(changing, "orion/check.py", '"""Check answers', '"""Check all answers')
-    edit(changing, "orion/check.py", "def verdicts(", "# a remark\ndef verdicts(")
+    edit(changing, "orion/stages/check.py", '"""Check answers', '"""Check all answers')
+    edit(changing, "orion/stages/check.py", "def check_samples(", "# a remark\ndef check_samples(")
     assert changing.plan() == {}
 
 
@@ -87,7 +87,7 @@ def test_a_comment_or_docstring_runs_nothing(changing):
         ("pack.max_length", 500, {"pack", *FROM_TRAIN}),
         ("select.max_per_problem", 1, FROM_SELECT),
         ("expose.max_errors", 1, {"expose", *FROM_REFLECT}),
-        ("evaluate.k", 5, {*EVALUATION, "report"}),
+        ("evaluate.num_samples", 5, {*EVALUATION, "report"}),
         ("report.title", "Another", {"report"}),
         ("datasets.chains.source.n", 300, FROM_DATASET),
     ],
@@ -107,7 +107,7 @@ def test_one_arms_key_leaves_the_others_alone(changing):
 def test_swapping_two_values_of_a_stage_is_seen(changing):
     config = changing.config()
     expose, reflect = config["expose"], config["reflect"]
-    assert expose["max_errors"] == 2 and reflect["k"] == reflect["errors_per_prompt"] == 1
+    assert expose["max_errors"] == 2 and reflect["num_samples"] == reflect["errors_per_prompt"] == 1
     set_key(changing, "train.betas", config["train"]["betas"][::-1])
     assert set(changing.plan()) == FROM_TRAIN
 
@@ -128,7 +128,7 @@ def test_an_edit_in_the_checker_rechecks_and_samples_nothing(changing):
 
 
 def test_an_edit_in_training_retrains(changing):
-    edit(changing, "orion/train.py", "SAVE_EVERY_STEPS = 100", "SAVE_EVERY_STEPS = 101")
+    edit(changing, "orion/stages/train.py", "SAVE_EVERY_STEPS = 100", "SAVE_EVERY_STEPS = 101")
     assert set(changing.plan()) == FROM_TRAIN
 
 
@@ -176,7 +176,7 @@ def test_adding_a_model_costs_only_that_model(changing):
     assert changing.plan() == {}
     set_key(changing, "runs.models", ["tiny", "other"])
     plan = changing.plan()
-    assert plan["student"] == plan["model_made"] == plan["sample"] == plan["report"] == 1
+    assert plan["student"] == plan["register_demo_model"] == plan["sample"] == plan["report"] == 1
     assert plan["train"] == 3 and plan["expose"] == 2
     assert not {"dataset", "benchmark", "check_traces"} & set(plan)
 
@@ -191,7 +191,7 @@ def test_a_server_beside_the_model_costs_a_report_and_its_name_there_the_model(c
         "models.tiny.server",
         {"base_url": "http://here:8000/v1", "served_model": "student"},
     )
-    assert "model_made" in changing.plan()
+    assert "register_demo_model" in changing.plan()
 
 
 def test_adding_a_dataset_costs_only_that_dataset(changing):
@@ -200,7 +200,7 @@ def test_adding_a_dataset_costs_only_that_dataset(changing):
     set_key(changing, "runs.datasets", ["chains", "second"])
     plan = changing.plan()
     assert plan["dataset"] == plan["sample"] == plan["check_traces"] == 1 and plan["train"] == 3
-    assert not {"student", "model_made", "benchmark"} & set(plan)
+    assert not {"student", "register_demo_model", "benchmark"} & set(plan)
 
 
 def test_speed_runs_nothing(changing):
@@ -236,6 +236,6 @@ def test_the_kernels_version_reruns_the_stages_that_use_them(changing):
 def test_two_unnamed_values_would_have_been_missed(changing):
     # the trap that the one JSON string guards against, shown on the workflow itself
     config = changing.config()
-    assert config["sample"]["seed"] == 0 and config["sample"]["k"] == 8
+    assert config["sample"]["seed"] == 0 and config["sample"]["num_samples"] == 8
     set_key(changing, "sample.seed", 8)
     assert set(changing.plan()) == FROM_SAMPLE

@@ -1,6 +1,7 @@
-"""The workflow's own linters and the code's, as `make check` runs them."""
+"""The linters and mypy, as `make check` runs them, and what the rules must and must not hold."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,18 +9,18 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
+MAKEFILE = Path(__file__).parents[2] / "Makefile"
+CHECK = re.search(r"^check:.*\n((?:\t.+\n)+)", MAKEFILE.read_text(), re.MULTILINE)
+COMMANDS = [shlex.split(line) for line in CHECK.group(1).splitlines()]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["snakemake", "--lint"],
-        ["snakefmt", "--check", "workflow"],
-        ["ruff", "check", "."],
-        ["ruff", "format", "--check", "."],
-    ],
-    ids=lambda command: " ".join(command[:2]),
-)
+def test_make_check_runs_every_tool():
+    tools = [" ".join(command[:2]) for command in COMMANDS]
+    assert tools == ["ruff check", "ruff format", "mypy", "snakefmt --check", "snakemake --lint"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
 def test_clean(command, root):
     done = subprocess.run(
         [BIN / command[0], *command[1:]], cwd=root, capture_output=True, text=True

@@ -1,31 +1,31 @@
 """A dataset that names a teacher: what is planned, with stand-in stages; the real thing is in test_street.py."""
 
 
-def set_key(street, path, value):
-    config = street.config()
+def set_key(checkout, path, value):
+    config = checkout.config()
     *parents, last = path.split(".")
     block = config
     for parent in parents:
         block = block[parent]
     block[last] = value
-    street.write_config(config)
+    checkout.write_config(config)
 
 
-def test_a_teacher_is_sampled_and_checked_by_the_same_rules(street):
-    config = street.config()
+def test_a_teacher_is_sampled_and_checked_by_the_same_rules(checkout):
+    config = checkout.config()
     taught = {**config["datasets"]["chains"], "teacher": "big"}
     taught["fields"] = {**taught.get("fields", {}), "teacher_trace": None}
-    set_key(street, "models.big", {"source": {"kind": "demo", "seed": 2}, "dtype": "float32"})
-    set_key(street, "teacher", {"k": 2, "temperature": 0.6, "max_tokens": 200})
-    set_key(street, "datasets.taught", taught)
-    set_key(street, "runs.datasets", ["chains", "taught"])
-    plan = street.plan()
+    set_key(checkout, "models.big", {"source": {"kind": "demo", "seed": 2}, "dtype": "float32"})
+    set_key(checkout, "teacher", {"num_samples": 2, "temperature": 0.6, "max_tokens": 200})
+    set_key(checkout, "datasets.taught", taught)
+    set_key(checkout, "runs.datasets", ["chains", "taught"])
+    plan = checkout.plan()
     # the teacher's and the student's
     assert plan["sample"] == plan["check"] == 2
     assert plan["trace"] == plan["check_traces"] == plan["dataset"] == plan["student"] == 1
-    street.run()
-    assert street.plan() == {}
-    set_key(street, "teacher", {"k": 3, "temperature": 0.6, "max_tokens": 200})
-    plan = street.plan()
+    checkout.run()
+    assert checkout.plan() == {}
+    set_key(checkout, "teacher", {"num_samples": 3, "temperature": 0.6, "max_tokens": 200})
+    plan = checkout.plan()
     assert plan["sample"] == plan["check"] == plan["trace"] == plan["check_traces"] == 1
     assert not {"dataset", "expose", "student"} & set(plan)

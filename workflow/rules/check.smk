@@ -1,19 +1,19 @@
-"""Verdicts: of the student's samples, and of the teacher's traces (a trace whose answer is wrong teaches nobody).
+"""Verdicts on samples and on teacher traces; a trace whose answer is wrong is not used.
 
-`--set-threads check=8` spreads the row groups of a large table over so many processes.
+`--set-threads check=8` spreads the row groups of a large table over 8 processes.
 """
 
 
 rule check:
     input:
-        problems="results/{dataset}/problems.parquet",
-        samples="results/{dataset}/{model}/samples.parquet",
+        problems="results/datasets/{dataset}/problems.parquet",
+        samples="results/datasets/{dataset}/{model}/samples.parquet",
     output:
-        "results/{dataset}/{model}/verdicts.parquet",
+        "results/datasets/{dataset}/{model}/verdicts.parquet",
     log:
-        "logs/{dataset}/{model}/verdicts.log",
+        "logs/datasets/{dataset}/{model}/verdicts.log",
     benchmark:
-        "logs/{dataset}/{model}/verdicts.usage.tsv"
+        "logs/datasets/{dataset}/{model}/verdicts.usage.tsv"
     conda:
         "../../envs/base.yaml"
     threads: 1
@@ -21,31 +21,23 @@ rule check:
         runtime="1h",
         mem_mb=2000,
     params:
-        config=keys("check"),
-        code=source_digest("orion.check"),
+        config=tracked_config("check"),
+        code=source_digest("orion.stages.check"),
     shell:
-        "python -m orion.check --config {params.config:q} --problems {input.problems} --samples {input.samples}"
+        "python -m orion.stages.check --config {params.config:q} --problems {input.problems} --samples {input.samples}"
         " --workers {threads} --output {output} 2> {log}"
 
 
-rule check_traces:
+use rule check as check_traces with:
     input:
-        problems=traced,
+        problems=problems_with_traces,
+        samples=problems_with_traces,
     output:
-        "results/{dataset}/trace_verdicts.parquet",
+        "results/datasets/{dataset}/trace_verdicts.parquet",
     log:
-        "logs/{dataset}/trace_verdicts.log",
+        "logs/datasets/{dataset}/trace_verdicts.log",
     benchmark:
-        "logs/{dataset}/trace_verdicts.usage.tsv"
-    conda:
-        "../../envs/base.yaml"
-    threads: 1
-    resources:
-        runtime="1h",
-        mem_mb=2000,
+        "logs/datasets/{dataset}/trace_verdicts.usage.tsv"
     params:
-        config=keys("check_traces"),
-        code=source_digest("orion.check"),
-    shell:
-        "python -m orion.check --config {params.config:q} --problems {input.problems} --samples {input.problems}"
-        " --workers {threads} --output {output} 2> {log}"
+        config=tracked_config("check_traces"),
+        code=source_digest("orion.stages.check"),

@@ -1,4 +1,4 @@
-"""Wiring shared by all rules: the validated configuration, tracked params, inputs that depend on the arm."""
+"""What all rules share: the validated configuration, tracked params, inputs that depend on the arm."""
 
 from orion import config as settings
 from orion.provenance import source_digest
@@ -11,27 +11,27 @@ DEMO_MODELS = [
 REFLECTING = [
     name for name, arm in CONFIG.arms.items() if arm.trained_on == "reflection"
 ]
-TAUGHT = [
+DATASETS_WITH_TEACHER = [
     name for name, dataset in CONFIG.datasets.items() if dataset.teacher is not None
 ]
 TRAINED = [name for name, arm in CONFIG.arms.items() if arm.trained_on != "nothing"]
 
 
-def one_of(names):
+def any_of(names):
     """A wildcard constraint that matches these names and nothing else."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def keys(stage):
+def tracked_config(stage):
     """The configuration keys that can change a job's output, as the one string that Snakemake tracks."""
     return lambda wildcards: settings.params(CONFIG, stage, **dict(wildcards.items()))
 
 
-def model_of(wildcards):
-    """The model document that a seed's evaluation samples from: the fine-tuned one, or for an untrained arm the student."""
+def evaluated_model(wildcards):
+    """The document of the model that is evaluated: the trained one, or for an untrained arm the student."""
     trained = wildcards.arm in TRAINED
     pattern = (
-        "results/{dataset}/{model}/{arm}/seed-{seed}/model.json"
+        "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/model.json"
         if trained
         else "results/models/{model}/model.json"
     )
@@ -41,28 +41,31 @@ def model_of(wildcards):
 def if_reflecting(name):
     """A file of the arm's folder where the arm trains on reflections, nothing otherwise."""
 
-    def found(wildcards):
-        folder = "results/{dataset}/{model}/{arm}".format(**dict(wildcards.items()))
+    def arm_file(wildcards):
+        folder = "results/datasets/{dataset}/{model}/{arm}".format(
+            **dict(wildcards.items())
+        )
         return [f"{folder}/{name}"] if wildcards.arm in REFLECTING else []
 
-    return found
+    return arm_file
 
 
-def traced(wildcards):
-    """The problems with their teacher's traces: a file of its own where the teacher was sampled."""
-    name = "traced" if wildcards.dataset in TAUGHT else "problems"
-    return f"results/{wildcards.dataset}/{name}.parquet"
+def problems_with_traces(wildcards):
+    """The problems with their teacher traces: a separate file where the teacher was sampled."""
+    sampled = wildcards.dataset in DATASETS_WITH_TEACHER
+    name = "problems_with_traces" if sampled else "problems"
+    return f"results/datasets/{wildcards.dataset}/{name}.parquet"
 
 
-def of_teacher(name):
-    """A file of the dataset's teacher, which is just another model."""
+def teacher_file(name):
+    """A file of the dataset's teacher, which is a model like any other."""
     return lambda wildcards: (
-        f"results/{wildcards.dataset}/{CONFIG.datasets[wildcards.dataset].teacher}/{name}"
+        f"results/datasets/{wildcards.dataset}/{CONFIG.datasets[wildcards.dataset].teacher}/{name}"
     )
 
 
 def server(key):
-    """Where the engine openai finds a model. A resource: a server that moves is no reason to run anything again."""
+    """A key of the model's server. It is a resource: a server that moves must not trigger a rerun."""
     return (
         lambda wildcards: getattr(CONFIG.models[wildcards.model].server, key, None)
         or ""
@@ -70,8 +73,25 @@ def server(key):
 
 
 def environment(*engines):
-    """The conda definition where text is generated; vLLM brings its own."""
+    """The conda definition of a generating rule; vLLM needs its own."""
     return f"../../envs/{'vllm' if 'vllm' in engines else 'base'}.yaml"
+
+
+# The options of a generating rule. They affect placement and speed only. On a GPU the last bits of a
+# result may depend on them; changing one must not trigger a rerun, so they are resources.
+GENERATION = dict(
+    shards=1,
+    tensor_parallel_size=1,
+    # an integer, because Snakemake rounds other numbers of a profile
+    gpu_memory_percent=90,
+    batch_invariant=0,
+    token_budget=0,
+    base_url=server("base_url"),
+    api_key_env=server("api_key_env"),
+    python="python",
+    runtime="8h",
+    mem_mb=4000,
+)
 
 
 def dataset_files(wildcards):
@@ -92,8 +112,8 @@ def template_files(wildcards):
 
 
 wildcard_constraints:
-    dataset=one_of(CONFIG.datasets),
-    benchmark=one_of(CONFIG.benchmarks),
-    model=one_of(CONFIG.models),
-    arm=one_of(CONFIG.arms),
+    dataset=any_of(CONFIG.datasets),
+    benchmark=any_of(CONFIG.benchmarks),
+    model=any_of(CONFIG.models),
+    arm=any_of(CONFIG.arms),
     seed=r"\d+",

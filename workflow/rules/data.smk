@@ -1,35 +1,13 @@
-"""Problems and benchmarks from their sources, kept apart from each other, and the lint of their gold answers.
+"""Problems of datasets and benchmarks from their sources, kept apart, and the lint of their gold answers.
 
-The lint runs twice: as a gate of the rules that make problems, so that nothing is sampled for golds that cannot be parsed,
-and as a rule of its own, so that lint.json follows every edit of the checker without making the problems look new. An
-order-only edge from lint.json to sample would not do: LOG.md, 2026-11-23.
+The lint runs twice: inside the rules that make problems, so that nothing is sampled for golds that cannot be parsed,
+and as a separate rule, so that lint.json follows every edit of the checker without making the problems look new.
+An order-only edge from lint.json to sample would hide changed params downstream (LOG.md, 2026-11-23).
 
-One row of problems.parquet is a problem: problem_id, problem, answer, solution?, teacher_trace?, meta. A dataset that names a
-teacher has no traces in its file: the teacher answers like any other model, and traced.parquet is the problems with its own
-correct answers as traces.
+One row of problems.parquet is one problem: problem_id, problem, answer, solution?, teacher_trace?, meta. A dataset that
+names a teacher has no traces in its file: the teacher answers like any other model, and problems_with_traces.parquet
+holds the problems with the teacher's correct answers as traces.
 """
-
-
-rule benchmark:
-    input:
-        files=benchmark_files,
-    output:
-        problems="results/benchmarks/{benchmark}/problems.parquet",
-        rejected="results/benchmarks/{benchmark}/rejected.parquet",
-    log:
-        "logs/benchmarks/{benchmark}/problems.log",
-    benchmark:
-        "logs/benchmarks/{benchmark}/problems.usage.tsv"
-    localrule: True
-    conda:
-        "../../envs/base.yaml"
-    params:
-        config=keys("benchmark"),
-        code=source_digest("orion.dataset"),
-    shell:
-        "python -m orion.dataset --config {params.config:q}"
-        " --output {output.problems} --rejected {output.rejected} 2> {log}"
-        " && python -m orion.lint --config {params.config:q} --problems {output.problems} 2>> {log}"
 
 
 rule dataset:
@@ -40,25 +18,60 @@ rule dataset:
             benchmark=RUNS.benchmarks,
         ),
     output:
-        problems="results/{dataset}/problems.parquet",
-        rejected="results/{dataset}/rejected.parquet",
+        problems="results/datasets/{dataset}/problems.parquet",
+        rejected="results/datasets/{dataset}/rejected.parquet",
     log:
-        "logs/{dataset}/problems.log",
+        "logs/datasets/{dataset}/problems.log",
     benchmark:
-        "logs/{dataset}/problems.usage.tsv"
+        "logs/datasets/{dataset}/problems.usage.tsv"
     localrule: True
     conda:
         "../../envs/base.yaml"
     params:
-        config=keys("dataset"),
-        code=source_digest("orion.dataset"),
+        config=tracked_config("dataset"),
+        code=source_digest("orion.stages.dataset"),
     shell:
-        "python -m orion.dataset --config {params.config:q} --benchmark {input.benchmarks}"
+        "python -m orion.stages.dataset --config {params.config:q} --benchmark {input.benchmarks}"
         " --output {output.problems} --rejected {output.rejected} 2> {log}"
-        " && python -m orion.lint --config {params.config:q} --problems {output.problems} 2>> {log}"
+        " && python -m orion.stages.lint --config {params.config:q} --problems {output.problems} 2>> {log}"
 
 
-rule lint_benchmark:
+use rule dataset as benchmark with:
+    input:
+        files=benchmark_files,
+        benchmarks=[],
+    output:
+        problems="results/benchmarks/{benchmark}/problems.parquet",
+        rejected="results/benchmarks/{benchmark}/rejected.parquet",
+    log:
+        "logs/benchmarks/{benchmark}/problems.log",
+    benchmark:
+        "logs/benchmarks/{benchmark}/problems.usage.tsv"
+    params:
+        config=tracked_config("benchmark"),
+        code=source_digest("orion.stages.dataset"),
+
+
+rule lint_dataset:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+    output:
+        "results/datasets/{dataset}/lint.json",
+    log:
+        "logs/datasets/{dataset}/lint.log",
+    benchmark:
+        "logs/datasets/{dataset}/lint.usage.tsv"
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=tracked_config("lint"),
+        code=source_digest("orion.stages.lint"),
+    shell:
+        "python -m orion.stages.lint --config {params.config:q} --problems {input.problems} --output {output} 2> {log}"
+
+
+use rule lint_dataset as lint_benchmark with:
     input:
         problems="results/benchmarks/{benchmark}/problems.parquet",
     output:
@@ -67,54 +80,27 @@ rule lint_benchmark:
         "logs/benchmarks/{benchmark}/lint.log",
     benchmark:
         "logs/benchmarks/{benchmark}/lint.usage.tsv"
-    localrule: True
-    conda:
-        "../../envs/base.yaml"
-    params:
-        config=keys("lint"),
-        code=source_digest("orion.lint"),
-    shell:
-        "python -m orion.lint --config {params.config:q} --problems {input.problems} --output {output} 2> {log}"
-
-
-rule lint_dataset:
-    input:
-        problems="results/{dataset}/problems.parquet",
-    output:
-        "results/{dataset}/lint.json",
-    log:
-        "logs/{dataset}/lint.log",
-    benchmark:
-        "logs/{dataset}/lint.usage.tsv"
-    localrule: True
-    conda:
-        "../../envs/base.yaml"
-    params:
-        config=keys("lint"),
-        code=source_digest("orion.lint"),
-    shell:
-        "python -m orion.lint --config {params.config:q} --problems {input.problems} --output {output} 2> {log}"
 
 
 rule trace:
     input:
-        problems="results/{dataset}/problems.parquet",
-        samples=of_teacher("samples.parquet"),
-        verdicts=of_teacher("verdicts.parquet"),
+        problems="results/datasets/{dataset}/problems.parquet",
+        samples=teacher_file("samples.parquet"),
+        verdicts=teacher_file("verdicts.parquet"),
     output:
-        "results/{dataset}/traced.parquet",
+        "results/datasets/{dataset}/problems_with_traces.parquet",
     log:
-        "logs/{dataset}/traced.log",
+        "logs/datasets/{dataset}/problems_with_traces.log",
     benchmark:
-        "logs/{dataset}/traced.usage.tsv"
+        "logs/datasets/{dataset}/problems_with_traces.usage.tsv"
     wildcard_constraints:
-        dataset=one_of(TAUGHT),
+        dataset=any_of(DATASETS_WITH_TEACHER),
     localrule: True
     conda:
         "../../envs/base.yaml"
     params:
-        config=keys("trace"),
-        code=source_digest("orion.trace"),
+        config=tracked_config("trace"),
+        code=source_digest("orion.stages.trace"),
     shell:
-        "python -m orion.trace --config {params.config:q} --problems {input.problems} --samples {input.samples}"
+        "python -m orion.stages.trace --config {params.config:q} --problems {input.problems} --samples {input.samples}"
         " --verdicts {input.verdicts} --output {output} 2> {log}"

@@ -1,4 +1,4 @@
-"""The student: trained from scratch for the embedded default, otherwise resolved from a folder or a hub revision."""
+"""The student: pre-trained for the embedded default, otherwise a folder, a hub revision or a served model."""
 
 
 rule student:
@@ -9,7 +9,7 @@ rule student:
     benchmark:
         "logs/models/{model}/student.usage.tsv"
     wildcard_constraints:
-        model=one_of(DEMO_MODELS),
+        model=any_of(DEMO_MODELS),
     conda:
         "../../envs/base.yaml"
     threads: 2
@@ -17,37 +17,16 @@ rule student:
         runtime="1h",
         mem_mb=4000,
     params:
-        config=keys("student"),
+        config=tracked_config("student"),
         code=source_digest("orion.demo.student"),
     shell:
         "python -m orion.demo.student --config {params.config:q} --output {output.checkpoint} 2> {log}"
 
 
-rule model_made:
+rule register_model:
     input:
-        checkpoint="results/models/{model}/checkpoint",
-        template=template_files,
-    output:
-        "results/models/{model}/model.json",
-    log:
-        "logs/models/{model}/model.log",
-    benchmark:
-        "logs/models/{model}/model.usage.tsv"
-    wildcard_constraints:
-        model=one_of(DEMO_MODELS),
-    localrule: True
-    conda:
-        "../../envs/base.yaml"
-    params:
-        config=keys("model"),
-        code=source_digest("orion.model"),
-    shell:
-        "python -m orion.model --config {params.config:q} --name {wildcards.model}"
-        " --checkpoint {input.checkpoint} --output {output} 2> {log}"
-
-
-rule model_found:
-    input:
+        # a folder that the workflow made itself; empty for models from elsewhere
+        checkpoint=[],
         files=checkpoint_files,
         template=template_files,
     output:
@@ -57,12 +36,22 @@ rule model_found:
     benchmark:
         "logs/models/{model}/model.usage.tsv"
     wildcard_constraints:
-        model=one_of(name for name in CONFIG.models if name not in DEMO_MODELS),
+        model=any_of(name for name in CONFIG.models if name not in DEMO_MODELS),
     localrule: True
     conda:
         "../../envs/base.yaml"
     params:
-        config=keys("model"),
-        code=source_digest("orion.model"),
+        config=tracked_config("model"),
+        code=source_digest("orion.stages.model"),
     shell:
-        "python -m orion.model --config {params.config:q} --name {wildcards.model} --output {output} 2> {log}"
+        "python -m orion.stages.model --config {params.config:q} --name {wildcards.model}"
+        " --checkpoint {input.checkpoint} --output {output} 2> {log}"
+
+
+use rule register_model as register_demo_model with:
+    input:
+        checkpoint="results/models/{model}/checkpoint",
+        files=[],
+        template=template_files,
+    wildcard_constraints:
+        model=any_of(DEMO_MODELS),

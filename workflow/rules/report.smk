@@ -4,14 +4,14 @@
 rule report:
     input:
         lints=[
-            *expand("results/{dataset}/lint.json", dataset=RUNS.datasets),
+            *expand("results/datasets/{dataset}/lint.json", dataset=RUNS.datasets),
             *expand(
                 "results/benchmarks/{benchmark}/lint.json", benchmark=RUNS.benchmarks
             ),
         ],
         # all that the page reads, so that a missing file is made again
         arms=expand(
-            "results/{dataset}/{model}/{arm}/{file}",
+            "results/datasets/{dataset}/{model}/{arm}/{file}",
             dataset=RUNS.datasets,
             model=RUNS.models,
             arm=[arm for arm in RUNS.arms if arm in TRAINED],
@@ -23,26 +23,26 @@ rule report:
             ],
         ),
         reflections=expand(
-            "results/{dataset}/{model}/{arm}/{file}.parquet",
+            "results/datasets/{dataset}/{model}/{arm}/{file}.parquet",
             dataset=RUNS.datasets,
             model=RUNS.models,
             arm=[arm for arm in RUNS.arms if arm in REFLECTING],
             file=["errors", "reflections", "reflection_verdicts"],
         ),
         logs=expand(
-            "results/{dataset}/{model}/{arm}/seed-{seed}/train_log.jsonl",
+            "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/train_log.jsonl",
             dataset=RUNS.datasets,
             model=RUNS.models,
             arm=[arm for arm in RUNS.arms if arm in TRAINED],
             seed=RUNS.seeds,
         ),
         verdicts=expand(
-            "results/{dataset}/{model}/verdicts.parquet",
+            "results/datasets/{dataset}/{model}/verdicts.parquet",
             dataset=RUNS.datasets,
             model=RUNS.models,
         ),
         scores=expand(
-            "results/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/scores.json",
+            "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/scores.json",
             dataset=RUNS.datasets,
             model=RUNS.models,
             arm=RUNS.arms,
@@ -65,6 +65,14 @@ rule report:
             caption="../report/comparisons.rst",
             category="Tables",
         ),
+        reflections="results/report/reflections.csv",
+        error_coverage="results/report/error_coverage.csv",
+        lengths="results/report/lengths.csv",
+        waterfall="results/report/waterfall.csv",
+        selection="results/report/selection.csv",
+        base="results/report/base.csv",
+        seeds="results/report/seeds.csv",
+        curves="results/report/curves.csv",
         numbers="results/report/report.json",
         figures=directory("results/report/figures"),
     log:
@@ -75,7 +83,7 @@ rule report:
     conda:
         "../../envs/base.yaml"
     params:
-        config=keys("report"),
-        code=source_digest("orion.report"),
+        config=tracked_config("report"),
+        code=source_digest("orion.stages.report"),
     shell:
-        "python -m orion.report --config {params.config:q} --results results --output-dir results/report 2> {log}"
+        "python -m orion.stages.report --config {params.config:q} --results results --output-dir results/report 2> {log}"

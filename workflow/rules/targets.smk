@@ -1,4 +1,4 @@
-"""Named targets, each a milestone of the street: `snakemake data`, `snakemake samples`, ..., `snakemake all`."""
+"""Named targets, each a milestone of the pipeline: `snakemake data`, `snakemake samples`, ..., `snakemake all`."""
 
 GRID = dict(
     dataset=RUNS.datasets, model=RUNS.models, seed=RUNS.seeds, benchmark=RUNS.benchmarks
@@ -8,21 +8,21 @@ RUN_TRAINED = [arm for arm in RUNS.arms if arm in TRAINED]
 
 rule data:
     input:
-        expand("results/{dataset}/lint.json", **GRID),
+        expand("results/datasets/{dataset}/lint.json", **GRID),
         expand("results/benchmarks/{benchmark}/lint.json", **GRID),
     localrule: True
 
 
 rule samples:
     input:
-        expand("results/{dataset}/{model}/verdicts.parquet", **GRID),
+        expand("results/datasets/{dataset}/{model}/verdicts.parquet", **GRID),
     localrule: True
 
 
 rule packed:
     input:
         expand(
-            "results/{dataset}/{model}/{arm}/packed/stats.json",
+            "results/datasets/{dataset}/{model}/{arm}/packed/stats.json",
             arm=RUN_TRAINED,
             **GRID,
         ),
@@ -32,7 +32,7 @@ rule packed:
 rule trained:
     input:
         expand(
-            "results/{dataset}/{model}/{arm}/seed-{seed}/model.json",
+            "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/model.json",
             arm=RUN_TRAINED,
             **GRID,
         ),

@@ -7,10 +7,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orion.demo.curriculum import Counts, corrupt, curriculum, reflection_example, unseen_chain
+from orion.demo.error_coverage import detailed_steps
 from orion.demo.problems import Level, level_chain, random_chain
 from orion.demo.student import DEFAULTS, encode, learning_rate, make_batches, pretrain
 from orion.demo.tokenizer import build_tokenizer
-from orion.demo.treatment import detailed_steps
 
 TINY = {
     "plain": 40,

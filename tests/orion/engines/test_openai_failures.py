@@ -1,5 +1,6 @@
 """The engine for servers when things go wrong: failures that pass, garbage, refusals, outages, and the key in all of them."""
 
+import asyncio
 import json
 import threading
 import time
@@ -8,14 +9,44 @@ from functools import partial
 
 import pytest
 
-from orion.engines import client, wire
-from orion.engines.client import retry_after
+from orion.engines import openai_protocol, retries
+from orion.engines.retries import retry_after
 from orion.errors import InputError
-
-from .asking import QUICK, first, opened, requests, run, spoilt
-from .server import HANG, RESET, answer, slowly
+from tests.helpers.engine_requests import QUICK, first, opened, requests, run, spoilt
+from tests.helpers.openai_server import GUARD_S, HANG, RESET, answer, slowly
 
 KEY = "sk-secret-0123456789abcdef"
+
+
+class Limits:
+    """Stands in for asyncio: the first n tries run out of time when the server holds them all.
+
+    The clock does not come into it, so that no machine is too slow for the tries that follow.
+    """
+
+    def __init__(self, n: int):
+        self.n, self.held, self.tries = n, 0, []
+        self.lock = threading.Lock()
+
+    def __getattr__(self, name):
+        return getattr(asyncio, name)
+
+    def timeout(self, seconds):
+        assert seconds == 77.0
+        limit = asyncio.timeout(None)
+        self.tries.append((asyncio.get_running_loop(), limit))
+        return limit
+
+    def script(self, body, attempt):
+        """Hangs at every question's first attempt."""
+        if attempt:
+            return answer(body)
+        with self.lock:
+            self.held += 1
+            if self.held == self.n:
+                for loop, limit in self.tries:
+                    loop.call_soon_threadsafe(limit.reschedule, 0)
+        return HANG
 
 
 @pytest.mark.parametrize(
@@ -29,12 +60,18 @@ KEY = "sk-secret-0123456789abcdef"
     ],
     ids=["429", "500", "503", "reset", "timeout"],
 )
-def test_what_may_pass_is_tried_again(server, failure, capsys):
+def test_what_may_pass_is_tried_again(server, failure, capsys, monkeypatch):
     server.script = first(failure)
-    found = run(server, patience=replace(QUICK, timeout_s=0.3))
+    if failure == HANG:
+        limits = Limits(12)
+        monkeypatch.setattr(retries, "asyncio", limits)
+        server.script = limits.script
+    found = run(server, retry_policy=replace(QUICK, timeout_s=77.0))
     assert {a.finish_reason for a in found.values()} == {"stop"}
     assert set(server.attempts.values()) == {2}
-    assert "12 tries repeated, 0 requests given up" in capsys.readouterr().err
+    log = capsys.readouterr().err
+    assert "12 tries repeated, 0 requests given up" in log
+    assert ("no answer within 77 s; trying again" in log) == (failure == HANG)
 
 
 def test_retry_after_is_kept(server):
@@ -42,12 +79,12 @@ def test_retry_after_is_kept(server):
     start = time.monotonic()
     run(server, requests(3))
     assert time.monotonic() - start >= 0.5
-    assert retry_after("2") == 2 and retry_after("1e9") == client.LONGEST_AGREED
+    assert retry_after("2") == 2 and retry_after("1e9") == retries.MAX_RETRY_AFTER_S
     assert [
         retry_after(value)
         for value in (None, "-1", "nan", "tomorrow", "Thu, 01 Jan 1970 00:00:00 GMT")
     ] == [0] * 5
-    assert 0 < retry_after("Fri, 01 Jan 2100 00:00:00 GMT") <= client.LONGEST_AGREED
+    assert 0 < retry_after("Fri, 01 Jan 2100 00:00:00 GMT") <= retries.MAX_RETRY_AFTER_S
 
 
 GARBAGE = {
@@ -82,7 +119,7 @@ def test_garbage_is_tried_again(server, failure):
 
 
 def test_a_body_without_end_is_garbage(server, monkeypatch):
-    monkeypatch.setattr(wire, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(openai_protocol, "MAX_BYTES", 10_000)
     server.script = first(b" " * 10_001)
     assert {a.finish_reason for a in run(server, requests(3)).values()} == {"stop"}
 
@@ -188,16 +225,15 @@ def test_a_server_that_is_not_there(server):
     with pytest.raises(
         InputError, match="models.teacher.server.base_url: .*was not there for 0.5 s"
     ) as error:
-        run(server)
-    assert server.url in str(error.value) and 0.5 <= time.monotonic() - start < 5
+        run(server, patience=replace(QUICK, start_s=0.5))
+    # far less than outage_s, which is for a server that has answered before
+    assert server.url in str(error.value) and 0.5 <= time.monotonic() - start < GUARD_S
 
 
 def test_a_server_that_starts_late(server):
     server.kill()
     threading.Timer(0.4, server.start).start()
-    assert {a.finish_reason for a in run(server, patience=replace(QUICK, start_s=10)).values()} == {
-        "stop"
-    }
+    assert {a.finish_reason for a in run(server).values()} == {"stop"}
 
 
 def test_a_server_killed_and_started_again_loses_nothing(server):
@@ -215,7 +251,7 @@ def test_a_server_killed_and_started_again_loses_nothing(server):
 
 
 def test_a_server_that_goes_for_good_ends_the_run(server):
-    engine = opened(server, batch_size=2, patience=replace(QUICK, outage_s=0.4))
+    engine = opened(server, batch_size=2, retry_policy=replace(QUICK, outage_s=0.4))
     found = []
     with pytest.raises(InputError, match=r"was not there for 0.4 s.*what it answered is kept"):
         for completion in engine.generate(requests(60)):
@@ -248,40 +284,62 @@ def test_what_was_answered_counts_in_the_next_call(server):
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_a_server_that_is_busy_for_good_ends_the_run(server, status):
-    server.script = lambda body, attempt: (
-        answer(body) if body["seed"] < 1008 else (status, {}, b"busy")
-    )
-    engine = opened(server, batch_size=4, patience=replace(QUICK, outage_s=0.6))
+    all_read = threading.Event()
+
+    def script(body, attempt):
+        if body["seed"] < 1008:
+            return answer(body)
+        # an answer that is still on its way would not be kept when the run ends
+        assert all_read.wait(GUARD_S)
+        return (status, {}, b"busy")
+
+    server.script = script
+    engine = opened(server, batch_size=4, retry_policy=replace(QUICK, outage_s=0.6))
     found = []
     with pytest.raises(
         InputError, match=rf"answered nothing for 0.6 s: HTTP {status}: busy; run again"
     ):
         for completion in engine.generate(requests(60)):
             found.append(completion)
+            if len(found) == 8:
+                all_read.set()
     # requests out of tries would be error rows
     assert [a.finish_reason for a in found] == ["stop"] * 8 and len(server.attempts) == 12
 
 
 def test_one_prompt_that_breaks_the_gateway_costs_only_itself(server):
+    # one answer to another prompt per failure of this one: the server is there all the time
+    permits = threading.Semaphore(0)
+
     def script(body, attempt):
         if body["seed"] == 1000:
+            permits.release()
             return (502, {}, b"bad gateway")
-        time.sleep(0.02)
+        assert permits.acquire(timeout=GUARD_S)
         return answer(body)
 
     server.script = script
-    found = run(server, requests(120), patience=replace(QUICK, backoff_s=0.01), batch_size=4)
-    assert found["r0"].finish_reason == "error"
+    retry_policy = replace(QUICK, backoff_s=0.01, outage_s=GUARD_S)
+    found = {}
+    for completion in opened(server, retry_policy=retry_policy, batch_size=4).generate(
+        requests(120)
+    ):
+        found[completion.key] = completion
+        if completion.key == "r0":
+            permits.release(120)
+    assert found["r0"].finish_reason == "error" and len(found) == 120
     assert {a.finish_reason for key, a in found.items() if key != "r0"} == {"stop"}
 
 
 def test_an_outage_costs_no_tries(server):
-    well = time.monotonic() + 1.5
-    server.script = lambda body, attempt: (
-        answer(body) if time.monotonic() > well else (503, {"Retry-After": "0.1"}, b"")
-    )
+    def script(body, attempt):
+        with server.lock:
+            well = len(server.attempts) == 12 and min(server.attempts.values()) > 3
+        return answer(body) if well else (503, {"Retry-After": "0.1"}, b"")
+
+    server.script = script
     # longer than tries last, and than the wait for a first connection: the server is there
-    found = run(server, patience=replace(QUICK, tries=2, start_s=0.2))
+    found = run(server, retry_policy=replace(QUICK, tries=2, start_s=0.2))
     assert {a.finish_reason for a in found.values()} == {"stop"} and max(
         server.attempts.values()
     ) > 2

@@ -9,12 +9,11 @@ import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
-from orion import checkpoints
 from orion.engines import Request, Sampling, open_engine
-from orion.engines.draw import draw
+from orion.engines.sampling import draw
 from orion.errors import InputError
-
-from .conftest import EOS, PAD, save
+from orion.models import checkpoints
+from tests.helpers.tiny_models import EOS, PAD, save
 
 SAMPLING = Sampling(temperature=0.8, top_p=1.0, max_tokens=24, repetition_penalty=1.0)
 GREEDY = replace(SAMPLING, temperature=0.0)
@@ -30,8 +29,8 @@ def requests(n_prompts: int = 8, k: int = 3) -> list[Request]:
     return [Request(f"{i}-{j}", prompt, 1000 * i + j) for i, j, prompt in rows]
 
 
-def run(model_doc: dict, sampling: Sampling, wanted: list[Request], **speed) -> dict:
-    engine = open_engine("transformers", model_doc, sampling, device="cpu", **speed)
+def run(document: dict, sampling: Sampling, wanted: list[Request], **speed) -> dict:
+    engine = open_engine("transformers", document, sampling, device="cpu", **speed)
     answers = list(engine.generate(wanted))
     found = {answer.key: answer for answer in answers}
     assert len(found) == len(answers) == len(wanted)
@@ -43,23 +42,23 @@ def run(model_doc: dict, sampling: Sampling, wanted: list[Request], **speed) -> 
     [SAMPLING, replace(SAMPLING, top_p=0.9, repetition_penalty=1.3)],
     ids=["plain", "top_p and penalty"],
 )
-def test_answers_depend_on_neither_batch_nor_order(model_doc, sampling):
+def test_answers_depend_on_neither_batch_nor_order(document, sampling):
     wanted = requests()
-    alone = run(model_doc, sampling, wanted, batch_size=1)
+    alone = run(document, sampling, wanted, batch_size=1)
     shuffled = random.Random(1).sample(wanted, len(wanted))
-    assert run(model_doc, sampling, shuffled, batch_size=7, prefill_tokens=40) == alone
-    assert run(model_doc, sampling, wanted[::-1], batch_size=64) == alone
+    assert run(document, sampling, shuffled, batch_size=7, prefill_tokens=40) == alone
+    assert run(document, sampling, wanted[::-1], batch_size=64) == alone
     assert len({answer.response for answer in alone.values()}) > len(wanted) * 0.9
 
 
-def test_sampling_is_the_draw_from_the_models_logits(model_doc):
+def test_sampling_is_the_draw_from_the_models_logits(document):
     # no cache, no padding, no batch: the definition
     model, tokenizer = (
-        checkpoints.load_model(model_doc, "cpu"),
-        checkpoints.load_tokenizer(model_doc),
+        checkpoints.load_model(document, "cpu"),
+        checkpoints.load_tokenizer(document),
     )
     wanted = requests(4, 2)
-    found = run(model_doc, SAMPLING, wanted)
+    found = run(document, SAMPLING, wanted)
     for request in wanted:
         ids = tokenizer(request.prompt, add_special_tokens=False)["input_ids"]
         new: list[int] = []
@@ -74,13 +73,13 @@ def test_sampling_is_the_draw_from_the_models_logits(model_doc):
         assert answer.finish_reason == ("stop" if new[-1] in (EOS, PAD) else "length")
 
 
-def against_generate(model_doc: dict, sampling: Sampling) -> None:
+def against_generate(document: dict, sampling: Sampling) -> None:
     model, tokenizer = (
-        checkpoints.load_model(model_doc, "cpu"),
-        checkpoints.load_tokenizer(model_doc),
+        checkpoints.load_model(document, "cpu"),
+        checkpoints.load_tokenizer(document),
     )
     wanted = requests(9, 1)
-    found = run(model_doc, sampling, wanted, batch_size=5)
+    found = run(document, sampling, wanted, batch_size=5)
     for request in wanted:
         ids = tokenizer(request.prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
         penalty = sampling.repetition_penalty
@@ -92,8 +91,8 @@ def against_generate(model_doc: dict, sampling: Sampling) -> None:
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.5])
-def test_greedy_answers_are_those_of_generate(model_doc, penalty):
-    against_generate(model_doc, replace(GREEDY, repetition_penalty=penalty))
+def test_greedy_answers_are_those_of_generate(document, penalty):
+    against_generate(document, replace(GREEDY, repetition_penalty=penalty))
 
 
 def test_sliding_windows_are_kept(tmp_path):
@@ -104,11 +103,13 @@ def test_sliding_windows_are_kept(tmp_path):
         **heads, **size, sliding_window=6, max_position_embeddings=96, initializer_range=0.3
     )
     save(tmp_path, MistralForCausalLM(config))
-    against_generate(checkpoints.describe(tmp_path, name="window", dtype="float32"), GREEDY)
+    against_generate(
+        checkpoints.checkpoint_document(tmp_path, name="window", dtype="float32"), GREEDY
+    )
 
 
-def test_reasons_are_told_apart_and_end_tokens_not_shown(model_doc):
-    found = run(model_doc, SAMPLING, requests())
+def test_reasons_are_told_apart_and_end_tokens_not_shown(document):
+    found = run(document, SAMPLING, requests())
     reasons = {answer.finish_reason for answer in found.values()}
     assert reasons == {"stop", "length"}
     for answer in found.values():
@@ -116,10 +117,10 @@ def test_reasons_are_told_apart_and_end_tokens_not_shown(model_doc):
         assert "<" not in answer.response
 
 
-def test_a_prompt_beyond_the_context_is_an_answer(model_doc):
-    room = model_doc["context_length"] - SAMPLING.max_tokens
+def test_a_prompt_beyond_the_context_is_an_answer(document):
+    room = document.context_length - SAMPLING.max_tokens
     prompts = {"fits": "w1 " * room, "long": "w1 " * (room + 1), "short": "w2"}
-    found = run(model_doc, SAMPLING, [Request(key, prompt, 1) for key, prompt in prompts.items()])
+    found = run(document, SAMPLING, [Request(key, prompt, 1) for key, prompt in prompts.items()])
     long = found.pop("long")
     assert (long.finish_reason, long.response, long.prompt_tokens) == (
         "prompt_too_long",
@@ -130,10 +131,10 @@ def test_a_prompt_beyond_the_context_is_an_answer(model_doc):
     assert all(answer.completion_tokens > 0 for answer in found.values())
 
 
-def test_running_out_of_memory_halves_the_batch_and_loses_nothing(model_doc, monkeypatch):
+def test_running_out_of_memory_halves_the_batch_and_loses_nothing(document, monkeypatch):
     wanted = requests()
-    expected = run(model_doc, SAMPLING, wanted)
-    engine = open_engine("transformers", model_doc, SAMPLING, device="cpu", batch_size=16)
+    expected = run(document, SAMPLING, wanted)
+    engine = open_engine("transformers", document, SAMPLING, device="cpu", batch_size=16)
     step, calls = engine._step, []
 
     def limited(pool):
@@ -147,8 +148,8 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(model_doc, mon
     assert engine.batch_size == 8 and max(calls) == 16
 
 
-def test_a_row_that_alone_exceeds_memory_is_an_error_not_an_exception(model_doc, monkeypatch):
-    engine = open_engine("transformers", model_doc, SAMPLING, device="cpu", batch_size=4)
+def test_a_row_that_alone_exceeds_memory_is_an_error_not_an_exception(document, monkeypatch):
+    engine = open_engine("transformers", document, SAMPLING, device="cpu", batch_size=4)
 
     def never(*args, **kwargs):
         raise torch.OutOfMemoryError("pretended")
@@ -159,30 +160,30 @@ def test_a_row_that_alone_exceeds_memory_is_an_error_not_an_exception(model_doc,
     assert {answer.finish_reason for answer in answers} == {"error"}
 
 
-def test_bfloat16_runs(model_doc):
-    found = run({**model_doc, "dtype": "bfloat16"}, SAMPLING, requests(3, 2))
+def test_bfloat16_runs(document):
+    found = run({**document, "dtype": "bfloat16"}, SAMPLING, requests(3, 2))
     assert all(answer.completion_tokens > 0 for answer in found.values())
 
 
-def test_no_requests_no_answers(model_doc):
-    assert run(model_doc, SAMPLING, []) == {}
+def test_no_requests_no_answers(document):
+    assert run(document, SAMPLING, []) == {}
 
 
-def test_an_empty_prompt_and_an_unknown_engine_are_refused(model_doc):
+def test_an_empty_prompt_and_an_unknown_engine_are_refused(document):
     with pytest.raises(InputError, match="no token"):
-        run(model_doc, SAMPLING, [Request("a", "", 1)])
+        run(document, SAMPLING, [Request("a", "", 1)])
     with pytest.raises(
         InputError, match="engine: vlm is unknown; one of openai, transformers, vllm"
     ):
-        open_engine("vlm", model_doc, SAMPLING)
+        open_engine("vlm", document, SAMPLING)
 
 
-def test_a_checkpoint_that_changed_is_refused(model_doc):
-    changed = {**model_doc, "files": {**model_doc["files"], "model.safetensors": "0" * 64}}
+def test_a_checkpoint_that_changed_is_refused(document):
+    changed = {**document, "files": {**document.files, "model.safetensors": "0" * 64}}
     with pytest.raises(InputError, match="not the file that model.json describes"):
         checkpoints.load_model(changed)
 
 
 def test_helpers_start_without_torch():
-    code = "import sys, orion.cells, orion.engines, orion.checkpoints; assert not {'torch', 'transformers'} & set(sys.modules)"
+    code = "import sys, orion.completions, orion.engines, orion.models.checkpoints; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

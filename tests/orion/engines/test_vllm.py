@@ -18,10 +18,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from orion import checkpoints, served
 from orion.engines import Completion, Request, Sampling, open_engine
-from orion.engines.client import Patience
+from orion.engines.retries import RetryPolicy
 from orion.errors import InputError
+from orion.models import checkpoints, served, templates
+
+HELPERS = Path(__file__).parents[2] / "helpers"
 
 SAMPLING = Sampling(temperature=0.8, top_p=0.9, max_tokens=24, repetition_penalty=1.0)
 GREEDY = replace(SAMPLING, temperature=0.0, top_p=1.0)
@@ -61,9 +63,9 @@ def job(
     return {**made, "close_after": close_after}
 
 
-def jobs(llama_doc: dict, adapter_doc: dict) -> dict[str, dict]:
+def jobs(llama_document: dict, adapter_doc: dict) -> dict[str, dict]:
     wanted = requests()
-    room = llama_doc["context_length"] - SAMPLING.max_tokens
+    room = llama_document["context_length"] - SAMPLING.max_tokens
     edge = [
         Request("long", "w1 " * (room + 1), 1),
         Request("fits", "w1 " * room, 1),
@@ -71,38 +73,38 @@ def jobs(llama_doc: dict, adapter_doc: dict) -> dict[str, dict]:
     ]
     twice = replace(GREEDY, repetition_penalty=1.5)
     return {
-        "greedy": job(llama_doc, wanted, GREEDY, batch_size=16),
-        "penalty": job(llama_doc, wanted, twice, batch_size=16),
-        "sampled": job(llama_doc, wanted, batch_size=16),
-        "shuffled": job(llama_doc, random.Random(1).sample(wanted, len(wanted)), batch_size=3),
-        "closed": job(llama_doc, wanted, close_after=5, batch_size=8),
-        "edge": job(llama_doc, edge, batch_size=4),
+        "greedy": job(llama_document, wanted, GREEDY, batch_size=16),
+        "penalty": job(llama_document, wanted, twice, batch_size=16),
+        "sampled": job(llama_document, wanted, batch_size=16),
+        "shuffled": job(llama_document, random.Random(1).sample(wanted, len(wanted)), batch_size=3),
+        "closed": job(llama_document, wanted, close_after=5, batch_size=8),
+        "edge": job(llama_document, edge, batch_size=4),
         "adapter": job(adapter_doc, wanted, GREEDY, batch_size=16),
-        "replicas": job(llama_doc, wanted, data_parallel_size=2),
-        "share": job(llama_doc, wanted, gpu_memory_utilization=1.5),
+        "replicas": job(llama_document, wanted, data_parallel_size=2),
+        "share": job(llama_document, wanted, gpu_memory_utilization=1.5),
         # more blocks than there is memory for: see vllm_jobs.py
         "memory": {
-            **job(llama_doc, wanted, batch_size=16),
+            **job(llama_document, wanted, batch_size=16),
             "environment": {"VLLM_CPU_KVCACHE_SPACE": "9000"},
         },
-        "invariant": job(llama_doc, wanted, batch_invariant=True),
-        "empty prompt": job(llama_doc, [Request("a", "", 1)]),
+        "invariant": job(llama_document, wanted, batch_invariant=True),
+        "empty prompt": job(llama_document, [Request("a", "", 1)]),
     }
 
 
 @pytest.fixture(scope="module")
-def done(vllm_python, root, llama_doc, adapter_doc, tmp_path_factory) -> dict:
+def done(vllm_python, root, llama_document, adapter_doc, tmp_path_factory) -> dict:
     """All jobs in one process, since vLLM takes ten seconds to import."""
     output = tmp_path_factory.mktemp("vllm") / "answers.json"
-    wanted = jobs(llama_doc, adapter_doc)
-    command = [str(vllm_python), str(Path(__file__).with_name("vllm_jobs.py")), str(output)]
+    wanted = jobs(llama_document, adapter_doc)
+    command = [str(vllm_python), str(HELPERS / "vllm_jobs.py"), str(output)]
     ran = subprocess.run(
         command,
         input=json.dumps(list(wanted.values())),
         env=environment(root),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert "INFO" not in ran.stdout, "vLLM's log belongs on standard error"
@@ -143,15 +145,15 @@ def check_agreement(doc: dict, sampling: Sampling, found: dict[str, Completion])
 @pytest.mark.vllm
 @pytest.mark.slow
 @pytest.mark.parametrize("penalty", [1.0, 1.5])
-def test_greedy_answers_are_those_of_the_engine_transformers(done, llama_doc, penalty):
+def test_greedy_answers_are_those_of_the_engine_transformers(done, llama_document, penalty):
     found = by_key(done["greedy" if penalty == 1 else "penalty"])
-    check_agreement(llama_doc, replace(GREEDY, repetition_penalty=penalty), found)
+    check_agreement(llama_document, replace(GREEDY, repetition_penalty=penalty), found)
     assert {row.finish_reason for row in found.values()} <= {"stop", "length"}
 
 
 @pytest.mark.vllm
 @pytest.mark.slow
-def test_an_adapter_is_served_unmerged(done, llama_doc, adapter_doc):
+def test_an_adapter_is_served_unmerged(done, llama_document, adapter_doc):
     found = by_key(done["adapter"])
     check_agreement(adapter_doc, GREEDY, found)
     assert found != by_key(done["greedy"])
@@ -170,8 +172,8 @@ def test_seeded_answers_depend_on_neither_batch_nor_order(done):
 
 @pytest.mark.vllm
 @pytest.mark.slow
-def test_reasons_and_counts(done, llama_doc):
-    tokenizer = checkpoints.load_tokenizer(llama_doc)
+def test_reasons_and_counts(done, llama_document):
+    tokenizer = checkpoints.load_tokenizer(llama_document)
     rows = [*done["sampled"], *done["greedy"]]
     assert {row.finish_reason for row in rows} == {"stop", "length"}
     prompts = {request.key: request.prompt for request in requests()}
@@ -188,9 +190,9 @@ def test_reasons_and_counts(done, llama_doc):
 
 @pytest.mark.vllm
 @pytest.mark.slow
-def test_a_prompt_beyond_the_context_is_an_answer(done, llama_doc):
+def test_a_prompt_beyond_the_context_is_an_answer(done, llama_document):
     found = by_key(done["edge"])
-    room = llama_doc["context_length"] - SAMPLING.max_tokens
+    room = llama_document["context_length"] - SAMPLING.max_tokens
     assert found["long"] == Completion("long", "", "prompt_too_long", room + 1, 0)
     assert found["fits"].completion_tokens > 0 and found["short"].completion_tokens > 0
 
@@ -205,18 +207,18 @@ def test_what_cannot_be_is_refused_with_a_cure(done):
     assert "a prompt has no token" in done["empty prompt"]
 
 
-def test_an_environment_without_vllm_is_told_which_one_has_it(llama_doc, monkeypatch):
+def test_an_environment_without_vllm_is_told_which_one_has_it(llama_document, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(
         InputError, match=r"no vLLM; make setup-vllm builds \.venv-vllm from envs/vllm\.lock"
     ):
-        open_engine("vllm", llama_doc, SAMPLING)
+        open_engine("vllm", llama_document, SAMPLING)
 
 
 def messages(doc: dict, content: str) -> str:
     """The prompt of one user's turn, with a thinking switch that this template ignores."""
     tokenizer = checkpoints.load_tokenizer(doc)
-    return checkpoints.render(
+    return templates.render(
         tokenizer, [{"role": "user", "content": content}], enable_thinking=False
     )
 
@@ -267,11 +269,11 @@ class VllmServer:
                 self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
 
-    def wait(self, seconds: float = 150.0) -> None:
+    def wait(self, seconds: float = 1200.0) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2)
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=60)
                 return
             time.sleep(0.5)
         raise AssertionError(self.log.read_text()[-3000:])
@@ -283,8 +285,8 @@ class VllmServer:
 
 
 @pytest.fixture(scope="module")
-def vllm_server(vllm_python, root, llama_doc, tmp_path_factory):
-    made = VllmServer(vllm_python, root, llama_doc, tmp_path_factory.mktemp("server") / "log")
+def vllm_server(vllm_python, root, llama_document, tmp_path_factory):
+    made = VllmServer(vllm_python, root, llama_document, tmp_path_factory.mktemp("server") / "log")
     try:
         made.wait()
         yield made
@@ -295,11 +297,11 @@ def vllm_server(vllm_python, root, llama_doc, tmp_path_factory):
 @pytest.mark.vllm
 @pytest.mark.slow
 def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(
-    done, vllm_server, llama_doc, capsys
+    done, vllm_server, llama_document, capsys
 ):
     ask = partial(open_engine, "openai", base_url=f"http://127.0.0.1:{vllm_server.port}/v1")
-    ask = partial(ask, patience=Patience(backoff_s=0.2, outage_s=200.0))
-    doc = {**llama_doc, "served_model": "student"}
+    ask = partial(ask, retry_policy=RetryPolicy(backoff_s=0.2, outage_s=1200.0))
+    doc = {**llama_document, "served_model": "student"}
     greedy = ask(doc, GREEDY, batch_size=8)
     assert by_key(list(greedy.generate(requests()))) == by_key(done["greedy"])
     with pytest.raises(InputError, match="HTTP 404.*`nobody`"):
@@ -307,7 +309,7 @@ def test_a_real_server_answers_as_the_offline_engine_and_survives_a_kill(
 
     # the same model without its checkpoint: messages, the server's template, the server's word on what is too long
     chat_doc = served.describe(
-        "llama", {"model": "student"}, context_length=llama_doc["context_length"]
+        "llama", {"model": "student"}, context_length=llama_document["context_length"]
     )
     chat = ask(chat_doc, GREEDY)
     turns = {"fits": "w1 w2", "long": "w1 " * 90}

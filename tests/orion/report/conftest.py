@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orion.config import params, validate
-from orion.report.__main__ import main
+from orion.stages.report import main
 
 HERE = Path(__file__).parent
 

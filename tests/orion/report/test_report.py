@@ -8,7 +8,7 @@ import pytest
 from orion import tables
 from orion.config import params, validate
 from orion.errors import InputError
-from orion.report import chain, examples, words
+from orion.report import examples, lineage, summary
 from orion.report.comparisons import reading
 
 SECTIONS = (
@@ -111,13 +111,13 @@ def test_a_null_in_the_configuration_stays_null():
     raw = {"decontaminate_ngram": None}
     config = validate(_configuration(raw))
     assert config.datasets["d"].decontaminate_ngram is None
-    restored = chain.restore(json.loads(params(config, "report")))
+    restored = lineage.restore(json.loads(params(config, "report")))
     assert restored == config
 
 
 def _configuration(dataset: dict) -> dict:
     demo = {"source": {"kind": "demo", "level": "train", "n": 2, "seed": 1}}
-    block = {"k": 1, "temperature": 0.0, "max_tokens": 8}
+    block = {"num_samples": 1, "temperature": 0.0, "max_tokens": 8}
     return {
         "runs": {
             "datasets": ["d"],
@@ -308,11 +308,11 @@ def test_every_arm_of_the_design_has_its_line_and_a_new_one_is_described():
     raw["arms"]["mine"] = {
         "trained_on": "reflection",
         "errors": "other_problem",
-        "shows": ["teacher", "errors"],
+        "prompt_includes": ["teacher", "errors"],
     }
     raw["runs"]["arms"] = ["base", "mine"]
-    lines = {row["arm"]: row["text"] for row in words.glossary(validate(raw))}
-    assert lines["base"] == words.ARMS["base"]
+    lines = {row["arm"]: row["text"] for row in summary.glossary(validate(raw))}
+    assert lines["base"] == summary.ARMS["base"]
     assert (
         lines["mine"]
         == "Trained on the student's reflections, shown teacher and errors; errors: other problem."

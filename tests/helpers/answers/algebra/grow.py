@@ -1,4 +1,4 @@
-"""Random expressions such as answers contain; the first choice is the plainest, to shrink well."""
+"""Random expressions of the kinds that answers contain."""
 
 from __future__ import annotations
 

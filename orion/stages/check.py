@@ -1,0 +1,179 @@
+"""Check answers: problems + samples, reflections or teacher traces → verdicts.
+
+The configuration key ``part`` names what is checked: ``refined``, the refined part of reflections
+(without one the verdict is no_answer); ``teacher_trace``, that column of the problems; absent:
+whole samples. Row groups stream through ``--workers`` processes, so that memory does not grow with
+the number of responses.
+Run: ``python -m orion.stages.check --config JSON --problems P --samples S --output O
+[--workers N]``.
+"""
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from orion import prompts, provenance, tables
+from orion.answers import VERDICTS, check_frame
+from orion.answers.policies import get_policy
+from orion.errors import InputError
+from orion.progress import Progress, log
+from orion.stages import command
+
+# responses read at a time: 2,000 outputs of 30,000 tokens are about 200 MB
+BATCH_ROWS = 2_000
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """The configuration keys of the stage; ``timeout_s``: seconds per hard comparison."""
+
+    policy: str
+    timeout_s: float
+    part: str | None = None
+    prompts: str = "chat"
+
+
+class Checker:
+    """Checks the row groups of one file; each process of the pool has one, with all golds."""
+
+    def __init__(self, config: CheckConfig, problems: str, samples: str):
+        self.config, self.samples = config, samples
+        golds = tables.read(problems, tables.PROBLEMS, ["problem_id", "answer"])
+        self.golds = golds.rename({"answer": "gold"})
+
+    def check_row_group(self, index: int) -> pl.DataFrame:
+        """The verdicts table of one row group, in its order."""
+        part = self.config.part
+        columns = ["problem_id", "sample_id", "response", "finish_reason"]
+        if part == "teacher_trace":
+            columns = ["problem_id", "teacher_trace"]
+        batches = pq.ParquetFile(self.samples).iter_batches(
+            BATCH_ROWS, row_groups=[index], columns=columns
+        )
+        frames = [self.check_batch(pl.DataFrame(pl.from_arrow(batch))) for batch in batches]
+        return pl.concat([tables.empty(tables.VERDICT_ROWS), *frames])
+
+    def check_batch(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The verdicts of rows as they are in the file."""
+        if self.config.part == "teacher_trace":
+            rows = traces_as_samples(rows)
+        elif self.config.part == "refined":
+            rows = cut_to_refined_part(rows, self.config.prompts)
+        policy, timeout_s = self.config.policy, self.config.timeout_s
+        return check_samples(rows, self.golds, policy=policy, timeout_s=timeout_s)
+
+
+def check_samples(
+    samples: pl.DataFrame, golds: pl.DataFrame, *, policy: str, timeout_s: float
+) -> pl.DataFrame:
+    """The verdicts table: one row per sample. ``golds``: problem_id, gold."""
+    rows = samples.join(golds, on="problem_id", how="left", validate="m:1", maintain_order="left")
+    assert rows["gold"].null_count() == 0, "a sample's problem is not in the problems table"
+    # a text that was cut off is not credited for the last number in it
+    rows = rows.with_columns(finished=pl.col("finish_reason") == "stop")
+    found = check_frame(
+        rows, "response", "gold", finished="finished", policy=policy, timeout_s=timeout_s
+    )
+    key = found.select("problem_id", "sample_id", "verdict").unnest("verdict")
+    table: pl.DataFrame = key.select(list(tables.VERDICT_ROWS.columns))
+    return table
+
+
+def cut_to_refined_part(samples: pl.DataFrame, prompt_set: str) -> pl.DataFrame:
+    """The table with each response cut to its refined part; an absent part is an empty response."""
+    parts = [prompts.refined(prompt_set, response) or "" for response in samples["response"]]
+    return samples.with_columns(pl.Series("response", parts, dtype=pl.String))
+
+
+def traces_as_samples(problems: pl.DataFrame) -> pl.DataFrame:
+    """The teacher traces as samples: problem_id, sample_id 0, response, finish_reason stop."""
+    return problems.drop_nulls("teacher_trace").select(
+        "problem_id",
+        pl.lit(0, pl.Int64).alias("sample_id"),
+        pl.col("teacher_trace").alias("response"),
+        pl.lit("stop").alias("finish_reason"),
+    )
+
+
+_checker: Checker | None = None
+
+
+def _start_worker(config: CheckConfig, problems: str, samples: str) -> None:
+    global _checker
+    _checker = Checker(config, problems, samples)
+
+
+def _check_row_group(index: int) -> pl.DataFrame:
+    assert _checker is not None
+    return _checker.check_row_group(index)
+
+
+def check_row_groups(
+    config: CheckConfig, problems: str, samples: str, row_groups: int, workers: int
+) -> Iterator[pl.DataFrame]:
+    """The verdicts of each row group, in order, from ``workers`` spawned processes if above 1.
+
+    Raises InputError where a process of the pool is killed from outside.
+    """
+    if workers == 1 or row_groups < 2:
+        yield from map(Checker(config, problems, samples).check_row_group, range(row_groups))
+        return
+    spawn = multiprocessing.get_context("spawn")
+    start = {"initializer": _start_worker, "initargs": (config, problems, samples)}
+    with ProcessPoolExecutor(min(workers, row_groups), spawn, **start) as pool:  # type: ignore[call-overload]
+        try:
+            yield from pool.map(_check_row_group, range(row_groups))
+        except BrokenProcessPool:
+            raise InputError(
+                f"{samples}: a checking process was killed from outside, most likely for its "
+                f"memory; give the rule more memory or fewer threads (now {workers}) and run again"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = command.make_parser(__doc__, "problems", "samples", "output")
+    parser.add_argument("--workers", type=int, default=1, help="processes; changes speed only")
+    args = parser.parse_args(argv)
+    config = command.read_config(CheckConfig, args.config)
+    try:
+        get_policy(config.policy)
+    except ValueError as error:
+        raise InputError(f"policy: {error}") from None
+    part = config.part
+    kinds = {"teacher_trace": tables.PROBLEMS, "refined": tables.REFLECTIONS}
+    total, row_groups = tables.size(args.samples, kinds.get(part or "", tables.SAMPLES))
+    progress, tally, frames = Progress(total, "responses"), Counter[tuple[str, str]](), []
+    for frame in check_row_groups(config, args.problems, args.samples, row_groups, args.workers):
+        frames.append(frame)
+        tally.update(zip(frame["verdict"], frame["reason"], strict=True))
+        correct = sum(count for (verdict, _), count in tally.items() if verdict == "correct")
+        progress.add(frame.height, f"{correct:,} correct")
+    progress.close()
+    for (verdict, reason), count in tally.most_common():
+        log(f"{count:>8}  {verdict}{': ' if reason else ''}{reason}")
+    log(f"{tally.total():>8}  responses in {progress.seconds:.1f} s")
+    result = pl.concat([tables.empty(tables.VERDICT_ROWS), *frames])
+    assert set(result["verdict"]) <= set(VERDICTS), "a verdict without a name in orion.answers"
+    record = provenance.record(
+        "orion.stages.check", args.config, {"problems": args.problems, "samples": args.samples}
+    )
+    # a problem without a trace has no row
+    tables.write(
+        result,
+        args.output,
+        tables.VERDICT_ROWS,
+        record,
+        rows=None if part == "teacher_trace" else total,
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,90 @@
+"""Shared by the generating stages: options, shards, and the call of the completion store."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import polars as pl
+
+from orion import completions, processes
+from orion.engines import GenerationConfig, RuntimeOptions
+from orion.models.document import ModelDocument
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a generating stage; they change speed, place or cost, never an answer."""
+    add = parser.add_argument
+    add("--batch-size", type=_positive, help="sequences or requests under way at a time")
+    add("--tensor-parallel-size", type=_positive, default=1, help="vllm: GPUs per model")
+    add("--gpu-memory-percent", type=_positive, default=90, help="vllm: share of a GPU's memory")
+    add("--batch-invariant", type=int, choices=(0, 1), default=0, help="vllm: see docs/engines.md")
+    add("--token-budget", type=_count, default=0, help="openai: tokens per run; 0: no limit")
+    add("--base-url", default="", help="openai: http(s)://host:port/v1; $NAME is looked up")
+    add("--api-key-env", default="", help="openai: the environment variable that holds the key")
+    add("--shards", type=_positive, default=1, help="processes; the GPUs are divided among them")
+    add("--shard", type=completions.parse_shard, metavar="I/N", help="generate shard I only")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text}: at least 0")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: at least 1")
+    return number
+
+
+def complete(
+    requests: pl.DataFrame,
+    args: argparse.Namespace,
+    argv: Sequence[str] | None,
+    *,
+    module: str,
+    document: ModelDocument,
+    generation: GenerationConfig,
+) -> pl.DataFrame | None:
+    """The completed table of the requests.
+
+    With ``--shard`` the shard's completions only go to the store, and the result is None. With
+    ``--shards`` N, ``module`` runs N times with the same command line and one shard each. Raises
+    InputError where a shard fails.
+    """
+    options = read_options(args)
+    if args.shard is not None:
+        completions.complete_shard(
+            requests,
+            shard=args.shard,
+            document=document,
+            generation=generation,
+            root=args.completions,
+            options=options,
+        )
+        return None
+    if args.shards > 1:
+        processes.run_shards(module, sys.argv[1:] if argv is None else argv, args.shards)
+    return completions.complete(
+        requests,
+        document=document,
+        generation=generation,
+        root=args.completions,
+        options=options,
+    )
+
+
+def read_options(args: argparse.Namespace) -> RuntimeOptions:
+    """The runtime options of the command line; a token budget is divided among the shards."""
+    shards = args.shard[1] if args.shard else 1
+    return RuntimeOptions(
+        batch_size=args.batch_size,
+        tensor_parallel_size=args.tensor_parallel_size,
+        gpu_memory_utilization=args.gpu_memory_percent / 100,
+        batch_invariant=bool(args.batch_invariant),
+        token_budget=max(1, args.token_budget // shards) if args.token_budget else None,
+        base_url=args.base_url or None,
+        api_key_env=args.api_key_env or None,
+    )

@@ -1,0 +1,68 @@
+"""Lint gold answers before anything is sampled: problems → the golds that the checker cannot parse.
+
+A separate stage, so that an edit in ``orion.answers`` does not make the problems look new.
+Run: ``python -m orion.stages.lint --config JSON --problems P [--output O]``; without an output it
+only stops the run where too many golds cannot be parsed.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from orion import provenance, tables
+from orion.answers import parse_gold
+from orion.answers.policies import PolicyError
+from orion.errors import InputError
+from orion.progress import log
+from orion.stages import command
+
+
+@dataclass(frozen=True)
+class LintConfig:
+    """The configuration keys of the stage that are read; those of the problem set are ignored."""
+
+    policy: str
+    max_rejected_fraction: float
+
+
+def find_unparseable(problems: pl.DataFrame, policy: str) -> list[dict[str, str]]:
+    """Rows (problem_id, answer, reason) whose gold answer the policy cannot parse.
+
+    Raises InputError where the policy is unknown or its package is not installed.
+    """
+    rows = problems.select("problem_id", "answer").iter_rows()
+    try:
+        faults = [(problem_id, answer, parse_gold(answer, policy)) for problem_id, answer in rows]
+    except PolicyError as error:
+        raise InputError(f"policy: {error}") from None
+    return [{"problem_id": i, "answer": a, "reason": fault} for i, a, fault in faults if fault]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = command.make_parser(__doc__, "problems")
+    parser.add_argument("--output", metavar="PATH", help="where the list of golds is written")
+    args = parser.parse_args(argv)
+    keys = {name: args.config[name] for name in ("policy", "max_rejected_fraction")}
+    config = command.read_config(LintConfig, keys)
+    problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "answer"])
+    bad = find_unparseable(problems, config.policy)
+    for row in bad:
+        log(f"{args.problems}: {row['problem_id']}: gold answer {row['answer']!r}: {row['reason']}")
+    log(
+        f"{problems.height} gold answers, {len(bad)} cannot be parsed under the policy "
+        f"{config.policy}"
+    )
+    if len(bad) > config.max_rejected_fraction * problems.height:
+        raise InputError(
+            f"{args.problems}: {len(bad)} of {problems.height} gold answers cannot be parsed "
+            f"(listed above), more than max_rejected_fraction = {config.max_rejected_fraction}; "
+            "correct them, choose another policy, or raise max_rejected_fraction"
+        )
+    if args.output:
+        record = provenance.record("orion.stages.lint", args.config, {"problems": args.problems})
+        document = {"rows": problems.height, "unparseable": bad}
+        tables.write_json(document, args.output, record)
+
+
+if __name__ == "__main__":
+    command.run(main)

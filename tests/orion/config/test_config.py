@@ -1,0 +1,476 @@
+import copy
+import json
+import re
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from orion import cli, config
+from orion.errors import InputError
+
+KEYS = {
+    "dataset": "chains",
+    "model": "tiny",
+    "arm": "orion",
+    "seed": "1",
+    "benchmark": "chains-test",
+}
+WILDCARDS = {
+    "dataset": ["dataset"],
+    "benchmark": ["benchmark"],
+    "student": ["model"],
+    "model": ["model"],
+    "sample": ["dataset", "model"],
+    "check": ["dataset", "model"],
+    "check_traces": ["dataset"],
+    "lint": ["dataset"],
+    **dict.fromkeys(
+        ("expose", "reflect", "check_reflections", "select", "pack"), ["dataset", "model", "arm"]
+    ),
+    "train": ["dataset", "model", "arm", "seed"],
+    **dict.fromkeys(("evaluate_sample", "evaluate_check", "evaluate"), list(KEYS)),
+    "report": [],
+}
+
+
+@pytest.fixture
+def raw(root):
+    return yaml.safe_load((root / "config/config.yaml").read_text())
+
+
+def changed(raw, path, value):
+    """The stages whose tracked string changes when one key of the configuration does."""
+    other = copy.deepcopy(raw)
+    block = other
+    for key in path[:-1]:
+        block = block.setdefault(key, {})
+    block[path[-1]] = value
+    before, after = config.validate(raw), config.validate(other)
+    wanted = {stage: {name: KEYS[name] for name in names} for stage, names in WILDCARDS.items()}
+    return {
+        s
+        for s, w in wanted.items()
+        if config.params(before, s, **w) != config.params(after, s, **w)
+    } - {"report"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "stages"),
+    [
+        (["sample", "temperature"], 0.5, {"sample"}),
+        (["sample", "num_samples"], 16, {"sample"}),
+        (
+            ["check", "timeout_s"],
+            9.0,
+            {"check", "check_traces", "check_reflections", "evaluate_check"},
+        ),
+        (
+            ["datasets", "chains", "policy"],
+            "gsm8k",
+            {"dataset", "lint", "check", "check_traces", "check_reflections"},
+        ),
+        (["expose", "max_errors"], 3, {"expose"}),
+        (["arms", "orion", "reflect"], {"temperature": 0.1}, {"reflect"}),
+        (["arms", "orion_placebo", "reflect"], {"temperature": 0.1}, set()),
+        (["select", "fallback_no_error"], "rewrite", {"select", "reflect"}),
+        (["pack", "max_length"], 256, {"pack"}),
+        (["train", "learning_rate"], 1.0e-3, {"train"}),
+        (["arms", "orion", "train"], {"max_steps": 81}, {"train"}),
+        (["evaluate", "num_samples"], 8, {"evaluate_sample"}),
+        (["report", "title"], "Other", set()),
+        (["models", "tiny", "source", "seed"], 2, {"student", "model"}),
+    ],
+)
+def test_a_key_reaches_exactly_its_stages(raw, path, value, stages):
+    assert changed(raw, path, value) == stages
+
+
+def test_swapping_two_equal_typed_values_is_seen(raw):
+    # a set of values without names would not see this (Snakemake compares params so)
+    other = copy.deepcopy(raw)
+    other["reflect"]["num_samples"], other["reflect"]["errors_per_prompt"] = 2, 1
+    swapped = copy.deepcopy(raw)
+    swapped["reflect"]["num_samples"], swapped["reflect"]["errors_per_prompt"] = 1, 2
+    names = {name: KEYS[name] for name in WILDCARDS["reflect"]}
+    assert config.params(config.validate(other), "reflect", **names) != config.params(
+        config.validate(swapped), "reflect", **names
+    )
+
+
+def test_the_seed_reaches_training_and_evaluation(raw):
+    loaded = config.validate(raw)
+    for stage in ("train", "evaluate_sample"):
+        names = {name: KEYS[name] for name in WILDCARDS[stage]}
+        assert config.params(loaded, stage, **names) != config.params(
+            loaded, stage, **{**names, "seed": "2"}
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["sample", "temprature"], 1, r"sample\.temprature: unknown key"),
+        (["sample", "num_samples"], "4", r"sample\.num_samples: .*integer"),
+        (["sample", "num_samples"], 0, r"sample\.num_samples: .*greater than or equal to 1"),
+        (["runs", "arms"], ["orion", "orin"], r"runs\.arms names orin, not defined under arms"),
+        (["runs", "seeds"], [1, 1], r"runs\.seeds contains duplicates: 1"),
+        (["arms", "a/b"], {"trained_on": "solution"}, r"arms\.a/b: names are letters"),
+        (["arms", "orion", "train"], {"lr": 1.0}, r"arms\.orion\.train: lr: unknown key"),
+        (["arms", "orion", "error_source"], None, r"needs error_source"),
+        (["select", "filters"], ["loops"], r"select\.filters\.0: .*unknown filter; .*leak, copy"),
+        (["datasets", "chains", "policy"], "maths", r"policy: .*unknown answer policy; .*strict"),
+        (
+            ["comparisons"],
+            [{"arm": "orion", "against": "nobody"}],
+            r"comparisons name unknown arms: nobody",
+        ),
+        (
+            ["models", "tiny", "source"],
+            {"kind": "huggingface", "repo": "a/b", "revision": "main"},
+            r"revision",
+        ),
+    ],
+)
+def test_bad_configuration_names_the_key(raw, path, value, message):
+    block = raw
+    for key in path[:-1]:
+        block = block[key]
+    block[path[-1]] = value
+    with pytest.raises(InputError, match=message):
+        config.validate(raw)
+
+
+SERVER = {"base_url": "http://localhost:8000/v1", "api_key_env": "KEY"}
+SERVED = {
+    "source": {"kind": "server", "model": "org/teacher"},
+    "context_length": 4096,
+    "server": SERVER,
+}
+
+
+def served(raw, engines=("openai", "openai"), arms=("base",), model=SERVED):
+    """The embedded default with a model of another kind in its grid."""
+    other = copy.deepcopy(raw)
+    other["models"]["other"] = copy.deepcopy(model)
+    other["runs"] |= {"models": ["other"], "arms": list(arms)}
+    for stage, engine in zip(("sample", "evaluate"), engines, strict=True):
+        other[stage]["engine"] = engine
+    return other
+
+
+def test_a_served_model_runs_with_untrained_arms(raw):
+    validated = config.validate(served(raw))
+    keys = config.stage_config(validated, "model", model="other")
+    assert keys["source"] == {"kind": "server", "model": "org/teacher", "revision": None}
+    # where it is, and which key it wants, reruns nothing
+    assert keys["server"] is None
+    # a server beside a checkpoint is no fault, and a checkpoint may be sampled from it
+    checkpoint = {
+        "source": {"kind": "path", "path": "x"},
+        "server": {**SERVER, "served_model": "student"},
+    }
+    beside = config.validate(served(raw, ("openai", "vllm"), ("base", "orion"), checkpoint))
+    assert config.stage_config(beside, "model", model="other")["server"] == {
+        "served_model": "student"
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"arms": ("base", "sft_teacher")},
+            r"models\.other\.source: .*cannot be trained, and runs\.arms names sft_teacher",
+        ),
+        ({"engines": ("vllm", "openai")}, r"sample\.engine: vllm cannot sample models\.other"),
+        (
+            {"engines": ("openai", "transformers")},
+            r"evaluate\.engine: transformers cannot sample models\.other",
+        ),
+        ({"model": {**SERVED, "server": None}}, r"models\.other.*server: required"),
+        ({"model": {**SERVED, "context_length": None}}, r"models\.other.*context_length: required"),
+        (
+            {"model": {**SERVED, "chat_template": "a.jinja"}},
+            r"models\.other.*chat_template: the server decides this",
+        ),
+        (
+            {"model": {**SERVED, "server": {"base_url": "localhost"}}},
+            r"models\.other\.server\.base_url",
+        ),
+        *(
+            ({"model": {**SERVED, "server": {"base_url": url}}}, r"models\.other\.server\.base_url")
+            for url in (
+                "http://sk-1234@host/v1",
+                "http://host/v1?key=sk-1234",
+                "http://host/v1#a",
+                "$HOST/v1?key=sk-1234",
+            )
+        ),
+        *(
+            (
+                {"model": {**SERVED, "server": {**SERVER, "api_key_env": key}}},
+                r"models\.other\.server\.api_key_env",
+            )
+            for key in ("sk-1234", "sk1234abc")
+        ),
+        (
+            {"model": {**SERVED, "server": {**SERVER, "served_model": "alias"}}},
+            r"models\.other: .*served_model: source\.model is the name",
+        ),
+        (
+            {"model": {"source": {"kind": "path", "path": "x"}}},
+            r"models\.other\.server: required, since sample\.engine is openai",
+        ),
+        (
+            {
+                "model": {"source": {"kind": "path", "path": "x"}, "server": SERVER},
+                "arms": ("base", "sft_teacher"),
+            },
+            r"evaluate\.engine: openai would ask the server of models\.other, which has the untrained model",
+        ),
+    ],
+)
+def test_engines_that_do_not_fit_name_the_key(raw, changes, message):
+    with pytest.raises(InputError, match=message) as error:
+        config.validate(served(raw, **changes))
+    assert "sk-1234" not in str(error.value)
+
+
+def test_two_served_models_of_one_name_are_told_apart(raw):
+    other = served(raw)
+    elsewhere = {**SERVER, "base_url": "http://elsewhere/v1"}
+    other["models"]["second"] = {**SERVED, "server": elsewhere}
+    with pytest.raises(
+        InputError,
+        match=r"models\.second\.source: org/teacher is models\.other too, .* a `revision`",
+    ):
+        config.validate(other)
+    other["models"]["second"]["source"] = {**SERVED["source"], "revision": "elsewhere"}
+    config.validate(other)
+    # two entries for one server, say with and without thinking
+    other["models"]["second"] = {
+        **SERVED,
+        "server": {**SERVER, "base_url": f"{SERVER['base_url']}/"},
+        "enable_thinking": True,
+    }
+    config.validate(other)
+
+
+def test_an_arms_own_engine_is_looked_at(raw):
+    other = served(
+        raw,
+        ("transformers", "transformers"),
+        ("base", "orion"),
+        {"source": {"kind": "path", "path": "x"}},
+    )
+    other["arms"]["orion"]["reflect"] = {"engine": "openai"}
+    with pytest.raises(
+        InputError,
+        match=r"models\.other\.server: required, since arms\.orion: reflect\.engine is openai",
+    ):
+        config.validate(other)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "own.yaml", "paper.yaml"])
+def test_the_shipped_files_are_valid(root, name):
+    # later files are merged over the embedded default, as snakemake does
+    files = [root / "config/config.yaml"] + (
+        [root / "config" / name] if name != "config.yaml" else []
+    )
+    config.load(*files)
+
+
+def test_the_schema_on_disk_is_the_models(root):
+    on_disk = json.loads((root / "workflow/schemas/config.schema.json").read_text())
+    assert on_disk == config.Config.model_json_schema(), (
+        "run: orion config schema > workflow/schemas/config.schema.json"
+    )
+
+
+def test_every_key_is_explained(root):
+    text = (root / "config/README.md").read_text()
+    schema = config.Config.model_json_schema()
+    names = set(schema["properties"])
+    for definition in schema["$defs"].values():
+        names |= set(definition.get("properties", ()))
+    assert not [name for name in sorted(names) if f"`{name}`" not in text]
+
+
+# keys that hold a float; a text such as 5e-5 is what YAML 1.1 reads where YAML 1.2 reads a number
+FLOAT_KEYS = [
+    (["train", "learning_rate"], "5e-5", 5.0e-5),
+    (["train", "learning_rate"], "1.5E2", 150.0),
+    (["train", "learning_rate"], "+.5e+1", 5.0),
+    (["train", "betas"], ["9e-1", "9.5e-1"], [0.9, 0.95]),
+    (["train", "weight_decay"], "1e-2", 0.01),
+    (["train", "lora"], {"dropout": "5e-2"}, {"dropout": 0.05}),
+    (["sample", "temperature"], "7e-1", 0.7),
+    (["sample", "top_p"], "9e-1", 0.9),
+    (["check", "timeout_s"], "1e1", 10.0),
+    (["select", "copy_fraction"], "4e-1", 0.4),
+    (["report", "confidence"], "9e-1", 0.9),
+    (["arms", "orion", "train"], {"learning_rate": "5e-5"}, {"learning_rate": 5.0e-5}),
+    (["arms", "orion", "train"], {"betas": ["9e-1", 0.95]}, {"betas": [0.9, 0.95]}),
+]
+
+
+@pytest.mark.parametrize(("path", "text", "number"), FLOAT_KEYS)
+def test_an_exponent_without_a_point_is_a_number(raw, path, text, number):
+    texts, numbers = copy.deepcopy(raw), copy.deepcopy(raw)
+    for block, value in ((texts, text), (numbers, number)):
+        for key in path[:-1]:
+            block = block[key]
+        block[path[-1]] = value
+    one, other = config.validate(texts), config.validate(numbers)
+    for stage, names in WILDCARDS.items():
+        wildcards = {name: KEYS[name] for name in names}
+        assert config.params(one, stage, **wildcards) == config.params(other, stage, **wildcards)
+
+
+def test_every_float_key_reads_an_exponent(raw):
+    """No float of the configuration was forgotten: each takes a text as it takes the number."""
+    from orion.config import models
+
+    def floats(block):
+        for name, field in block.model_fields.items():
+            if field.annotation is float:
+                yield block, name
+
+    found = [
+        pair
+        for block in (
+            models.Block,
+            *models.Block.__subclasses__(),
+            *models.Generation.__subclasses__(),
+        )
+        for pair in floats(block)
+    ]
+    assert len(found) > 12
+    for block, name in found:
+        with pytest.raises(ValidationError) as error:
+            block.model_validate({name: "5e-1", "no such key": 0})
+        assert not any(item["loc"] == (name,) for item in error.value.errors()), (block, name)
+
+
+def test_yaml_files_may_hold_such_numbers(root, tmp_path):
+    delta = tmp_path / "mine.yaml"
+    delta.write_text("train: {learning_rate: 5e-5, betas: [9e-1, 9.99e-1]}")
+    loaded = config.load(root / "config/config.yaml", delta)
+    assert (loaded.train.learning_rate, loaded.train.betas) == (5e-5, [0.9, 0.999])
+
+
+@pytest.mark.parametrize(
+    "text", ["abc", "1_000", "1_0e3", "0.5", "5", "nan", "1e999", " 5e-5", "5e", "0x1e5"]
+)
+def test_other_texts_are_no_numbers(raw, text):
+    raw["train"]["learning_rate"] = text
+    with pytest.raises(InputError, match=r"train\.learning_rate: .*valid number"):
+        config.validate(raw)
+    raw["train"]["learning_rate"] = 1e-3
+    raw["arms"]["orion"]["train"] = {"learning_rate": text}
+    with pytest.raises(InputError, match=r"arms\.orion\.train: learning_rate: .*valid number"):
+        config.validate(raw)
+
+
+def test_an_integer_is_no_exponent(raw):
+    raw["sample"]["k"] = "1e1"
+    with pytest.raises(InputError, match=r"sample\.k: .*integer"):
+        config.validate(raw)
+
+
+def test_the_generators_levels_are_the_configurations():
+    from typing import get_args
+
+    from orion.config.sources import DemoProblems
+    from orion.demo.problems import LEVELS
+
+    assert set(get_args(DemoProblems.model_fields["level"].annotation)) == set(LEVELS)
+
+
+def orion_config(capsys, *argv):
+    """Exit status, standard output and standard error of ``orion config``."""
+    try:
+        cli.main(["config", *map(str, argv)])
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    return status, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"mine\.yaml: No such file or directory; name a readable YAML file"),
+        ("runs: [", r"mine\.yaml, line 1, column 8: not valid YAML .*; correct the file"),
+        ("a: b: c", r"mine\.yaml, line 1, column 5: not valid YAML .*mapping values"),
+        ("runs:\n\tseeds: [1]", r"mine\.yaml, line 2, column 1: not valid YAML .*"),
+        ("a: 2026-13-45", r"mine\.yaml: not valid YAML .*month"),
+        ("a: \x00", r"mine\.yaml: not valid YAML .*special characters"),
+        (b"title: \xff\xfe", r"mine\.yaml: not UTF-8 .*; save it as UTF-8"),
+        ("- runs", r"mine\.yaml: holds a list where keys and values are expected"),
+        ("runs", r"mine\.yaml: holds a text where keys and values are expected"),
+        ("3", r"mine\.yaml: holds a single value where keys and values are expected"),
+        ("runs: 3", r"mine\.yaml is not valid: runs: .*dictionary"),
+        ("1: 3", r"mine\.yaml is not valid: 1: Keys should be strings"),
+    ],
+)
+def test_files_that_are_no_configuration_are_named(root, tmp_path, capsys, content, message):
+    path = tmp_path / "mine.yaml"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        path.write_text(content)
+    status, out, err = orion_config(capsys, "check", root / "config/config.yaml", path)
+    assert (status, out) == (2, "")
+    assert re.match(r"error: .*" + message, err) and err.count("\n") == 1, err
+
+
+def test_a_folder_and_an_absent_default_are_named(tmp_path, monkeypatch, capsys):
+    status, _, err = orion_config(capsys, "check", tmp_path)
+    assert status == 2 and err.startswith(f"error: {tmp_path}: Is a directory")
+    monkeypatch.chdir(tmp_path)
+    status, _, err = orion_config(capsys, "check")
+    assert status == 2 and err.startswith("error: config/config.yaml: No such file")
+
+
+def test_an_empty_file_changes_nothing(root, tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text("# later\n")
+    assert orion_config(capsys, "check", root / "config/config.yaml", path)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "wildcards", "message"),
+    [
+        ("sample", [], "--stage sample: give --wildcard dataset=... --wildcard model=... too"),
+        ("sample", ["dataset=chains"], "--stage sample: give --wildcard model=... too"),
+        ("sample", ["chains"], "--wildcard chains: give NAME=VALUE, such as dataset=chains"),
+        ("sample", ["dataset="], "--wildcard dataset=: give NAME=VALUE"),
+        ("sample", ["arm=orion"], "sample has no wildcard arm; it has dataset, model"),
+        ("sample", ["dataset=a", "model=tiny"], "a is not defined under datasets; one of chains"),
+        ("sample", ["dataset=chains"] * 2, "--wildcard dataset=chains: dataset is given twice"),
+        ("train", ["seed=one"], "--wildcard seed=one: a seed is a whole number such as seed=1"),
+        ("report", ["dataset=chains"], "report has no wildcard dataset; it has none"),
+        ("lint", [], "--stage lint: give one --wildcard, dataset=... or benchmark=..."),
+        ("lint", ["dataset=chains", "benchmark=chains-test"], "--stage lint: give one --wildcard"),
+        ("smaple", [], "--stage smaple: one of benchmark, check"),
+    ],
+)
+def test_wildcards_that_do_not_fit_are_named(root, capsys, stage, wildcards, message):
+    pairs = [argument for pair in wildcards for argument in ("--wildcard", pair)]
+    file = root / "config/config.yaml"
+    status, out, err = orion_config(capsys, "show", file, "--stage", stage, *pairs)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ") and message in err, err
+
+
+@pytest.mark.parametrize("stage", list(WILDCARDS))
+def test_the_keys_of_a_stage_are_shown(root, raw, capsys, stage):
+    names = WILDCARDS[stage]
+    pairs = [argument for name in names for argument in ("--wildcard", f"{name}={KEYS[name]}")]
+    file = root / "config/config.yaml"
+    status, out, err = orion_config(capsys, "show", file, "--stage", stage, *pairs)
+    assert (status, err) == (0, "")
+    keys = config.stage_config(config.validate(raw), stage, **{name: KEYS[name] for name in names})
+    assert json.loads(out) == keys

@@ -1,0 +1,92 @@
+import pytest
+
+from orion.experiment import filters
+from orion.prompts import refined
+
+LONG = " ".join(f"w{i}" for i in range(40))
+
+
+def objections(text, names=tuple(filters.FILTERS), prompt_set="chat", **changes):
+    seen = {
+        "refined": text,
+        "verdict": "correct",
+        "finish_reason": "stop",
+        "completion_tokens": 50,
+        "teacher_trace": LONG,
+    }
+    limits = filters.Limits(
+        prompt_set, max_tokens=100, copy_ngram=5, copy_fraction=0.5, loop_ngram=3, loop_repeats=3
+    )
+    return filters.objections(filters.Reflection(**{**seen, **changes}), list(names), limits)
+
+
+GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answer is \\boxed{10}."
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "expected"),
+    [
+        (GOOD, {}, []),
+        (None, {}, ["no_refined_part"]),
+        (GOOD, {"verdict": "incorrect"}, ["wrong_answer"]),
+        (GOOD, {"verdict": "timeout"}, ["wrong_answer"]),
+        (GOOD, {"finish_reason": "length"}, ["truncated"]),
+        (GOOD, {"completion_tokens": 101}, ["too_long"]),
+        ("go on and on " * 3 + GOOD, {}, ["loop"]),
+        (GOOD + " Or \\boxed{ 11 }.", {}, ["several_answers"]),
+        (GOOD + " Again \\boxed{ 10 }.", {}, []),
+        ("\\boxed{10} because " + GOOD.replace("\\boxed{10}", "ten"), {}, ["answer_first"]),
+        ("The reference solution adds 2 and 3. " + GOOD, {}, ["leak"]),
+        ("As in my first attempt, add. " + GOOD, {}, ["leak"]),
+        ("The first solution is 2, the second solution is 3. " + GOOD, {}, []),
+        ("The teacher of the class has 3 pens. " + GOOD, {}, []),
+        ("His first attempt at the jump was 3 m. " + GOOD, {}, []),
+        (LONG + " \\boxed{10}", {}, ["copy"]),
+        (LONG + " \\boxed{10}", {"teacher_trace": None}, []),
+    ],
+)
+def test_each_filter_catches_its_case(text, changes, expected):
+    assert objections(text, **changes) == expected
+
+
+def test_filters_apply_in_the_order_named():
+    assert objections(
+        "\\boxed{1}\\boxed{2}",
+        names=["leak", "several_answers", "wrong_answer"],
+        verdict="incorrect",
+    ) == [
+        "several_answers",
+        "wrong_answer",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Teacher: so 5 + 3 = 8",
+        "check 8 vs 8 ok ; 5 + 3 = 8 ; \\boxed{ 8 }",
+        "Attempt: 5 + 3 = 9 ; \\boxed{ 9 }",
+        "New: 8",
+    ],
+)
+def test_the_demo_language_has_its_own_leaks(text):
+    assert "leak" in objections(text, prompt_set="demo")
+    assert "leak" not in objections("5 + 3 = 8 ; 8 * 2 = 16 ; \\boxed{ 16 }", prompt_set="demo")
+
+
+def test_copied_fraction_is_exact():
+    assert filters.copied_fraction("a b c d x", "a b c d", 2) == 3 / 4
+    assert filters.copied_fraction("a b", "a b", 3) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("response", "part"),
+    [
+        ("check 8 vs 8 ok ; New: 5 + 3 = 8", "5 + 3 = 8"),
+        ("New: one New: two", "two"),
+        ("no marker", None),
+        ("New: ", None),
+    ],
+)
+def test_refined_part(response, part):
+    assert refined("demo", response) == part
