@@ -21,6 +21,8 @@ from orion.answers import POLICIES, VERDICTS, check, parse_gold
 
 DEADLINE_S = 1.0
 GRACE_S = 1.0
+# wall seconds that no busy machine explains
+HANG_S = 300.0
 SLOW_S = 0.2
 FINISHED = (None, True, False)
 # policies that ask another checker in a worker, which costs a hundred times more and promises less
@@ -100,17 +102,24 @@ class Promises:
             check("\\boxed{\\sin^2 x+\\cos^2 x}", "1", policy, timeout_s=60)
         self.cold.clear()
 
-    def timed(self, response: str, gold: str, policy: str, finished: bool | None):
-        """The verdict and its wall seconds; in-process seconds are noted."""
+    def timed(
+        self,
+        response: str,
+        gold: str,
+        policy: str,
+        finished: bool | None,
+        deadline: float = DEADLINE_S,
+    ):
+        """The verdict and its seconds: CPU seconds in this process, or wall seconds if it hung."""
         self.warm()
-        wall, cpu = time.monotonic(), time.process_time()
+        wall, cpu = time.monotonic(), time.thread_time()
         try:
-            verdict = check(response, gold, policy, finished=finished, timeout_s=DEADLINE_S)
+            verdict = check(response, gold, policy, finished=finished, timeout_s=deadline)
         except Exception as error:
             raise BrokenPromiseError(
                 f"check raised {type(error).__name__} {_where(error)}", str(error)[:SHOWN]
             ) from error
-        wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+        wall, cpu = time.monotonic() - wall, time.thread_time() - cpu
         self.checks += 1
         self.verdicts[verdict.verdict] += 1
         if verdict.verdict == "timeout":
@@ -119,19 +128,19 @@ class Promises:
         key = (verdict.rule, verdict.reason)
         if cpu > SLOW_S and cpu > self.slow.get(key, (0.0,))[0]:
             self.slow[key] = cpu, response, gold
-        return verdict, wall
+        return verdict, wall if wall > HANG_S else cpu
 
     def promises(self, response: str, gold: str, policy: str, finished: bool | None):
         """The verdict, after checking all promises that concern one verdict."""
-        verdict, wall = self.timed(response, gold, policy, finished)
+        verdict, seconds = self.timed(response, gold, policy, finished)
         case = f"policy {policy}, finished {finished}: {str(verdict)[:SHOWN]}"
-        if wall > DEADLINE_S + GRACE_S:
+        if seconds > DEADLINE_S + GRACE_S:
             # a single late answer may be caused by a busy machine
             verdict, again = self.timed(response, gold, policy, finished)
             if again > DEADLINE_S + GRACE_S:
                 raise BrokenPromiseError(
                     f"late ({verdict.rule}, {verdict.reason})",
-                    f"{wall:.2f} s and {again:.2f} s; {case}",
+                    f"{seconds:.2f} s and {again:.2f} s; {case}",
                 )
         if verdict.verdict not in VERDICTS:
             raise BrokenPromiseError("unknown verdict", case)
@@ -167,7 +176,7 @@ class Promises:
         if problem is not None or policy in REPLAYED:
             return
         boxed = f"\\boxed{{{gold}}}"
-        verdict, _ = self.timed(boxed, gold, policy, None)
+        verdict, _ = self.timed(boxed, gold, policy, None, HANG_S)
         whole = verdict.start is not None and boxed[verdict.start : verdict.end] == gold
         if whole and not verdict.correct:
             kind = f"gold is not itself ({verdict.verdict}, {verdict.reason})"

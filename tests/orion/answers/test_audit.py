@@ -21,7 +21,7 @@ ROWS = [
 
 
 def audited() -> list[audit.AuditedRow]:
-    return list(audit.audit_rows(ROWS, NAMES, timeout_s=5))
+    return list(audit.audit_rows(ROWS, NAMES, timeout_s=120))
 
 
 def tallied(found) -> audit.Audit:
@@ -109,7 +109,7 @@ def test_summary_shows_every_verdict_that_occurs_and_its_count():
 def test_progress_is_told_of_every_row_once_and_slices_do_not_show():
     told = []
     rows = [audit.Row(str(n), "5", rf"\boxed{{{n % 7}}}") for n in range(2 * audit.SLICE + 3)]
-    found = list(audit.audit_rows(iter(rows), NAMES, timeout_s=5, done=told.append))
+    found = list(audit.audit_rows(iter(rows), NAMES, timeout_s=120, done=told.append))
     assert [j.row.id for j in found] == [row.id for row in rows]
     assert told == [audit.SLICE, audit.SLICE, 3]
 

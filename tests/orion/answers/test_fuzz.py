@@ -31,7 +31,7 @@ def test_nothing_breaks_for_a_while(seed, root, tmp_path):
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=600,
+        timeout=3600,
     )
     if run.returncode:
         pytest.fail(f"{run.stdout}\n{run.stderr[-3000:]}", pytrace=False)
