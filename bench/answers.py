@@ -136,7 +136,7 @@ def spread(rounds: list[list[float]]) -> str:
 
 
 def row(name: str, cases: list[Case], theirs: Check, rounds: int) -> tuple[list[str], bool]:
-    """The cells of one set, and whether our verdicts are good enough to be timed."""
+    """One row of the table, and whether our verdicts are good enough to be timed."""
     wrong, allowed = missed(ours, cases), SIZES[name][2]
     length = sum(len(c.response) for c in cases) / len(cases)
     head = [WHAT[name], f"{len(cases):,}", f"{length:,.0f}", f"{wrong} (≤ {allowed})"]
@@ -279,8 +279,8 @@ def main() -> None:
         "| check_many/s |"
     )
     print("|---" * 12 + "|")
-    for cells, _ in found:
-        print(f"| {' | '.join(cells)} |")
+    for columns, _ in found:
+        print(f"| {' | '.join(columns)} |")
     print(
         f"\n{VERSIONS}. One core, every case once per round, caches emptied and a new worker "
         "before each round."

@@ -98,7 +98,7 @@ def _fault(
 
 
 def _is_text(value: Any) -> bool:
-    """Whether a value is a text or a plain number; lists, Rowionaries, booleans and NaN are not."""
+    """Whether a value is a text or a plain number; no list, mapping, boolean or NaN is."""
     if isinstance(value, float):
         return value == value
     return isinstance(value, str | int) and not isinstance(value, bool)

@@ -60,7 +60,9 @@ CSV_FILES = {
 CSV_ONLY = ("curves", "seeds")
 
 
-def build_document(config: Config, root: str, records: dict[Path, dict]) -> dict:
+def build_document(
+    config: Config, root: str, records: dict[Path, dict[str, Any]]
+) -> dict[str, Any]:
     """Everything that the page says, as one JSON-like document."""
     settings = config.report
     dump = config.model_dump(mode="json")
@@ -87,10 +89,11 @@ def build_document(config: Config, root: str, records: dict[Path, dict]) -> dict
     for item in doc["results"]:
         item["headline"] = summary.write_headline(item, settings.confidence)
     doc["warnings"] = summary.write_warnings(doc)
-    return _round_floats(doc)
+    rounded: dict[str, Any] = _round_floats(doc)
+    return rounded
 
 
-def build_tables(config: Config, results: gather.Results) -> dict:
+def build_tables(config: Config, results: gather.Results) -> dict[str, Any]:
     """All rows of one student on one training set."""
     settings, benchmarks = config.report, config.runs.benchmarks
     interval: dict[str, Any] = {"confidence": settings.confidence}
@@ -115,7 +118,7 @@ def build_tables(config: Config, results: gather.Results) -> dict:
     }
 
 
-def source_rows(config: Config, root: str) -> Iterator[dict]:
+def source_rows(config: Config, root: str) -> Iterator[dict[str, Any]]:
     """One row per problem set: problems, rejected rows, gold answers that cannot be parsed."""
     benchmark_files = (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED, paths.BENCHMARK_LINT)
     dataset_files = (paths.PROBLEMS, paths.REJECTED, paths.LINT)
@@ -136,7 +139,7 @@ def source_rows(config: Config, root: str) -> Iterator[dict]:
             }
 
 
-def _describe_model(root: str, name: str) -> dict:
+def _describe_model(root: str, name: str) -> dict[str, Any]:
     document = read_document(paths.artifact(root, paths.MODEL, model=name))
     return {key: getattr(document, key) for key in MODEL_KEYS}
 
@@ -150,7 +153,7 @@ def _round_floats(value: Any) -> Any:
     return [_round_floats(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def write_csv(results: list[dict], name: str, path: Path) -> None:
+def write_csv(results: list[dict[str, Any]], name: str, path: Path) -> None:
     """One table of all students, dataset and model first.
 
     Nulls are empty cells; a table without rows has a header only.

@@ -150,7 +150,7 @@ def apply_filters(
     names: list[str],
     limits: Limits,
 ) -> list[Row]:
-    """The reflections as Rowionaries with ``refined`` and ``objections``, the filters that object."""
+    """The reflections with ``refined`` and ``objections``, the filters that object."""
     rows = []
     columns = ["problem_id", "sample_id", "verdict"]
     joined = reflections.join(verdicts.select(columns), on=columns[:2])
