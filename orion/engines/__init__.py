@@ -1,117 +1,31 @@
 """Engines: one protocol for everything that turns prompts into completions.
 
 Completions are streamed, in any order. Importing this package imports no engine's libraries;
-``open_engine`` does.
+``open_engine`` does. ``protocol`` defines the records that are passed to and from an engine.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
-
+from orion.engines.protocol import (
+    REVISIONS,
+    Completion,
+    Engine,
+    GenerationConfig,
+    Request,
+    RuntimeOptions,
+    Sampling,
+)
 from orion.errors import InputError
 from orion.models.document import ModelDocument
 
-# part of every completion's key; raised when an engine may answer the same request and seed
-# differently
-REVISIONS = {"transformers": 1, "vllm": 1, "openai": 1}
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn; ``temperature`` 0 is greedy.
-
-    ``max_tokens`` bounds a completion, its end token included.
-    """
-
-    temperature: float
-    top_p: float
-    max_tokens: int
-    repetition_penalty: float
-
-
-@dataclass(frozen=True)
-class GenerationConfig:
-    """A generating stage's block of the configuration; ``num_samples``: completions per prompt."""
-
-    num_samples: int
-    temperature: float
-    max_tokens: int
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    seed: int = 0
-    engine: str = "transformers"
-
-    @property
-    def sampling(self) -> Sampling:
-        """The part that an engine needs."""
-        return Sampling(
-            temperature=float(self.temperature),
-            top_p=float(self.top_p),
-            max_tokens=int(self.max_tokens),
-            repetition_penalty=float(self.repetition_penalty),
-        )
-
-
-@dataclass(frozen=True)
-class RuntimeOptions:
-    """Speed, place and cost of an engine; no option changes an answer, none is part of a key.
-
-    An engine reads the options that it has. ``batch_size``: sequences or requests under way at a
-    time (None: the engine's own default). transformers: ``prefill_tokens``, padded prompt tokens
-    read together, and ``device`` (default: the first GPU, else the CPU). vllm:
-    ``tensor_parallel_size``, ``gpu_memory_utilization`` (0 to 1), ``batch_invariant``. openai:
-    ``token_budget`` (None: no limit), ``base_url``, ``api_key_env``.
-    """
-
-    batch_size: int | None = None
-    prefill_tokens: int = 16384
-    device: str | None = None
-    tensor_parallel_size: int = 1
-    gpu_memory_utilization: float = 0.9
-    batch_invariant: bool = False
-    token_budget: int | None = None
-    base_url: str | None = None
-    api_key_env: str | None = None
-
-
-@dataclass(frozen=True)
-class Request:
-    """One completion to generate.
-
-    ``prompt``: rendered text. ``seed``: 0 <= seed < 2**63, decides the noise of the sampling.
-    """
-
-    key: str
-    prompt: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One request's answer.
-
-    ``finish_reason``: stop, length, prompt_too_long (empty response) or error.
-    ``completion_tokens`` counts the generated tokens with the end token, which is not part of
-    ``response``.
-    """
-
-    key: str
-    response: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class Engine(Protocol):
-    """Everything that turns prompts into completions."""
-
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """One completion per request, in any order, each as soon as it is finished.
-
-        A prompt that leaves no room for ``max_tokens`` within the context is answered with
-        prompt_too_long and a failed request with error; neither raises.
-        """
-        ...
+__all__ = [
+    "REVISIONS",
+    "Completion",
+    "Engine",
+    "GenerationConfig",
+    "Request",
+    "RuntimeOptions",
+    "Sampling",
+    "open_engine",
+]
 
 
 def open_engine(

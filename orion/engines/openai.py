@@ -18,7 +18,8 @@ from typing import Any
 
 import httpx2
 
-from orion.engines import Completion, Request, RuntimeOptions, Sampling, openai_protocol
+from orion.engines import openai_protocol
+from orion.engines.protocol import Completion, Request, RuntimeOptions, Sampling
 from orion.engines.retries import (
     MAX_INITIAL_FAILURES,
     Client,
@@ -37,7 +38,7 @@ DEFAULT_BATCH_SIZE = 64  # requests under way at once
 
 
 class OpenAIEngine:
-    """See ``orion.engines.Engine``; only ``document`` and ``sampling`` can change an answer.
+    """See ``protocol.Engine``; only ``document`` and ``sampling`` can change an answer.
 
     ``options.base_url``: the server's address, in which $NAME is looked up in the environment.
     ``options.api_key_env``: the variable that holds its key. ``options.batch_size``: requests under

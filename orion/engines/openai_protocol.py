@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from orion.engines import Request, Sampling
+from orion.engines.protocol import Request, Sampling
 
 # far more than any completion with its reasoning; a longer body is malformed
 MAX_BYTES = 32 * 2**20

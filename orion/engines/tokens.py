@@ -7,7 +7,7 @@ once.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from orion.engines import Request, Sampling
+from orion.engines.protocol import Request, Sampling
 from orion.errors import InputError
 from orion.models.document import ModelDocument
 

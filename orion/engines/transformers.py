@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, Cache, DynamicLayer
 
-from orion.engines import Completion, Request, RuntimeOptions, Sampling
+from orion.engines.protocol import Completion, Request, RuntimeOptions, Sampling
 from orion.engines.sampling import draw_tokens, penalise_repetition
 from orion.engines.tokens import encode_prompts, max_prompt_tokens
 from orion.errors import InputError
@@ -194,7 +194,7 @@ class _Pool:
 
 
 class TransformersEngine:
-    """See ``orion.engines.Engine`` and ``RuntimeOptions``.
+    """See ``protocol.Engine`` and ``RuntimeOptions``.
 
     When memory runs out, ``batch_size`` and ``prefill_tokens`` are halved and no row is lost.
     """

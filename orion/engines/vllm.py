@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from orion.engines import Completion, Request, RuntimeOptions, Sampling
+from orion.engines.protocol import Completion, Request, RuntimeOptions, Sampling
 from orion.engines.tokens import encode_prompts, max_prompt_tokens
 from orion.errors import InputError
 from orion.models import adapters, checkpoints
@@ -32,7 +32,7 @@ _Row = tuple[Request, list[int]]
 
 
 class VllmEngine:
-    """See ``orion.engines.Engine``; envs/README.md says what a seed guarantees with vLLM.
+    """See ``protocol.Engine``; envs/README.md says what a seed guarantees with vLLM.
 
     ``options.batch_size``: sequences per batch, vLLM's max_num_seqs.
     ``options.tensor_parallel_size``: GPUs that share the weights.
