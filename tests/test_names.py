@@ -19,7 +19,7 @@ IDENTIFIERS = {
     r"model_doc(ument)?|model_made|model_found|llama_doc": None,
     r"RESERVED_DATASETS": None,
     r"SPEED|\*\*speed": None,
-    r"Patience|patience|AWAY|HOPELESS|LOOK_EVERY|LONGEST_AGREED": None,
+    r"Patience|self.patience|patience=|AWAY|HOPELESS|LOOK_EVERY|LONGEST_AGREED": None,
     r"GivenUp|BudgetSpent|Garbage": None,
     r"(?<!Context)Overflow(?!Error|_)": r"text-overflow|overflow:|answers/algebra/balls\.py",
     r"treats_error|treated_steps|treatment_rows": None,

@@ -133,7 +133,7 @@ MATRIX = "\\begin{pmatrix}1&1\\\\1&0\\end{pmatrix}"
 @pytest.mark.parametrize(("answer", "gold", "expected"), [*BOXED, (40 * MATRIX, "5", False)])
 def test_in_a_box(answer, gold, expected):
     start = time.process_time()
-    # what is not decided in time is not credited, so that these need no patience
+    # what is not decided in time is not credited, so that these cases cost no time
     deadline = {} if expected else {"timeout_s": 2.5}
     assert check(f"\\boxed{{{answer}}}", gold, **deadline).correct is expected
     # every check answers within five seconds of its own work; a worker has a deadline
