@@ -141,13 +141,12 @@ def test_a_teacher_that_is_sampled(folder):
     path.write_text(before)
 
 
-def test_raising_k_generates_only_the_new_cells(folder):
-    """Runs last: it changes the configuration."""
+def test_raising_num_samples_generates_only_the_new_completions(folder):
+    """Changes the configuration, so it runs last."""
     path = folder.path / "config/config.yaml"
     config = yaml.safe_load(path.read_text())
     config["sample"]["num_samples"] = 9
     path.write_text(yaml.safe_dump(config))
     folder.snakemake("--until", "sample")
-    assert re.search(r"320 reused, 40 new", folder.log("chains/tiny/samples.log")), folder.log(
-        "chains/tiny/samples.log"
-    )
+    log = folder.log("datasets/chains/tiny/samples.log")
+    assert re.search(r"320 reused, 40 new", log), log
