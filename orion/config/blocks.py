@@ -49,7 +49,7 @@ class Generation(Block):
 
 
 class Check(Block):
-    timeout_s: Positive = Field(5.0, description="seconds one hard comparison may take")
+    timeout_s: Positive = Field(5.0, description="seconds that one check may take, all its comparisons together")
 
 
 class Expose(Block):

@@ -32,7 +32,7 @@ _Row = tuple[Request, list[int]]
 
 
 class VllmEngine:
-    """See ``protocol.Engine``; envs/README.md says what a seed guarantees with vLLM.
+    """See ``protocol.Engine``; docs/engines.md says what a seed guarantees with vLLM.
 
     ``options.batch_size``: sequences per batch, vLLM's max_num_seqs.
     ``options.tensor_parallel_size``: GPUs that share the weights.

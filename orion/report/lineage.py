@@ -1,4 +1,4 @@
-"""The graph of artifacts as a table: what each is made from; and the check that they fit together.
+"""Which artifact is made from which, and the check that their recorded inputs still match.
 
 Input: the validated configuration and the results folder. Output: the artifacts with their
 provenance, or an InputError that names a file that does not fit and the cure.
@@ -28,22 +28,22 @@ Template = str | Callable[[Config, Wildcards], str | None]
 
 
 def always(config: Config, wildcards: Wildcards) -> bool:
-    """Every combination of the grid."""
+    """Whether a rule applies: to every combination of the grid."""
     return True
 
 
 def has_teacher(config: Config, wildcards: Wildcards) -> bool:
-    """Datasets whose traces are sampled from a teacher."""
+    """Whether the dataset's traces are sampled from a teacher."""
     return config.datasets[wildcards["dataset"]].teacher is not None
 
 
 def is_trained(config: Config, wildcards: Wildcards) -> bool:
-    """Arms that are trained."""
+    """Whether the arm is trained."""
     return config.arms[wildcards["arm"]].trained_on != "nothing"
 
 
 def is_reflecting(config: Config, wildcards: Wildcards) -> bool:
-    """Arms that are trained on reflections."""
+    """Whether the arm is trained on reflections."""
     return config.arms[wildcards["arm"]].trained_on == "reflection"
 
 

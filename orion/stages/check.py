@@ -31,7 +31,7 @@ BATCH_ROWS = 2_000
 
 @dataclass(frozen=True)
 class CheckConfig:
-    """The configuration keys of the stage; ``timeout_s``: seconds per hard comparison."""
+    """The configuration keys of the stage; ``timeout_s``: seconds per check."""
 
     policy: str
     timeout_s: float

@@ -43,7 +43,7 @@ class EvaluateConfig:
 def samples_per_problem(
     problems: pl.DataFrame, samples: pl.DataFrame, verdicts: pl.DataFrame
 ) -> int:
-    """k, the same for every problem.
+    """The number of samples per problem, k, which must be the same for all.
 
     Raises InputError where a problem, a sample or a verdict is missing or belongs elsewhere.
     """

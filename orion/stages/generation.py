@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--tensor-parallel-size", type=_positive, default=1, help="vllm: GPUs per model")
     add("--gpu-memory-percent", type=_positive, default=90, help="vllm: share of a GPU's memory")
     add("--batch-invariant", type=int, choices=(0, 1), default=0, help="vllm: see docs/engines.md")
-    add("--token-budget", type=_count, default=0, help="openai: tokens per run; 0: no limit")
+    add("--token-budget", type=_count, default=0, help="openai: tokens per job; 0: no limit")
     add("--base-url", default="", help="openai: http(s)://host:port/v1; $NAME is looked up")
     add("--api-key-env", default="", help="openai: the environment variable that holds the key")
     add("--shards", type=_positive, default=1, help="processes; the GPUs are divided among them")

@@ -1,4 +1,4 @@
-"""Teacher traces that had to be sampled: problems + teacher's samples and verdicts → problems.
+"""Add a sampled teacher's traces: problems + its samples and verdicts → problems with traces.
 
 The teacher is a model like any other: the student's rules make its samples and verdicts. The first
 sample of each problem that checks correct becomes its ``teacher_trace``; a problem without one has
