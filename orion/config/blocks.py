@@ -49,7 +49,9 @@ class Generation(Block):
 
 
 class Check(Block):
-    timeout_s: Positive = Field(5.0, description="seconds that one check may take, all its comparisons together")
+    timeout_s: Positive = Field(
+        5.0, description="seconds one check may take, all comparisons together"
+    )
 
 
 class Expose(Block):
