@@ -30,7 +30,15 @@ from orion.models.document import ModelDocument
 
 SAMPLES = 8  # per prompt
 DOCUMENT = ModelDocument(name="bench", digest="ab" * 32, context_length=4096)
-GENERATION = GenerationConfig(num_samples=SAMPLES, temperature=0.8, max_tokens=1024)
+GENERATION = GenerationConfig(
+    num_samples=SAMPLES,
+    temperature=0.8,
+    top_p=1.0,
+    repetition_penalty=1.0,
+    max_tokens=1024,
+    seed=0,
+    engine="transformers",
+)
 # completions in the full store, in the quick one, in a run, and per part
 FULL, QUICK, RUN, PART = 5_000_000, 200_000, 100_000, 300_000
 # letters and tokens of a response; its words are drawn so that it compresses to a third, as prose

@@ -89,8 +89,6 @@ def source_digest(module: str) -> str:
         todo.extend(".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 1))
         todo.extend(_imports(source, name, is_package=path.name == "__init__.py"))
         if path.name == "__init__.py" and name != PACKAGE:
-            if (path.parent / "__main__.py").exists():
-                todo.append(f"{name}.__main__")
             for data in sorted(path.parent.glob("*.j2")):
                 parts[f"{name}/{data.name}"] = digest_file(data)
     return digest_text(canonical_json(parts))

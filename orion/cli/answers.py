@@ -244,12 +244,12 @@ def _audit(args: argparse.Namespace) -> None:
     found = audit.Audit(names)
     shown: list[audit.AuditedRow] = []
     progress = Progress(len(rows), "rows", every_s=5.0)
-    judged = audit.audit_rows(
+    audited = audit.audit_rows(
         rows, names, timeout_s=args.timeout, workers=args.workers, done=progress.add
     )
 
-    def differing(judged: Iterable[audit.AuditedRow]) -> Iterator[audit.AuditedRow]:
-        for one in judged:
+    def differing_rows(audited: Iterable[audit.AuditedRow]) -> Iterator[audit.AuditedRow]:
+        for one in audited:
             found.add(one)
             if one.is_disputed and len(shown) < args.show:
                 shown.append(one)
@@ -261,10 +261,10 @@ def _audit(args: argparse.Namespace) -> None:
             AtomicFile(args.output) as partial,
             open(partial, "w", encoding="utf-8") as handle,
         ):
-            for one in differing(judged):
+            for one in differing_rows(audited):
                 handle.write(json.dumps(audit.difference_record(one, names)) + "\n")
     else:
-        for _ in differing(judged):
+        for _ in differing_rows(audited):
             pass
     progress.close()
     _report(found, shown, args.output)

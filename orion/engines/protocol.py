@@ -31,11 +31,11 @@ class GenerationConfig:
 
     num_samples: int
     temperature: float
+    top_p: float
+    repetition_penalty: float
     max_tokens: int
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    seed: int = 0
-    engine: str = "transformers"
+    seed: int
+    engine: str
 
     @property
     def sampling(self) -> Sampling:

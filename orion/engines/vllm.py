@@ -164,7 +164,7 @@ def _lora_rank(rank: int) -> int:
     if supported is None:
         raise InputError(
             f"train.lora.r = {rank}: vLLM serves adapters of rank {LORA_RANKS[-1]} at most; set "
-            "train.lora.merge"
+            "train.lora.merge_adapter: true"
         )
     return supported
 

@@ -36,7 +36,7 @@ class CheckConfig:
     policy: str
     timeout_s: float
     part: str | None = None
-    prompts: str = "chat"
+    prompts: str | None = None
 
 
 class Checker:
@@ -64,6 +64,7 @@ class Checker:
         if self.config.part == "teacher_trace":
             rows = traces_as_samples(rows)
         elif self.config.part == "refined":
+            assert self.config.prompts is not None, "checked in main"
             rows = cut_to_refined_part(rows, self.config.prompts)
         policy, timeout_s = self.config.policy, self.config.timeout_s
         return check_samples(rows, self.golds, policy=policy, timeout_s=timeout_s)
@@ -150,6 +151,8 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         raise InputError(f"policy: {error}") from None
     part = config.part
+    if part == "refined" and config.prompts is None:
+        raise InputError("--config: missing keys: prompts (which part refined needs)")
     kinds = {"teacher_trace": tables.PROBLEMS, "refined": tables.REFLECTIONS}
     total, row_groups = tables.size(args.samples, kinds.get(part or "", tables.SAMPLES))
     progress, tally, frames = Progress(total, "responses"), Counter[tuple[str, str]](), []

@@ -5,7 +5,7 @@ Run: ``python -m orion.stages.lint --config JSON --problems P [--output O]``; wi
 only stops the run where too many golds cannot be parsed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import polars as pl
 
@@ -42,8 +42,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = command.make_parser(__doc__, "problems")
     parser.add_argument("--output", metavar="PATH", help="where the list of golds is written")
     args = parser.parse_args(argv)
-    keys = {name: args.config[name] for name in ("policy", "max_rejected_fraction")}
-    config = command.read_config(LintConfig, keys)
+    # the rules that make problems pass the whole block of the problem set
+    names = {field.name for field in fields(LintConfig)} & set(args.config)
+    config = command.read_config(LintConfig, {name: args.config[name] for name in names})
     problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "answer"])
     bad = find_unparseable(problems, config.policy)
     for row in bad:

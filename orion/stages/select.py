@@ -340,7 +340,7 @@ def main(argv: list[str] | None = None) -> None:
     if train.is_empty():
         raise InputError(
             f"arm {args.arm}: no training row is left; {_why(summary, config.trained_on)} "
-            "See the waterfall above, relax select.filters or choose another policy"
+            "See the waterfall above, relax select.filters or choose another fallback_all_filtered"
         )
     inputs = {
         name: getattr(args, name)

@@ -16,7 +16,15 @@ from orion.engines import Completion, GenerationConfig
 from orion.models.document import ModelDocument
 
 DOCUMENT = ModelDocument(name="fake", digest="ab" * 32, context_length=512)
-GENERATION = GenerationConfig(num_samples=2, temperature=0.8, max_tokens=64)
+GENERATION = GenerationConfig(
+    num_samples=2,
+    temperature=0.8,
+    top_p=1.0,
+    repetition_penalty=1.0,
+    max_tokens=64,
+    seed=0,
+    engine="transformers",
+)
 
 
 class FakeEngine:

@@ -118,19 +118,19 @@ def test_a_teacher_that_is_sampled(folder):
     path = folder.path / "config/config.yaml"
     before = path.read_text()
     config = yaml.safe_load(before)
-    taught = {**config["datasets"]["chains"], "teacher": "big"}
-    taught["fields"] = {**taught["fields"], "teacher_trace": None}
-    config["datasets"]["taught"] = taught
+    sampled = {**config["datasets"]["chains"], "teacher": "big"}
+    sampled["fields"] = {**sampled["fields"], "teacher_trace": None}
+    config["datasets"]["sampled"] = sampled
     config["models"]["big"] = {
         "source": {"kind": "path", "path": "results/models/tiny/checkpoint"},
         "dtype": "float32",
     }
     config["teacher"] = {"num_samples": 6, "temperature": 0.9, "max_tokens": 96}
-    config["runs"].update(datasets=["taught"], arms=["base", "sft_teacher"], seeds=[1])
+    config["runs"].update(datasets=["sampled"], arms=["base", "sft_teacher"], seeds=[1])
     config["comparisons"] = [{"arm": "sft_teacher", "against": "base"}]
     path.write_text(yaml.safe_dump(config))
     folder.snakemake()
-    results = folder.path / "results/datasets/taught"
+    results = folder.path / "results/datasets/sampled"
     traced = tables.read(results / "problems_with_traces.parquet", tables.PROBLEMS)
     verdicts = tables.read(results / "trace_verdicts.parquet", tables.VERDICTS)
     assert traced["teacher_trace"].count() == verdicts.height > 0

@@ -13,12 +13,12 @@ def set_key(checkout, path, value):
 
 def test_a_teacher_is_sampled_and_checked_by_the_same_rules(checkout):
     config = checkout.config()
-    taught = {**config["datasets"]["chains"], "teacher": "big"}
-    taught["fields"] = {**taught.get("fields", {}), "teacher_trace": None}
+    sampled = {**config["datasets"]["chains"], "teacher": "big"}
+    sampled["fields"] = {**sampled.get("fields", {}), "teacher_trace": None}
     set_key(checkout, "models.big", {"source": {"kind": "demo", "seed": 2}, "dtype": "float32"})
     set_key(checkout, "teacher", {"num_samples": 2, "temperature": 0.6, "max_tokens": 200})
-    set_key(checkout, "datasets.taught", taught)
-    set_key(checkout, "runs.datasets", ["chains", "taught"])
+    set_key(checkout, "datasets.sampled", sampled)
+    set_key(checkout, "runs.datasets", ["chains", "sampled"])
     plan = checkout.plan()
     # the teacher's and the student's
     assert plan["sample"] == plan["check"] == 2

@@ -1,6 +1,7 @@
 """Keys of completions: what they depend on, and that no stored key ever changes."""
 
 import hashlib
+from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
@@ -9,10 +10,9 @@ import pytest
 
 from orion import completions
 from orion.completions.parts import KEY
-from orion.engines import GenerationConfig
 from orion.errors import InputError
 from orion.models.document import ModelDocument
-from tests.helpers.fake_engine import FakeEngine, make_requests
+from tests.helpers.fake_engine import GENERATION, FakeEngine, make_requests
 
 
 def test_a_key_is_what_decides_a_completion_and_nothing_else():
@@ -106,13 +106,16 @@ def test_shards_are_written_as_i_of_n():
 OLD_DOCUMENT = ModelDocument(name="old", digest="0123456789abcdef" * 4, context_length=4096)
 OLD_CHAT = '{"messages":[{"content":"é \\"x\\"\\n","role":"user"}]}'
 OLD_KEYS = {
-    GenerationConfig(engine="transformers", num_samples=4, temperature=1, max_tokens=512, seed=7): [
+    replace(
+        GENERATION, engine="transformers", num_samples=4, temperature=1, max_tokens=512, seed=7
+    ): [
         "c77dbcb83446b8da2789179b19be447aba8c6e07ee436180524932a523c77e3e",
         "c1ea7a2b5666f72e040043a70a0984d1ef1028b5d4cca123d2aa8486cd752d16",
         "b7c5bea12d5507aed7b4eeee806319e47aaa87265ae750a5a95ad2aacce25eea",
         "bc11c71026aa4e40312b379c12893ddd17f282304d7bfe8dc0669517b2f7dada",
     ],
-    GenerationConfig(
+    replace(
+        GENERATION,
         engine="vllm",
         num_samples=4,
         temperature=0.7,
@@ -125,7 +128,9 @@ OLD_KEYS = {
         "d29c91ff4bd163b99b20fd4c05e872a4a90576a4e9642c4d16c5fb7b8db7bf06",
         "c6218878d928be7787f01be3a0eb52ab30dcf16d2b918429a31ef1d40a3ccf0b",
     ],
-    GenerationConfig(engine="openai", num_samples=4, temperature=0.0, max_tokens=64, seed=2**40): [
+    replace(
+        GENERATION, engine="openai", num_samples=4, temperature=0.0, max_tokens=64, seed=2**40
+    ): [
         "f0295a8c7e8b81ee3eaabd55c149525bb04d612f89585d2bc67d01fdad7f0155",
         "cb9c361c67cd153834b89c19095e2a1f10d4797ad6b1c9f7b6a9f71d378eab99",
         "fd4db12194d57a2200226720e966e92962a107f64521e5815206837bc3d7761a",

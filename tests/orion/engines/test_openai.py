@@ -126,7 +126,13 @@ def test_what_generation_config_would_change_is_set_to_neutral():
 
 
 GENERATION = GenerationConfig(
-    num_samples=3, engine="openai", temperature=0.8, top_p=0.9, max_tokens=24
+    num_samples=3,
+    temperature=0.8,
+    top_p=0.9,
+    repetition_penalty=1.0,
+    max_tokens=24,
+    seed=0,
+    engine="openai",
 )
 
 

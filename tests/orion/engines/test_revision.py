@@ -14,7 +14,7 @@ SOURCES = {
 # engine and revision → digest of those sources
 PINNED = {
     ("transformers", 1): "be14caabccdb83262fd968be59bcb917651e255cbdd062447deb6014d7e14366",
-    ("vllm", 1): "3946f27b29e88159ba3c2a6af321812a38282db1d526113a556597a0d4bb103c",
+    ("vllm", 1): "43973bf8527a3e94fefb6d3dbbdfbdf0a36aeb23989e9ff133c0f58421d3cbfb",
     ("openai", 1): "423bb374dd775305cdf1764b67399d2c67f84fd6217e78d79569bbd035f7b6a9",
 }
 
