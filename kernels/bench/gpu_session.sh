@@ -24,7 +24,7 @@ versions = (("torch", torch), ("triton", triton), ("transformers", transformers)
 print(torch.cuda.get_device_name(), *(f"| {name} {m.__version__}" for name, m in versions))
 PY
 "$python" -m orion_kernels.aot | tee "$out/compiled.txt"
-# the tests that run in Triton's interpreter elsewhere run on the GPU here, and so do those that need one
+# tests that run in Triton's interpreter elsewhere run on the GPU here, as do those that need one
 tests=(tests/kernels/test_on_gpu.py tests/kernels/cross_entropy/test_triton.py
     tests/kernels/attention/test_triton.py tests/kernels/test_training.py)
 "$python" -m pytest "${tests[@]}" -p no:cacheprovider -q -rs | tee "$out/tests.txt"

@@ -1,4 +1,4 @@
-"""Shared by all rules: the validated configuration, tracked params, inputs that depend on the arm."""
+"""Shared by all rules: the configuration, tracked params, inputs that depend on the arm."""
 
 from orion import config as settings
 from orion.provenance import source_digest
