@@ -133,3 +133,10 @@ def _die(index: int) -> pl.DataFrame:
 
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
+
+
+def test_a_verdict_without_a_name_is_not_written(tmp_path):
+    row = {"problem_id": "a", "sample_id": 0, "verdict": "perhaps", "reason": "", "rule": ""}
+    frame = tables.from_rows([{**row, "extracted": None}], tables.VERDICTS)
+    with pytest.raises(AssertionError, match="perhaps"):
+        tables.write(frame, tmp_path / "verdicts", check.VERDICT_TABLE, {})
