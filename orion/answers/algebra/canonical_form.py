@@ -79,7 +79,7 @@ class CanonicalForm(Algebra):
             )
         if kind == "fn":
             return self.function(node.value, [self.to_ratio(a) for a in args])
-        if kind in ("sum", "prod"):
+        if kind in ("sum", "prod", "int"):
             return self.opaque(print_tree(node))
         raise ParseError(f"no algebra for a {kind}")
 

@@ -56,6 +56,10 @@ def _count_nodes(node: Node, found: dict[str, None]) -> int:
     return count
 
 
+def _has_symbol(node: Node) -> bool:
+    return node.kind == "sym" or any(_has_symbol(a) for a in node.args)
+
+
 class _Evaluation:
     def __init__(self, values: dict[str, Fraction]) -> None:
         self.balls = Balls(DIGITS)
@@ -132,7 +136,11 @@ class _Evaluation:
         if value == -1:
             return self.balls.inverse(self.value(base))
         if value is not None:
-            return self.balls.power(self.value(base), value)
+            ball = self.value(base)
+            # a root that depends on a name has no agreed meaning for a negative base
+            if value.denominator != 1 and ball.mid < 0 and _has_symbol(exponent):
+                raise DomainError
+            return self.balls.power(ball, value)
         logarithm = self.balls.ln(self.value(base))
         return self.balls.exp(self.balls.mul(logarithm, self.value(exponent)))
 

@@ -22,7 +22,6 @@ from orion.answers.comparison.relations import (
 )
 from orion.answers.comparison.rewrite import (
     as_matrix,
-    as_point,
     bracket_kind,
     drop_duplicates,
     drop_unit_letters,
@@ -47,11 +46,11 @@ from orion.answers.comparison.statements import (
     stated_values,
 )
 from orion.answers.comparison.values import UndecidedError, ValueComparison
-from orion.answers.parsing.tree import Node, ParseError, mul, neg, num
-from orion.answers.parsing.units import unit_name
+from orion.answers.parsing.tree import as_point, Node, ParseError, mul, neg, num
+from orion.answers.parsing.units import unit_key
 
 _EXPRESSIONS = frozenset(
-    ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
+    ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod", "int")
 )
 _SYMMETRIC = frozenset(("parallel", "perp", "sim"))
 _SETS = frozenset(("union", "inter", "minus"))
@@ -136,7 +135,7 @@ class AnswerComparison(ValueComparison):
 
     def compare_units(self, a: Node, b: Node) -> bool:
         if a.kind == b.kind:
-            same_unit = unit_name(a.value) == unit_name(b.value)
+            same_unit = unit_key(a.value) == unit_key(b.value)
             return same_unit and self.same(a.args[0], b.args[0])
         if not self.policy.ignore_units:
             return False

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from orion.answers.comparison.vectors import check_size, combine_vectors
 from orion.answers.parsing.tree import Node, ParseError, add, mul, neg, num, power
-from orion.answers.parsing.units import unit_name
+from orion.answers.parsing.units import Measure, unit_key
 
 _LETTER_UNIT = re.compile(r"([A-Za-z])(?:\^(\d))?")
 _UNIT_LETTERS = frozenset("msghlLNJVW") | {"Omega"}
@@ -29,13 +29,29 @@ def unwrap(node: Node) -> Node:
             and any(_is_range(a) for a in node.args)
             and not all(_is_range(a) for a in node.args)
         ):
+            for number, name in enumerate(a.args[0] for a in node.args if _is_range(a)):
+                # a parameter has any name
+                node = substitute(node, name, Node("sym", (), f"parameter{number}"))
             node = Node("list", tuple(a for a in node.args if not _is_range(a)), node.value)
         elif node.kind == "rel" and "equiv" in node.value:
             node = Node("rel", node.args, tuple("=" if op == "equiv" else op for op in node.value))
+        elif is_unsorted_point(node):
+            pairs = sorted(zip(*(x.args for x in node.args), strict=True), key=lambda p: p[0].value)
+            names, values = zip(*pairs, strict=True)
+            node = Node("rel", (Node("tuple", names), Node("tuple", values)), ("=",))
         elif node.kind == "mod" and node.args[0].kind == "rel":
             node = Node("mod", (node.args[0].args[-1], node.args[1]))
         else:
             return node
+
+
+def is_unsorted_point(node: Node) -> bool:
+    """Whether the node is (y, x) = (2, 1): named coordinates out of the order of their names."""
+    if node.kind != "rel" or node.value != ("=",) or any(x.kind != "tuple" for x in node.args):
+        return False
+    names = [x.value for x in node.args[0].args if x.kind == "sym"]
+    whole = len(names) == len(node.args[0].args) == len(node.args[1].args) == len(set(names))
+    return whole and names != sorted(names)
 
 
 def _is_range(node: Node) -> bool:
@@ -177,20 +193,6 @@ def as_matrix(node: Node) -> Node:
     return Node("matrix", tuple(x for r in rows for x in r.args), (len(rows), len(rows[0].args)))
 
 
-def as_point(node: Node) -> Node:
-    """x = 1, y = 2 as (1, 2), in the order of the names; anything else unchanged."""
-    if node.kind != "list" or any(
-        x.kind != "rel" or x.value != ("=",) or x.args[0].kind != "sym" for x in node.args
-    ):
-        return node
-    values = {x.args[0].value: x.args[1] for x in node.args}
-    return (
-        Node("tuple", tuple(values[name] for name in sorted(values)))
-        if len(values) == len(node.args)
-        else node
-    )
-
-
 def is_symbol_set(node: Node) -> bool:
     return (node.kind == "const" and node.value in ("inf", "reals", "integers", "empty")) or (
         node.kind == "const" and node.value.startswith("mathbb")
@@ -213,9 +215,9 @@ def drop_units(node: Node) -> Node:
     )
 
 
-def unit_names(node: Node) -> set[str]:
+def unit_names(node: Node) -> set[Measure | str]:
     """The units that occur in an expression, each by one name."""
-    own = {unit_name(node.value)} if node.kind == "unit" else set()
+    own: set[Measure | str] = {unit_key(node.value)} if node.kind == "unit" else set()
     return own.union(*(unit_names(a) for a in node.args))
 
 
@@ -232,7 +234,10 @@ def drop_unit_letters(node: Node, other: Node) -> Node:
     """12m compared with a number: without the unit letters at its end."""
     if other.kind != "num" or node.kind != "mul" or node.args[0].kind != "num":
         return node
-    letters = [x.args[0] if x.kind == "pow" else x for x in node.args[1:]]
+    # 12m and 12 m^2; no other unit of one letter has a power
+    letters = [
+        x.args[0] if x.kind == "pow" and x.args[0].value == "m" else x for x in node.args[1:]
+    ]
     return (
         node.args[0] if all(x.kind == "sym" and x.value in _UNIT_LETTERS for x in letters) else node
     )

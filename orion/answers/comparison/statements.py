@@ -53,6 +53,8 @@ def labelled_value(relation: Node) -> Node | None:
     of names (m + n) or a quotient of them. "2 + 3 = 5" has a value too, and 2x = 5 that of x.
     """
     terms = relation.args
+    if terms[0].kind == terms[-1].kind == "tuple" and _is_name(terms[0]):
+        return _in_order_of_names(terms[0], terms[-1])
     if _is_name(terms[0]):
         return terms[-1]
     if _is_name(terms[-1]):
@@ -61,6 +63,14 @@ def labelled_value(relation: Node) -> Node | None:
         return terms[-1]
     solved = as_interval(Node("rel", terms, ("!=",))) if len(terms) == 2 else None
     return solved.args[0].args[1] if solved is not None and solved.kind == "union" else None
+
+
+def _in_order_of_names(names: Node, values: Node) -> Node:
+    """The values of (y, x) = (2, 1) in the order of the names: (1, 2)."""
+    if len(names.args) != len(values.args):
+        return values
+    pairs = sorted(zip([x.value for x in names.args], values.args, strict=True), key=lambda p: p[0])
+    return Node("tuple", tuple(value for _, value in pairs))
 
 
 def _is_name(node: Node) -> bool:
@@ -81,7 +91,9 @@ def _is_name(node: Node) -> bool:
         )
     if node.kind == "tuple":
         names = [x.value for x in node.args if x.kind == "sym"]
-        return len(names) == len(node.args) and names == sorted(names)
+        return len(names) == len(node.args) == len(set(names))
+    if node.kind == "ratio":
+        return all(_is_name(x) for x in node.args)
     if node.kind == "fn":
         trigonometric = node.value in ("sin", "cos", "tan", "cot", "sec", "csc")
         return (

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from orion.answers.extraction.numbers_in_text import (
+from orion.answers.extraction.math_runs import find_runs, split_relation
+from orion.answers.extraction.surrounding_text import (
+    doubting_cue,
+    refusing_cue_before,
+    refusing_cue_behind,
+)
+from orion.answers.extraction.values_in_text import (
     FORMULA,
-    LEADING,
-    NUMBER,
-    find_formulas,
+    find_last_value,
     is_prose,
-    last_match,
     prose_words,
     trim_span,
 )
-from orion.answers.extraction.surrounding_text import is_doubted, is_part_of_larger
+from orion.answers.wording.cues import DENIED, HEDGED, QUESTIONED, Cue
 
 MAX_MARKERS = 16
 MAX_SEGMENT = 2_000
@@ -47,18 +51,30 @@ _NEGATION = re.compile(
     r"\s*(?:is|are|was|would|should|can)?\s*(?:not\b|n['’]t\b|never\b|cannot\b|no longer\b)", re.I
 )
 _SENTENCE_END = re.compile(
-    r"[.?。](?=[\s*)\"'\]<]|$)|!(?!\s*[-+*/·⋅∙×÷−=^)\\\\\d!,&}])|[?。]|\n"
-    r"|</answer>|<\||\bI hope it is\b|\(?\b(?:because|since|which)\b"
-    r"|,?\s*(?:\b(?:i\.e\.|and not|but not|not|but|rather than|instead of|that is|namely)(?![\w-])"
-    r"|\((?=\w*\s*(?:not|i\.e)))"
+    r"[.?。](?=[\s*)\"'\]<]|$)|!(?!\s*[-+*/·⋅∙×÷−=^)\\\\\d!,&}])|[?。]|\n|</answer>|<\|"
 )
-_LETTER = re.compile(r"\(?([A-J])\)?(?=$|[\s.,:)*])")
+_LETTER = re.compile(r"[(\[]?(?-i:([A-J]))(?:[)\].:]|(?![A-Za-z\d=^_:(]))[.)]?")
+_YES_NO = re.compile(r"(?:yes|no|true|false)(?=\s*(?:[,.;!]|$))", re.I)
+_OPEN = re.compile(r"\b(?:or|wrong|not|maybe)\b|\([A-J]\)", re.I)
+# words that may stand between a marker and its value
+_FILLER = re.compile(
+    r"(?:(?:about|approximately|approx\.?|around|roughly|exactly|only|just|simply|precisely|equal\s+to"
+    r"|the\s+(?:number|value|integer|set|interval|point|pair|fraction)|a\s+total\s+of|clearly|negative|minus"
+    r"|option|choice|boxed|given\s+by|found\s+to\s+be)(?![a-z]):?[\s*]*)*",
+    re.I,
+)
 # ends of a sentence, line or formula: a cut-off text that has one behind the answer completed it
 _PASSED = re.compile(r"[.!?。]\s|\n|[$}]|\\[)\]]|</")
-_HEDGE = re.compile(r"\b(?:either|or|maybe|perhaps|possibly|cannot|unknown)\b", re.I)
-_QUESTIONED = re.compile(r"[\s$*)]*\?")
 _CLOSING_QUOTE = re.compile(r'(?:[^"\\\n]|\\.)*"')
 _JOINED = re.compile(r"\s*(?:,\s*and\b|,|and\b|or\b)\s*(?=[$\\])")
+
+
+class Found(NamedTuple):
+    """A stated answer `text[start:end]`; `cue`: why the value in it is not committed, or None."""
+
+    start: int
+    end: int
+    cue: Cue | None = None
 
 
 def _find_markers(text: str) -> Iterator[re.Match]:
@@ -88,8 +104,8 @@ def _find_marker_parts(text: str, low: int, high: int) -> Iterator[int]:
             at = text.find(part, at + len(part), high)
 
 
-def _formula_at(text: str, start: int) -> tuple[int, int] | None:
-    """The formula at `start`, with the formulas joined to it by a comma or "and"."""
+def _formula_at(text: str, start: int) -> tuple[int, int, int] | None:
+    """(start, end, end of the formula) at `start`, with formulas joined by a comma or "and"."""
     if not text.startswith(("$", "\\(", "\\["), start):
         return None
     match = FORMULA.match(text, start)
@@ -104,53 +120,63 @@ def _formula_at(text: str, start: int) -> tuple[int, int] | None:
         if match is None:
             break
         joined, stop = True, match.end()
-    if joined:
-        return start, stop
-    # "$3$ or 5", "$5$ + $3$", "$3$ million": the rules for sentences handle these
-    return None if is_part_of_larger(text, start, stop) else (low, high)
+    return (start, stop, stop) if joined else (low, high, stop)
 
 
-def _value_in(text: str, start: int, stop: int) -> tuple[int, int] | None:
-    """The answer in one sentence `text[start:stop]` behind a marker, None if it has no value."""
-    start, stop = trim_span(text, start, stop)
+def _run_at(text: str, at: int, stop: int) -> tuple[int, int, int] | None:
+    """(start, end, end of the run) of the undelimited mathematics with which a segment begins."""
+    filler = _FILLER.match(text, at, stop)
+    # the pattern may be empty, so it always matches
+    assert filler is not None
+    first = next(iter(find_runs(text, at, stop)), None)
+    if first is None or first[0] > filler.end() + 1 or text[filler.end() : first[0]].strip("*$ "):
+        return None
+    start, end = split_relation(text, *first)
+    return start, end, end
+
+
+def _choice_at(text: str, at: int, stop: int) -> tuple[int, int] | None:
+    """The choice, such as "(C)", "B." or "D) 12 apples", that is a whole segment or begins it."""
+    letter = _LETTER.match(text, at, stop)
+    if letter is None:
+        return None
+    rest = text[letter.end() : stop]
+    if not rest.strip(" .*)") or (letter[0][-1] in ".:)" and rest[:1] in " \t" and not _OPEN.search(rest)):
+        return letter.start(), stop if rest.strip(" .*)") else letter.end(1)
+    if refusing_cue_behind(text, letter.end()) is None:
+        return letter.start(), letter.end(1) if letter[0][0] != "(" else letter.end()
+    return None
+
+
+def _value_in(text: str, at: int, stop: int) -> Found | None:
+    """The answer in one sentence `text[at:stop]` behind a marker, None if it has no content."""
+    start, stop = trim_span(text, at, stop)
     segment = text[start:stop]
     # a code fence or an opening brace behind a marker starts a block, not a value
     if not any(c.isalnum() or c in "\\∅∞" for c in segment) or segment == "json":
         return None
-    formula = FORMULA.match(text, start)
-    if formula is not None and is_part_of_larger(text, *formula.span()):
-        return start, stop
-    letter = _LETTER.match(segment)
-    if letter and (
-        letter.end() == len(segment)
-        or letter.group().startswith("(")
-        or segment[letter.end()] in ".:)"
-    ):
-        return start, stop
-    prose = prose_words(segment)
-    if not prose:
-        return start, stop
-    sides = segment.rsplit("=", 1)
-    if len(sides) == 2 and sides[1].strip() and "$" not in sides[0] and "\\" not in segment:
-        return _value_in(text, stop - len(sides[1]), stop)
-    number = LEADING.match(segment)
-    if number and number.end() and any(c.isdigit() for c in number.group()):
-        end = start + number.end()
-        return (start, stop) if is_part_of_larger(text, start, end) else (start, end)
-    if _HEDGE.search(segment):
-        return start, stop
-    verb = last_match(re.finditer(r"\b(?:is|are|equals|be)\b|=", segment))
-    if verb is not None and verb.end() < len(segment):
-        return _value_in(text, start + verb.end(), stop)
-    formulas = find_formulas(text[:stop], start)
-    if formulas:
-        return formulas[-1][2], formulas[-1][3]
-    last = last_match(NUMBER.finditer(segment))
-    if last is not None and is_part_of_larger(text, start + last.start(), start + last.end()):
-        return start, stop
-    if last is not None:
-        return trim_span(text, start + last.start(), start + last.end())
-    return (start, stop) if len(segment.split()) <= 4 else None
+    choice = _choice_at(text, start, stop)
+    if choice is not None:
+        return Found(*choice)
+    word = _YES_NO.match(text, start, stop)
+    if word is not None:
+        return Found(word.start(), word.end())
+    refusal = None
+    value = _run_at(text, start, stop)
+    if value is not None:
+        refusal = refusing_cue_behind(text, value[2])
+    elif (last := find_last_value(segment)) is not None and prose_words(segment):
+        value = (start + last[0], start + last[1], start + last[1])
+        begin = text[value[0] - 1 : value[0]]
+        if begin == "$":
+            value = (value[0], value[1], value[1] + 1)
+        refusal = refusing_cue_before(text[start : value[0]], value[0] - start) or refusing_cue_behind(
+            text, value[2]
+        )
+    if value is not None and refusal is None:
+        return Found(value[0], value[1])
+    # what is not understood is taken whole, so that it can equal a gold of words and no number
+    return Found(start, stop, refusal)
 
 
 def _quoted_string_at(text: str, at: int) -> tuple[int, int] | None:
@@ -162,17 +188,17 @@ def _quoted_string_at(text: str, at: int) -> tuple[int, int] | None:
     return (at, close.end() - 1) if close and close.end() - 1 > at else None
 
 
-def find_stated_answer(text: str, finished: bool | None) -> tuple[int, int, str] | None:
-    """(start, end, found by) of the answer behind the last marker that has one, else None.
+def find_stated_answer(text: str, finished: bool | None) -> Found | None:
+    """The answer behind the last marker that has one, else None.
 
-    (-1, -1, ...) if the answer is denied or questioned.
+    The span is empty if the answer is denied, hedged or questioned; `cue` says by what.
     """
     for marker in _find_markers(text):
         word = marker.group().lower()
         if _NEGATION.match(text, marker.end()):
             return None
-        if word[0] not in "#<" and is_doubted(text, marker.start()):
-            return -1, -1, "denied"
+        if word[0] not in "#<" and (cue := doubting_cue(text, marker.start())) is not None:
+            return Found(0, 0, cue)
         link = _CONNECTOR.match(text, marker.end())
         # every part of the pattern is optional, so it always matches
         assert link is not None
@@ -183,16 +209,29 @@ def find_stated_answer(text: str, finished: bool | None) -> tuple[int, int, str]
             continue
         if word.endswith(("choice", "option")) and not joined:
             continue
-        found = _formula_at(text, at) or _quoted_string_at(text, at)
+        found = _find_behind(text, at)
         if found is None:
-            end = _SENTENCE_END.search(text, at, at + MAX_SEGMENT)
-            stop = end.start() if end else min(len(text), at + MAX_SEGMENT)
-            found = _value_in(text, at, stop)
-        if found is None or found[0] == found[1]:
             continue
-        if _QUESTIONED.match(text, found[1]):
-            return -1, -1, "questioned"
-        if finished is False and not _PASSED.search(text, found[1]):
+        if found.cue is not None and found.cue.effect in (DENIED, HEDGED, QUESTIONED):
+            return Found(0, 0, found.cue)
+        if finished is False and not _PASSED.search(text, found.end):
             return None
-        return found[0], found[1], "marker"
+        return found
     return None
+
+
+def _find_behind(text: str, at: int) -> Found | None:
+    """The answer that begins at or soon behind `at`."""
+    quoted = _quoted_string_at(text, at)
+    if quoted is not None:
+        return Found(*quoted)
+    formula = _formula_at(text, at)
+    if formula is not None:
+        refusal = refusing_cue_behind(text, formula[2])
+        if refusal is None:
+            return Found(formula[0], formula[1])
+    end = _SENTENCE_END.search(text, at, at + MAX_SEGMENT)
+    stop = end.start() if end else min(len(text), at + MAX_SEGMENT)
+    if formula is not None:
+        return Found(*trim_span(text, at, max(stop, formula[2])), refusal)
+    return _value_in(text, at, stop)

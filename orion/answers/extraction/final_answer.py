@@ -8,26 +8,28 @@ from the end, linear time.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from orion.answers.extraction.answer_markers import find_stated_answer
-from orion.answers.extraction.numbers_in_text import find_last_value, has_ended
+from orion.answers.extraction.boxes import extract_box, find_last_box
+from orion.answers.extraction.math_runs import find_runs, split_relation
+from orion.answers.extraction.span import Span, no_answer
 from orion.answers.extraction.surrounding_text import (
-    is_denied,
-    is_doubted,
-    is_hedged,
-    is_part_of_larger,
+    refusing_cue_before,
+    refusing_cue_behind,
+    refusing_cue_next,
+)
+from orion.answers.extraction.values_in_text import (
+    find_last_value,
+    has_ended,
 )
 from orion.answers.policies import Policy
 
 # characters at the end that are searched for markers and values; boxes are found anywhere
 TAIL = 1 << 16
-MAX_BOXES = 64
 # "<" signs that are looked at, counted from the end
 MAX_TAGS = 20_000
 # a text that is cut off this many characters behind a stated answer is not credited with it
 MAX_AFTERTHOUGHT = 1_000
-MAX_ANSWER = 20_000
 
 _THINK_ENDS = (
     "</think>",
@@ -48,37 +50,18 @@ _STOPS = (
     "<end_of_turn>",
     "</s>",
 )
-_DIGITS = re.compile(r"[-+\d.,{}\\!$\s]*")
 _TAG = re.compile("|".join(map(re.escape, (*_THINK_ENDS, *_THINK_STARTS, *_STOPS))))
-# text allowed between the boxes of a row: space, delimiters, emphasis
-_BETWEEN_ROW = re.compile(r"\\(?:q?quad|[,;:! ()\[\]])|[\s$&*/|]")
-_DENIED_BEHIND = re.compile(r"[\s$]*(?:\\[)\]])?\s*(?:is|was)\s+(?:not|wrong|incorrect)\b")
 _BLANK = re.compile(r"\s*")
-_BRACES = re.compile(r"\\.|[{}]", re.S)
-_BARE_BOX = re.compile(
-    r"\s*(\\[dt]?frac\s*(?:\d\s*\d|\{[^{}]*\}\s*\{[^{}]*\})|-?[\w.,/]+|\\[A-Za-z]+)"
+
+
+# a bare choice as the last line: "D", "**(B)**", "C. 12"
+_CHOICE_LINE = re.compile(
+    r"(?:^|\n)[ \t>*_$\\(]*(?:option|choice)?[ \t*]*(?-i:([(\[]?[A-J](?:[)\].:][^\n]{0,80})?))[ \t*_$.]*$", re.I
 )
-_BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
-_BETWEEN = re.compile(
-    r"(?:[\s$&{}]|[,;]|\\[()\[\]]|\\q?quad|\\text|\\left|\\right|\(\w\)"
-    r"|\b(?:and|or|for|part|the|other|is|are)\b|\b\w{1,4}\s*=)*+"
-)
-_JOINS = re.compile(r"[,;&]|\band\b|\bor\b")
-_NEGATED = re.compile(r"(?:\b(?:not|cannot|never)|n't)(?:\s+(?:be|equal(?: to)?))?[\s$(\\\[]*$")
-
-
-class Span(NamedTuple):
-    """An extracted answer: text (None: no answer), offsets in the response, how found, why not."""
-
-    text: str | None
-    start: int | None
-    end: int | None
-    found_by: str
-    reason: str
-
-
-def _no_answer(reason: str) -> Span:
-    return Span(None, None, None, "", reason)
+_FORMULA_START = re.compile(r"(?:\$\$?|\\[(\[])\s*$")
+_FORMULA_END = re.compile(r"[.,\s]*(?:\$\$?|\\[)\]])")
+# characters of the longest response that is read as a whole
+MAX_BARE = 200
 
 
 def find_answer_region(response: str) -> tuple[int, int, bool]:
@@ -111,123 +94,6 @@ def _find_tags(response: str) -> list[tuple[int, str]]:
     return found
 
 
-class _Box(NamedTuple):
-    start: int
-    end: int
-    stop: int
-    closed: bool
-
-
-def _read_box(text: str, command: int, high: int) -> _Box:
-    """The box whose command is at `command`: content `text[start:end]`, `stop` behind the box."""
-    at = command + (6 if text.startswith("\\boxed", command) else 5)
-    brace = at
-    while brace < high and text[brace] in " \t\n":
-        brace += 1
-    if brace >= high or text[brace] != "{":
-        match = _BARE_BOX.match(text, at, high)
-        return (
-            _Box(match.start(1), match.end(1), match.end(), True)
-            if match
-            else _Box(at, at, at, True)
-        )
-    depth = 0
-    for match in _BRACES.finditer(text, brace, high):
-        token = match.group()
-        if token == "{":
-            depth += 1
-        elif token == "}":
-            depth -= 1
-            if depth == 0:
-                return _Box(brace + 1, match.start(), match.end(), True)
-    return _Box(brace + 1, high, high, False)
-
-
-def _find_last_box(text: str, low: int, high: int) -> int:
-    return max(text.rfind("\\boxed", low, high), text.rfind("\\fbox", low, high))
-
-
-def _extract_unclosed_box(response: str, box: _Box, finished: bool | None) -> Span:
-    """A box whose closing brace is missing; it counts only if its content is evidently complete."""
-    if finished is False:
-        return _no_answer("cut off inside the box")
-    content = response[box.start : min(box.end, box.start + MAX_ANSWER)]
-    cut = _BOX_CUT.search(content)
-    if cut and content[: cut.start()].strip():
-        return Span(
-            content[: cut.start()], box.start, box.start + cut.start(), "box", "box left open"
-        )
-    whole = content.rstrip()
-    if (
-        box.end - box.start <= MAX_ANSWER
-        and whole
-        and (finished or (whole.endswith("}") and finished is None))
-    ):
-        return Span(whole, box.start, box.start + len(whole), "box", "box left open")
-    return _no_answer("cut off inside the box")
-
-
-def _follows_another_box(response: str, low: int, command: int, box: _Box) -> bool:
-    """Whether a box with other content comes directly before this one."""
-    before = _find_last_box(response, low, command)
-    earlier = _read_box(response, before, command) if before >= 0 else None
-    if (
-        earlier is None
-        or not earlier.closed
-        or _BETWEEN_ROW.sub("", response[earlier.stop : command])
-    ):
-        return False
-    return response[earlier.start : earlier.end].strip() != response[box.start : box.end].strip()
-
-
-def _bounded_content(response: str, start: int, end: int) -> str:
-    """The text between two offsets, cut just beyond MAX_ANSWER unless it is one long number."""
-    if end - start <= MAX_ANSWER or _DIGITS.fullmatch(response, start, end):
-        return response[start:end]
-    return response[start : start + MAX_ANSWER + 1]
-
-
-def _extract_box(response: str, low: int, high: int, finished: bool | None) -> Span | None:
-    """The last box, or the list of boxes that it ends; None if there is no box."""
-    command = _find_last_box(response, low, high)
-    if command < 0:
-        return None
-    box = _read_box(response, command, high)
-    if not box.closed:
-        return _extract_unclosed_box(response, box, finished)
-    if _NEGATED.search(response[max(low, command - 24) : command]) or is_doubted(response, command):
-        return _no_answer("the box is negated")
-    if _DENIED_BEHIND.match(response, box.stop):
-        return _no_answer("the box is negated")
-    group = [box]
-    while len(group) < MAX_BOXES:
-        before = _find_last_box(response, low, command)
-        if before < 0 or command - before > MAX_ANSWER:
-            break
-        earlier = _read_box(response, before, command)
-        between = response[earlier.stop : command]
-        if (
-            not earlier.closed
-            or len(between) > 80
-            or not _JOINS.search(between)
-            or not _BETWEEN.fullmatch(between)
-        ):
-            break
-        group.append(earlier)
-        command = before
-    if len(group) == 1 and _follows_another_box(response, low, command, box):
-        return _no_answer("a row of boxes")
-    group.reverse()
-    texts = [_bounded_content(response, b.start, b.end).strip() for b in group]
-    start, end = group[0].start, group[-1].end
-    if not all(t.strip("$ \n") for t in texts):
-        return _no_answer("empty box")
-    if len(texts) == 1:
-        text = _bounded_content(response, start, end)
-        return Span(text, start, start + len(text), "box", "")
-    return Span(", ".join(texts), start, end, "boxes", "")
-
-
 def extract_answer(response: str, policy: Policy, finished: bool | None = None) -> Span:
     """The final answer of a response.
 
@@ -236,42 +102,77 @@ def extract_answer(response: str, policy: Policy, finished: bool | None = None) 
     is complete.
     """
     low, high, still_open = find_answer_region(response)
-    if still_open and not has_ended(response[max(low, high - TAIL) : high], finished):
-        return _no_answer("the thinking was never closed")
-    found = _extract_box(response, low, high, finished)
-    if found is not None:
-        return found
+    if still_open:
+        return no_answer("the thinking was never closed")
+    box = extract_box(response, low, high, finished)
+    if box is not None and box.reason != "empty box":
+        return box
+    if box is not None:
+        # an empty box only mentions the command if an answer is stated behind it
+        low = find_last_box(response, low, high)
+        behind = _extract_stated(response, low, high, finished) if policy.markers else None
+        return box if behind is None or behind.text is None else behind
     if not policy.markers:
-        return _no_answer("no box")
+        return no_answer("no box")
     if response[low:high].strip() == "":
-        return _no_answer("empty response" if low == 0 else "nothing behind the thinking")
+        return no_answer("empty response" if low == 0 else "nothing behind the thinking")
+    stated = _extract_stated(response, low, high, finished)
+    if stated is not None:
+        return stated
+    if not policy.last_value:
+        return no_answer("no stated answer")
+    return _extract_last_value(response, low, high, finished)
+
+
+def _extract_stated(response: str, low: int, high: int, finished: bool | None) -> Span | None:
+    """The answer behind a marker, or the reason why it does not count; None without a marker."""
     tail = max(low, high - TAIL)
     text = response[tail:high]
     stated = find_stated_answer(text, finished)
-    if stated is not None:
-        start, end, found_by = stated
-        if start < 0:
-            return _no_answer("the answer is denied")
-        if len(text) - end > MAX_AFTERTHOUGHT and not has_ended(text, finished):
-            return _no_answer("cut off long after an answer was named")
-        return Span(text[start:end], tail + start, tail + end, found_by, "")
-    if not policy.last_value:
-        return _no_answer("no stated answer")
+    if stated is None:
+        return None
+    start, end, cue = stated
+    if start == end:
+        assert cue is not None
+        return no_answer(f"the answer is {cue.effect}", cue.name)
+    if len(text) - end > MAX_AFTERTHOUGHT and not has_ended(text, finished):
+        return no_answer("cut off long after an answer was named")
+    reason = "" if cue is None else f"the value is {cue.effect}"
+    return Span(text[start:end], tail + start, tail + end, "marker", reason, cue.name if cue else "")
+
+
+def _extract_last_value(response: str, low: int, high: int, finished: bool | None) -> Span:
+    """The last value of a text without box and marker, if the words around it allow it."""
+    tail = max(low, high - TAIL)
+    text = response[tail:high]
     if not has_ended(text, finished):
-        return _no_answer("cut off before an answer")
+        return no_answer("cut off before an answer")
+    choice = _CHOICE_LINE.search(text.rstrip())
+    if choice is not None:
+        start, end = choice.span(1)
+        return Span(text[start:end], tail + start, tail + end, "last_line", "")
+    whole = text.strip()
+    if len(whole) <= MAX_BARE and "\n" not in whole:
+        start = text.index(whole)
+        runs = find_runs(text, start, start + len(whole))
+        if len(runs) == 1 and not text[start : runs[0][0]].strip("$ *_`") and not text[runs[0][1] :].strip("$ *_`.!"):
+            start, end = split_relation(text, *runs[0])
+            return Span(text[start:end], tail + start, tail + end, "whole", "")
     value = find_last_value(text)
     if value is None:
-        return _no_answer("no value in the text")
-    if is_denied(text, value[0]):
-        return _no_answer("the last value is negated")
-    if is_hedged(text, value[0]):
-        return _no_answer("the last value is hedged")
-    if text[value[0] - 1 : value[0]] not in ("$", "[") and is_part_of_larger(text, *value):
-        return _no_answer("the last value is part of a formula")
-    return Span(text[value[0] : value[1]], tail + value[0], tail + value[1], "last_value", "")
+        return no_answer("no value in the text")
+    start, end = value
+    outer = _formula_around(text, start, end)
+    cue = refusing_cue_before(text, outer[0]) or refusing_cue_behind(text, outer[1])
+    if cue is not None:
+        return no_answer(f"the last value is {cue.effect}", cue.name)
+    return Span(text[start:end], tail + start, tail + end, "last_value", "")
 
 
-def content_of_last_box(text: str) -> str:
-    """The content of the last box of a text, or the text itself if it has no closed box."""
-    span = _extract_box(text, 0, len(text), True)
-    return text if span is None or span.text is None else span.text
+def _formula_around(text: str, start: int, end: int) -> tuple[int, int]:
+    """The offsets of a value with the delimiters of its formula."""
+    opened = _FORMULA_START.search(text, max(0, start - 8), start)
+    if opened is not None:
+        start = opened.start()
+    behind = _FORMULA_END.match(text, end)
+    return start, behind.end() if behind else end

@@ -1,101 +1,96 @@
-"""Judge a value by the text around it: part of something larger, denied, or hedged.
+"""Judge a value by the text around it, with the table of cues: does the text commit to it?
 
-Input: a text and the offsets of a value in it. Output: True or False. Every pattern looks at a
-bounded piece of the text.
+Input: a text and the offsets of a value in it. Output: the cue that refuses the value, None if all
+the text around it is understood. Every look is at a bounded piece of the text.
 """
 
 from __future__ import annotations
 
 import re
 
-from orion.answers.parsing.units import UNITS
+from orion.answers.wording import cues
+from orion.answers.wording.cues import ALLOW, END, Cue, nothing_matches
 
-BEFORE, BEHIND = 60, 80
+BEFORE, BEHIND = 200, 400
+# cues that may follow one value before its sentence ends
+MAX_CUES = 12
 
-_SCALES = r"hundred|thousand|million|billion|trillion|dozen"
-# before a value that is an operand, an argument, the end of a range or row, or compared
-_PART_BEFORE = re.compile(
-    r"(?:(?<!\*)[+*/^×÷·<>≤≥√]=?\s*\(*\s*|(?<!\*)\*\s"
-    r"|[A-Za-z]\(\s*|[A-Za-z\d]|\d\s*[-–−~]\s*|[\w)]\s+[-–−]\s+"
-    r"|\d\w*\s*(?:,\s*)?\b(?:and|or|to|choose|over|out of)\s+"
-    r"|\b(?:(?:less|more|fewer|greater|other) than|at (?:least|most)|up to|between|under|below"
-    r"|above|negative|minus|twice"
-    r"|(?:half|double|square|root|cube|power|opposite|log|thirds?|multiples?|reciprocal|number) of"
-    r"|off by|divisible by|equation|step|case|part|example|choice|page|correct to|rounded to"
-    r"|except(?: for)?|tried|range|not)\s+)[$(\\]*$",
-    re.I,
-)
-_PART_BEHIND = re.compile(
-    r"\s*(?:(?!\*\*)[+*/^×÷·±<>≤≥=]|[-–−~]\s*[\d$]|,\s*or\b|\?|\(?\s*or\b)"
-    rf"|\s+(?:{_SCALES}|choose|pi|squared|cubed|remainder|over|out of|plus|minus|divided|multiplied"
-    r"|or|and\s+a"
-    # "5 times." is a whole value, "5 times 3" and "5 times as many" are not
-    r"|times\s+(?:[$\\(]*\d+|[$\\(]*[b-z]\b|as|the|that|more|less|larger|greater|smaller)"
-    r"|(?:less|more) than"
-    r"|to\s+(?:the\s+power|\$?\d))\b"
-    r"|\s+(?:is|are|was|were)(?:\s+(?:not|wrong|incorrect|rejected)|n['’]t)\b"
-    r"|\s+[A-Za-z]+\s+(?:and\s+)?\$?\d[\d.]*\s+[A-Za-z]+"
-    r"|[^.!?\n]{0,40}\b(?:or|maybe)\s+\$?\\?\(?\d"
-    r"|[^.!?\n]{0,40}\bbut\b[^.!?\n]{0,40}(?:n['’]t|\bnot)\b",
-    re.I,
-)
-_WORD = re.compile(r"[A-Za-z]+")
-_ORDINALS = frozenset(("st", "nd", "rd", "th", "s"))
-_DENIED = re.compile(
-    r"(?:\b(?:not|never|cannot|nor)\b|n['’]t\b)(?:\s+(?:be|equal|to|just|simply)){0,3}[\s$(\\\[:*_]*$",
-    re.I,
-)
-# "I don't think the answer is", "it is not true that the answer is"
-_DOUBTED = re.compile(
-    r"(?:\bdoubt|(?:\b(?:not|never)|n['’]t)\s+(?:think|believe|true|certain|sure|clear|the case))\b"
-    r"[^.,;:!?\n]{0,25}$",
-    re.I,
-)
-_UNSURE = re.compile(
-    r"\b(?:could|might|may)\s+(?:also\s+|well\s+)?be\b"
-    r"|\b(?:perhaps|possibly|maybe|depends|unsure)\b|\bnot (?:sure|certain)\b"
-    r"|\d\s+or\s+[$-]?\d|\beither\b",
-    re.I,
-)
-_UNABLE = re.compile(
-    r"\b(?:can(?:no|['’])t|could(?: not|n['’]t)|unable to)\s+(?:\w+\s+)?"
-    r"(?:solve|determine|find|answer|conclude)"
-    r"|\bdon['’]t know\b",
-    re.I,
-)
-_SENTENCE = re.compile(r"[.!?。]\s|\n")
+NOT_UNDERSTOOD_BEHIND = Cue("words_behind", "behind", "not understood", nothing_matches, "«5» foo.")
+NOT_UNDERSTOOD_BEFORE = Cue("words_before", "before", "not understood", nothing_matches, "foo «5».")
+_SENTENCE = re.compile(r"(?:[.!?。;](?:[*_\"')\]]*\s)|\n)")
+# where a clause ends, so that a negation before it does not touch the value behind it
+_CLAUSE = re.compile(r"[,;]\s|[。，]|\b(?:so|therefore|thus|hence|then|and\s+(?:so|that)|it\s+is|it['’]s|\\implies)\b|[⇒→]|\)\s", re.I)
+
+# "\\boxed{5}, but ..." only goes on
+_ASIDE = re.compile(r"[\s$]*(?:\\[)\]])?[\s$]*[,;(]\s*(?:but|however|although|though|not|without|instead)\b", re.I)
 
 
-def is_part_of_larger(text: str, start: int, end: int) -> bool:
-    """Whether a value is part of something larger: "x < 5", "3x^2", "5 million", "5 to 10"."""
+_EMPHASIS = re.compile(r"\*\*|__|`|(?<=\w)\*(?=[\s.,!?:;)]|$)|(?<![\w*])\*(?=\w)")
+
+
+def _without_emphasis(text: str) -> str:
+    return _EMPHASIS.sub("", text)
+
+
+def refusing_cue_before(text: str, start: int) -> Cue | None:
+    """The cue that refuses the value at `start` for what is before it in its sentence."""
     low = max(0, start - BEFORE)
     breaks = [match.end() for match in _SENTENCE.finditer(text, low, start)]
-    # the stars of bold text are no operators
-    before = text[breaks[-1] if breaks else low : start].removesuffix("**")
-    if _PART_BEFORE.search(before):
-        return True
-    word = _WORD.match(text, end)
-    if word is not None and word[0].lower() not in UNITS and word[0].lower() not in _ORDINALS:
-        return True
-    return _PART_BEHIND.match(text, end, min(len(text), end + BEHIND)) is not None
+    sentence = _without_emphasis(text[breaks[-1] if breaks else low : start])
+    clause = sentence
+    for match in _CLAUSE.finditer(sentence):
+        rest = sentence[match.end() :]
+        # "so 5", "it's 5": the word that begins the clause is all of it
+        clause = rest if rest.strip(" $(\\[") else match.group() + rest
+    for cue in cues.BEFORE:
+        scope = clause if cue.effect not in (ALLOW, END) else sentence
+        if cue.match(scope, 0) is not None:
+            return None if cue.effect in (ALLOW, END) else cue
+    return NOT_UNDERSTOOD_BEFORE
 
 
-def is_denied(text: str, start: int) -> bool:
-    """Whether the value at `start` is said not to be the answer."""
-    return _DENIED.search(text, max(0, start - 40), start) is not None or is_doubted(text, start)
+def refusing_cue_behind(text: str, end: int) -> Cue | None:
+    """The cue that refuses the value that ends at `end` for what is behind it."""
+    piece = _without_emphasis(text[end : end + BEHIND])
+    at = 0
+    for _ in range(MAX_CUES):
+        for cue in cues.BEHIND:
+            found = cue.match(piece, at)
+            if found is None:
+                continue
+            if cue.effect == END:
+                return refusing_cue_next(piece, found)
+            if cue.effect != ALLOW:
+                return cue
+            if found > at:
+                at = found
+                break
+        else:
+            return NOT_UNDERSTOOD_BEHIND
+    return NOT_UNDERSTOOD_BEHIND
 
 
-def is_doubted(text: str, start: int) -> bool:
-    """Whether the statement that begins at `start` is doubted or denied."""
-    return _DOUBTED.search(text, max(0, start - BEFORE), start) is not None
+def refusing_cue_next(text: str, at: int) -> Cue | None:
+    """The cue that takes a value back in the sentence that begins at `at`."""
+    piece = text[at : at + BEHIND]
+    return next((cue for cue in cues.NEXT if cue.match(piece, 0) is not None), None)
 
 
-def is_hedged(text: str, start: int) -> bool:
-    """Whether the sentence around `start` leaves the answer open, or the text before gives up."""
-    low = max(0, start - 300)
+def doubting_cue(text: str, start: int) -> Cue | None:
+    """The cue by which the statement that begins at `start` is doubted or denied."""
+    low = max(0, start - BEFORE)
     breaks = [match.end() for match in _SENTENCE.finditer(text, low, start)]
-    end = _SENTENCE.search(text, start)
-    sentence = _UNSURE.search(
-        text, breaks[-1] if breaks else low, end.start() if end else len(text)
-    )
-    return sentence is not None or _UNABLE.search(text, max(0, start - 200)) is not None
+    before = text[breaks[-1] if breaks else low : start]
+    named = [cue for cue in cues.BEFORE if cue.name in ("denied", "doubted")]
+    return next((cue for cue in named if cue.match(before, 0) is not None), None)
+
+
+def rejecting_cue_behind(text: str, end: int) -> Cue | None:
+    """The cue that rejects, behind it, what needs no context to be the answer, such as a box."""
+    piece = text[end : end + BEHIND]
+    for cue in cues.BEHIND:
+        if cue.name == "rejected" and cue.match(piece, 0) is not None and not _ASIDE.match(piece):
+            return cue
+        if cue.effect == END and (found := cue.match(piece, 0)) is not None:
+            return refusing_cue_next(text, end + found)
+    return None

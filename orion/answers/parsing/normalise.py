@@ -33,7 +33,7 @@ _MAP = str.maketrans(
         "∶": ":", "，": ",", "、": ",", "。": ".", "：": ":", "；": ";", "…": r"\ldots ",
         "（": "(", "）": ")", "［": "[", "］": "]", "｛": "{", "｝": "}",
         "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
-        "€": "", "¢": "", "£": "", "¥": "", "₹": "",
+        "€": "", "¢": "", "£": "", "¥": "", "₹": "", "₽": "", "₩": "", "₫": "", "฿": "", "₴": "", "₪": "",
     }
 )  # fmt: skip
 _SPACED_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2009\u202f\u2007](?=\d{3}(?!\d))")
@@ -43,7 +43,8 @@ _BAR = re.compile(r"(?<=[.\d])\\bar\s*(?=\{?\d)")
 _DOTS_ABOVE = re.compile(r"(\d*\.\d*)\\dot\s*\{?(\d)\}?(?:(\d*)\\dot\s*\{?(\d)\}?)?")
 _BRACKETED = re.compile(r"(?<![\w.])(-?\d*\.\d*)\((\d+)\)(?=\W*$)")
 _ELLIPSIS = re.compile(r"(\d*\.)(\d{1,200})(\.{2,}|\\(?:ldots|cdots|dots)(?![A-Za-z]))")
-_DECIMAL = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d+)?(?:\.(\d*))?")
+# a thousands group never follows a zero: 0,111 is no number
+_DECIMAL = re.compile(r"([-+]?)([1-9]\d{0,2}(?:,\d{3})+|\d+)?(?:\.(\d*))?")
 
 
 def _spell_vulgar_fraction(match: re.Match) -> str:

@@ -34,20 +34,13 @@ from orion.answers.parsing.tree import (
     mul,
     neg,
     num,
+    print_tree,
 )
-from orion.answers.parsing.units import SCALES
+from orion.answers.parsing.units import SCALES, read_unit
+from orion.answers.wording.phrases import is_label, is_unit_phrase
 
 MAX_SIGNS = 4
-# "square cm" is a unit, "square" alone changes the meaning
-_AREA = re.compile(r"\b(?:square|sq|cubic)\b\.?", re.I)
-# words beside a value that change its meaning, so that they are neither a label nor a unit
-_MEANING_CHANGES = re.compile(
-    r"[<>]|\b(?:not?|non|except|excluding|but|least|most|more|less|fewer|than|greater|between|minus"
-    r"|negative|half|twice|double|under|over|below|above|up|neither|maybe|perhaps|wrong|rejected"
-    r"|invalid|undefined|roots?|reciprocal|opposite|log|thirds?|quarters?|from|divisible|converges"
-    r"|diverges|multiples?|squared?|cubed?|times)\b",
-    re.I,
-)
+_SPACING = re.compile(r"\\[,;:! ]|~|\\cdot(?![A-Za-z])")
 _RELATIONS = frozenset(
     ("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv", "parallel", "perp", "sim")
 )
@@ -79,6 +72,8 @@ class _ExpressionParser(PostfixParser):
             items.append(self.parse_binding(LIST))
             self.link = link
             links = 0
+        if links and self.tokens[self.at - 1].value in ("and", "or"):
+            raise ParseError("the text stops in the middle")
         return items
 
     def parse_whole(self) -> Node:
@@ -194,18 +189,24 @@ class _ExpressionParser(PostfixParser):
         )
 
     def attach_unit(self, left: Node, word: str) -> Node:
-        head, _, rest = word.strip().partition(" ")
+        """The value with the unit or the counted things behind it; ParseError for other words."""
+        words = [word]
+        while self.token.kind == "text":
+            words.append(self.take().value)
+        phrase = _SPACING.sub(" ", " ".join(words)).strip()
+        head, _, rest = phrase.partition(" ")
         if head.lower() in SCALES:
-            scaled = mul(left, num(10 ** SCALES[head.lower()]))
+            scaled = mul(left, num(SCALES[head.lower()]))
             return self.attach_unit(scaled, rest) if rest.strip() else scaled
-        if _MEANING_CHANGES.search(_AREA.sub("", word)):
-            raise ParseError("words, not mathematics")
         if self.token.value == "^":
             self.take()
-            word = f"{word}^{self.parse_exponent().value}"
+            phrase = f"{phrase}^{print_tree(self.parse_exponent())}"
         if left.kind == "unit":
-            return Node("unit", left.args, f"{left.value}{'' if word[0] == '/' else ' '}{word}")
-        return Node("unit", (left,), word)
+            phrase = f"{left.value}{'' if phrase[0] == '/' else ' '}{phrase}"
+            left = left.args[0]
+        if read_unit(phrase) is None and not is_unit_phrase(phrase):
+            raise ParseError("words, not mathematics")
+        return Node("unit", (left,), phrase)
 
     def parse_juxtaposed(self, left: Node) -> Node:
         """Implicit multiplication, or a mixed number."""
@@ -301,7 +302,7 @@ class _ExpressionParser(PostfixParser):
             # words before a value are its label, as in \text{Area: }5
             if not self.starts_factor(self.token):
                 return Node("text", (), value)
-            if _MEANING_CHANGES.search(value):
+            if not is_label(value):
                 raise ParseError("words, not mathematics")
             return self.parse_prefix()
         if kind == "open":

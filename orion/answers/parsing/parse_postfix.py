@@ -6,9 +6,21 @@ below it, `parse_expression` above.
 
 from __future__ import annotations
 
+from math import prod
+
 from orion.answers.parsing.parse_primary import POWER, PrimaryParser
 from orion.answers.parsing.tokens import Token
-from orion.answers.parsing.tree import Node, ParseError, neg, power, to_int
+from orion.answers.parsing.tree import Node, ParseError, neg, num, power, to_int
+
+
+MAX_DOUBLE_FACTORIAL = 1_000
+
+
+def double_factorial(node: Node) -> Node:
+    """n!! of a small number, as a number; raises ParseError for anything else."""
+    if node.kind != "num" or node.value.denominator != 1 or not 0 <= node.value <= MAX_DOUBLE_FACTORIAL:
+        raise ParseError("a double factorial")
+    return num(prod(range(int(node.value), 0, -2)))
 
 
 class PostfixParser(PrimaryParser):
@@ -30,7 +42,7 @@ class PostfixParser(PrimaryParser):
         self.take()
         if value == "!":
             if left.kind == "fact" and self.tokens[self.at - 2].value == "!":
-                raise ParseError("a double factorial")
+                return double_factorial(left.args[0])
             return Node("fact", (left,))
         if value == "%":
             return Node("pct", (left,))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
+from orion.answers.parsing.bound_names import count_series, rename_index
 from orion.answers.parsing.normalise import decimal_literal
 from orion.answers.parsing.tokens import Token, tokenize
 from orion.answers.parsing.tree import (
@@ -64,6 +65,7 @@ class PrimaryParser:
     parse_prefix: Callable[[], Node]
     is_degree_ahead: Callable[..., bool]
     parse_sequence: Callable[[], list[Node]]
+    starts_factor: Callable[[Token], bool]
 
     def __init__(self, text: str) -> None:
         self.tokens = tokenize(text)
@@ -231,6 +233,8 @@ class PrimaryParser:
             return self.parse_overline()
         if value in ("sum", "prod"):
             return self.parse_series(value)
+        if value == "int":
+            return self.parse_integral()
         raise ParseError("a command out of its place")
 
     def parse_overline(self) -> Node:
@@ -247,6 +251,23 @@ class PrimaryParser:
 
     def parse_series(self, kind: str) -> Node:
         """A sum or product with limits; args: term, running name, first index, last index."""
+        low, high = self.parse_limits()
+        if (
+            low is None
+            or high is None
+            or low.kind != "rel"
+            or low.value != ("=",)
+            # i and e are names here, and no constants
+            or low.args[0].kind not in ("sym", "const")
+        ):
+            raise ParseError("a sum without its limits")
+        name, first = low.args
+        term = self.parse_binding(SUM)
+        bound = Node("sym", (), f"index{count_series(term)}")
+        return Node(kind, (rename_index(term, name, bound), bound, first, high))
+
+    def parse_limits(self) -> tuple[Node | None, Node | None]:
+        """The limits below and above a sum or an integral."""
         low = high = None
         for _ in range(2):
             if self.token.value == "_" and low is None:
@@ -255,15 +276,32 @@ class PrimaryParser:
             elif self.token.value == "^" and high is None:
                 self.take()
                 high = self.parse_exponent()
-        if (
-            low is None
-            or high is None
-            or low.kind != "rel"
-            or low.value != ("=",)
-            or low.args[0].kind != "sym"
-        ):
-            raise ParseError("a sum without its limits")
-        return Node(kind, (self.parse_binding(SUM), low.args[0], low.args[1], high))
+        return low, high
+
+    def parse_integral(self) -> Node:
+        """A definite integral; args: integrand, name, low, high. Others raise ParseError."""
+        low, high = self.parse_limits()
+        if low is None or high is None:
+            raise ParseError("an integral without its limits")
+        depth, end = 0, None
+        for i in range(self.at, len(self.tokens) - 1):
+            token, name = self.tokens[i], self.tokens[i + 1]
+            depth += {"open": 1, "close": -1}.get(token.kind, 0)
+            if depth == 0 and token == ("sym", "d", token.spaced) and name.kind == "sym":
+                end = i
+                break
+        if end is None or end == self.at:
+            raise ParseError("an integral without its differential")
+        behind = self.tokens[end + 2 :]
+        inner, self.tokens = self.tokens, self.tokens[:end]
+        term = self.parse_binding(LIST)
+        complete = self.at == end
+        self.tokens, self.at = inner, end + 2
+        if not complete or (behind and self.starts_factor(behind[0])):
+            raise ParseError("an integral that goes on behind its differential")
+        bound = Node("sym", (), f"index{count_series(term)}")
+        name_node = Node("sym", (), inner[end + 1].value)
+        return Node("int", (rename_index(term, name_node, bound), bound, low, high))
 
     def parse_root(self) -> Node:
         index = num(2)

@@ -9,14 +9,36 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from orion.answers.parsing.labels import split_label
 from orion.answers.parsing.normalise import decimal_literal, overline_repeating, unicode_to_latex
 from orion.answers.parsing.parse_expression import parse_expression
-from orion.answers.parsing.tree import MAX_DIGITS, Node, ParseError, literal_to_fraction, num
+from orion.answers.wording.phrases import is_harmless
+from orion.answers.parsing.tree import (
+    MAX_DIGITS,
+    Node,
+    ParseError,
+    as_point,
+    literal_to_fraction,
+    num,
+)
 
 MAX_LENGTH = 20_000
 
 _THIN = re.compile(r"\\[,!;:> ]|(?<!\\)\$|\\\$|[\s~]+|\\(?:left|right)(?![A-Za-z])")
-_THOUSANDS_MARK = re.compile(r"(?<=\d)(?:\{(?:,|\\,|\\ )\}|\\,|')(?=\d{3}(?!\d))")
+# 1{,}234, 1\,234, 1\ 234, 1'234; no group follows a zero
+_THOUSANDS_MARK = re.compile(
+    r"(?<![\d,.'])[1-9]\d{0,2}(?:(?:\{(?:,|\\,|\\ )\}|\\,|\\ |')\d{3})+(?!\d)"
+)
+_MARKS = {ord(c): "" for c in "{},\\ '"}
+_SPOKEN_SIGN = re.compile(r"(?:negative|minus)\s+(?=[\d\\$(])", re.I)
+_GLUED_SPACING = re.compile(r"\\(q?quad)(?=[A-Za-z])")
+# a prefix of a unit behind a number: 5 \mu m, 5 μm
+_MICRO = re.compile(
+    r"(?<=[\d}) ])(?:\\[,; ]|~)?\s*(?:\\mu|[μµ])\s*(?:\\(?:mathrm|text)\s*\{\s*)?(m|g)\s*\}?\s*$"
+)
+# 11,\! 111,\! 100: a narrow comma with a blank behind it
+_NARROW_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:\{?,\}?\\!\s*\d{3})+(?!\d)")
+_NO_SPACE = {ord(c): "" for c in " \t\n,{}\\!"}
 _POINTED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3}){2,}")
 # 3.5 x 10^6 with the letter for the sign
 _LETTER_TIMES = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
@@ -26,12 +48,14 @@ _ESCAPED = re.compile(
     "\f(?=rac|loor)|\b(?=inom|oxed|ar|eta|egin|mod)|\t(?=ext|imes|frac|heta|an|au|o)"
     "|\r(?=ight|ceil|floor|angle)|\a(?=lpha|pprox|rc|ngle)|\v(?=ec|arnothing)"
 )
+# \text{\$}8 is eight dollars
+_TEXT_DOLLAR = re.compile(r"\\(?:text|mathrm|mbox)\s*\{\s*\\?\$\s*\}")
 _CLASS = re.compile(r"\\math(?:bin|rel|ord|op|punct|open|close)(?![A-Za-z])\s*")
 # the backslash of a command, doubled by a program that printed it
 _ESCAPED_TWICE = re.compile(r"\\\\(?=[A-Za-z]{2,})")
 _DISPLAY = re.compile(r"\\(?:display|text|script)style(?![A-Za-z])\s*")
 _COLON = re.compile(r"\{\s*:\s*\}|\\colon(?![A-Za-z])")
-_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
+_THOUSANDS = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 # "1, 2" and "3 4" are no single number; "12 000" is
 _SPACED = re.compile(r"\d\s+\d|,\s+\d")
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\s\d{3})+(?:\.\d+)?")
@@ -44,7 +68,7 @@ _OTHER_CHOICE = re.compile(r"\([A-J]\)|(?<![A-Za-z\\])[A-J][).:]|\bor\b|\bwrong\
 _CHOICE_DRESS = re.compile(r"[().:\[\]]|option|choice", re.I)
 _CHOICE_VALUE = re.compile(
     rf"{_STYLED}(?:\(([A-J])\)|([A-J])[).:])(?:\\ |\s)*\}}?"
-    r"(?:\\[ ,;]|\\q?quad|[\s:.~])*(?![,;&]|and\b|or\b)(\S.*)",
+    r"(?!(?<=:)(?:[A-Za-z]|\\[A-Za-z]))(?:\\[ ,;]|\\q?quad|[\s:.~])*(?![,;&]|and\b|or\b)(\S.*)",
     re.S,
 )
 _TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*([ap])\.?\s*m\.?", re.I)
@@ -85,12 +109,15 @@ _WORD = re.compile(r"[A-Za-z]{2,}")
 _ARTICLE = re.compile(r"^(?:an?|the)\s+(?!and\b|or\b)(?=\w)")
 # "yes" and "red" are words, "xy" and "abc" are products
 _SHORT_WORD = re.compile(r"(?=[A-Za-z]*[aeiouyAEIOUY])[A-Za-z]{2,3}")
+_TEXT_BEHIND = re.compile(r"\s*([^A-Za-z]*\d[^A-Za-z]*?)\s*\\(?:text|mathrm|mbox)\s*\{([^{}\d]+)\}\s*")
+_BARE_EXPONENT = re.compile(r"(?<![\w.])(\d)e(?=[-+]\d{1,2}(?!\d))")
 _LABELLED = re.compile(
     r"(?:^|(?<=[\s,;.}]))(?:\\text(?:bf|it|rm)?\s*\{)?\s*\(([a-e]|i{1,3}|iv|v|[1-5])\)\s*\}?[:\s]?",
     re.I,
 )
 _PART_EDGES = re.compile(r"^(?:\\[ ,;]|\\quad|\s)+|(?:[\s,;$]|\\(?:quad|[ ,;])?)+$")
 _LABELS = (("a", "b", "c", "d", "e"), ("i", "ii", "iii", "iv", "v"), ("1", "2", "3", "4", "5"))
+_ALL_INTEGERS = re.compile(r"(?:[a-z]\s+(?:is|can be)\s+)?(?:all|any)\s+(?:the\s+)?integers?(?:\s+[a-z])?")
 _ALL_REALS = re.compile(
     r"(?:x\s+(?:is|can be)\s+)?(?:all|any)\s+reals?(?:\s+(?:numbers?|values?))?"
     r"(?:\s+of\s+[a-z]|\s+[a-z])?"
@@ -188,8 +215,40 @@ def _read_parts(text: str) -> Node | None:
     return None if None in nodes else Node("parts", tuple(n for n in nodes if n is not None))
 
 
-def _read_all_reals(text: str) -> Node | None:
-    """The set named by a text such as "all real numbers except 2"."""
+def _read_labelled(text: str) -> Node | None:
+    """The relation "label = value" whose label is no plain name, such as P(X = 2) = 1/5."""
+    if "=" not in text:
+        return None
+    found = split_label(text)
+    if found is None:
+        return None
+    value = read_answer(found[1]).node
+    if value is None or value.kind in ("text", "choice", "list"):
+        return None
+    return Node("rel", (Node("sym", (), found[0]), value), ("=",))
+
+
+def _read_groups(text: str) -> Node | None:
+    """Groups of labelled values: p = 5, q = 2; p = 7, q = 2 as (5, 2) and (7, 2)."""
+    groups = text.split(";")
+    if not 2 <= len(groups) <= 16 or any(c in text for c in "([{") or "," not in text:
+        return None
+    points = []
+    for group in groups:
+        try:
+            point = as_point(parse_expression(group))
+        except ParseError:
+            return None
+        if point.kind != "tuple":
+            return None
+        points.append(point)
+    return Node("list", tuple(points))
+
+
+def _read_number_set(text: str) -> Node | None:
+    """The set named by a text such as "all real numbers except 2" or "all integers"."""
+    if _ALL_INTEGERS.fullmatch(_STYLE.sub(" ", text).strip(" {}$~.").lower()):
+        return Node("const", (), "integers")
     match = _ALL_REALS.fullmatch(
         _STYLE.sub(" ", text).translate({ord(c): " " for c in "{}$~"}).strip().lower()
     )
@@ -218,7 +277,9 @@ def _read_based_numeral(text: str) -> Node | None:
     base = int(named) if named.isdecimal() else _BASE_NAMES.get(named, 0)
     letters = [c for c in whole + (part or "") if c.isalpha()]
     # x_{12} and ab_{16} are names with a subscript
-    if letters and (len(whole) < 2 or not (whole.isupper() or any(c.isdecimal() for c in whole))):
+    # small letters alone are digits only in base 16: ff_{16}
+    digits_alone = whole.isupper() or any(c.isdecimal() for c in whole) or base == 16
+    if letters and (len(whole) < 2 or not digits_alone):
         return None
     if not 2 <= base <= 36 or any(int(c, 36) >= base for c in letters):
         return None
@@ -252,6 +313,12 @@ def _read_mathematics(text: str) -> tuple[Node | None, Node | None, str]:
         node = parse_expression(merged)
     except ParseError as error:
         return None, None, str(error)
+    if _BARE_EXPONENT.search(text):
+        # 2e-1 is a fifth or, in a book, 2e less one
+        try:
+            return node, parse_expression(_BARE_EXPONENT.sub(r"\1 e ", text)), ""
+        except ParseError:
+            return node, None, ""
     if merged == text:
         return node, None, ""
     try:
@@ -287,7 +354,17 @@ def _normalise_typography(text: str) -> str:
     """The text with thousands marks, spacing, colons, periods and times signs normalised."""
     if not text.isprintable():
         text = _ESCAPED.sub(lambda m: _ESCAPES[m.group()], text)
-    text = _THOUSANDS_MARK.sub("", text.replace("\\!", ""))
+    if "\\!" in text:
+        text = _NARROW_THOUSANDS.sub(lambda m: m.group().translate(_NO_SPACE), text).replace("\\!", "")
+    if "$" in text:
+        text = _TEXT_DOLLAR.sub("", text)
+    text = _THOUSANDS_MARK.sub(lambda m: m.group().translate(_MARKS), text)
+    if "quad" in text:
+        text = _GLUED_SPACING.sub(r"\\\1 ", text)
+    if "mu" in text or not text.isascii():
+        text = _MICRO.sub(lambda m: " micrometre" if m[1] == "m" else " microgram", text)
+    if text[:1] in "nmNM" and (sign := _SPOKEN_SIGN.match(text)):
+        text = "-" + text[sign.end() :]
     if "\\\\" in text and "\\begin" not in text:
         text = _ESCAPED_TWICE.sub(r"\\", text)
     if "style" in text:
@@ -305,7 +382,9 @@ def _normalise_typography(text: str) -> str:
 
 def _read_uncached(raw: str) -> Answer:
     if len(raw) > MAX_LENGTH:
-        plain = decimal_literal(_strip_delimiters(_THOUSANDS_MARK.sub("", raw)))
+        plain = decimal_literal(
+            _strip_delimiters(_THOUSANDS_MARK.sub(lambda m: m.group().translate(_MARKS), raw))
+        )
         if plain is None:
             return Answer(raw, "", None, "answer too long")
         node = num(literal_to_fraction(plain)) if len(plain) < MAX_DIGITS else None
@@ -330,11 +409,13 @@ def _read_uncached(raw: str) -> Answer:
         return Answer(raw, "", None, "empty")
     key = text_key(text)
     special = (
-        _read_choice(text)
+        _read_labelled(text)
+        or _read_choice(text)
         or _read_time(text)
         or _read_based_numeral(text)
         or _read_parts(text)
-        or _read_all_reals(text)
+        or _read_number_set(text)
+        or _read_groups(text)
     )
     if special is not None:
         return Answer(raw, key, special)
@@ -347,6 +428,12 @@ def _read_uncached(raw: str) -> Answer:
     if node is not None and node.kind == "text":
         node = Node("text", (), key)
     return Answer(raw, key, node, problem, None, second)
+
+
+def without_unknown_unit(gold: str) -> str | None:
+    """The value of a gold such as 17\\text{ foo}, None if words behind it may change it."""
+    match = _TEXT_BEHIND.fullmatch(gold)
+    return match[1] if match and is_harmless(match[2]) else None
 
 
 _read_cached = lru_cache(maxsize=4096)(_read_uncached)

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from orion.answers.parsing.tree import MAX_TOKENS, ParseError
-from orion.answers.parsing.units import SCALES, UNITS
+from orion.answers.parsing.units import SCALES, find_unit
 from orion.answers.parsing.vocabulary import (
     ACCENTS,
     BARE_COMMANDS,
@@ -29,6 +29,7 @@ from orion.answers.parsing.vocabulary import (
     UNIT_VECTORS,
     UNSUPPORTED_COMMANDS,
 )
+from orion.answers.wording.phrases import is_phrase_word
 
 
 class Token(NamedTuple):
@@ -53,7 +54,9 @@ _LEX = re.compile(
 MAX_PRODUCT = 6
 _UNIT_END = re.compile(r"(?:\^\{?\d\}?)?(?:\s*/\s*[a-z]+(?:\^\{?\d\}?)?)?\s*$")
 # a function that lost its space: sinx, lnx
-_GLUED = re.compile(r"(arcsin|arccos|arctan|sin|cos|tan|sec|csc|cot|ln|log)([a-z])")
+_GLUED = re.compile(r"([a-z]?)(arcsin|arccos|arctan|sin|cos|tan|sec|csc|cot|ln|log)([a-z])")
+# pi that lost its space: 2pir
+_GLUED_PI = re.compile(r"pi([a-z])")
 _MATHEMATICS = re.compile(r"[*^/+_=]|\\(?:[dt]?frac|sqrt|cdot|times)")
 _EXPONENT = re.compile(r"[eE][-+]?\d+(?![A-Za-z\d.])")
 _ROW_SPACING = re.compile(r"(?:\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\])?")
@@ -211,7 +214,8 @@ class _Lexer:
         elif linked in ("and", "or") and linked != lower:
             self.put("op", linked)
         elif (
-            lower in UNITS
+            name != "mathbf"
+            and find_unit(word) is not None
             and self.is_after_value()
             and not self.text.startswith(("(", "{"), self.at)
         ):
@@ -224,7 +228,7 @@ class _Lexer:
             word.isalpha()
             and (
                 name.startswith("math")
-                or word not in "ghLsmNJWVAKC"
+                or find_unit(word) is None
                 or not (word in "ghsm" or self.is_after_value())
             )
         ):
@@ -245,21 +249,27 @@ class _Lexer:
         """Whether a unit may follow here."""
         previous = self.out[-1] if self.out else None
         return previous is not None and (
-            previous.kind in ("num", "text") or previous.value in (")", "}")
+            previous.kind in ("num", "text")
+            or previous.value in (")", "}")
+            or (previous.value == "pi" and self.spaced)
         )
 
     def put_word(self, spelling: str) -> None:
         lower = spelling.lower()
-        if spelling in FUNCTIONS and not (lower in UNITS and self.is_unit_ahead(lower)):
+        if spelling in FUNCTIONS and not self.is_unit_ahead(spelling):
             self.put("fn", FUNCTION_ALIASES.get(spelling, spelling))
             return
-        if self.is_unit_ahead(lower):
-            self.put("text", lower)
+        if self.is_unit_ahead(spelling):
+            self.put("text", spelling)
         elif lower in PLAIN_WORDS and len(lower) > 1:
             self.put(*PLAIN_WORDS[lower])
         elif glued := _GLUED.fullmatch(spelling):
-            self.put("fn", glued[1])
-            self.put_letters(glued[2])
+            self.put_letters(glued[1])
+            self.put("fn", glued[2])
+            self.put_letters(glued[3])
+        elif (pi := _GLUED_PI.fullmatch(spelling)) and self.touches_value():
+            self.put("const", "pi")
+            self.put_letters(pi[1])
         elif self.spaced and self.out and self.is_counted_noun(spelling):
             # any other word behind a number names the things counted: 12 oranges
             self.put("text", lower)
@@ -287,7 +297,7 @@ class _Lexer:
 
     def is_unit_ahead(self, word: str) -> bool:
         """Whether a plain word is a unit; one letter only behind a lone number: 5 m, 9.8 m/s^2."""
-        if word not in UNITS:
+        if find_unit(word) is None:
             return False
         kinds = [token.kind for token in self.out]
         if [token.value for token in self.out[-1:]] == ["/"] and kinds[-2:-1] == ["text"]:
@@ -308,7 +318,10 @@ class _Lexer:
     def is_counted_noun(self, spelling: str) -> bool:
         """Whether a word behind a number or a unit names the things counted."""
         kind = self.out[-1].kind
-        return (kind == "text" and len(spelling) > 1) or (kind == "num" and len(spelling) > 3)
+        known = is_phrase_word(spelling)
+        if kind == "text":
+            return known
+        return known and (kind == "num" or self.out[-1].value in (")", "}")) and len(spelling) > 2
 
     def touches_value(self) -> bool:
         """Whether the word just read touches a value before it or an exponent or index after it."""

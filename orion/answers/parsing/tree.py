@@ -15,6 +15,7 @@ Kinds of nodes, with their `value` and `args`:
     deg, pct    args: the number of degrees, of percent
     pm          value: "+" or "-"; args: the two readings
     sum, prod   args: term, running name, first index, last index
+    int         args: integrand, name, low, high
     mod         args: value, modulus
     dots        an ellipsis in a list
     such        a set by a condition; args: element, conditions; value: the word that joins them
@@ -177,3 +178,17 @@ def print_tree(node: Node) -> str:
         return f"{inner[0]} {node.value}"
     name = node.value if isinstance(node.value, str) and kind == "fn" else kind
     return f"{name}({', '.join(inner)})"
+
+
+def as_point(node: Node) -> Node:
+    """x = 1, y = 2 as (1, 2), in the order of the names; anything else unchanged."""
+    if node.kind != "list" or any(
+        x.kind != "rel" or x.value != ("=",) or x.args[0].kind != "sym" for x in node.args
+    ):
+        return node
+    values = {x.args[0].value: x.args[1] for x in node.args}
+    return (
+        Node("tuple", tuple(values[name] for name in sorted(values)))
+        if len(values) == len(node.args)
+        else node
+    )

@@ -1,44 +1,202 @@
-"""Units: the words that may follow a value, and one name for all spellings of a unit.
+"""Units: one table of (canonical, factor, spellings), and what a unit phrase measures.
 
-Input: none. Output: the tables, and `unit_name`.
+Input: the spelling of a unit, such as "cm", "square feet", "miles per hour" or "m s^{-1}". Output: a
+`Measure`, None where the spelling is no unit.
 """
 
 from __future__ import annotations
 
-_SPELLINGS = {
-    "hour": "h hr hrs hours", "minute": "min mins minutes", "second": "s sec secs seconds",
-    "day": "days", "week": "weeks", "month": "months", "year": "yr yrs years",
-    "mm": "millimeter millimeters millimetre millimetres",
-    "cm": "centimeter centimeters centimetre centimetres",
-    "m": "meter meters metre metres", "km": "kilometer kilometers kilometre kilometres",
-    "foot": "ft feet", "inch": "in inches", "mile": "mi miles", "yard": "yd yards",
-    "mg": "milligram milligrams", "g": "gram grams", "kg": "kilogram kilograms",
-    "pound": "lb lbs pounds", "ounce": "oz ounces",
-    "ml": "milliliter milliliters", "liter": "l liters litre litres", "gallon": "gal gallons",
-    "cup": "cups", "cent": "cents", "dollar": "dollars usd", "euro": "euros eur", "unit": "units",
-    "mile/hour": "mph", "km/hour": "kph kmh",
-    "hertz": "hz", "joule": "j joules", "newton": "n newtons", "watt": "w watts kw kwh",
-    "volt": "v volts", "ohm": "ohms", "mole": "mol moles",
-    "square": "sq", "cubic": "cu", "people": "persons", "student": "students", "apple": "apples",
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+
+class Unit(NamedTuple):
+    """One row: one `factor` of the `canonical` unit, and every way to write it.
+
+    Spellings of one letter keep their case; longer ones do so only where two rows would share one.
+    """
+
+    canonical: str
+    factor: Fraction
+    spellings: tuple[str, ...]
+
+
+def _unit(canonical: str, factor: str | int, spellings: str) -> Unit:
+    return Unit(canonical, Fraction(factor), tuple(spellings.split()))
+
+
+UNITS = (
+    _unit("second", 1, "second seconds s sec secs"),
+    _unit("second", "1/1000", "millisecond milliseconds ms msec"),
+    _unit("second", 60, "minute minutes min mins"),
+    _unit("second", 3600, "hour hours h hr hrs"),
+    _unit("second", 86400, "day days"),
+    _unit("second", 604800, "week weeks wk wks"),
+    # months and years are no fixed number of days
+    _unit("month", 1, "month months"),
+    _unit("month", 12, "year years yr yrs"),
+    _unit("metre", 1, "metre meter meters metres m"),
+    _unit("metre", "1e-9", "nanometre nanometer nanometers nanometres nm"),
+    _unit("metre", "1e-6", "micrometre micrometer micrometers micrometres micron microns μm um"),
+    _unit("metre", "1/1000", "millimetre mm millimeter millimeters millimetres"),
+    _unit("metre", "1/100", "centimetre cm centimeter centimeters centimetres cms"),
+    _unit("metre", "1/10", "decimetre dm decimeter decimeters decimetres"),
+    _unit("metre", 1000, "kilometre km kilometer kilometers kilometres kms"),
+    _unit("metre", "0.3048", "foot feet ft"),
+    _unit("metre", "0.0254", "inch inches in"),
+    _unit("metre", "0.9144", "yard yards yd yds"),
+    _unit("metre", "1609.344", "mile miles mi"),
+    _unit("square metre", 10000, "hectare hectares ha"),
+    _unit("acre", 1, "acre acres"),
+    _unit("gram", 1, "gram grams g gm gms"),
+    _unit("gram", "1/1000", "milligram milligrams mg"),
+    _unit("gram", "1e-6", "microgram micrograms μg mcg"),
+    _unit("gram", 1000, "kilogram kilograms kg kgs kilo kilos"),
+    _unit("gram", 1000000, "tonne tonnes"),
+    _unit("gram", "453.59237", "pound pounds lb lbs"),
+    _unit("gram", "28.349523125", "ounce ounces oz"),
+    _unit("ton", 1, "ton tons"),
+    _unit("litre", 1, "litre liter liters litres l L"),
+    _unit("litre", "1/1000", "millilitre ml milliliter milliliters millilitres mL"),
+    _unit("gallon", 1, "gallon gallons gal gals"),
+    _unit("gallon", "1/4", "quart quarts qt qts"),
+    _unit("gallon", "1/8", "pint pints pt pts"),
+    _unit("gallon", "1/16", "cup cups"),
+    _unit("gallon", "1/256", "tablespoon tablespoons tbsp tbs"),
+    _unit("gallon", "1/768", "teaspoon teaspoons tsp"),
+    _unit("dollar", 1, "dollar dollars usd buck bucks"),
+    _unit("dollar", "1/100", "cent cents"),
+    _unit("euro", 1, "euro euros eur"),
+    _unit("pound sterling", 1, "gbp"),
+    _unit("rupee", 1, "rupee rupees inr"),
+    _unit("yen", 1, "yen jpy"),
+    _unit("yuan", 1, "yuan rmb cny"),
+    _unit("peso", 1, "peso pesos"),
+    _unit("metre/second", "0.44704", "mph"),
+    _unit("metre/second", "5/18", "kph kmh"),
+    _unit("mile/gallon", 1, "mpg"),
+    _unit("hertz", 1, "hertz hz"),
+    _unit("hertz", 1000, "kilohertz khz"),
+    _unit("hertz", 1000000, "megahertz"),
+    _unit("hertz", 1000000000, "gigahertz ghz"),
+    _unit("joule", 1, "joule joules J"),
+    _unit("joule", 1000, "kilojoule kilojoules kj"),
+    _unit("calorie", 1, "calorie calories cal"),
+    _unit("calorie", 1000, "kilocalorie kilocalories kcal"),
+    _unit("newton", 1, "newton newtons N"),
+    _unit("newton", 1000, "kilonewton kilonewtons kn"),
+    _unit("watt", 1, "watt watts W"),
+    _unit("watt", 1000, "kilowatt kilowatts kw"),
+    _unit("watt", 1000000, "megawatt megawatts"),
+    _unit("joule", 3600, "wh"),
+    _unit("joule", 3600000, "kilowatthour kwh kilowatt-hour kilowatt-hours"),
+    _unit("volt", 1, "volt volts V"),
+    _unit("volt", 1000, "kilovolt kilovolts kv"),
+    _unit("ampere", 1, "ampere amperes amp amps A"),
+    _unit("ampere", "1/1000", "milliampere milliamperes milliamp milliamps ma"),
+    _unit("ohm", 1, "ohm ohms Ω"),
+    _unit("ohm", 1000, "kiloohm kiloohms kω"),
+    _unit("coulomb", 1, "coulomb coulombs C"),
+    _unit("farad", 1, "farad farads F"),
+    _unit("tesla", 1, "tesla teslas T"),
+    _unit("pascal", 1, "pascal pascals pa"),
+    _unit("pascal", 1000, "kilopascal kilopascals kpa"),
+    _unit("atmosphere", 1, "atm atmospheres"),
+    _unit("mole", 1, "mole moles mol mols"),
+    _unit("kelvin", 1, "kelvin kelvins K"),
+    _unit("degree Celsius", 1, "celsius"),
+    _unit("degree Fahrenheit", 1, "fahrenheit"),
+    _unit("radian", 1, "radian radians rad rads"),
+    _unit("bit", 1, "bit bits"),
+    _unit("bit", 8, "byte bytes"),
+    _unit("bit", 8000, "kilobyte kilobytes kb"),
+    _unit("bit", 8000000, "megabyte megabytes mb"),
+    _unit("bit", 8000000000, "gigabyte gigabytes gb"),
+    _unit("unit", 1, "unit units"),
+)
+# words that multiply the number before them: "5 dozen" is 60, "5 halves" is 5/2
+SCALES = {
+    "hundred": Fraction(100), "thousand": Fraction(1000), "million": Fraction(10**6),
+    "billion": Fraction(10**9), "trillion": Fraction(10**12), "lakh": Fraction(10**5),
+    "crore": Fraction(10**7), "dozen": Fraction(12), "halves": Fraction(1, 2),
+    "thirds": Fraction(1, 3), "fourths": Fraction(1, 4), "fifths": Fraction(1, 5),
+    "sixths": Fraction(1, 6), "sevenths": Fraction(1, 7), "eighths": Fraction(1, 8),
+    "ninths": Fraction(1, 9), "tenths": Fraction(1, 10), "hundredths": Fraction(1, 100),
+    "thousandths": Fraction(1, 1000),
 }  # fmt: skip
-NAMES = {
-    spelling: name
-    for name, spellings in _SPELLINGS.items()
-    for spelling in (name, *spellings.split())
-}
-UNITS = frozenset(NAMES)
-SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_POWERS = {"square": "2", "sq": "2", "squared": "2", "cubic": "3", "cu": "3", "cubed": "3"}
+_EXACT = {spelling: unit for unit in UNITS for spelling in unit.spellings}
+_FOLDED = {s.lower(): unit for s, unit in _EXACT.items() if len(s) > 1}
+_POWER_BEFORE = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
+_POWER_BEHIND = {"squared": 2, "cubed": 3}
+_PART = re.compile(r"\s*(?:(per|a|an|each)\b|([/*·])|([A-Za-zμΩω]+(?:-hours?)?)\.?|\^\{?(-?\d)\}?)", re.I)
+_DENOMINATOR = re.compile(r"/\s*\(([^()]*)\)")
+# units whose powers are areas, volumes and accelerations
+_POWERED = frozenset(("metre", "second", "litre", "unit"))
 
 
-def unit_name(spelling: str) -> str:
-    """One name for all spellings of a unit: square centimetres and cm^2, miles per hour and mph."""
-    parts = []
-    for part in spelling.lower().strip(" .").replace(" per ", "/").split("/"):
-        words = part.replace("^", " ^").split()
-        power = "".join(_POWERS[w] for w in words if w in _POWERS) or "".join(
-            w[1:] for w in words if w[0] == "^"
-        )
-        named = " ".join(NAMES.get(w, w) for w in words if w not in _POWERS and w[0] != "^")
-        parts.append(f"{named}^{power}" if power else named)
-    return "/".join(parts)
+class Measure(NamedTuple):
+    """What a unit phrase measures: a factor, and the power of each canonical unit, sorted."""
+
+    factor: Fraction
+    dimensions: tuple[tuple[str, int], ...]
+
+
+def find_unit(spelling: str) -> Unit | None:
+    """The row of a spelling: exact, else with its case ignored if it has several letters."""
+    return _EXACT.get(spelling) or (_FOLDED.get(spelling.lower()) if len(spelling) > 1 else None)
+
+
+def read_unit(phrase: str) -> Measure | None:
+    """What a phrase of units measures, None if any part of it is no unit."""
+    if len(phrase) > 80:
+        return None
+    factor, powers = Fraction(1), dict[str, int]()
+    at, sign, ahead, last = 0, 1, 1, None
+    # J/(g K) is J/g/K
+    phrase = _DENOMINATOR.sub(lambda m: "/" + "/".join(re.split(r"[·*\s]+", m[1].strip())), phrase)
+    phrase = phrase.strip().rstrip(".")
+    while at < len(phrase):
+        match = _PART.match(phrase, at)
+        if match is None:
+            return None
+        at = match.end()
+        slash, operator, word, exponent = match.groups()
+        if slash or operator:
+            if last is None or ahead != 1:
+                return None
+            sign = -1 if slash or operator == "/" else 1
+            last = None
+            continue
+        if word and word.lower() in _POWER_BEFORE:
+            ahead = _POWER_BEFORE[word.lower()]
+            continue
+        if exponent or word.lower() in _POWER_BEHIND:
+            change = int(exponent) if exponent else _POWER_BEHIND[word.lower()]
+            if last is None or change == 0 or last[0].canonical not in _POWERED:
+                return None
+            unit, used = last
+            factor *= unit.factor ** (used * change - used)
+            powers[unit.canonical] += used * change - used
+            continue
+        found = find_unit(word)
+        if found is None:
+            return None
+        if ahead != 1 and found.canonical not in _POWERED:
+            return None
+        used, ahead = sign * ahead, 1
+        last = (found, used)
+        factor *= found.factor**used
+        powers[found.canonical] = powers.get(found.canonical, 0) + used
+    if ahead != 1 or not powers:
+        return None
+    return Measure(factor, tuple(sorted((n, p) for n, p in powers.items() if p)))
+
+
+def unit_key(phrase: str) -> Measure | str:
+    """The same value for all spellings of a unit, or for the same counted things."""
+    measure = read_unit(phrase)
+    if measure is not None:
+        return measure
+    words = re.findall(r"[a-z]+", phrase.lower())
+    return " ".join(word.removesuffix("s") for word in words)

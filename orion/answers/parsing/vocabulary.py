@@ -69,11 +69,11 @@ SKIPPED_COMMANDS = word_set(
 ACCENTS = word_set(
     "vec hat bar overrightarrow tilde dot widehat mathcal mathfrak overleftrightarrow"
 )
-UNSUPPORTED_COMMANDS = word_set("int iint lim oint limsup liminf partial nabla forall exists")
+UNSUPPORTED_COMMANDS = word_set("iint lim oint limsup liminf partial nabla forall exists")
 PLAIN_WORDS = {
     "and": ("op", "and"), "or": ("op", "or"), "in": ("op", "in"), "to": ("op", ":"),
     "pi": ("const", "pi"), "inf": ("const", "inf"), "infinity": ("const", "inf"),
-    "oo": ("const", "inf"), "percent": ("op", "%"), "degrees": ("op", "deg"),
+    "oo": ("const", "inf"), "percent": ("op", "%"), "pct": ("op", "%"), "degrees": ("op", "deg"),
     "degree": ("op", "deg"), "union": ("op", "cup"), "mod": ("op", "mod"),
 }  # fmt: skip
 # words that lost their backslash, or have one too many
@@ -84,7 +84,7 @@ UNIT_VECTORS = {"i": "i", "j": "j", "k": "k", "imath": "i", "jmath": "j"}
 PLAIN_GREEK = GREEK - {"mu", "nu", "xi", "ell", "hbar", "Xi", "Pi"}
 # commands that are one token
 SINGLE_TOKENS = {
-    "sum": ("cmd", "sum"), "prod": ("cmd", "prod"),
+    "sum": ("cmd", "sum"), "int": ("cmd", "int"), "prod": ("cmd", "prod"),
     "overline": ("cmd", "overline"), "underline": ("cmd", "overline"),
     "ldots": ("op", "dots"), "cdots": ("op", "dots"), "dots": ("op", "dots"),
     "dotsc": ("op", "dots"), "dotsb": ("op", "dots"),

@@ -95,6 +95,8 @@ def build_expression(tree: list):
         return (sp.factorial if kind == "fact" else sp.binomial)(*args)
     if kind in ("sum", "prod"):
         return (sp.summation if kind == "sum" else sp.product)(args[0], tuple(args[1:]))
+    if kind == "int":
+        return sp.integrate(args[0], tuple(args[1:]))
     if kind == "fn":
         if value == "log10":
             return sp.log(args[0], 10)

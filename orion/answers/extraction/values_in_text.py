@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from orion.answers.extraction.math_runs import find_runs, split_relation
 from orion.answers.parsing.vocabulary import FUNCTIONS, GREEK, word_set
 
 # characters at the end that are searched for the last value
@@ -38,14 +39,11 @@ _VALUE = (
 NUMBER = re.compile(
     rf"(?<![\w.])(?:(?<![)\]}}])[-−–](?=[$€£]?\\?\$?[\d.√π]))?{_SIGN}{_VALUE}", re.I
 )
-LEADING = re.compile(rf"[-−–]?\s?{_SIGN}\s?-?{_VALUE}", re.I)
-# "the solution set is (-oo, 2] U [5, oo)": mathematics behind the verb of the last sentence
-_CLOSING = re.compile(r"\b(?:is|are|equals)\s+([^\s\w][^\n]*?|[^\n]*?[∪∩∞≤≥√±∅][^\n]*?)[.。]?\s*$")
-_ROW = re.compile(r"\b(?:are|be)\s+((?:-?\d[\d.]*,\s+)*-?\d[\d.]*,?\s+(?:and\s+)?)$")
 # Unicode categories of emoji and their modifiers
 _ORNAMENTS = ("So", "Sk", "Mn", "Cf")
 _UNIT_TAIL = re.compile(r"\s*[\w%°^/]*")
 _CLOSERS = ".!?。)]}$\"'”*`>|％%"
+_ROW_LINK = re.compile(r"[$*_]*(?:,?\s+(?:and|or)\s+|,\s*)[$*_]*")
 _LINK = re.compile(r"\s*(?:,\s*and\b|,|and\b|or\b)\s*")
 
 
@@ -121,27 +119,51 @@ def trim_span(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
+def _is_value(piece: str) -> bool:
+    """Whether a run of mathematics can be an answer: a number, a constant or a formula of names."""
+    if any(c.isnumeric() or c in "π∞∅" for c in piece) or "\\" in piece:
+        return True
+    return any(c in "=+*/^<>≤≥" for c in piece) and any(c.isalpha() for c in piece)
+
+
+def _find_last_run(text: str, low: int) -> tuple[int, int] | None:
+    """The last run of undelimited mathematics of `text[low:]` that can be an answer."""
+    for size in (400, 1_500, MAX_VALUE_TAIL):
+        start = max(low, len(text) - size)
+        # a piece begins at a line, so that it cuts no run in two
+        line = text.rfind("\n", low, start)
+        start = line + 1 if line >= 0 and start > low else max(low, min(start, line + 1 or low))
+        if "\\end{" in text[start:] and "\\begin{" not in text[start:] and start > low:
+            continue
+        runs = find_runs(text, start, len(text))
+        for index in range(len(runs) - 1, -1, -1):
+            first, last = runs[index]
+            if not _is_value(text[first:last]):
+                continue
+            joined = _first_of_row(text, runs, index)
+            return (joined, last) if joined < first else split_relation(text, first, last)
+        if start == low:
+            break
+    return None
+
+
+def _first_of_row(text: str, runs: list[tuple[int, int]], index: int) -> int:
+    """The start of the row "2, 3 and 5" that ends with a run; the run's own start if it is alone."""
+    while index and _ROW_LINK.fullmatch(text, runs[index - 1][1], runs[index][0]):
+        index -= 1
+    return runs[index][0]
+
+
 def find_last_value(text: str) -> tuple[int, int] | None:
-    """The last formula or number of a text."""
+    """The last formula, or the last run of undelimited mathematics, of a text."""
     base = max(0, len(text) - MAX_VALUE_TAIL)
-    closing = _CLOSING.search(text, max(base, len(text) - 300))
-    if (
-        closing is not None
-        and not _PROSE.search(closing[1])
-        and "$" not in closing[1]
-        and "\\" not in closing[1]
-    ):
-        return trim_span(text, closing.start(1), closing.end(1))
     formulas = find_formulas(text, base)
-    number = _find_last_number(text, base)
-    if formulas and (number is None or number.start() < formulas[-1][1]):
-        first = len(formulas) - 1
-        while first and _LINK.fullmatch(text, formulas[first - 1][1], formulas[first][0]):
-            first -= 1
-        if first < len(formulas) - 1:
-            return formulas[first][0], formulas[-1][1]
-        return trim_span(text, formulas[-1][2], formulas[-1][3])
-    if number is None:
-        return None
-    row = _ROW.search(text, max(base, number.start() - 80), number.start())
-    return trim_span(text, row.start(1) if row else number.start(), number.end())
+    run = _find_last_run(text, max(base, formulas[-1][1] if formulas else base))
+    if run is not None or not formulas:
+        return run
+    first = len(formulas) - 1
+    while first and _LINK.fullmatch(text, formulas[first - 1][1], formulas[first][0]):
+        first -= 1
+    if first < len(formulas) - 1:
+        return formulas[first][0], formulas[-1][1]
+    return trim_span(text, formulas[-1][2], formulas[-1][3])

@@ -1,0 +1,174 @@
+r"""Find the box that holds the final answer, or the list of boxes that it ends.
+
+Input: a response and the region in which to look. Output: a `Span`, None where there is no box.
+One pass from the end, linear time.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from orion.answers.extraction.span import MAX_ANSWER, Span, no_answer
+from orion.answers.extraction.surrounding_text import (
+    doubting_cue,
+    refusing_cue_next,
+    rejecting_cue_behind,
+)
+from orion.answers.wording import phrases
+
+MAX_BOXES = 64
+
+_DIGITS = re.compile(r"[-+\d.,{}\\!$\s]*")
+# text allowed between the boxes of a row: space, delimiters, emphasis
+_BETWEEN_ROW = re.compile(r"\\(?:q?quad|[,;:! ()\[\]])|[\s$&*/|]")
+_BRACES = re.compile(r"\\.|[{}]", re.S)
+_BARE_BOX = re.compile(
+    r"\s*(\\[dt]?frac\s*(?:\d\s*\d|\{[^{}]*\}\s*\{[^{}]*\})|-?\.?\d[\d.,/]*(?<![.,])|[A-Za-z](?![A-Za-z])|\\(?:pi|infty|emptyset|varnothing)\b)"
+)
+_LABEL = re.compile(r"([A-Za-z](?:_\{?\w\}?)?)\s*=\s*(?:\\[(\[]|\$)?\s*$")
+_BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
+_BETWEEN = re.compile(
+    r"(?:[\s$&{}]|[,;]|\\[()\[\]]|\\q?quad|\\text|\\left|\\right|\(\w\)"
+    r"|\b(?:and|or|for|part|the|other|is|are)\b|\b\w{1,4}\s*=)*+"
+)
+_JOINS = re.compile(r"[,;&]|\band\b|\bor\b")
+_NEGATED = re.compile(r"(?:\b(?:not|cannot|never)|n't)(?:\s+(?:be|equal(?: to)?))?[\s$(\\\[]*$")
+
+
+class _Box(NamedTuple):
+    start: int
+    end: int
+    stop: int
+    closed: bool
+
+
+def _read_box(text: str, command: int, high: int) -> _Box:
+    """The box whose command is at `command`: content `text[start:end]`, `stop` behind the box."""
+    at = command + (6 if text.startswith("\\boxed", command) else 5)
+    brace = at
+    while brace < high and text[brace] in " \t\n":
+        brace += 1
+    if brace >= high or text[brace] != "{":
+        match = _BARE_BOX.match(text, at, high)
+        return (
+            _Box(match.start(1), match.end(1), match.end(), True)
+            if match
+            else _Box(at, at, at, True)
+        )
+    depth = 0
+    for match in _BRACES.finditer(text, brace, high):
+        token = match.group()
+        if token == "{":
+            depth += 1
+        elif token == "}":
+            depth -= 1
+            if depth == 0:
+                return _Box(brace + 1, match.start(), match.end(), True)
+    return _Box(brace + 1, high, high, False)
+
+
+def find_last_box(text: str, low: int, high: int) -> int:
+    return max(text.rfind("\\boxed", low, high), text.rfind("\\fbox", low, high))
+
+
+def _extract_unclosed_box(response: str, box: _Box, finished: bool | None) -> Span:
+    """A box whose closing brace is missing; it counts only if its content is evidently complete."""
+    if finished is False:
+        return no_answer("cut off inside the box")
+    content = response[box.start : min(box.end, box.start + MAX_ANSWER)]
+    cut = _BOX_CUT.search(content)
+    if cut and content[: cut.start()].strip():
+        return Span(
+            content[: cut.start()], box.start, box.start + cut.start(), "box", "box left open"
+        )
+    whole = content.rstrip()
+    if (
+        box.end - box.start <= MAX_ANSWER
+        and whole
+        and (finished or (whole.endswith("}") and finished is None))
+    ):
+        return Span(whole, box.start, box.start + len(whole), "box", "box left open")
+    return no_answer("cut off inside the box")
+
+
+def _follows_another_box(response: str, low: int, command: int, box: _Box) -> bool:
+    """Whether a box with other content comes directly before this one."""
+    before = find_last_box(response, low, command)
+    earlier = _read_box(response, before, command) if before >= 0 else None
+    if (
+        earlier is None
+        or not earlier.closed
+        or _BETWEEN_ROW.sub("", response[earlier.stop : command])
+    ):
+        return False
+    return response[earlier.start : earlier.end].strip() != response[box.start : box.end].strip()
+
+
+def _bounded_content(response: str, start: int, end: int) -> str:
+    """The text between two offsets, cut just beyond MAX_ANSWER unless it is one long number."""
+    if end - start <= MAX_ANSWER or _DIGITS.fullmatch(response, start, end):
+        return response[start:end]
+    return response[start : start + MAX_ANSWER + 1]
+
+
+def _group_of_boxes(response: str, low: int, command: int, box: _Box) -> tuple[list[_Box], list[int]]:
+    """The boxes of the list that ends with `box`, the last first, and where their commands are."""
+    group, commands = [box], [command]
+    while len(group) < MAX_BOXES:
+        before = find_last_box(response, low, command)
+        if before < 0 or command - before > MAX_ANSWER:
+            break
+        earlier = _read_box(response, before, command)
+        between = response[earlier.stop : command]
+        if not earlier.closed or len(between) > 120:
+            break
+        # "\boxed{1} papers and \boxed{2} bins"
+        things = phrases.match_phrase(between)
+        if things is not None:
+            between = between[things:]
+        if not _JOINS.search(between) or not _BETWEEN.fullmatch(between):
+            break
+        group.append(earlier)
+        commands.append(before)
+        command = before
+    return group, commands
+
+
+def extract_box(response: str, low: int, high: int, finished: bool | None) -> Span | None:
+    """The last box, or the list of boxes that it ends; None if there is no box with content."""
+    command = find_last_box(response, low, high)
+    while command >= 0:
+        box = _read_box(response, command, high)
+        if box.stop > box.start or not box.closed:
+            break
+        # "\boxed" without braces only mentions the command
+        command = find_last_box(response, low, command)
+    if command < 0:
+        return None
+    if not box.closed:
+        return _extract_unclosed_box(response, box, finished)
+    cue = doubting_cue(response, command) or rejecting_cue_behind(response, box.stop)
+    if cue is not None:
+        return no_answer("the box is negated", cue.name)
+    group, commands = _group_of_boxes(response, low, command, box)
+    if len(group) == 1 and _follows_another_box(response, low, command, box):
+        return no_answer("a row of boxes")
+    group.reverse()
+    texts = [_bounded_content(response, b.start, b.end).strip() for b in group]
+    start, end = group[0].start, group[-1].end
+    if not all(t.strip("$ \n") for t in texts):
+        return no_answer("empty box")
+    if len(texts) == 1:
+        text = _bounded_content(response, start, end)
+        return Span(text, start, start + len(text), "box", "")
+    labels = [_LABEL.search(response, max(low, at - 16), at) for at in reversed(commands)]
+    if all(labels):
+        texts = [f"{label[1]} = {text}" for label, text in zip(labels, texts, strict=True) if label]
+    return Span(", ".join(texts), start, end, "boxes", "")
+
+
+def content_of_last_box(text: str) -> str:
+    """The content of the last box of a text, or the text itself if it has no closed box."""
+    span = extract_box(text, 0, len(text), True)
+    return text if span is None or span.text is None else span.text

@@ -1,0 +1,164 @@
+r"""Find runs of undelimited mathematics in running text: `12\sqrt{5}`, `(3, 4)`, `x \ge 2`, `$1,250`.
+
+Input: a text. Output: offsets. A number is never cut out of the run that it is part of. One linear
+pass over the tokens of a bounded piece.
+"""
+
+from __future__ import annotations
+
+import re
+
+_WORDS = (
+    r"sqrt|pi|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|exp|gcd|lcm|mod|inf|infinity|oo|choose"
+)
+_TOKEN = re.compile(
+    r"(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<edge>\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|eqnarray|multline|split)\*?\})"
+    r"|(?P<group>\\(?:text|mathrm|textbf|textit|mbox|operatorname|mathbf|mathbb|mathcal|begin|end)\*?\s*\{[^{}\n]{0,200}\})"
+    r"|(?P<command>\\(?:[A-Za-z]+|.))"
+    rf"|(?P<word>(?<![A-Za-z])(?:{_WORDS})(?![A-Za-z]))"
+    r"|(?P<abbreviation>(?<![A-Za-z])(?:i\.\s?e|e\.\s?g)\b)"
+    r"|(?P<letters>(?<=[\d)}\]^_])[A-Za-zπθ]{1,3}(?![A-Za-z'’])|(?<![A-Za-z'’])[A-Za-zπθαβγλφω]{1,2}(?=[\d(^_²³]|\s?[=<>≤≥])"
+    r"|(?<![A-Za-z'’])[B-HJ-Zb-zπθαβγλφωxyz](?![A-Za-z'’]))"
+    r"|(?P<open>[(\[{])|(?P<close>[)\]}])"
+    r"|(?P<operator>[-−–－+*/^_=<>≤≥≠≈±∓×÷·⋅√∞°′|!%&∪∩∈∅:²³⁰¹⁴-⁹⁻ⁿ₀-₉½¼¾⅐-⅞⌊⌋⌈⌉\u0304\u0305\u0307])"
+    r"|(?P<money>[$€£¥₹])"
+    r"|(?P<comma>,)"
+    r"|(?P<space>[ \t\u00a0\u2009\u202f]+)",
+)
+_OPENING = {"(": ")", "[": "]", "{": "}"}
+# what may be cut from the ends of a run: punctuation, emphasis, operators without their operand
+_TRIM_BEFORE = " \t\u00a0=:,*·%/!&^_|)]}≈°"
+_TRIM_BEHIND = " \t\u00a0=:,;*+-−–/<>(|[{_^&$"
+_BULLET = re.compile(r"(?:^|(?<=\n))[ \t>]*(?:[-*•+]|\d{1,2}[.)])[ \t]+")
+_SCALE_BEHIND = re.compile(r"\s?(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)\b", re.I)
+_PERCENT = re.compile(r"\s?(?:percent\b|per cent\b)", re.I)
+_CLOCK = re.compile(r"\s?[ap]\.?m\b\.?", re.I)
+_NEGATIVE = re.compile(r"\b(?:negative|minus)\s+$", re.I)
+_DASH = re.compile(r"[-–−—]+[ \t]+")
+_LABEL = re.compile(r"\s*[A-Za-zπθαβγλφω](?:_?\{?\w{0,2}\}?)'?(?:\([^()=]{1,40}\))?\s*")
+_TIMES = re.compile(r"(?<=[\d)\s])[xX](?=[\d(\s])")
+_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+")
+
+
+def _tokens(text: str, low: int, high: int) -> list[re.Match]:
+    return [match for match in _TOKEN.finditer(text, low, high)]
+
+
+def find_runs(text: str, low: int, high: int) -> list[tuple[int, int]]:
+    """(start, end) of the maximal runs of mathematics in `text[low:high]`, trimmed, in order."""
+    runs, first, last, depth = [], None, None, 0
+    for token in _tokens(text, low, high):
+        kind = token.lastgroup
+        if kind in ("edge", "abbreviation"):
+            # the edge of an aligned display belongs to no run
+            if first is not None and last is not None:
+                runs.append((first, last))
+            first, last, depth = None, None, 0
+            continue
+        touches = last is not None and (
+            token.start() == last or (depth > 0 and not text[last : token.start()].strip(" \t\n"))
+        )
+        if not touches:
+            if first is not None and last is not None:
+                runs.append((first, last))
+            first, depth = token.start(), 0
+        depth += {"open": 1, "close": -1}.get(kind or "", 0)
+        if kind == "group":
+            depth += {"\\b": 1, "\\e": -1}.get(token.group()[:2] if token.group()[1:4] in ("beg", "end") else "", 0)
+        depth = max(depth, 0)
+        last = token.end()
+    if first is not None and last is not None:
+        runs.append((first, last))
+    return [span for run in runs if (span := _trim(text, *run)) is not None]
+
+
+def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """The run without loose punctuation at its ends; None if no mathematics is left."""
+    bullet = _BULLET.match(text, start, end)
+    if bullet is not None and (start == 0 or text[start - 1] == "\n"):
+        start = bullet.end()
+    for _ in range(8):
+        before = start, end
+        while start < end and text[start] in _TRIM_BEFORE:
+            start += 1
+        while end > start and text[end - 1] in _TRIM_BEHIND and text[end - 2 : end] not in ("\\%", "\\}"):
+            end -= 1
+        # a bracket that the run closes and does not open, or the other way round
+        opened = _unmatched(text, start, end)
+        if opened is not None:
+            if opened == end - 1 or (text[opened] in ")]}" and not text[opened + 1 : end].strip(" .,!")):
+                end = opened
+            elif opened == start:
+                start += 1
+            else:
+                break
+        if (start, end) == before:
+            break
+    if text[end - 1 : end] == "!" and text[start : end - 1].isdigit() and text[end : end + 1] in ("", " ", "\n"):
+        end -= 1
+    dash = _DASH.match(text, start, end)
+    if dash is not None:
+        start = dash.end()
+    piece = text[start:end]
+    if not any(c.isalnum() or c in "∅∞π" for c in piece):
+        return None
+    return _widen(text, start, end)
+
+
+def _unmatched(text: str, start: int, end: int) -> int | None:
+    """The offset of a bracket without its partner; an interval may mix round and square ones."""
+    stack: list[int] = []
+    at = start
+    while at < end:
+        c = text[at]
+        if c == "\\":
+            at += 2
+            continue
+        if c in _OPENING:
+            stack.append(at)
+        elif c in ")]}":
+            if not stack:
+                return at
+            stack.pop()
+        at += 1
+    return stack[-1] if stack else None
+
+
+def _widen(text: str, start: int, end: int) -> tuple[int, int]:
+    """The run with the words that belong to its number: "million", "percent", "a.m.", "negative"."""
+    for pattern in (_SCALE_BEHIND, _PERCENT, _CLOCK):
+        found = pattern.match(text, end)
+        if found is not None and text[end - 1].isdigit():
+            end = found.end()
+    sign = _NEGATIVE.search(text, max(0, start - 12), start)
+    return (sign.start() if sign else start), end
+
+
+def is_balanced(text: str, start: int, end: int) -> bool:
+    """Whether every bracket of the run has its partner."""
+    return _unmatched(text, start, end) is None
+
+
+def split_relation(text: str, start: int, end: int) -> tuple[int, int]:
+    """The value of a run: of `72/24 = 3` and `N = 42` the right side, of `x^2 = 9` the whole."""
+    depth, marks, commas = 0, [], 0
+    for at in range(start, end):
+        c = text[at]
+        depth += (c in _OPENING) - (c in ")]}")
+        if depth == 0 and c == "=" and text[at - 1] not in "<>!≤≥":
+            marks.append(at)
+        if depth == 0 and c in "<>≤≥≠" or text.startswith(("\\le", "\\ge", "\\ne"), at):
+            return start, end
+        commas += depth == 0 and c == "," and text[at + 1 : at + 2] == " "
+    if not marks or (commas and len(marks) > 1):
+        return start, end
+    sides = [text[a:b] for a, b in zip([start, *(m + 1 for m in marks)], marks, strict=False)]
+    for side in sides:
+        bare = _TIMES.sub("*", _COMMAND.sub(" ", side))
+        if any(c.isalpha() for c in bare) and not _LABEL.fullmatch(side):
+            return start, end
+    low = marks[-1] + 1
+    while low < end and text[low] in " \t&*":
+        low += 1
+    return (low, end) if low < end else (start, end)

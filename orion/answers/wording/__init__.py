@@ -1,0 +1,1 @@
+"""The words around a value: the table of cues, phrases of units and nouns, and the lexicon."""
