@@ -15,6 +15,7 @@ from orion.answers.comparison.values import UndecidedError
 from orion.answers.parsing.read_answer import Answer, is_word
 from orion.answers.parsing.tree import ParseError
 from orion.answers.policies import Policy
+from orion.answers.wording.phrases import is_phrase_word
 from orion.answers.verdict import CORRECT, INCORRECT, UNPARSEABLE
 
 
@@ -86,6 +87,10 @@ def compare_answers(answer: Answer, gold: Answer, policy: Policy, timeout_s: flo
         return Result(CORRECT if equal else INCORRECT, "" if equal else "the texts differ", "text")
     if answer.node is not None and answer.node.kind == "text" and _same_items(answer.key, gold.key):
         return Result(CORRECT, "", "text")
+    words = is_word(answer.raw) and is_word(gold.raw) and answer.key != gold.key
+    if words and (is_phrase_word(answer.key) or is_phrase_word(gold.key)):
+        # "cat" is no product of c, a and t
+        return Result(INCORRECT, "the texts differ", "text")
     if (
         answer.node is not None
         and answer.key == gold.key
@@ -109,7 +114,7 @@ def _compare_readings(answer: Answer, gold: Answer, policy: Policy, timeout_s: f
     deadline = time.monotonic() + timeout_s
     for left in filter(None, (answer.node, answer.second)):
         for right in filter(None, (gold.node, gold.second)):
-            if (left is answer.second) != (right.kind == "list") and left is answer.second:
+            if left is answer.second and left.kind == "list" and right.kind != "list":
                 continue
             run = AnswerComparison(policy, deadline)
             try:

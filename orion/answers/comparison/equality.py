@@ -27,8 +27,11 @@ from orion.answers.comparison.rewrite import (
     drop_unit_letters,
     drop_units,
     expand,
+    has_range,
     is_symbol_set,
     label_of,
+    unknown_of,
+    rename_parameters,
     rename_symbols,
     subtract,
     unit_as_symbol,
@@ -64,6 +67,8 @@ class AnswerComparison(ValueComparison):
         if a == b:
             return True
         self.check_deadline()
+        if has_range(a) and has_range(b):
+            a, b = rename_parameters(a), rename_parameters(b)
         a, b = unwrap(a), unwrap(b)
         if is_words_around_value(a, b):
             raise UndecidedError("words around a value")
@@ -99,6 +104,8 @@ class AnswerComparison(ValueComparison):
                 return self.same(a.args[0], b)
             if b.kind == "choice" and a.kind in ("sym", "const"):
                 return a.value.upper() == b.value
+            if kind == "time" and "rel" in (a.kind, b.kind):
+                return self.compare_relations(as_ratio(a), as_ratio(b))
             if kind == "time" and {a.kind, b.kind} == {"time", "ratio"}:
                 return self.compare_ratios(as_ratio(a), as_ratio(b))
             if kind == "parts" and {a.kind, b.kind} <= {"parts", "list", "tuple"}:
@@ -106,8 +113,9 @@ class AnswerComparison(ValueComparison):
             if kind == "mod":
                 return self.same(a.args[0], b) if a.kind == "mod" else self.same(a, b.args[0])
             if kind == "based" and self.policy.ignore_units:
-                digits, other = (a, b) if a.kind == "based" else (b, a)
-                return other.kind == "num" and digits.value.partition("_")[0] == str(other.value)
+                # the digits alone answer "write it in base 6"; a base that nobody asked for differs
+                digits = b.value.partition("_")[0] if b.kind == "based" else ""
+                return a.kind == "num" and digits == str(a.value)
             return False
         if kind in ("parts", "branch"):
             return self.same_in_order(a.args, b.args, self.same)
@@ -175,10 +183,9 @@ class AnswerComparison(ValueComparison):
             if any(x.kind == "dots" for x in (*a.args, *b.args)):
                 return self.same_in_order(a.args, b.args, self.same)
             labelled = [all(x.kind == "rel" for x in side.args) for side in (a, b)]
-            if (
-                labelled[0] != labelled[1]
-                and len({label_of(x) for x in (a, b)[labelled[1]].args}) > 1
-            ):
+            labels = {label_of(x) for x in (a, b)[labelled[1]].args}
+            # x_1 and x_2 are the roots of one unknown, in any order
+            if labelled[0] != labelled[1] and len({unknown_of(x) for x in labels}) > 1:
                 return self.same_in_order(a.args, b.args, self.same)
             return self.same_in_any_order(
                 self.unequal_items(a), self.unequal_items(b), self.same_element

@@ -9,7 +9,7 @@ import re
 from fractions import Fraction
 
 from orion.answers.comparison.vectors import check_size, combine_vectors
-from orion.answers.parsing.tree import Node, ParseError, add, mul, neg, num, power
+from orion.answers.parsing.tree import Node, ParseError, add, mul, neg, num, power, print_tree
 from orion.answers.parsing.units import Measure, unit_key
 
 _LETTER_UNIT = re.compile(r"([A-Za-z])(?:\^(\d))?")
@@ -29,9 +29,6 @@ def unwrap(node: Node) -> Node:
             and any(_is_range(a) for a in node.args)
             and not all(_is_range(a) for a in node.args)
         ):
-            for number, name in enumerate(a.args[0] for a in node.args if _is_range(a)):
-                # a parameter has any name
-                node = substitute(node, name, Node("sym", (), f"parameter{number}"))
             node = Node("list", tuple(a for a in node.args if not _is_range(a)), node.value)
         elif node.kind == "rel" and "equiv" in node.value:
             node = Node("rel", node.args, tuple("=" if op == "equiv" else op for op in node.value))
@@ -43,6 +40,18 @@ def unwrap(node: Node) -> Node:
             node = Node("mod", (node.args[0].args[-1], node.args[1]))
         else:
             return node
+
+
+def has_range(node: Node) -> bool:
+    """Whether an answer ends with the range of a parameter, as in k pi, k in Z."""
+    return node.kind == "list" and any(_is_range(a) for a in node.args)
+
+
+def rename_parameters(node: Node) -> Node:
+    """The answer with its parameters named by their order: n pi, n in Z is k pi, k in Z."""
+    for number, name in enumerate([a.args[0] for a in node.args if _is_range(a)]):
+        node = substitute(node, name, Node("sym", (), f"parameter{number}"))
+    return node
 
 
 def is_unsorted_point(node: Node) -> bool:
@@ -236,7 +245,8 @@ def drop_unit_letters(node: Node, other: Node) -> Node:
         return node
     # 12m and 12 m^2; no other unit of one letter has a power
     letters = [
-        x.args[0] if x.kind == "pow" and x.args[0].value == "m" else x for x in node.args[1:]
+        x.args[0] if x.kind == "pow" and (x.args[0].value == "m" or x.args[1] == num(-1)) else x
+        for x in node.args[1:]
     ]
     return (
         node.args[0] if all(x.kind == "sym" and x.value in _UNIT_LETTERS for x in letters) else node
@@ -256,6 +266,13 @@ def bracket_kind(node: Node) -> str:
 
 def label_of(node: Node) -> Node | None:
     return node.args[0] if node.kind == "rel" else None
+
+
+def unknown_of(label: Node | None) -> str | None:
+    """The name of a label without its index: x of x_1."""
+    if label is None or label.kind != "sym":
+        return None if label is None else print_tree(label)
+    return str(label.value).partition("_")[0]
 
 
 def subtract(left: Node, right: Node) -> Node:

@@ -69,6 +69,13 @@ _CLOSING_QUOTE = re.compile(r'(?:[^"\\\n]|\\.)*"')
 _JOINED = re.compile(r"\s*(?:,\s*and\b|,|and\b|or\b)\s*(?=[$\\])")
 
 
+_FOREIGN_MARKER = re.compile(r"ответ|réponse|respuesta|antwort|答|답")
+_FOREIGN_THING = re.compile(
+    r"[ \t]+(?!(?:oder|ou|o|или|nicht|pas|no|dutzend|douzaines?|docenas?|mille?|mil|tausend|millionen|millions?"
+    r"|millones|halbe|тысяч|миллион\w*|mal|fois|veces|раз)\b)[^\W\d_]{3,20}[.!]?\s*", re.I
+)
+
+
 class Found(NamedTuple):
     """A stated answer `text[start:end]`; `cue`: why the value in it is not committed, or None."""
 
@@ -148,8 +155,11 @@ def _choice_at(text: str, at: int, stop: int) -> tuple[int, int] | None:
     return None
 
 
-def _value_in(text: str, at: int, stop: int) -> Found | None:
-    """The answer in one sentence `text[at:stop]` behind a marker, None if it has no content."""
+def _value_in(text: str, at: int, stop: int, foreign: bool) -> Found | None:
+    """The answer in one sentence `text[at:stop]` behind a marker, None if it has no content.
+
+    foreign: the marker is in another language, so one unknown word is taken for the thing counted.
+    """
     start, stop = trim_span(text, at, stop)
     segment = text[start:stop]
     # a code fence or an opening brace behind a marker starts a block, not a value
@@ -165,6 +175,8 @@ def _value_in(text: str, at: int, stop: int) -> Found | None:
     value = _run_at(text, start, stop)
     if value is not None:
         refusal = refusing_cue_behind(text, value[2])
+        if foreign and refusal is not None and _FOREIGN_THING.fullmatch(text, value[2], stop):
+            refusal = None
     elif (last := find_last_value(segment)) is not None and prose_words(segment):
         value = (start + last[0], start + last[1], start + last[1])
         begin = text[value[0] - 1 : value[0]]
@@ -209,18 +221,21 @@ def find_stated_answer(text: str, finished: bool | None) -> Found | None:
             continue
         if word.endswith(("choice", "option")) and not joined:
             continue
-        found = _find_behind(text, at)
+        found = _find_behind(text, at, _FOREIGN_MARKER.search(word) is not None)
         if found is None:
             continue
-        if found.cue is not None and found.cue.effect in (DENIED, HEDGED, QUESTIONED):
-            return Found(0, 0, found.cue)
+        cue = found.cue
+        # "1/2, or 50 %" is read as a whole: one value twice, or a hedge
+        open_end = cue is not None and cue.effect in (DENIED, HEDGED, QUESTIONED)
+        if cue is not None and open_end and cue.name != "alternative":
+            return Found(0, 0, cue)
         if finished is False and not _PASSED.search(text, found.end):
             return None
         return found
     return None
 
 
-def _find_behind(text: str, at: int) -> Found | None:
+def _find_behind(text: str, at: int, foreign: bool) -> Found | None:
     """The answer that begins at or soon behind `at`."""
     quoted = _quoted_string_at(text, at)
     if quoted is not None:
@@ -234,4 +249,4 @@ def _find_behind(text: str, at: int) -> Found | None:
     stop = end.start() if end else min(len(text), at + MAX_SEGMENT)
     if formula is not None:
         return Found(*trim_span(text, at, max(stop, formula[2])), refusal)
-    return _value_in(text, at, stop)
+    return _value_in(text, at, stop, foreign)

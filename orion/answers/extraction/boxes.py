@@ -26,11 +26,16 @@ _BRACES = re.compile(r"\\.|[{}]", re.S)
 _BARE_BOX = re.compile(
     r"\s*(\\[dt]?frac\s*(?:\d\s*\d|\{[^{}]*\}\s*\{[^{}]*\})|-?\.?\d[\d.,/]*(?<![.,])|[A-Za-z](?![A-Za-z])|\\(?:pi|infty|emptyset|varnothing)\b)"
 )
+_PLACEHOLDER = re.compile(r"[\s.…]*(?:\.{3}|…|\\ldots|\\dots)[\s.]*|\s*(?:your|the|final|\s)*answer(?:\s+here)?\s*", re.I)
 _LABEL = re.compile(r"([A-Za-z](?:_\{?\w\}?)?)\s*=\s*(?:\\[(\[]|\$)?\s*$")
 _BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
 _BETWEEN = re.compile(
     r"(?:[\s$&{}]|[,;]|\\[()\[\]]|\\q?quad|\\text|\\left|\\right|\(\w\)"
     r"|\b(?:and|or|for|part|the|other|is|are)\b|\b\w{1,4}\s*=)*+"
+)
+# "... and her aunt is" before the next box
+_NEXT_CLAUSE = re.compile(
+    r"\s*(?:,|;)?\s*(?:and|while)\s+(?!not\b)[A-Za-z'’ ]{1,40}\s(?:is|are|has|have|=)\s*[$(\\]*", re.I
 )
 _JOINS = re.compile(r"[,;&]|\band\b|\bor\b")
 _NEGATED = re.compile(r"(?:\b(?:not|cannot|never)|n't)(?:\s+(?:be|equal(?: to)?))?[\s$(\\\[]*$")
@@ -127,6 +132,10 @@ def _group_of_boxes(response: str, low: int, command: int, box: _Box) -> tuple[l
         things = phrases.match_phrase(between)
         if things is not None:
             between = between[things:]
+            while (closer := phrases.match_closers(between)) is not None:
+                between = between[closer:]
+            if _NEXT_CLAUSE.fullmatch(between):
+                between = ","
         if not _JOINS.search(between) or not _BETWEEN.fullmatch(between):
             break
         group.append(earlier)
@@ -140,7 +149,8 @@ def extract_box(response: str, low: int, high: int, finished: bool | None) -> Sp
     command = find_last_box(response, low, high)
     while command >= 0:
         box = _read_box(response, command, high)
-        if box.stop > box.start or not box.closed:
+        mentioned = box.stop == box.start or _PLACEHOLDER.fullmatch(response, box.start, box.end)
+        if not box.closed or not mentioned or box.end == box.start and box.stop > box.end:
             break
         # "\boxed" without braces only mentions the command
         command = find_last_box(response, low, command)

@@ -23,6 +23,7 @@ from orion.answers.extraction.values_in_text import (
     has_ended,
 )
 from orion.answers.policies import Policy
+from orion.answers.wording import phrases
 
 # characters at the end that are searched for markers and values; boxes are found anywhere
 TAIL = 1 << 16
@@ -58,6 +59,8 @@ _BLANK = re.compile(r"\s*")
 _CHOICE_LINE = re.compile(
     r"(?:^|\n)[ \t>*_$\\(]*(?:option|choice)?[ \t*]*(?-i:([(\[]?[A-J](?:[)\].:][^\n]{0,80})?))[ \t*_$.]*$", re.I
 )
+_CHOSEN = re.compile(r"\b(?:pick|choose|select|chose)\s+(?:option\s+|choice\s+)?[*(\[]*(?-i:([A-J]))[*)\]]*[.!]?\s*$", re.I)
+_GAP = re.compile(r"\$?[ \t]*")
 _FORMULA_START = re.compile(r"(?:\$\$?|\\[(\[])\s*$")
 _FORMULA_END = re.compile(r"[.,\s]*(?:\$\$?|\\[)\]])")
 # characters of the longest response that is read as a whole
@@ -137,6 +140,8 @@ def _extract_stated(response: str, low: int, high: int, finished: bool | None) -
         return no_answer(f"the answer is {cue.effect}", cue.name)
     if len(text) - end > MAX_AFTERTHOUGHT and not has_ended(text, finished):
         return no_answer("cut off long after an answer was named")
+    if cue is None:
+        end = _end_of_unit(text, end)
     reason = "" if cue is None else f"the value is {cue.effect}"
     return Span(text[start:end], tail + start, tail + end, "marker", reason, cue.name if cue else "")
 
@@ -145,9 +150,9 @@ def _extract_last_value(response: str, low: int, high: int, finished: bool | Non
     """The last value of a text without box and marker, if the words around it allow it."""
     tail = max(low, high - TAIL)
     text = response[tail:high]
-    if not has_ended(text, finished):
+    choice = _CHOICE_LINE.search(text.rstrip()) or _CHOSEN.search(text.rstrip())
+    if not has_ended(text, finished) and (choice is None or finished is False):
         return no_answer("cut off before an answer")
-    choice = _CHOICE_LINE.search(text.rstrip())
     if choice is not None:
         start, end = choice.span(1)
         return Span(text[start:end], tail + start, tail + end, "last_line", "")
@@ -166,7 +171,16 @@ def _extract_last_value(response: str, low: int, high: int, finished: bool | Non
     cue = refusing_cue_before(text, outer[0]) or refusing_cue_behind(text, outer[1])
     if cue is not None:
         return no_answer(f"the last value is {cue.effect}", cue.name)
+    end = _end_of_unit(text, end)
     return Span(text[start:end], tail + start, tail + end, "last_value", "")
+
+
+def _end_of_unit(text: str, end: int) -> int:
+    """The offset behind the unit of a value, so that "50 cents" is not 50 dollars."""
+    gap = _GAP.match(text, end)
+    assert gap is not None
+    unit = phrases.match_unit(text, gap.end())
+    return end if unit is None else unit
 
 
 def _formula_around(text: str, start: int, end: int) -> tuple[int, int]:

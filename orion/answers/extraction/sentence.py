@@ -13,6 +13,7 @@ from orion.answers.extraction.values_in_text import find_last_value
 
 MAX_SENTENCE = 400
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mbox)\s*\{([^{}]*)\}")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _SPACING = re.compile(r"\\[,;:! ]|~|\\q?quad(?![A-Za-z])")
 
 
@@ -21,6 +22,8 @@ def value_of_sentence(text: str) -> str | None:
     if len(text) > MAX_SENTENCE:
         return None
     plain = _SPACING.sub(" ", _TEXT.sub(r"\1", text)).strip()
+    if not _WORD.search(plain):
+        return None
     stated = find_stated_answer(plain, True)
     if stated is not None:
         start, end, cue = stated

@@ -43,7 +43,9 @@ def refusing_cue_before(text: str, start: int) -> Cue | None:
         # "so 5", "it's 5": the word that begins the clause is all of it
         clause = rest if rest.strip(" $(\\[") else match.group() + rest
     for cue in cues.BEFORE:
-        scope = clause if cue.effect not in (ALLOW, END) else sentence
+        scope = sentence if cue.effect in (ALLOW, END) or cue.name == "doubted" else clause
+        if cue.value is not None and not cue.value.match(text, start):
+            continue
         if cue.match(scope, 0) is not None:
             return None if cue.effect in (ALLOW, END) else cue
     return NOT_UNDERSTOOD_BEFORE

@@ -37,7 +37,7 @@ _VALUE = (
 )
 # a sign touches its number; a dash before a space is a bullet or an operator
 NUMBER = re.compile(
-    rf"(?<![\w.])(?:(?<![)\]}}])[-−–](?=[$€£]?\\?\$?[\d.√π]))?{_SIGN}{_VALUE}", re.I
+    rf"(?<![A-Za-z0-9_.])(?:(?<![)\]}}])[-−–](?=[$€£]?\\?\$?[\d.√π]))?{_SIGN}{_VALUE}", re.I
 )
 # Unicode categories of emoji and their modifiers
 _ORNAMENTS = ("So", "Sk", "Mn", "Cf")

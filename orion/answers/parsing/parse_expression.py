@@ -117,6 +117,8 @@ class _ExpressionParser(PostfixParser):
         if token.kind == "text":
             self.take()
             return self.attach_unit(left, token.value)
+        if left.kind == "unit":
+            raise ParseError("a value behind a unit")
         return self.parse_juxtaposed(left)
 
     def parse_operator(self, left: Node, floor: int, value: str) -> Node | None:
@@ -240,7 +242,7 @@ class _ExpressionParser(PostfixParser):
                         number_node(token.value).value,
                         number_node(ahead[2].value).value,
                     )
-        if token.kind == "num":
+        if token.kind == "num" and (before.value != "}" or before.kind != "close"):
             raise ParseError("two numbers without an operator")
         if token.value == "U" and left.kind in ("interval", "tuple", "union"):
             self.take()

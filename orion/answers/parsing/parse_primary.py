@@ -278,6 +278,22 @@ class PrimaryParser:
                 high = self.parse_exponent()
         return low, high
 
+    def differential_in_numerator(self) -> int | None:
+        r"""The index of the d in \\frac{dx}{...}, if the integrand is such a fraction."""
+        ahead = [token.value for token in self.tokens[self.at : self.at + 5]]
+        whole = len(ahead) == 5 and ahead[:3] == ["frac", "{", "d"] and ahead[4] == "}"
+        return self.at + 2 if whole else None
+
+    def end_of_group(self) -> int:
+        """The index behind the two groups of the fraction at the cursor, or the end."""
+        depth = groups = 0
+        for i in range(self.at + 1, len(self.tokens)):
+            depth += {"open": 1, "close": -1}.get(self.tokens[i].kind, 0)
+            groups += depth == 0
+            if groups == 2:
+                return i + 1
+        return len(self.tokens)
+
     def parse_integral(self) -> Node:
         """A definite integral; args: integrand, name, low, high. Others raise ParseError."""
         low, high = self.parse_limits()
@@ -290,6 +306,12 @@ class PrimaryParser:
             if depth == 0 and token == ("sym", "d", token.spaced) and name.kind == "sym":
                 end = i
                 break
+        if end is None and (inside := self.differential_in_numerator()) is not None:
+            # \\int dx/x is \\int 1/x dx
+            name_token = self.tokens[inside + 1]
+            self.tokens[inside : inside + 2] = [Token("num", "1", False)]
+            end = self.end_of_group()
+            self.tokens[end:end] = [Token("sym", "d", False), name_token]
         if end is None or end == self.at:
             raise ParseError("an integral without its differential")
         behind = self.tokens[end + 2 :]

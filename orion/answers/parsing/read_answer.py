@@ -30,11 +30,17 @@ _THOUSANDS_MARK = re.compile(
     r"(?<![\d,.'])[1-9]\d{0,2}(?:(?:\{(?:,|\\,|\\ )\}|\\,|\\ |')\d{3})+(?!\d)"
 )
 _MARKS = {ord(c): "" for c in "{},\\ '"}
+_MICRO_UNITS = {
+    "m": "micrometre", "g": "microgram", "F": "microfarad", "s": "microsecond",
+    "C": "microcoulomb", "A": "microampere", "V": "microvolt", "l": "microlitre", "L": "microlitre",
+}  # fmt: skip
+# two relations with only a wide space between them
+_QUAD = re.compile(r",?\s*\\q?quad\s*(?=[A-Za-z](?:_\{?\w\}?)?\s*=)")
 _SPOKEN_SIGN = re.compile(r"(?:negative|minus)\s+(?=[\d\\$(])", re.I)
 _GLUED_SPACING = re.compile(r"\\(q?quad)(?=[A-Za-z])")
 # a prefix of a unit behind a number: 5 \mu m, 5 μm
 _MICRO = re.compile(
-    r"(?<=[\d}) ])(?:\\[,; ]|~)?\s*(?:\\mu|[μµ])\s*(?:\\(?:mathrm|text)\s*\{\s*)?(m|g)\s*\}?\s*$"
+    r"(?<=[\d}) ])(?:\\[,; ]|~)?\s*(?:\\mu|[μµ])\s*(?:\\(?:mathrm|text)\s*\{\s*)?([mgFsCAVlL])\s*\}?\s*$"
 )
 # 11,\! 111,\! 100: a narrow comma with a blank behind it
 _NARROW_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:\{?,\}?\\!\s*\d{3})+(?!\d)")
@@ -228,10 +234,15 @@ def _read_labelled(text: str) -> Node | None:
     return Node("rel", (Node("sym", (), found[0]), value), ("=",))
 
 
+_GROUP_LINK = re.compile(r";|\\text\s*\{\s*(?:or|and)\s*\}|\b(?:or|and)\b")
+
+
 def _read_groups(text: str) -> Node | None:
     """Groups of labelled values: p = 5, q = 2; p = 7, q = 2 as (5, 2) and (7, 2)."""
-    groups = text.split(";")
-    if not 2 <= len(groups) <= 16 or any(c in text for c in "([{") or "," not in text:
+    if "=" not in text or "," not in text:
+        return None
+    groups = _GROUP_LINK.split(text)
+    if not 2 <= len(groups) <= 16 or any(c in group for c in "([" for group in groups):
         return None
     points = []
     for group in groups:
@@ -361,8 +372,10 @@ def _normalise_typography(text: str) -> str:
     text = _THOUSANDS_MARK.sub(lambda m: m.group().translate(_MARKS), text)
     if "quad" in text:
         text = _GLUED_SPACING.sub(r"\\\1 ", text)
+        if text.count("=") > 1:
+            text = _QUAD.sub(", ", text)
     if "mu" in text or not text.isascii():
-        text = _MICRO.sub(lambda m: " micrometre" if m[1] == "m" else " microgram", text)
+        text = _MICRO.sub(lambda m: f" {_MICRO_UNITS[m[1]]}", text)
     if text[:1] in "nmNM" and (sign := _SPOKEN_SIGN.match(text)):
         text = "-" + text[sign.end() :]
     if "\\\\" in text and "\\begin" not in text:

@@ -52,6 +52,12 @@ UNITS = (
     _unit("gram", 1, "gram grams g gm gms"),
     _unit("gram", "1/1000", "milligram milligrams mg"),
     _unit("gram", "1e-6", "microgram micrograms μg mcg"),
+    _unit("second", "1e-6", "microsecond microseconds μs"),
+    _unit("farad", "1e-6", "microfarad microfarads μf"),
+    _unit("coulomb", "1e-6", "microcoulomb microcoulombs μc"),
+    _unit("ampere", "1e-6", "microampere microamperes μa"),
+    _unit("volt", "1e-6", "microvolt microvolts μv"),
+    _unit("litre", "1e-6", "microlitre microliter microliters microlitres μl"),
     _unit("gram", 1000, "kilogram kilograms kg kgs kilo kilos"),
     _unit("gram", 1000000, "tonne tonnes"),
     _unit("gram", "453.59237", "pound pounds lb lbs"),
@@ -147,6 +153,13 @@ def find_unit(spelling: str) -> Unit | None:
     return _EXACT.get(spelling) or (_FOLDED.get(spelling.lower()) if len(spelling) > 1 else None)
 
 
+def _dimensions(canonical: str) -> tuple[tuple[str, int], ...]:
+    top, _, bottom = canonical.partition("/")
+    if top.startswith("square "):
+        return ((top.removeprefix("square "), 2),)
+    return ((top, 1), (bottom, -1)) if bottom else ((top, 1),)
+
+
 def read_unit(phrase: str) -> Measure | None:
     """What a phrase of units measures, None if any part of it is no unit."""
     if len(phrase) > 80:
@@ -176,6 +189,9 @@ def read_unit(phrase: str) -> Measure | None:
             if last is None or change == 0 or last[0].canonical not in _POWERED:
                 return None
             unit, used = last
+            # there are m/s^2 and s^-1, and no square seconds
+            if unit.canonical == "second" and used * change > 0:
+                return None
             factor *= unit.factor ** (used * change - used)
             powers[unit.canonical] += used * change - used
             continue
@@ -187,7 +203,8 @@ def read_unit(phrase: str) -> Measure | None:
         used, ahead = sign * ahead, 1
         last = (found, used)
         factor *= found.factor**used
-        powers[found.canonical] = powers.get(found.canonical, 0) + used
+        for name, power in _dimensions(found.canonical):
+            powers[name] = powers.get(name, 0) + power * used
     if ahead != 1 or not powers:
         return None
     return Measure(factor, tuple(sorted((n, p) for n, p in powers.items() if p)))

@@ -24,7 +24,8 @@ ALLOW, END, DENIED, HEDGED, QUESTIONED, PART = (
 class Cue(NamedTuple):
     """One row. match(text, at): the offset behind the cue that begins at `at`, None if none does.
 
-    Rows of the side "before" get the text before the value and must reach its end.
+    Rows of the side "before" get the text before the value and must reach its end. value: what the
+    value and the text behind it must look like, if the row is for such values only.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Cue(NamedTuple):
     effect: str
     match: Match
     example: str
+    value: re.Pattern | None = None
 
 
 def nothing_matches(text: str, at: int) -> int | None:
@@ -123,6 +125,11 @@ BEHIND = (
         _starts(r"[\s*$,]*(?:\(\s*)?(?:and\s+)?(?:not|rather than|instead of)\s+(?:the\s+)?"
                 r"(?:[$\\(]*[-\d][^\s]*|\(?[A-J]\)?(?=[\s.,;)]|$))"),
         "The answer is «5», not 6."),
+    Cue("instead_of", "behind", ALLOW, _starts(r"\s+instead\s+of\s+[a-z]+ing(?:\s+[a-z]+){0,4}(?=[.,!]|\s*$)"),
+        "She earns «140» dollars in a week instead of playing games."),
+    Cue("irreducible", "behind", END,
+        _starts(_SPACE + r",?\s*which\s+(?:cannot|can\s+not|can['’]t)\s+be\s+(?:reduced|simplified)\b"),
+        "The answer is «7», which cannot be reduced any further."),
     Cue("rejected", "behind", DENIED,
         _starts(_SPACE + r"[,;(]?\s*(?:(?:which|that|this|it)\s+)?(?:is|are|was|were|seems?|looks?|can|could|does|did|would"
                 r"|has|do)?\s*(?:to\s+be\s+)?(?:" + _REJECTING + ")"),
@@ -172,7 +179,7 @@ BEHIND = (
     Cue("closing_word", "behind", ALLOW,
         lambda text, at: phrases.match_closers(text, _skip(text, at)), "They cost «5» each."),
     Cue("passive", "behind", ALLOW,
-        _starts(r"\s+(?:is|are|was|were|will\s+be|have\s+been)\s+(?:left|remaining|needed|required|sold|used|eaten"
+        _starts(r"\s+(?:is|are|was|were|will\s+be|have\s+been)\s+(?:(?:now|still|then)\s+)?(?:(?=(?:in|on|at)\s)|left|remaining|needed|required|sold|used|eaten"
                 r"|made|possible|available|enough|given|spent|produced|wasted|in\s+total|there)\b"),
         "So «5» apples are left."),
     Cue("purpose", "behind", END,
@@ -183,8 +190,6 @@ BEHIND = (
         _clause(r"\s+(?:(?:more|less|fewer|older|younger|longer|taller|shorter|faster|heavier|cheaper|farther)\s+)?"
                 r"than\s+(?=[a-z]{2,})", _REJECTED, _LEFT_OPEN, _MULTIPLE, digits=False),
         "He has «5» more cookies than Bob."),
-    Cue("instead_of", "behind", ALLOW, _starts(r"\s+instead\s+of\s+[a-z]+ing(?:\s+[a-z]+){0,4}(?=[.,!]|\s*$)"),
-        "She earns «140» dollars in a week instead of playing games."),
     Cue("prepositional_phrase", "behind", ALLOW,
         lambda text, at: phrases.match_prepositional(text, _skip(text, at)),
         "She earns «18» dollars every day at the market."),
@@ -255,21 +260,21 @@ _FILLERS = (
     r"(?:\s*\b(?:only|exactly|just|about|approximately|around|roughly|nearly|precisely|a|an|the|another"
     r"|additional|extra|equal\s+to|also|now|still|all|them|him|her|it|us|me|you|simply|indeed"
     r"|(?:an?|the)\s+(?:\w+\s+)?(?:" + _ONE_OF(_QUANTITIES.split()) + r")\s+of"
-    r"|[A-Z][a-z]+)\b)*"
+    r"|(?-i:[A-Z][a-z]+))\b)*"
 )
 _NUMBER_WORDS = (
     r"(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
-    r"|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|and)"
+    r"|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand)"
 )
 BEFORE = (
     Cue("not_this_but", "before", ALLOW, _ends(r"\bnot\s+\S+,?\s+but(?:\s+(?:rather|instead|is))?"),
         "The answer is not 24 but «42»."),
-    Cue("number_in_words", "before", ALLOW, _starts(rf".*?\b(?:{_NUMBER_WORDS}[-\s]*)+\(?$"),
-        "There are twenty-four («24») ways."),
+    Cue("number_in_words", "before", ALLOW, _ends(rf"\b{_NUMBER_WORDS}[-\s]*"),
+        "There are twenty-four («24») ways.", re.compile(r"\(?[\d,.]+\)")),
     Cue("clock", "before", ALLOW,
-        _ends(r"\b(?:ends?|ended|starts?|begins?|arrives?|leaves?|finish(?:es)?|is|was|opens?|closes?|lands?|returns?)"
-              r"\s+(?:\w+\s+)?at"),
-        "The movie ends at «11:15»."),
+        _ends(r"\b(?:at|by|until)"), "The movie ends at «11:15».", re.compile(r"\d{1,2}:\d{2}|\d{1,2}\s?[ap]\.?m")),
+    Cue("duration", "before", ALLOW, _ends(r"\b(?:after|within|in|for|of)"), "The train arrives after «42» minutes.",
+        re.compile(r"[$\\(]*[\d.,/]+[$)]*\s*(?:more\s+)?(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?)\b")),
     Cue("denied", "before", DENIED,
         _ends(r"(?:\b(?:not|never|cannot|nor|neither)\b|n['’]t\b)(?:\s+(?:be|equal|to|just|simply)){0,3}"),
         "The answer is not «5»."),
@@ -283,9 +288,9 @@ BEFORE = (
               r"|n['’]t\b[^.,;!?\n]{0,80}"),
         "There is no solution for «5»."),
     Cue("guess", "before", HEDGED,
-        _ends(r"\b(?:maybe|perhaps|possibly|probably|either|might|could|may|unsure|guess\w*|whether|depend\w*"
-              r"|suppose|assume|assuming|supposing|let|try|tried|say|if(?!\w)[^.,;:!?\n]{0,60})"
-              r"\b[^.,;:!?\n]{0,30}"),
+        _ends(r"\b(?:maybe|perhaps|possibly|probably|either|(?:might|could|may)\s+(?:\w+\s+)?(?:be|equal|have)|unsure"
+              r"|guess\w*|whether|depend\w*|suppose|assume|assuming|supposing|let|try|tried|say"
+              r"|or|if(?!\w)[^.,;:!?\n]{0,60})\b[^.,;:!?\n]{0,30}"),
         "It might be «5»."),
     Cue("bound", "before", PART,
         _ends(r"\b(?:(?:less|more|fewer|greater|other|larger|smaller|higher|lower|bigger)\s+than|at\s+(?:least|most)|up\s+to"
@@ -319,12 +324,13 @@ BEFORE = (
 NEXT = (
     Cue("retracted_next", "next", DENIED,
         _starts(r"[\s*_)\]$.,!\"'”]*(?:\\[)\]])?[\s*_.$]*(?:wait|hmm+|oops|no[,.!]|nope|not\s+quite|sorry|correction"
-                r"|scratch\s+that|actually[,:]?\s+(?:no|this|that|it|the|i)\b|but\s+(?:this|that|it|wait|we|i|then)\b"
-                r"|however,?\s+(?:this|that|it|we|i)\b|let\s+me\s+(?:re(?:do|consider|think|calculate|compute|visit)|correct|fix|try)\b"
-                r"|i\s+(?:made|was|think\s+i|am\s+not)\b|(?:this|that|it|which)(?:['’]s|\s+(?:is|was|seems|looks|cannot"
-                r"|can\s+not|can['’]t|does|doesn['’]t|isn['’]t|must))\s*(?:be\s+)?"
-                r"(?:not|n['’]t|never|wrong|incorrect|impossible|invalid|false|right\?|correct\?|absurd|a\s+mistake"
-                r"|too\s+\w+|be\s+wrong))"),
+                r"|scratch\s+that|actually[,:]?\s+no\b|(?:but|however),?\s+wait\b|let\s+me\s+(?:re(?:do|consider|think|calculate|compute|visit)|correct|fix|try)\b"
+                r"|i\s+(?:made\s+a|was\s+wrong|am\s+not\s+sure|take\s+that\s+back)\b"
+                r"|(?:(?:but|however|actually|and|yet)[,:]?\s+)?(?:this|that|it|which|(?:the|my)\s+answer|[$\\(]*\d+\$?)"
+                r"(?:['’]s|\s+(?:is|was|seems|looks|can|could|does|did|must|should|would|cannot|contradicts)\b)?\s*"
+                r"(?:to\s+be\s+|be\s+)?(?:(?:obviously|clearly|still|just|probably|definitely)\s+)?"
+                r"(?:not\b(?!\s+(?:only|just))|n['’]t\b|(?<=cannot)\b|never|wrong|incorrect|impossible|invalid|false|right\?"
+                r"|correct\?|absurd|a\s+mistake|too\s+\w+|be\s+wrong|(?<=contradicts)\b))"),
         "The answer is «5». Wait, that is wrong."),
     Cue("alternative_next", "next", HEDGED,
         _starts(r"[\s*_)\]$.,!\"'”]*(?:\\[)\]])?[\s*_.$]*(?:or|maybe|perhaps|possibly|alternatively,?\s+\S*\d)\b"),

@@ -40,7 +40,7 @@ _FORBIDDEN = word_set(
     " between least most modulo mod remainder twice double triple thrice percent"
 )
 _STARTERS = (_LINKS - {"and"}) | word_set("a an every each this last next")
-_IN_TOTAL = re.compile(r"\s*(?:in\s+(?:total|all|the\s+end)|of\s+(?:them|these|those|it))\b", re.I)
+_IN_TOTAL = re.compile(r"\s*(?:left\s+over|in\s+(?:total|all|the\s+end)|of\s+(?:them|these|those|it))\b", re.I)
 _KNOWN = NOUNS | MODIFIERS | _CLOSERS | _COMPARED | _ARTICLES | _LINKS
 _LABEL = re.compile(
     r"[^.?!]{0,80}[:=]|(?:[A-Za-z'’-]+\s+){0,5}(?:is|are|equals|be)(?:\s+(?:about|approximately|exactly))?"
@@ -88,8 +88,10 @@ def match_unit(text: str, at: int = 0) -> int | None:
         return None
     run = match[1]
     while run:
-        if read_unit(run) is not None:
-            return match.start(1) + len(run)
+        stop = match.start(1) + len(run)
+        # "58 in all" holds no inch
+        if read_unit(run) is not None and not (run == "in" and _WORD.match(text, stop)):
+            return stop
         # drop the last word: "cups of" is no unit, "cups" is
         run = re.sub(r"(?:[\s/·*]+|^)[^\s/·*]+$", "", run)
     return None
@@ -113,11 +115,11 @@ def match_counted(text: str, at: int = 0) -> int | None:
 
 def match_closers(text: str, at: int = 0) -> int | None:
     """The offset behind closing words: "each", "in total", "of them", "left", "per day"."""
-    word, end = _word_at(text, at)
-    if word.lower() in _CLOSERS:
-        return end
     total = _IN_TOTAL.match(text, at)
-    return total.end() if total else None
+    if total is not None:
+        return total.end()
+    word, end = _word_at(text, at)
+    return end if word.lower() in _CLOSERS else None
 
 
 def match_prepositional(text: str, at: int = 0) -> int | None:
