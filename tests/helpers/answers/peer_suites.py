@@ -62,14 +62,14 @@ class Comparison:
         return [key for key in self.listed if key not in self.differing]
 
     @property
-    def judged(self) -> Counter[str]:
+    def by_judgement(self) -> Counter[str]:
         """How many disagreements there are for each value of `right`."""
         return Counter(self.listed.get(key, {}).get("right", "") for key in self.differing)
 
     @property
     def counted(self) -> int:
         """How many cases we hold to be right."""
-        return len(self.suite.cases) - self.judged[OURS] - self.judged[DEBATABLE]
+        return len(self.suite.cases) - self.by_judgement[OURS] - self.by_judgement[DEBATABLE]
 
     @property
     def agreed(self) -> int:
@@ -83,15 +83,15 @@ class Comparison:
 
     def line(self) -> str:
         """The figures in a line, and what was left out by reason."""
-        judged = self.judged
+        count = self.by_judgement
         left_out = ", ".join(
-            f"{count} {reason}" for reason, count in sorted(self.suite.left_out.items())
+            f"{number} {reason}" for reason, number in sorted(self.suite.left_out.items())
         )
         return (
             f"{self.peer}: {self.agreed} of {self.counted} agree ({100 * self.share:.1f} %). Of "
-            f"{len(self.suite.cases)} cases {judged[OURS]} where we are right and "
-            f"{judged[DEBATABLE]} debatable are not counted, {judged[PEER]} where the peer is "
-            f"right and {judged['']} not judged are. Left out: {left_out}"
+            f"{len(self.suite.cases)} cases {count[OURS]} where we are right and "
+            f"{count[DEBATABLE]} debatable are not counted, {count[PEER]} where the peer is "
+            f"right and {count['']} not judged are. Left out: {left_out}"
         )
 
     def show(self, key: str) -> str:
@@ -129,7 +129,7 @@ def compare(peer: str, source: Path, listed: dict[str, dict[str, str]]) -> Compa
     )
 
 
-def updated(comparison: Comparison) -> list[dict[str, str]]:
+def true_rows(comparison: Comparison) -> list[dict[str, str]]:
     """The rows of the list that are true now, in the order of the suite; new ones not judged."""
     return [
         comparison.listed.get(key) or dict(zip(FIELDS, (key, comparison.peer, "", ""), strict=True))
@@ -160,7 +160,7 @@ def main() -> None:
         for key in comparison.stale:
             print(f"{key}  no longer differs: {comparison.listed[key]['reason']}")
         print(comparison.line())
-        rows += updated(comparison)
+        rows += true_rows(comparison)
     if options.write:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         LIST.write_text(text, encoding="utf-8")

@@ -175,7 +175,7 @@ def test_what_is_not_agreed_must_be_judged_and_what_is_agreed_must_go():
     assert comparison.share == pytest.approx(1 / 3)
     assert comparison.stale == [keys[0]]
     assert comparison.unlisted == [keys[4]]
-    rows = peer_suites.updated(comparison)
+    rows = peer_suites.true_rows(comparison)
     assert [(row["key"], row["right"]) for row in rows] == [
         (keys[1], "ours"),
         (keys[2], "debatable"),
