@@ -16,7 +16,7 @@ from orion.answers.comparison.compare import Result, compare_answers
 from orion.answers.extraction.boxes import content_of_last_box
 from orion.answers.extraction.final_answer import extract_answer
 from orion.answers.extraction.sentence import value_of_sentence
-from orion.answers.extraction.span import Span
+from orion.answers.extraction.span import MAX_ANSWER, Span
 from orion.answers.parsing.normalise import decimal_literal
 from orion.answers.parsing.read_answer import Answer, read_answer, without_unknown_unit
 from orion.answers.parsing.tree import print_tree
@@ -88,6 +88,14 @@ def _read_gold(gold: str, rules: Policy) -> _Gold:
             answer = trusted
     printed = drop_surrogates(_print_answer(answer))
     return _Gold(answer, _gold_problem(answer, rules), printed, text.strip())
+
+
+def _whole_response(response: str, gold: _Gold, rules: Policy) -> Span | None:
+    """The span of a response that equals the gold character for character, None for any other."""
+    if not rules.last_value or len(response) > MAX_ANSWER or response.strip() != gold.text:
+        return None
+    start = len(response) - len(response.lstrip())
+    return Span(gold.text, start, start + len(gold.text), "whole", "")
 
 
 def _decide_pair(
@@ -195,7 +203,9 @@ def check_many(
             continue
         if gold not in read_golds:
             read_golds[gold] = _read_gold(gold, rules)
-        span = extract_answer(response, rules, ended)
+        span = _whole_response(response, read_golds[gold], rules) or extract_answer(
+            response, rules, ended
+        )
         spans.append(span)
         if span.text is not None:
             pairs[gold, span.text] = None

@@ -248,7 +248,7 @@ class AnswerComparison(ValueComparison):
         if len(a.args) != len(b.args):
             return False
         first, gold = a.args[0], b.args[0]
-        if num(0) in (first, gold):
+        if any(num(0) in x.args for x in (a, b)):
             return self.same_in_order(a.args, b.args, self.compare_expressions)
         return all(
             self.compare_expressions(mul(x, gold), mul(y, first))

@@ -163,7 +163,7 @@ def _value_in(text: str, at: int, stop: int, foreign: bool) -> Found | None:
     start, stop = trim_span(text, at, stop)
     segment = text[start:stop]
     # a code fence or an opening brace behind a marker starts a block, not a value
-    if not any(c.isalnum() or c in "\\∅∞" for c in segment) or segment == "json":
+    if not any(c.isalnum() or c in "\\∅∞" or ord(c) > 0x2000 for c in segment) or segment == "json":
         return None
     choice = _choice_at(text, start, stop)
     if choice is not None:

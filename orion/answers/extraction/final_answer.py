@@ -60,6 +60,7 @@ _CHOICE_LINE = re.compile(
     r"(?:^|\n)[ \t>*_$\\(]*(?:option|choice)?[ \t*]*(?-i:([(\[]?[A-J](?:[)\].:][^\n]{0,80})?))[ \t*_$.]*$", re.I
 )
 _CHOSEN = re.compile(r"\b(?:pick|choose|select|chose)\s+(?:option\s+|choice\s+)?[*(\[]*(?-i:([A-J]))[*)\]]*[.!]?\s*$", re.I)
+_PERCENT = re.compile(r"(?:\\?%|(?:percent|per cent|percentage|pct)\b)", re.I)
 _GAP = re.compile(r"\$?[ \t]*")
 _FORMULA_START = re.compile(r"(?:\$\$?|\\[(\[])\s*$")
 _FORMULA_END = re.compile(r"[.,\s]*(?:\$\$?|\\[)\]])")
@@ -179,6 +180,9 @@ def _end_of_unit(text: str, end: int) -> int:
     """The offset behind the unit of a value, so that "50 cents" is not 50 dollars."""
     gap = _GAP.match(text, end)
     assert gap is not None
+    percent = _PERCENT.match(text, gap.end())
+    if percent is not None:
+        return percent.end()
     unit = phrases.match_unit(text, gap.end())
     return end if unit is None else unit
 

@@ -33,7 +33,7 @@ _TRIM_BEFORE = " \t\u00a0=:,*·%/!&^_|)]}≈°"
 _TRIM_BEHIND = " \t\u00a0=:,;*+-−–/<>(|[{_^&$"
 _BULLET = re.compile(r"(?:^|(?<=\n))[ \t>]*(?:[-*•+]|\d{1,2}[.)])[ \t]+")
 _SCALE_BEHIND = re.compile(r"\s?(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)\b", re.I)
-_PERCENT = re.compile(r"\s?(?:percent\b|per cent\b)", re.I)
+_PERCENT = re.compile(r"\s?(?:percent|per cent|percentage|pct)\b", re.I)
 _CLOCK = re.compile(r"\s?[ap]\.?m\b\.?", re.I)
 _NEGATIVE = re.compile(r"\b(?:negative|minus)\s+$", re.I)
 _DASH = re.compile(r"[-–−—]+[ \t]+")
@@ -98,6 +98,10 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
             break
     if text[end - 1 : end] == "!" and text[start : end - 1].isdigit() and text[end : end + 1] in ("", " ", "\n"):
         end -= 1
+    if text[start : start + 1] == "$" and text[end : end + 1] == "$":
+        # the delimiters of a formula, and no price
+        while start < end and text[start] == "$":
+            start += 1
     dash = _DASH.match(text, start, end)
     if dash is not None:
         start = dash.end()

@@ -41,7 +41,7 @@ NUMBER = re.compile(
 )
 # Unicode categories of emoji and their modifiers
 _ORNAMENTS = ("So", "Sk", "Mn", "Cf")
-_UNIT_TAIL = re.compile(r"\s*[\w%°^/]*")
+_UNIT_TAIL = re.compile(r"\s*[\w%°^/€£¥₹₽]*")
 _CLOSERS = ".!?。)]}$\"'”*`>|％%"
 _ROW_LINK = re.compile(r"[$*_]*(?:,?\s+(?:and|or)\s+|,\s*)[$*_]*")
 _LINK = re.compile(r"\s*(?:,\s*and\b|,|and\b|or\b)\s*")

@@ -120,6 +120,9 @@ BEHIND = (
     Cue("end_of_sentence", "behind", END,
         _starts(_SPACE + r"(?:[.!。;:]?" + _SPACE + r"(?:\n|$|</|<\||```)|[.!。](?=[\s*_\"'”)\]$\\]))"),
         "The answer is «5»."),
+    Cue("percent", "behind", ALLOW,
+        _starts(_SPACE + r"(?:\\?%|(?:percent|per\s?cent|percentage|pct)\b)(?!\s*(?:points?|of)\b)"),
+        "It is «$28$» percent."),
     Cue("scale", "behind", PART, _starts(_SPACE + rf"-?(?:{_SCALE})\b"), "It takes «5» score."),
     Cue("contrast", "behind", END,
         _starts(r"[\s*$,]*(?:\(\s*)?(?:and\s+)?(?:not|rather than|instead of)\s+(?:the\s+)?"
@@ -288,10 +291,12 @@ BEFORE = (
               r"|n['’]t\b[^.,;!?\n]{0,80}"),
         "There is no solution for «5»."),
     Cue("guess", "before", HEDGED,
-        _ends(r"\b(?:maybe|perhaps|possibly|probably|either|(?:might|could|may)\s+(?:\w+\s+)?(?:be|equal|have)|unsure"
+        _ends(r"\b(?:maybe|perhaps|possibly|probably|either|unsure"
               r"|guess\w*|whether|depend\w*|suppose|assume|assuming|supposing|let|try|tried|say"
-              r"|or|if(?!\w)[^.,;:!?\n]{0,60})\b[^.,;:!?\n]{0,30}"),
+              r"|or|if(?!\w)[^.,;:!?\n]{0,60})\b[^.,;:!?\n]{0,30}"
+              r"|\b(?:might|could|may|would)\s+(?:\w+\s+)?(?:be|equal)\b" + _FILLERS),
         "It might be «5»."),
+    Cue("change", "before", ALLOW, _ends(r"\b(?:by|to)"), "It grows by «100%».", re.compile(r"[$\\(]*[\d.]+\s*\\?%")),
     Cue("bound", "before", PART,
         _ends(r"\b(?:(?:less|more|fewer|greater|other|larger|smaller|higher|lower|bigger)\s+than|at\s+(?:least|most)|up\s+to"
               r"|between|under|below|above|over|from|to|by|out\s+of|divisible\s+by|multiple\s+of|power\s+of)"),
@@ -309,7 +314,7 @@ BEFORE = (
     Cue("mark", "before", ALLOW, _ends(r"[=:≈→⇒—：]|\b\w{2,}\s+[-–]\s|\\(?:to|Rightarrow|implies|approx|therefore)|=>|->"),
         "Total - «5»"),
     Cue("verb", "before", ALLOW,
-        _ends(r"(?:\b(?:" + _ONE_OF(_VERBS.split()) + r"|[a-z]{2,}ed)|['’]s)\b" + _FILLERS + r"(?:\s+(?:with|for))?"
+        _ends(r"(?:\b(?:" + _ONE_OF(_VERBS.split()) + r"|[a-z]{2,}(?:ed|ing))|['’]s)\b" + _FILLERS + r"(?:\s+(?:with|for))?"
               + _FILLERS),
         "Josh made a profit of «70,000»."),
     Cue("quantity", "before", ALLOW,

@@ -17,7 +17,7 @@ from orion.answers.wording.nouns import MODIFIERS, NOUNS
 _CLOSERS = word_set(
     "each apiece altogether total overall left remaining away apart ago old long tall wide high"
     " deep thick now today tonight tomorrow yesterday later afterwards needed required sold together"
-    " combined again daily weekly monthly yearly annually ratio"
+    " combined again exactly precisely daily weekly monthly yearly annually ratio"
 )
 # a comparison is whole only with the thing compared: "5 more cookies", not "5 more"
 _COMPARED = word_set("more fewer less additional extra")
