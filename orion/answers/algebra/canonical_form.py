@@ -21,7 +21,7 @@ from orion.answers.algebra.polynomials import (
     Ratio,
     power_of_fraction,
 )
-from orion.answers.parsing.tree import MAX_BITS, Node, ParseError, print_tree
+from orion.answers.parsing.tree import MAX_BITS, Node, TooCostlyError, ParseError, print_tree
 
 _I_PI = ((IMAGINARY, Fraction(1)), ("@pi", Fraction(1)))
 
@@ -107,7 +107,7 @@ class CanonicalForm(Algebra):
         n = int(known[0])
         chosen = min(int(known[1]), max(0, n - int(known[1]))) if kind == "binom" else n
         if n > 5_000 and (kind == "fact" or chosen * n.bit_length() > MAX_BITS):
-            raise ParseError("number too large")
+            raise TooCostlyError("number too large")
         result = factorial(n) if kind == "fact" else comb(n, min(int(known[1]), n + 1))
         return ({(): Fraction(result)} if result else {}), ONE
 
@@ -144,7 +144,7 @@ class CanonicalForm(Algebra):
         ((monomial, factor),) = top.items()
         if value.denominator == 1:
             if value.numerator > MAX_BITS:
-                raise ParseError("number too large")
+                raise TooCostlyError("number too large")
             poly = self.make_monomial({a: e * value for a, e in monomial})
             scale = power_of_fraction(factor, int(value))
             return {m: v * scale for m, v in poly.items()}, ONE
@@ -178,7 +178,7 @@ class CanonicalForm(Algebra):
             or value.numerator > 1000
             or value.denominator > 1000
         ):
-            raise ParseError("number too large")
+            raise TooCostlyError("number too large")
         exponents: dict[str, Fraction] = {}
         for number, direction in ((abs(base.numerator), 1), (base.denominator, -1)):
             factors, proven = _factorise(number)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from orion.answers.parsing.tree import MAX_BITS, ParseError
+from orion.answers.parsing.tree import MAX_BITS, TooCostlyError, ParseError
 
 MAX_TERMS = 600
 MAX_WORK = 30_000
@@ -27,7 +27,7 @@ def power_of_fraction(base: Fraction, exponent: int) -> Fraction:
     """base ** exponent; raises ParseError beyond MAX_BITS bits."""
     size = max(base.numerator.bit_length(), base.denominator.bit_length())
     if base not in (0, 1, -1) and size * abs(exponent) > MAX_BITS:
-        raise ParseError("number too large")
+        raise TooCostlyError("number too large")
     if base == 0 and exponent < 0:
         raise ParseError("division by zero")
     if abs(base) == 1:
@@ -48,7 +48,7 @@ class Algebra:
     def spend(self, amount: int) -> None:
         self.work += amount
         if self.work > MAX_WORK:
-            raise ParseError("too much algebra")
+            raise TooCostlyError("too much algebra")
 
     def add(self, a: Poly, b: Poly) -> Poly:
         self.spend(len(a) + len(b))
@@ -60,7 +60,7 @@ class Algebra:
             else:
                 total.pop(monomial, None)
         if len(total) > MAX_TERMS:
-            raise ParseError("too much algebra")
+            raise TooCostlyError("too much algebra")
         return total
 
     def multiply(self, a: Poly, b: Poly) -> Poly:
@@ -73,7 +73,7 @@ class Algebra:
                     value.numerator.bit_length() > MAX_BITS
                     or value.denominator.bit_length() > MAX_BITS
                 ):
-                    raise ParseError("number too large")
+                    raise TooCostlyError("number too large")
                 for monomial, factor in self.multiply_monomials(left, right).items():
                     new = total.get(monomial, 0) + value * factor
                     if new:
@@ -81,7 +81,7 @@ class Algebra:
                     else:
                         total.pop(monomial, None)
         if len(total) > MAX_TERMS:
-            raise ParseError("too much algebra")
+            raise TooCostlyError("too much algebra")
         return total
 
     def multiply_monomials(self, left: Monomial, right: Monomial) -> Poly:
@@ -166,7 +166,7 @@ class Algebra:
                 v.numerator.bit_length() > 8_000 or v.denominator.bit_length() > 8_000
                 for v in poly.values()
             ):
-                raise ParseError("number too large")
+                raise TooCostlyError("number too large")
         return spell(ratio[0]) if ratio[1] == ONE else f"({spell(ratio[0])})/({spell(ratio[1])})"
 
     def atom(self, name: str) -> Ratio:

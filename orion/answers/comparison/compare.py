@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from orion.answers.algebra.canonical_form import CanonicalForm
-from orion.answers.comparison.equality import AnswerComparison
+from orion.answers.comparison.rules import AnswerComparison
 from orion.answers.comparison.values import UndecidedError
-from orion.answers.parsing.read_answer import Answer, is_word
+from orion.answers.parsing.read_answer import Answer, is_well_formed, is_word
 from orion.answers.parsing.tree import ParseError
 from orion.answers.policies import Policy
 from orion.answers.wording.phrases import is_phrase_word
@@ -59,52 +60,99 @@ def _same_items(left: str, right: str) -> bool:
     )
 
 
-def compare_answers(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> Result:
-    """Compares an extracted answer with a gold; the steps are in order of cost."""
-    if answer.plain is not None and gold.plain is not None and answer.plain == gold.plain:
-        return Result(CORRECT, "", "literal")
-    if answer.key and answer.key == gold.key and answer.raw.strip() == gold.raw.strip():
-        return Result(CORRECT, "", "string")
-    if (
-        answer.plain is not None
-        and gold.plain is not None
-        and answer.second is None
-        and gold.second is None
-    ):
-        if policy.printed_floats and _is_printed_float(answer, gold):
-            return Result(CORRECT, "", "printed_float")
-        return Result(INCORRECT, "the numbers differ", "literal")
-    if gold.node is not None and gold.node.kind == "text" and answer.key:
-        equal = answer.key == gold.key or _same_items(answer.key, gold.key)
-        if (
-            not equal
-            and len(gold.key.split()) > 3
-            and (answer.node is None or answer.node.kind != "text")
-        ):
-            return Result(UNPARSEABLE, "a sentence was asked for", "text")
-        if not equal and answer.node is None:
-            return Result(UNPARSEABLE, answer.problem, "parse")
-        return Result(CORRECT if equal else INCORRECT, "" if equal else "the texts differ", "text")
-    if answer.node is not None and answer.node.kind == "text" and _same_items(answer.key, gold.key):
-        return Result(CORRECT, "", "text")
-    words = is_word(answer.raw) and is_word(gold.raw) and answer.key != gold.key
-    if words and (is_phrase_word(answer.key) or is_phrase_word(gold.key)):
-        # "cat" is no product of c, a and t
-        return Result(INCORRECT, "the texts differ", "text")
-    if (
-        answer.node is not None
-        and answer.key == gold.key
-        and (answer.node.kind == "text" or (is_word(answer.raw) and is_word(gold.raw)))
-    ):
-        return Result(CORRECT, "", "text")
+def _compare_numbers(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
+    if answer.plain is None or gold.plain is None:
+        return None
+    if answer.plain == gold.plain:
+        return Result(CORRECT, "", "number")
+    if answer.second is not None or gold.second is not None or _is_printed_float(answer, gold):
+        return None
+    return Result(INCORRECT, "the numbers differ", "number")
+
+
+def _compare_spelling(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
+    if not answer.key or answer.raw.strip() != gold.raw.strip():
+        return None
+    if answer.node is None and not is_well_formed(answer.raw):
+        return Result(UNPARSEABLE, answer.problem, "spelling")
+    return Result(CORRECT, "", "spelling")
+
+
+def _compare_sentences(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
+    """A gold of words: the same words, or the same few things in another order."""
+    if gold.node is None or gold.node.kind != "text" or not answer.key:
+        return None
+    if answer.key == gold.key or _same_items(answer.key, gold.key):
+        return Result(CORRECT, "", "sentence")
+    long = len(gold.key.split()) > 3
+    if long and (answer.node is None or answer.node.kind != "text"):
+        return Result(UNPARSEABLE, "a sentence was asked for", "sentence")
     if answer.node is None:
-        if answer.key and answer.key == gold.key and gold.node is None:
-            return Result(CORRECT, "", "text")
         return Result(UNPARSEABLE, answer.problem, "parse")
-    if gold.node is None:
-        return Result(UNPARSEABLE, f"gold: {gold.problem}", "gold")
-    if policy.printed_floats and _is_printed_float(answer, gold):
-        return Result(CORRECT, "", "printed_float")
+    return Result(INCORRECT, "the texts differ", "sentence")
+
+
+def _compare_items(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
+    listed = answer.node is not None and answer.node.kind == "text"
+    return Result(CORRECT, "", "items") if listed and _same_items(answer.key, gold.key) else None
+
+
+def _compare_words(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
+    """Two words: "cat" is no product of c, a and t."""
+    if answer.node is None:
+        return None
+    words = is_word(answer.raw) and is_word(gold.raw)
+    if answer.key == gold.key and (answer.node.kind == "text" or words):
+        return Result(CORRECT, "", "word")
+    if words and (is_phrase_word(answer.key) or is_phrase_word(gold.key)):
+        return Result(INCORRECT, "the texts differ", "word")
+    return None
+
+
+def _refuse_unread(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
+    """What could not be read: equal words are equal, anything else is undecided."""
+    if answer.node is None:
+        if answer.key and answer.key == gold.key and gold.node is None and is_well_formed(answer.raw):
+            return Result(CORRECT, "", "unread")
+        return Result(UNPARSEABLE, answer.problem, "parse")
+    return Result(UNPARSEABLE, f"gold: {gold.problem}", "gold") if gold.node is None else None
+
+
+def _compare_printed_float(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
+    equal = policy.printed_floats and _is_printed_float(answer, gold)
+    return Result(CORRECT, "", "printed_float") if equal else None
+
+
+class WholeRule(NamedTuple):
+    """One row; `decide` returns None where the rule has nothing to say.
+
+    example: an answer, a gold, and whether they are the same.
+    """
+
+    name: str
+    decide: Callable[[Answer, Answer, Policy], Result | None]
+    example: tuple[str, str, bool]
+
+
+# rules on whole answers, in their order; what none decides is compared as trees, by `rules.RULES`
+WHOLE_RULES = (
+    WholeRule("number", _compare_numbers, ("1,250", "1250.0", True)),
+    WholeRule("spelling", _compare_spelling, ("f \\circ g", "f \\circ g", True)),
+    WholeRule("sentence", _compare_sentences,
+              ("\\text{The sequence is convergent.}", "The sequence is convergent", True)),
+    WholeRule("items", _compare_items, ("red and blue", "blue, red", True)),
+    WholeRule("word", _compare_words, ("cat", "act", False)),
+    WholeRule("unread", _refuse_unread, ("\\mathcal L + ?", "5", False)),
+    WholeRule("printed_float", _compare_printed_float, ("\\frac{1}{3}", "0.3333333333333333", True)),
+)  # fmt: skip
+
+
+def compare_answers(answer: Answer, gold: Answer, policy: Policy, timeout_s: float) -> Result:
+    """Compares an extracted answer with a gold, by the first row of WHOLE_RULES that decides."""
+    for rule in WHOLE_RULES:
+        result = rule.decide(answer, gold, policy)
+        if result is not None:
+            return result
     return _compare_readings(answer, gold, policy, timeout_s)
 
 
@@ -125,7 +173,7 @@ def _compare_readings(answer: Answer, gold: Answer, policy: Policy, timeout_s: f
                     if listed
                     else run.same(left, right)
                 ):
-                    return Result(CORRECT, "", run.rule)
+                    return Result(CORRECT, "", "/".join(run.rules) or "identical")
             except UndecidedError as error:
                 doubt = error
             except ParseError as error:
@@ -134,4 +182,4 @@ def _compare_readings(answer: Answer, gold: Answer, policy: Policy, timeout_s: f
                 doubt = UndecidedError("nested too deeply")
     if doubt is not None:
         return Result(doubt.verdict, str(doubt), "compare")
-    return Result(INCORRECT, "the answers differ", run.rule)
+    return Result(INCORRECT, "the answers differ", "/".join(run.rules) or "identical")

@@ -9,7 +9,7 @@ import re
 from fractions import Fraction
 
 from orion.answers.comparison.vectors import check_size, combine_vectors
-from orion.answers.parsing.tree import Node, ParseError, add, mul, neg, num, power, print_tree
+from orion.answers.parsing.tree import Node, TooCostlyError, ParseError, add, mul, neg, num, power, print_tree
 from orion.answers.parsing.units import Measure, unit_key
 
 _LETTER_UNIT = re.compile(r"([A-Za-z])(?:\^(\d))?")
@@ -159,7 +159,7 @@ def _expand_series(node: Node) -> Node:
     if not 0 < last.value - first.value + 1 <= MAX_TERMS:
         return node
     if _expanded_size(node) > MAX_COST:
-        raise ParseError("too much algebra")
+        raise TooCostlyError("too much algebra")
     terms = [
         substitute(term, name, num(Fraction(k)))
         for k in range(int(first.value), int(last.value) + 1)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from orion.answers.algebra.canonical_form import decide_equality
 from orion.answers.algebra.numeric import agree_numerically
 from orion.answers.comparison.matching import has_perfect_matching
 from orion.answers.comparison.rewrite import spell_unordered, use_decimal_logarithms
-from orion.answers.parsing.tree import Node, ParseError, neg
+from orion.answers.parsing.tree import Node, ParseError, TooCostlyError, neg
 from orion.answers.policies import Policy
 from orion.answers.verdict import TIMEOUT, UNPARSEABLE
 from orion.answers.workers import pool
@@ -30,22 +31,41 @@ class UndecidedError(Exception):
         self.verdict = verdict
 
 
-# in order of cost
-_RULES = ("exact", "algebra", "numeric", "sympy")
-# reasons for which algebra gives up while numbers may still decide
-_CHEAP_LIMITS = frozenset(("too much algebra", "number too large"))
+# kinds of trees that are values
+EXPRESSIONS = frozenset(
+    ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod", "int")
+)
+
+
+class ValueRule(NamedTuple):
+    """One step of the comparison of two expressions; example: an answer, a gold, whether equal."""
+
+    name: str
+    example: tuple[str, str, bool]
+
+
+# the steps of `compare_values`, in order of cost; the first that decides is the last one used
+VALUE_RULES = (
+    ValueRule("exact", ("\\frac{2}{4}", "\\frac12", True)),
+    ValueRule("algebra", ("2x(x + 1)", "2x^2 + 2x", True)),
+    ValueRule("numeric", ("\\sin 20^\\circ", "\\cos 70^\\circ", True)),
+    ValueRule("sympy", ("\\sum_{k=1}^{n} k", "\\frac{n(n+1)}{2}", True)),
+)
 
 
 class ValueComparison:
     """One comparison. Methods answer True or False, or raise UndecidedError.
 
-    `rule` is the most costly rule that was needed.
+    `rules`: the rules that were used, in the order of their first use, the rows of VALUE_RULES last.
     """
+
+    # defined by `rules`, on top of all layers
+    same: Callable[[Node, Node], bool]
 
     def __init__(self, policy: Policy, deadline: float) -> None:
         self.policy = policy
         self.deadline = deadline
-        self.rule = "exact"
+        self.rules: dict[str, None] = {}
 
     def remaining_s(self) -> float:
         """Seconds until the deadline of the whole check; raises UndecidedError after it."""
@@ -80,7 +100,8 @@ class ValueComparison:
         except ParseError as error:
             if spell_unordered(a) == spell_unordered(b):
                 return True
-            close = agree_numerically(a, b) if str(error) in _CHEAP_LIMITS else None
+            # numbers may still decide what is too long for algebra
+            close = agree_numerically(a, b) if isinstance(error, TooCostlyError) else None
             # a number that is too large here is too large for sympy too
             if close is None or (close and not self.policy.numeric):
                 raise UndecidedError(str(error)) from None
@@ -107,7 +128,8 @@ class ValueComparison:
         return proven
 
     def record_rule(self, rule: str) -> None:
-        self.rule = max(self.rule, rule, key=_RULES.index)
+        """Notes the use of a rule."""
+        self.rules[rule] = None
 
     # containers
 

@@ -26,6 +26,7 @@ from orion.answers.parsing.tokens import Token
 from orion.answers.parsing.tree import (
     MAX_DEPTH,
     Node,
+    NotMathematicsError,
     ParseError,
     add,
     check_depth,
@@ -67,7 +68,7 @@ class _ExpressionParser(PostfixParser):
                 links += 1
                 continue
             if links == 0 and items:
-                raise ParseError("two answers without a separator")
+                raise NotMathematicsError("two answers without a separator")
             link = self.link
             items.append(self.parse_binding(LIST))
             self.link = link
@@ -207,7 +208,7 @@ class _ExpressionParser(PostfixParser):
             phrase = f"{left.value}{'' if phrase[0] == '/' else ' '}{phrase}"
             left = left.args[0]
         if read_unit(phrase) is None and not is_unit_phrase(phrase):
-            raise ParseError("words, not mathematics")
+            raise NotMathematicsError("words, not mathematics")
         return Node("unit", (left,), phrase)
 
     def parse_juxtaposed(self, left: Node) -> Node:
@@ -305,7 +306,7 @@ class _ExpressionParser(PostfixParser):
             if not self.starts_factor(self.token):
                 return Node("text", (), value)
             if not is_label(value):
-                raise ParseError("words, not mathematics")
+                raise NotMathematicsError("words, not mathematics")
             return self.parse_prefix()
         if kind == "open":
             return self.parse_bracket(value)

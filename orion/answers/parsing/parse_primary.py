@@ -16,6 +16,7 @@ from orion.answers.parsing.tree import (
     MAX_BITS,
     MAX_MATRIX,
     Node,
+    TooCostlyError,
     ParseError,
     add,
     conjugate,
@@ -52,7 +53,7 @@ def number_node(literal: str) -> Node:
     if not mark:
         return num(value)
     if len(exponent) > 6 or abs(int(exponent)) * 4 > MAX_BITS:
-        raise ParseError("number too large")
+        raise TooCostlyError("number too large")
     return num(value * Fraction(10) ** int(exponent))
 
 

@@ -16,6 +16,7 @@ from orion.answers.wording.phrases import is_harmless
 from orion.answers.parsing.tree import (
     MAX_DIGITS,
     Node,
+    NotMathematicsError,
     ParseError,
     as_point,
     literal_to_fraction,
@@ -115,6 +116,8 @@ _WORD = re.compile(r"[A-Za-z]{2,}")
 _ARTICLE = re.compile(r"^(?:an?|the)\s+(?!and\b|or\b)(?=\w)")
 # "yes" and "red" are words, "xy" and "abc" are products
 _SHORT_WORD = re.compile(r"(?=[A-Za-z]*[aeiouyAEIOUY])[A-Za-z]{2,3}")
+_ESCAPED_SIGN = re.compile(r"\\.", re.S)
+_OPERATOR_AT_END = re.compile(r"[-+*/^_=<>(\[{,][\s$]*$")
 _TEXT_BEHIND = re.compile(r"\s*([^A-Za-z]*\d[^A-Za-z]*?)\s*\\(?:text|mathrm|mbox)\s*\{([^{}\d]+)\}\s*")
 _BARE_EXPONENT = re.compile(r"(?<![\w.])(\d)e(?=[-+]\d{1,2}(?!\d))")
 _LABELLED = re.compile(
@@ -154,6 +157,20 @@ def text_key(text: str) -> str:
     text = _STYLE.sub(" ", text).replace("\\ ", " ").replace("\\,", " ").replace("\\!", "")
     text = _NOISE.sub(" ", text).strip().strip(".,;:!").strip().casefold()
     return _ARTICLE.sub("", text)
+
+
+def is_well_formed(text: str) -> bool:
+    """Whether a text that cannot be read is an answer at all: its brackets have their partners.
+
+    The brackets of an interval may differ; an operator at the end waits for its operand.
+    """
+    stack: list[str] = []
+    for c in _ESCAPED_SIGN.sub("", text):
+        if c in "([{":
+            stack.append(c)
+        elif c in ")]}" and (not stack or (stack.pop() == "{") != (c == "}")):
+            return False
+    return not stack and _OPERATOR_AT_END.search(text) is None
 
 
 def is_word(text: str) -> bool:
@@ -313,7 +330,7 @@ def _read_choice(text: str) -> Node | None:
     return Node("choice", (value,) if value is not None else (), match[1] or match[2])
 
 
-def _read_mathematics(text: str) -> tuple[Node | None, Node | None, str]:
+def _read_mathematics(text: str) -> tuple[Node | None, Node | None, ParseError | None]:
     """(tree, second tree, problem) of a text that is no choice, time, numeral or list of parts."""
     merged = (
         _THOUSANDS.sub(lambda m: m.group().replace(",", ""), text)
@@ -323,20 +340,20 @@ def _read_mathematics(text: str) -> tuple[Node | None, Node | None, str]:
     try:
         node = parse_expression(merged)
     except ParseError as error:
-        return None, None, str(error)
+        return None, None, error
     if _BARE_EXPONENT.search(text):
         # 2e-1 is a fifth or, in a book, 2e less one
         try:
-            return node, parse_expression(_BARE_EXPONENT.sub(r"\1 e ", text)), ""
+            return node, parse_expression(_BARE_EXPONENT.sub(r"\1 e ", text)), None
         except ParseError:
-            return node, None, ""
+            return node, None, None
     if merged == text:
-        return node, None, ""
+        return node, None, None
     try:
         second = parse_expression(text)
     except ParseError:
-        return node, None, ""
-    return node, None if _has_list_inside(second) else second, ""
+        return node, None, None
+    return node, None if _has_list_inside(second) else second, None
 
 
 def _has_list_inside(node: Node) -> bool:
@@ -345,14 +362,8 @@ def _has_list_inside(node: Node) -> bool:
     return any((inside and a.kind == "list") or _has_list_inside(a) for a in node.args)
 
 
-def _is_plain_text(text: str, problem: str) -> bool:
+def _is_plain_text(text: str) -> bool:
     """Whether an answer that cannot be parsed is plain words; then it is understood as a text."""
-    if problem not in (
-        "words, not mathematics",
-        "two answers without a separator",
-        "a character that is no mathematics",
-    ):
-        return False
     bare = _STYLE.sub(" ", text)
     return (
         len(bare) <= 200
@@ -436,11 +447,11 @@ def _read_uncached(raw: str) -> Answer:
     node, second, problem = _read_mathematics(
         only[1] if only and any(c.isdigit() for c in only[1]) else text
     )
-    if node is None and _is_plain_text(text, problem):
+    if node is None and isinstance(problem, NotMathematicsError) and _is_plain_text(text):
         return Answer(raw, key, Node("text", (), key))
     if node is not None and node.kind == "text":
         node = Node("text", (), key)
-    return Answer(raw, key, node, problem, None, second)
+    return Answer(raw, key, node, "" if problem is None else str(problem), None, second)
 
 
 def without_unknown_unit(gold: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from orion.answers.parsing.tree import MAX_TOKENS, ParseError
+from orion.answers.parsing.tree import MAX_TOKENS, NotMathematicsError, ParseError
 from orion.answers.parsing.units import SCALES, find_unit
 from orion.answers.parsing.vocabulary import (
     ACCENTS,
@@ -96,7 +96,7 @@ class _Lexer:
         while self.at < len(self.text):
             match = _LEX.match(self.text, self.at)
             if match is None:
-                raise ParseError("a character that is no mathematics")
+                raise NotMathematicsError("a character that is no mathematics")
             self.at = match.end()
             kind, spelling = match.lastgroup, match.group()
             if kind == "space":
@@ -285,7 +285,7 @@ class _Lexer:
         elif len(spelling) > 3:
             head = next((w for w in ("sqrt", "pi") if spelling.endswith(w)), None)
             if head is None or len(spelling) > len(head) + 2:
-                raise ParseError("words, not mathematics")
+                raise NotMathematicsError("words, not mathematics")
             for letter in spelling[: -len(head)]:
                 self.put("sym", letter)
             self.put("fn" if head == "sqrt" else "const", head)

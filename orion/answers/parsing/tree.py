@@ -54,6 +54,14 @@ class ParseError(Exception):
     """A text that is not mathematics or exceeds a limit; the message is the verdict's reason."""
 
 
+class NotMathematicsError(ParseError):
+    """A text that is words, or values without an operator between them."""
+
+
+class TooCostlyError(ParseError):
+    """An expression that algebra gives up for its size, while numbers may still decide."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One node: its kind, its children, and the value of its kind."""
