@@ -1,4 +1,4 @@
-"""``orion answers check | lint | audit``: one verdict, unparseable golds, two policies compared.
+"""``orion answers check | lint | audit | rules``: verdicts, unparseable golds, two policies, rules.
 
 Inputs: files of problems or responses (JSONL, JSONL.zst, parquet). Outputs: text on standard
 output; ``audit`` also writes JSONL.
@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from orion.answers import audit, check, policies
+from orion.answers import audit, check, policies, rule_tables
 from orion.data.sources import read_source
 from orion.errors import InputError
 from orion.paths import AtomicFile
@@ -44,6 +44,10 @@ def add(commands: Any) -> None:
         "audit", help="two policies on the same responses, and where they differ"
     )
     _add_audit_arguments(audit_parser)
+    rules_parser = actions.add_parser(
+        "rules", help="the tables of comparison rules, cues and units, in the order they are tried"
+    )
+    rules_parser.set_defaults(run=_print_rules)
     for parser in (check_parser, lint_parser, audit_parser):
         names = ", ".join(sorted(policies.POLICIES))
         parser.add_argument("--policy", default="math", help=f"answer policy: {names}")
@@ -57,6 +61,15 @@ def add(commands: Any) -> None:
             metavar="S",
             help="seconds one comparison may take",
         )
+
+
+def _print_rules(args: argparse.Namespace) -> None:
+    table = None
+    for row in rule_tables.all_rules():
+        if row.table != table:
+            print(f"{'' if table is None else chr(10)}{row.table}")
+            table = row.table
+        print(f"  {row.name:<22} {row.effect:<14} {row.example}".rstrip())
 
 
 def _add_check_arguments(parser: argparse.ArgumentParser) -> None:

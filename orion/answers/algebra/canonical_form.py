@@ -21,7 +21,7 @@ from orion.answers.algebra.polynomials import (
     Ratio,
     power_of_fraction,
 )
-from orion.answers.parsing.tree import MAX_BITS, Node, TooCostlyError, ParseError, print_tree
+from orion.answers.parsing.tree import MAX_BITS, Node, ParseError, TooCostlyError, print_tree
 
 _I_PI = ((IMAGINARY, Fraction(1)), ("@pi", Fraction(1)))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from orion.answers.parsing.tree import MAX_BITS, TooCostlyError, ParseError
+from orion.answers.parsing.tree import MAX_BITS, ParseError, TooCostlyError
 
 MAX_TERMS = 600
 MAX_WORK = 30_000

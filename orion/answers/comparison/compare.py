@@ -16,8 +16,8 @@ from orion.answers.comparison.values import UndecidedError
 from orion.answers.parsing.read_answer import Answer, is_well_formed, is_word
 from orion.answers.parsing.tree import ParseError
 from orion.answers.policies import Policy
-from orion.answers.wording.phrases import is_phrase_word
 from orion.answers.verdict import CORRECT, INCORRECT, UNPARSEABLE
+from orion.answers.wording.phrases import is_phrase_word
 
 
 class Result(NamedTuple):
@@ -112,7 +112,12 @@ def _compare_words(answer: Answer, gold: Answer, policy: Policy) -> Result | Non
 def _refuse_unread(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
     """What could not be read: equal words are equal, anything else is undecided."""
     if answer.node is None:
-        if answer.key and answer.key == gold.key and gold.node is None and is_well_formed(answer.raw):
+        if (
+            answer.key
+            and answer.key == gold.key
+            and gold.node is None
+            and is_well_formed(answer.raw)
+        ):
             return Result(CORRECT, "", "unread")
         return Result(UNPARSEABLE, answer.problem, "parse")
     return Result(UNPARSEABLE, f"gold: {gold.problem}", "gold") if gold.node is None else None
@@ -140,7 +145,7 @@ WHOLE_RULES = (
     WholeRule("spelling", _compare_spelling, ("f \\circ g", "f \\circ g", True)),
     WholeRule("sentence", _compare_sentences,
               ("\\text{The sequence is convergent.}", "The sequence is convergent", True)),
-    WholeRule("items", _compare_items, ("red and blue", "blue, red", True)),
+    WholeRule("items", _compare_items, ("\\text{a and b}", "b, a", True)),
     WholeRule("word", _compare_words, ("cat", "act", False)),
     WholeRule("unread", _refuse_unread, ("\\mathcal L + ?", "5", False)),
     WholeRule("printed_float", _compare_printed_float, ("\\frac{1}{3}", "0.3333333333333333", True)),

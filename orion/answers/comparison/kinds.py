@@ -38,7 +38,9 @@ class KindComparison(RelationComparison):
             return clock_reading(a) == clock_reading(b)
         if "rel" in (a.kind, b.kind):
             return self.compare_relations(as_ratio(a), as_ratio(b))
-        return {a.kind, b.kind} == {"time", "ratio"} and self.compare_ratios(as_ratio(a), as_ratio(b))
+        return {a.kind, b.kind} == {"time", "ratio"} and self.compare_ratios(
+            as_ratio(a), as_ratio(b)
+        )
 
     def compare_choices(self, a: Node, b: Node) -> bool:
         """Letters; a choice with the value behind it also answers for its value."""

@@ -9,7 +9,17 @@ import re
 from fractions import Fraction
 
 from orion.answers.comparison.vectors import check_size, combine_vectors
-from orion.answers.parsing.tree import Node, TooCostlyError, ParseError, add, mul, neg, num, power, print_tree
+from orion.answers.parsing.tree import (
+    Node,
+    ParseError,
+    TooCostlyError,
+    add,
+    mul,
+    neg,
+    num,
+    power,
+    print_tree,
+)
 from orion.answers.parsing.units import Measure, unit_key
 
 _LETTER_UNIT = re.compile(r"([A-Za-z])(?:\^(\d))?")

@@ -33,7 +33,22 @@ class UndecidedError(Exception):
 
 # kinds of trees that are values
 EXPRESSIONS = frozenset(
-    ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod", "int")
+    (
+        "num",
+        "sym",
+        "const",
+        "add",
+        "mul",
+        "pow",
+        "fn",
+        "fact",
+        "binom",
+        "pct",
+        "deg",
+        "sum",
+        "prod",
+        "int",
+    )
 )
 
 
@@ -46,7 +61,6 @@ class ValueRule(NamedTuple):
 
 # the steps of `compare_values`, in order of cost; the first that decides is the last one used
 VALUE_RULES = (
-    ValueRule("exact", ("\\frac{2}{4}", "\\frac12", True)),
     ValueRule("algebra", ("2x(x + 1)", "2x^2 + 2x", True)),
     ValueRule("numeric", ("\\sin 20^\\circ", "\\cos 70^\\circ", True)),
     ValueRule("sympy", ("\\sum_{k=1}^{n} k", "\\frac{n(n+1)}{2}", True)),

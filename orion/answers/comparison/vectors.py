@@ -6,7 +6,7 @@ Input: trees. Output: trees; an operation whose shapes do not fit is returned un
 from __future__ import annotations
 
 from orion.answers.algebra.canonical_form import CanonicalForm
-from orion.answers.parsing.tree import Node, TooCostlyError, ParseError, add, mul, num
+from orion.answers.parsing.tree import Node, ParseError, TooCostlyError, add, mul, num
 
 MAX_POWER = 16
 MAX_NODES = 4_000

@@ -72,7 +72,8 @@ _JOINED = re.compile(r"\s*(?:,\s*and\b|,|and\b|or\b)\s*(?=[$\\])")
 _FOREIGN_MARKER = re.compile(r"ответ|réponse|respuesta|antwort|答|답")
 _FOREIGN_THING = re.compile(
     r"[ \t]+(?!(?:oder|ou|o|или|nicht|pas|no|dutzend|douzaines?|docenas?|mille?|mil|tausend|millionen|millions?"
-    r"|millones|halbe|тысяч|миллион\w*|mal|fois|veces|раз)\b)[^\W\d_]{3,20}[.!]?\s*", re.I
+    r"|millones|halbe|тысяч|миллион\w*|mal|fois|veces|раз)\b)[^\W\d_]{3,20}[.!]?\s*",
+    re.I,
 )
 
 
@@ -148,7 +149,9 @@ def _choice_at(text: str, at: int, stop: int) -> tuple[int, int] | None:
     if letter is None:
         return None
     rest = text[letter.end() : stop]
-    if not rest.strip(" .*)") or (letter[0][-1] in ".:)" and rest[:1] in " \t" and not _OPEN.search(rest)):
+    if not rest.strip(" .*)") or (
+        letter[0][-1] in ".:)" and rest[:1] in " \t" and not _OPEN.search(rest)
+    ):
         return letter.start(), stop if rest.strip(" .*)") else letter.end(1)
     if refusing_cue_behind(text, letter.end()) is None:
         return letter.start(), letter.end(1) if letter[0][0] != "(" else letter.end()
@@ -182,9 +185,9 @@ def _value_in(text: str, at: int, stop: int, foreign: bool) -> Found | None:
         begin = text[value[0] - 1 : value[0]]
         if begin == "$":
             value = (value[0], value[1], value[1] + 1)
-        refusal = refusing_cue_before(text[start : value[0]], value[0] - start) or refusing_cue_behind(
-            text, value[2]
-        )
+        refusal = refusing_cue_before(
+            text[start : value[0]], value[0] - start
+        ) or refusing_cue_behind(text, value[2])
     if value is not None and refusal is None:
         return Found(value[0], value[1])
     # what is not understood is taken whole, so that it can equal a gold of words and no number

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from orion.answers.extraction.span import MAX_ANSWER, Span, no_answer
 from orion.answers.extraction.surrounding_text import (
     doubting_cue,
-    refusing_cue_next,
     rejecting_cue_behind,
 )
 from orion.answers.wording import phrases
@@ -26,7 +25,9 @@ _BRACES = re.compile(r"\\.|[{}]", re.S)
 _BARE_BOX = re.compile(
     r"\s*(\\[dt]?frac\s*(?:\d\s*\d|\{[^{}]*\}\s*\{[^{}]*\})|-?\.?\d[\d.,/]*(?<![.,])|[A-Za-z](?![A-Za-z])|\\(?:pi|infty|emptyset|varnothing)\b)"
 )
-_PLACEHOLDER = re.compile(r"[\s.…]*(?:\.{3}|…|\\ldots|\\dots)[\s.]*|\s*(?:your|the|final|\s)*answer(?:\s+here)?\s*", re.I)
+_PLACEHOLDER = re.compile(
+    r"[\s.…]*(?:\.{3}|…|\\ldots|\\dots)[\s.]*|\s*(?:your|the|final|\s)*answer(?:\s+here)?\s*", re.I
+)
 _LABEL = re.compile(r"([A-Za-z](?:_\{?\w\}?)?)\s*=\s*(?:\\[(\[]|\$)?\s*$")
 _BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
 _BETWEEN = re.compile(
@@ -35,7 +36,8 @@ _BETWEEN = re.compile(
 )
 # "... and her aunt is" before the next box
 _NEXT_CLAUSE = re.compile(
-    r"\s*(?:,|;)?\s*(?:and|while)\s+(?!not\b)[A-Za-z'’ ]{1,40}\s(?:is|are|has|have|=)\s*[$(\\]*", re.I
+    r"\s*(?:,|;)?\s*(?:and|while)\s+(?!not\b)[A-Za-z'’ ]{1,40}\s(?:is|are|has|have|=)\s*[$(\\]*",
+    re.I,
 )
 _JOINS = re.compile(r"[,;&]|\band\b|\bor\b")
 _NEGATED = re.compile(r"(?:\b(?:not|cannot|never)|n't)(?:\s+(?:be|equal(?: to)?))?[\s$(\\\[]*$")
@@ -117,7 +119,9 @@ def _bounded_content(response: str, start: int, end: int) -> str:
     return response[start : start + MAX_ANSWER + 1]
 
 
-def _group_of_boxes(response: str, low: int, command: int, box: _Box) -> tuple[list[_Box], list[int]]:
+def _group_of_boxes(
+    response: str, low: int, command: int, box: _Box
+) -> tuple[list[_Box], list[int]]:
     """The boxes of the list that ends with `box`, the last first, and where their commands are."""
     group, commands = [box], [command]
     while len(group) < MAX_BOXES:
@@ -150,7 +154,7 @@ def extract_box(response: str, low: int, high: int, finished: bool | None) -> Sp
     while command >= 0:
         box = _read_box(response, command, high)
         mentioned = box.stop == box.start or _PLACEHOLDER.fullmatch(response, box.start, box.end)
-        if not box.closed or not mentioned or box.end == box.start and box.stop > box.end:
+        if not box.closed or not mentioned or (box.end == box.start and box.stop > box.end):
             break
         # "\boxed" without braces only mentions the command
         command = find_last_box(response, low, command)

@@ -16,7 +16,6 @@ from orion.answers.extraction.span import Span, no_answer
 from orion.answers.extraction.surrounding_text import (
     refusing_cue_before,
     refusing_cue_behind,
-    refusing_cue_next,
 )
 from orion.answers.extraction.values_in_text import (
     find_last_value,
@@ -57,9 +56,13 @@ _BLANK = re.compile(r"\s*")
 
 # a bare choice as the last line: "D", "**(B)**", "C. 12"
 _CHOICE_LINE = re.compile(
-    r"(?:^|\n)[ \t>*_$\\(]*(?:option|choice)?[ \t*]*(?-i:([(\[]?[A-J](?:[)\].:][^\n]{0,80})?))[ \t*_$.]*$", re.I
+    r"(?:^|\n)[ \t>*_$\\(]*(?:option|choice)?[ \t*]*(?-i:([(\[]?[A-J](?:[)\].:][^\n]{0,80})?))[ \t*_$.]*$",
+    re.I,
 )
-_CHOSEN = re.compile(r"\b(?:pick|choose|select|chose)\s+(?:option\s+|choice\s+)?[*(\[]*(?-i:([A-J]))[*)\]]*[.!]?\s*$", re.I)
+_CHOSEN = re.compile(
+    r"\b(?:pick|choose|select|chose)\s+(?:option\s+|choice\s+)?[*(\[]*(?-i:([A-J]))[*)\]]*[.!]?\s*$",
+    re.I,
+)
 _PERCENT = re.compile(r"(?:\\?%|(?:percent|per cent|percentage|pct)\b)", re.I)
 _GAP = re.compile(r"\$?[ \t]*")
 _FORMULA_START = re.compile(r"(?:\$\$?|\\[(\[])\s*$")
@@ -144,7 +147,9 @@ def _extract_stated(response: str, low: int, high: int, finished: bool | None) -
     if cue is None:
         end = _end_of_unit(text, end)
     reason = "" if cue is None else f"the value is {cue.effect}"
-    return Span(text[start:end], tail + start, tail + end, "marker", reason, cue.name if cue else "")
+    return Span(
+        text[start:end], tail + start, tail + end, "marker", reason, cue.name if cue else ""
+    )
 
 
 def _extract_last_value(response: str, low: int, high: int, finished: bool | None) -> Span:
@@ -161,7 +166,11 @@ def _extract_last_value(response: str, low: int, high: int, finished: bool | Non
     if len(whole) <= MAX_BARE and "\n" not in whole:
         start = text.index(whole)
         runs = find_runs(text, start, start + len(whole))
-        if len(runs) == 1 and not text[start : runs[0][0]].strip("$ *_`") and not text[runs[0][1] :].strip("$ *_`.!"):
+        if (
+            len(runs) == 1
+            and not text[start : runs[0][0]].strip("$ *_`")
+            and not text[runs[0][1] :].strip("$ *_`.!")
+        ):
             start, end = split_relation(text, *runs[0])
             return Span(text[start:end], tail + start, tail + end, "whole", "")
     value = find_last_value(text)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 
-_WORDS = (
-    r"sqrt|pi|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|exp|gcd|lcm|mod|inf|infinity|oo|choose"
-)
+_WORDS = r"sqrt|pi|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|exp|gcd|lcm|mod|inf|infinity|oo|choose"
 _TOKEN = re.compile(
     r"(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"|(?P<edge>\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|eqnarray|multline|split)\*?\})"
@@ -32,7 +30,9 @@ _OPENING = {"(": ")", "[": "]", "{": "}"}
 _TRIM_BEFORE = " \t\u00a0=:,*·%/!&^_|)]}≈°"
 _TRIM_BEHIND = " \t\u00a0=:,;*+-−–/<>(|[{_^&$"
 _BULLET = re.compile(r"(?:^|(?<=\n))[ \t>]*(?:[-*•+]|\d{1,2}[.)])[ \t]+")
-_SCALE_BEHIND = re.compile(r"\s?(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)\b", re.I)
+_SCALE_BEHIND = re.compile(
+    r"\s?(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)\b", re.I
+)
 _PERCENT = re.compile(r"\s?(?:percent|per cent|percentage|pct)\b", re.I)
 _CLOCK = re.compile(r"\s?[ap]\.?m\b\.?", re.I)
 _NEGATIVE = re.compile(r"\b(?:negative|minus)\s+$", re.I)
@@ -66,7 +66,9 @@ def find_runs(text: str, low: int, high: int) -> list[tuple[int, int]]:
             first, depth = token.start(), 0
         depth += {"open": 1, "close": -1}.get(kind or "", 0)
         if kind == "group":
-            depth += {"\\b": 1, "\\e": -1}.get(token.group()[:2] if token.group()[1:4] in ("beg", "end") else "", 0)
+            depth += {"\\b": 1, "\\e": -1}.get(
+                token.group()[:2] if token.group()[1:4] in ("beg", "end") else "", 0
+            )
         depth = max(depth, 0)
         last = token.end()
     if first is not None and last is not None:
@@ -83,12 +85,18 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
         before = start, end
         while start < end and text[start] in _TRIM_BEFORE:
             start += 1
-        while end > start and text[end - 1] in _TRIM_BEHIND and text[end - 2 : end] not in ("\\%", "\\}"):
+        while (
+            end > start
+            and text[end - 1] in _TRIM_BEHIND
+            and text[end - 2 : end] not in ("\\%", "\\}")
+        ):
             end -= 1
         # a bracket that the run closes and does not open, or the other way round
         opened = _unmatched(text, start, end)
         if opened is not None:
-            if opened == end - 1 or (text[opened] in ")]}" and not text[opened + 1 : end].strip(" .,!")):
+            if opened == end - 1 or (
+                text[opened] in ")]}" and not text[opened + 1 : end].strip(" .,!")
+            ):
                 end = opened
             elif opened == start:
                 start += 1
@@ -96,7 +104,11 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
                 break
         if (start, end) == before:
             break
-    if text[end - 1 : end] == "!" and text[start : end - 1].isdigit() and text[end : end + 1] in ("", " ", "\n"):
+    if (
+        text[end - 1 : end] == "!"
+        and text[start : end - 1].isdigit()
+        and text[end : end + 1] in ("", " ", "\n")
+    ):
         end -= 1
     if text[start : start + 1] == "$" and text[end : end + 1] == "$":
         # the delimiters of a formula, and no price
@@ -153,7 +165,7 @@ def split_relation(text: str, start: int, end: int) -> tuple[int, int]:
         depth += (c in _OPENING) - (c in ")]}")
         if depth == 0 and c == "=" and text[at - 1] not in "<>!≤≥":
             marks.append(at)
-        if depth == 0 and c in "<>≤≥≠" or text.startswith(("\\le", "\\ge", "\\ne"), at):
+        if (depth == 0 and c in "<>≤≥≠") or text.startswith(("\\le", "\\ge", "\\ne"), at):
             return start, end
         commas += depth == 0 and c == "," and text[at + 1 : at + 2] == " "
     if not marks or (commas and len(marks) > 1):

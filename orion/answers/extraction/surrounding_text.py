@@ -19,10 +19,15 @@ NOT_UNDERSTOOD_BEHIND = Cue("words_behind", "behind", "not understood", nothing_
 NOT_UNDERSTOOD_BEFORE = Cue("words_before", "before", "not understood", nothing_matches, "foo «5».")
 _SENTENCE = re.compile(r"(?:[.!?。;](?:[*_\"')\]]*\s)|\n)")
 # where a clause ends, so that a negation before it does not touch the value behind it
-_CLAUSE = re.compile(r"[,;]\s|[。，]|\b(?:so|therefore|thus|hence|then|and\s+(?:so|that)|it\s+is|it['’]s|\\implies)\b|[⇒→]|\)\s", re.I)
+_CLAUSE = re.compile(
+    r"[,;]\s|[。，]|\b(?:so|therefore|thus|hence|then|and\s+(?:so|that)|it\s+is|it['’]s|\\implies)\b|[⇒→]|\)\s",
+    re.I,
+)
 
 # "\\boxed{5}, but ..." only goes on
-_ASIDE = re.compile(r"[\s$]*(?:\\[)\]])?[\s$]*[,;(]\s*(?:but|however|although|though|not|without|instead)\b", re.I)
+_ASIDE = re.compile(
+    r"[\s$]*(?:\\[)\]])?[\s$]*[,;(]\s*(?:but|however|although|though|not|without|instead)\b", re.I
+)
 
 
 _EMPHASIS = re.compile(r"\*\*|__|`|(?<=\w)\*(?=[\s.,!?:;)]|$)|(?<![\w*])\*(?=\w)")

@@ -24,7 +24,9 @@ _LABEL = re.compile(
     r"|(?:m)?\\(?:angle|measuredangle|overarc|overline\{\w+\}).*"
 )
 # a function of any name if what it is applied to is an event or a set
-_OF_SETS = re.compile(r"[A-Za-z]{1,3}\(.*(?:\\cup|\\cap|\\mid|\\vert|\||\\in|[=<>]|\\[lg]e|\\setminus).*\)")
+_OF_SETS = re.compile(
+    r"[A-Za-z]{1,3}\(.*(?:\\cup|\\cap|\\mid|\\vert|\||\\in|[=<>]|\\[lg]e|\\setminus).*\)"
+)
 # an operation that the problem defines: 11 \# 5, 3 \star 4, 2 @ 7
 _OPERATION = re.compile(
     r"\(?-?[\w.]+\)?(?:\\#|#|@|\\star|\\ast|\\diamond|\\Diamond|\\oplus|\\otimes|\\odot|\\heartsuit|\\spadesuit"

@@ -12,13 +12,16 @@ from orion.answers.parsing.parse_primary import POWER, PrimaryParser
 from orion.answers.parsing.tokens import Token
 from orion.answers.parsing.tree import Node, ParseError, neg, num, power, to_int
 
-
 MAX_DOUBLE_FACTORIAL = 1_000
 
 
 def double_factorial(node: Node) -> Node:
     """n!! of a small number, as a number; raises ParseError for anything else."""
-    if node.kind != "num" or node.value.denominator != 1 or not 0 <= node.value <= MAX_DOUBLE_FACTORIAL:
+    if (
+        node.kind != "num"
+        or node.value.denominator != 1
+        or not 0 <= node.value <= MAX_DOUBLE_FACTORIAL
+    ):
         raise ParseError("a double factorial")
     return num(prod(range(int(node.value), 0, -2)))
 

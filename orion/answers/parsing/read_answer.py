@@ -12,7 +12,6 @@ from functools import lru_cache
 from orion.answers.parsing.labels import split_label
 from orion.answers.parsing.normalise import decimal_literal, overline_repeating, unicode_to_latex
 from orion.answers.parsing.parse_expression import parse_expression
-from orion.answers.wording.phrases import is_harmless
 from orion.answers.parsing.tree import (
     MAX_DIGITS,
     Node,
@@ -22,6 +21,7 @@ from orion.answers.parsing.tree import (
     literal_to_fraction,
     num,
 )
+from orion.answers.wording.phrases import is_harmless
 
 MAX_LENGTH = 20_000
 
@@ -118,7 +118,9 @@ _ARTICLE = re.compile(r"^(?:an?|the)\s+(?!and\b|or\b)(?=\w)")
 _SHORT_WORD = re.compile(r"(?=[A-Za-z]*[aeiouyAEIOUY])[A-Za-z]{2,3}")
 _ESCAPED_SIGN = re.compile(r"\\.", re.S)
 _OPERATOR_AT_END = re.compile(r"[-+*/^_=<>(\[{,][\s$]*$")
-_TEXT_BEHIND = re.compile(r"\s*([^A-Za-z]*\d[^A-Za-z]*?)\s*\\(?:text|mathrm|mbox)\s*\{([^{}\d]+)\}\s*")
+_TEXT_BEHIND = re.compile(
+    r"\s*([^A-Za-z]*\d[^A-Za-z]*?)\s*\\(?:text|mathrm|mbox)\s*\{([^{}\d]+)\}\s*"
+)
 _BARE_EXPONENT = re.compile(r"(?<![\w.])(\d)e(?=[-+]\d{1,2}(?!\d))")
 _LABELLED = re.compile(
     r"(?:^|(?<=[\s,;.}]))(?:\\text(?:bf|it|rm)?\s*\{)?\s*\(([a-e]|i{1,3}|iv|v|[1-5])\)\s*\}?[:\s]?",
@@ -126,7 +128,9 @@ _LABELLED = re.compile(
 )
 _PART_EDGES = re.compile(r"^(?:\\[ ,;]|\\quad|\s)+|(?:[\s,;$]|\\(?:quad|[ ,;])?)+$")
 _LABELS = (("a", "b", "c", "d", "e"), ("i", "ii", "iii", "iv", "v"), ("1", "2", "3", "4", "5"))
-_ALL_INTEGERS = re.compile(r"(?:[a-z]\s+(?:is|can be)\s+)?(?:all|any)\s+(?:the\s+)?integers?(?:\s+[a-z])?")
+_ALL_INTEGERS = re.compile(
+    r"(?:[a-z]\s+(?:is|can be)\s+)?(?:all|any)\s+(?:the\s+)?integers?(?:\s+[a-z])?"
+)
 _ALL_REALS = re.compile(
     r"(?:x\s+(?:is|can be)\s+)?(?:all|any)\s+reals?(?:\s+(?:numbers?|values?))?"
     r"(?:\s+of\s+[a-z]|\s+[a-z])?"
@@ -377,7 +381,9 @@ def _normalise_typography(text: str) -> str:
     if not text.isprintable():
         text = _ESCAPED.sub(lambda m: _ESCAPES[m.group()], text)
     if "\\!" in text:
-        text = _NARROW_THOUSANDS.sub(lambda m: m.group().translate(_NO_SPACE), text).replace("\\!", "")
+        text = _NARROW_THOUSANDS.sub(lambda m: m.group().translate(_NO_SPACE), text).replace(
+            "\\!", ""
+        )
     if "$" in text:
         text = _TEXT_DOLLAR.sub("", text)
     text = _THOUSANDS_MARK.sub(lambda m: m.group().translate(_MARKS), text)

@@ -304,7 +304,11 @@ class _Lexer:
             return True
         if len(word) > 1:
             return self.is_after_value() and not self.text.startswith(("(", "{"), self.at)
-        if self.text[self.at : self.at + 1] == "^" and word != "m" and "-" not in self.text[self.at : self.at + 3]:
+        if (
+            self.text[self.at : self.at + 1] == "^"
+            and word != "m"
+            and "-" not in self.text[self.at : self.at + 3]
+        ):
             return False
         lone = all(
             token.kind in ("num", "open", "close", "const") or token.value in "-*^"

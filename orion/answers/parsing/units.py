@@ -135,7 +135,7 @@ _EXACT = {spelling: unit for unit in UNITS for spelling in unit.spellings}
 _FOLDED = {s.lower(): unit for s, unit in _EXACT.items() if len(s) > 1}
 _POWER_BEFORE = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWER_BEHIND = {"squared": 2, "cubed": 3}
-_PART = re.compile(r"\s*(?:(per|a|an|each)\b|([/*·])|([A-Za-zμΩω]+(?:-hours?)?)\.?|\^\{?(-?\d)\}?)", re.I)
+_PART = re.compile(r"\s*(?:(per|a|an|each)\b|([/*·])|([A-Za-zμΩω]+(?:-hours?)?)\.?|\^\{?(-?\d)\}?)")
 _DENOMINATOR = re.compile(r"/\s*\(([^()]*)\)")
 # units whose powers are areas, volumes and accelerations
 _POWERED = frozenset(("metre", "second", "litre", "unit"))

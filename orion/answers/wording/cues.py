@@ -224,7 +224,7 @@ _VERBS = (
     "chooses chose clean cleans climb climbs collect collected collects come comes complete completed "
     "completes compute computed computes conclude concluded concludes consume consumed consumes contain "
     "contained contains cook cooked cooks cost costing costs count counted counts cover covered covers "
-    "cut cuts deliver delivered delivers deposit deposits distribute distributes donate donated donates "
+    "cut cuts deliver delivered delivers deposit deposits do did does distribute distributes donate donated donates "
     "drank draw draws drew drink drinks drive drives drop drops drove earn earned earning earns eat eaten "
     "eating eats equal equals es est exactly exchange fed feed feeds feel feels felt fill filled fills "
     "finally find finding finds finish finished finishes fix fixes flew flies fly forget forgot found "

@@ -40,7 +40,9 @@ _FORBIDDEN = word_set(
     " between least most modulo mod remainder twice double triple thrice percent"
 )
 _STARTERS = (_LINKS - {"and"}) | word_set("a an every each this last next")
-_IN_TOTAL = re.compile(r"\s*(?:left\s+over|in\s+(?:total|all|the\s+end)|of\s+(?:them|these|those|it))\b", re.I)
+_IN_TOTAL = re.compile(
+    r"\s*(?:left\s+over|in\s+(?:total|all|the\s+end)|of\s+(?:them|these|those|it))\b", re.I
+)
 _KNOWN = NOUNS | MODIFIERS | _CLOSERS | _COMPARED | _ARTICLES | _LINKS
 _LABEL = re.compile(
     r"[^.?!]{0,80}[:=]|(?:[A-Za-z'’-]+\s+){0,5}(?:is|are|equals|be)(?:\s+(?:about|approximately|exactly))?"
@@ -170,7 +172,9 @@ def is_unit_phrase(phrase: str) -> bool:
         if step is None and lower in ("per", "of", "a", "an", "each", "every", "in", "for", "the"):
             step = match_phrase(text, end)
             if step is None and lower in ("in", "of"):
-                tail = re.compile(r"\s*(?:total|all|them|each|water|time|work|age)\b").match(text, end)
+                tail = re.compile(r"\s*(?:total|all|them|each|water|time|work|age)\b").match(
+                    text, end
+                )
                 step = tail.end() if tail else None
             if step is None and lower in ("in", "of", "for", "per"):
                 following, after = _word_at(text, end)
