@@ -1,4 +1,4 @@
-"""Compare answers of special kinds: choices, times, numerals, units, percentages, functions by cases.
+"""Compare special kinds: choices, times, numerals, units, percentages, functions by cases.
 
 Input: two trees of which one at least is of the kind. Output: True or False, or UndecidedError.
 """

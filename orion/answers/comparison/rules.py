@@ -1,8 +1,8 @@
 r"""The ordered table of comparison rules: which rule decides whether two answers are the same.
 
-Input: two trees and a policy. Output: True or False, or UndecidedError. The first row whose `applies`
-holds decides; rows of a later stage see the trees after `_prepare`. Every row has an example, which
-is a test. The names of the rows that were used are the `rule` of a `Verdict`.
+Input: two trees and a policy. Output: True or False, or UndecidedError. The first row whose
+`applies` holds decides; rows of a later stage see the trees after `_prepare`. Every row has an
+example, which is a test. The names of the rows that were used are the `rule` of a `Verdict`.
 """
 
 from __future__ import annotations
@@ -159,11 +159,13 @@ RULES = (
     Rule("interval", CONTAINER, _both("interval", "tuple"), AnswerComparison.compare_intervals,
          ("[0, 1)", "[0, 1]", False)),
     Rule("matrix", CONTAINER, _both("matrix"), AnswerComparison.compare_matrices,
-         (r"\begin{pmatrix} 1 \\ 0.5 \end{pmatrix}", r"\begin{bmatrix} 1 \\ 1/2 \end{bmatrix}", True)),
+         (r"\begin{pmatrix} 1 \\ 0.5 \end{pmatrix}",
+          r"\begin{bmatrix} 1 \\ 1/2 \end{bmatrix}", True)),
     Rule("real_set", CONTAINER, _are_real_sets, AnswerComparison.compare_real_sets,
          (r"(-\infty, 2) \cup (2, \infty)", r"\mathbb{R} \setminus \{2\}", True)),
     Rule("set_operation", CONTAINER,
-         lambda a, b: a.kind == b.kind and a.kind in ("union", "inter"), AnswerComparison.compare_operands,
+         lambda a, b: a.kind == b.kind and a.kind in ("union", "inter"),
+         AnswerComparison.compare_operands,
          (r"A \cup B", r"B \cup A", True)),
     Rule("ratio", CONTAINER, _both("ratio"), AnswerComparison.compare_ratios,
          ("2:4:6", "1:2:3", True)),

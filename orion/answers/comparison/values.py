@@ -70,7 +70,7 @@ VALUE_RULES = (
 class ValueComparison:
     """One comparison. Methods answer True or False, or raise UndecidedError.
 
-    `rules`: the rules that were used, in the order of their first use, the rows of VALUE_RULES last.
+    `rules`: the rules that were used, in the order of their first use, VALUE_RULES last.
     """
 
     # defined by `rules`, on top of all layers

@@ -44,7 +44,8 @@ _CONNECTOR = re.compile(
     r"[\s*_#)`\]\"']*+"
     r"(?:(?:is|are|was|equals|will be|would be|should be|must be|comes to|est|es|ist|lautet"
     r"|=|:|：|—)(?![a-z']))?"
-    r"(?:\s*+(?:therefore|thus|then|hence|indeed|just|simply|exactly|donc|also|:|\*\*|=|：)(?![a-z]))*+"
+    r"(?:\s*+(?:therefore|thus|then|hence|indeed|just|simply|exactly|donc|also|:|\*\*|="
+    r"|：)(?![a-z]))*+"
     r"[\s*_`]*+"
 )
 _NEGATION = re.compile(
@@ -58,20 +59,26 @@ _YES_NO = re.compile(r"(?:yes|no|true|false)(?=\s*(?:[,.;!]|$))", re.I)
 _OPEN = re.compile(r"\b(?:or|wrong|not|maybe)\b|\([A-J]\)", re.I)
 # words that may stand between a marker and its value
 _FILLER = re.compile(
-    r"(?:(?:about|approximately|approx\.?|around|roughly|exactly|only|just|simply|precisely|equal\s+to"
-    r"|the\s+(?:number|value|integer|set|interval|point|pair|fraction)|a\s+total\s+of|clearly|negative|minus"
+    r"(?:(?:about|approximately|approx\.?|around|roughly|exactly|only|just|simply|precisely"
+    r"|equal\s+to"
+    r"|the\s+(?:number|value|integer|set|interval|point|pair|fraction)|a\s+total\s+of|clearly"
+    r"|negative|minus"
     r"|option|choice|boxed|given\s+by|found\s+to\s+be)(?![a-z]):?[\s*]*)*",
     re.I,
 )
 # ends of a sentence, line or formula: a cut-off text that has one behind the answer completed it
 _PASSED = re.compile(r"[.!?。]\s|\n|[$}]|\\[)\]]|</")
+_RESTATED = re.compile(
+    r"[$*]*,?\s+(?:which|and\s+(?:this|that))\s+(?:is|equals|gives|comes\s+to)\s+"
+)
 _CLOSING_QUOTE = re.compile(r'(?:[^"\\\n]|\\.)*"')
 _JOINED = re.compile(r"\s*(?:,\s*and\b|,|and\b|or\b)\s*(?=[$\\])")
 
 
 _FOREIGN_MARKER = re.compile(r"ответ|réponse|respuesta|antwort|答|답")
 _FOREIGN_THING = re.compile(
-    r"[ \t]+(?!(?:oder|ou|o|или|nicht|pas|no|dutzend|douzaines?|docenas?|mille?|mil|tausend|millionen|millions?"
+    r"[ \t]+(?!(?:oder|ou|o|или|nicht|pas|no|dutzend|douzaines?|docenas?|mille?|mil|tausend"
+    r"|millionen|millions?"
     r"|millones|halbe|тысяч|миллион\w*|mal|fois|veces|раз)\b)[^\W\d_]{3,20}[.!]?\s*",
     re.I,
 )
@@ -176,6 +183,11 @@ def _value_in(text: str, at: int, stop: int, foreign: bool) -> Found | None:
         return Found(word.start(), word.end())
     refusal = None
     value = _run_at(text, start, stop)
+    named = value is not None and not text[value[1] - 1].isdigit()
+    restated = _RESTATED.match(text, value[2], stop) if value is not None and named else None
+    if restated is not None:
+        # "g(2), which is 11"
+        value = _run_at(text, restated.end(), stop) or value
     if value is not None:
         refusal = refusing_cue_behind(text, value[2])
         if foreign and refusal is not None and _FOREIGN_THING.fullmatch(text, value[2], stop):

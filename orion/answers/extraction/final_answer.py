@@ -56,11 +56,13 @@ _BLANK = re.compile(r"\s*")
 
 # a bare choice as the last line: "D", "**(B)**", "C. 12"
 _CHOICE_LINE = re.compile(
-    r"(?:^|\n)[ \t>*_$\\(]*(?:option|choice)?[ \t*]*(?-i:([(\[]?[A-J](?:[)\].:][^\n]{0,80})?))[ \t*_$.]*$",
+    r"(?:^|\n)[ \t>*_$\\(]*(?:option"
+    r"|choice)?[ \t*]*(?-i:([(\[]?[A-J](?:[)\].:][^\n]{0,80})?))[ \t*_$.]*$",
     re.I,
 )
 _CHOSEN = re.compile(
-    r"\b(?:pick|choose|select|chose)\s+(?:option\s+|choice\s+)?[*(\[]*(?-i:([A-J]))[*)\]]*[.!]?\s*$",
+    r"\b(?:pick|choose|select|chose)\s+(?:option\s+"
+    r"|choice\s+)?[*(\[]*(?-i:([A-J]))[*)\]]*[.!]?\s*$",
     re.I,
 )
 _PERCENT = re.compile(r"(?:\\?%|(?:percent|per cent|percentage|pct)\b)", re.I)

@@ -1,4 +1,4 @@
-r"""Find runs of undelimited mathematics in running text: `12\sqrt{5}`, `(3, 4)`, `x \ge 2`, `$1,250`.
+r"""Find runs of undelimited mathematics in running text: `12\sqrt{5}`, `(3, 4)`, `x \ge 2`.
 
 Input: a text. Output: offsets. A number is never cut out of the run that it is part of. One linear
 pass over the tokens of a bounded piece.
@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import re
 
-_WORDS = r"sqrt|pi|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|exp|gcd|lcm|mod|inf|infinity|oo|choose"
+_WORDS = (
+    r"sqrt|pi|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|exp|gcd|lcm|mod|inf|infinity|oo"
+    r"|choose"
+)
 _TOKEN = re.compile(
     r"(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"|(?P<edge>\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|eqnarray|multline|split)\*?\})"
-    r"|(?P<group>\\(?:text|mathrm|textbf|textit|mbox|operatorname|mathbf|mathbb|mathcal|begin|end)\*?\s*\{[^{}\n]{0,200}\})"
+    r"|(?P<edge>\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|eqnarray|multline"
+    r"|split)\*?\})"
+    r"|(?P<group>\\(?:text|mathrm|textbf|textit|mbox|operatorname|mathbf|mathbb|mathcal|begin"
+    r"|end)\*?\s*\{[^{}\n]{0,200}\})"
     r"|(?P<command>\\(?:[A-Za-z]+|.))"
     rf"|(?P<word>(?<![A-Za-z])(?:{_WORDS})(?![A-Za-z]))"
     r"|(?P<abbreviation>(?<![A-Za-z])(?:i\.\s?e|e\.\s?g)\b)"
-    r"|(?P<letters>(?<=[\d)}\]^_])[A-Za-zπθ]{1,3}(?![A-Za-z'’])|(?<![A-Za-z'’])[A-Za-zπθαβγλφω]{1,2}(?=[\d(^_²³]|\s?[=<>≤≥])"
-    r"|(?<![A-Za-z'’])[B-HJ-Zb-zπθαβγλφωxyz](?![A-Za-z'’]))"
+    r"|(?P<letters>(?<=[\d)}\]^_])[A-Za-zπθ]{1,3}(?![A-Za-z'’])"
+    r"|(?<![A-Za-z'’])[A-Za-zπθαβγλφω]{1,2}(?=[\d(^_²³]|\s?[=<>≤≥])"
+    r"|(?<![A-Za-z'’])[B-HJ-Zb-zπθαβγλφω](?![A-Za-z'’])"
+    # "a", "A" and "I" are words unless an operator or a bracket is beside them
+    r"|(?<=[(+*/^=\-])[aAI](?![A-Za-z'’])|(?<![A-Za-z'’])[aAI](?=\s?[)+*/^=<>²³]|\s[-−]\s))"
     r"|(?P<open>[(\[{])|(?P<close>[)\]}])"
     r"|(?P<operator>[-−–－+*/^_=<>≤≥≠≈±∓×÷·⋅√∞°′|!%&∪∩∈∅²³⁰¹⁴-⁹⁻ⁿ₀-₉½¼¾⅐-⅞⌊⌋⌈⌉\u0304\u0305\u0307])"
     r"|(?P<ratio>(?<=[\w}]):(?=[\w\\{])|(?<= ): )"
@@ -38,6 +46,7 @@ _CLOCK = re.compile(r"\s?[ap]\.?m\b\.?", re.I)
 _NEGATIVE = re.compile(r"\b(?:negative|minus)\s+$", re.I)
 _DASH = re.compile(r"[-–−—]+[ \t]+")
 _LABEL = re.compile(r"\s*[A-Za-zπθαβγλφω](?:_?\{?\w{0,2}\}?)'?(?:\([^()=]{1,40}\))?\s*")
+_UNIT_AT_END = re.compile(r"(?<=\d)\s*[A-Za-z]+(?:\^\d)?\s*$")
 _TIMES = re.compile(r"(?<=[\d)\s])[xX](?=[\d(\s])")
 _COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+")
 
@@ -92,7 +101,7 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
         ):
             end -= 1
         # a bracket that the run closes and does not open, or the other way round
-        opened = _unmatched(text, start, end)
+        opened = _find_unmatched(text, start, end)
         if opened is not None:
             if opened == end - 1 or (
                 text[opened] in ")]}" and not text[opened + 1 : end].strip(" .,!")
@@ -123,7 +132,7 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
     return _widen(text, start, end)
 
 
-def _unmatched(text: str, start: int, end: int) -> int | None:
+def _find_unmatched(text: str, start: int, end: int) -> int | None:
     """The offset of a bracket without its partner; an interval may mix round and square ones."""
     stack: list[int] = []
     at = start
@@ -143,7 +152,7 @@ def _unmatched(text: str, start: int, end: int) -> int | None:
 
 
 def _widen(text: str, start: int, end: int) -> tuple[int, int]:
-    """The run with the words that belong to its number: "million", "percent", "a.m.", "negative"."""
+    """The run with the words that belong to its number: "million", "percent", "negative"."""
     for pattern in (_SCALE_BEHIND, _PERCENT, _CLOCK):
         found = pattern.match(text, end)
         if found is not None and text[end - 1].isdigit():
@@ -154,7 +163,7 @@ def _widen(text: str, start: int, end: int) -> tuple[int, int]:
 
 def is_balanced(text: str, start: int, end: int) -> bool:
     """Whether every bracket of the run has its partner."""
-    return _unmatched(text, start, end) is None
+    return _find_unmatched(text, start, end) is None
 
 
 def split_relation(text: str, start: int, end: int) -> tuple[int, int]:
@@ -175,6 +184,10 @@ def split_relation(text: str, start: int, end: int) -> tuple[int, int]:
         bare = _TIMES.sub("*", _COMMAND.sub(" ", side))
         if any(c.isalpha() for c in bare) and not _LABEL.fullmatch(side):
             return start, end
+    value = _UNIT_AT_END.sub("", _COMMAND.sub(" ", text[marks[-1] + 1 : end]))
+    if any(c.isalpha() for c in value) and not any(_LABEL.fullmatch(side) for side in sides):
+        # 0 = 2x - 4 is an equation to solve
+        return start, end
     low = marks[-1] + 1
     while low < end and text[low] in " \t&*":
         low += 1

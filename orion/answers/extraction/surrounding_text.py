@@ -1,4 +1,4 @@
-"""Judge a value by the text around it, with the table of cues: does the text commit to it?
+"""Judge whether a text commits to a value, by the text around it and the table of cues.
 
 Input: a text and the offsets of a value in it. Output: the cue that refuses the value, None if all
 the text around it is understood. Every look is at a bounded piece of the text.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from orion.answers.wording import cues
-from orion.answers.wording.cues import ALLOW, END, Cue, nothing_matches
+from orion.answers.wording.cues import ALLOW, DENIED, END, Cue, nothing_matches
 
 BEFORE, BEHIND = 200, 400
 # cues that may follow one value before its sentence ends
@@ -99,5 +99,6 @@ def rejecting_cue_behind(text: str, end: int) -> Cue | None:
         if cue.name == "rejected" and cue.match(piece, 0) is not None and not _ASIDE.match(piece):
             return cue
         if cue.effect == END and (found := cue.match(piece, 0)) is not None:
-            return refusing_cue_next(text, end + found)
+            behind = refusing_cue_next(text, end + found)
+            return behind if behind is not None and behind.effect == DENIED else None
     return None

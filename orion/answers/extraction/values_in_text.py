@@ -148,7 +148,7 @@ def _find_last_run(text: str, low: int) -> tuple[int, int] | None:
 
 
 def _first_of_row(text: str, runs: list[tuple[int, int]], index: int) -> int:
-    """The start of the row "2, 3 and 5" that ends with a run; the run's own start if it is alone."""
+    """The start of the row "2, 3 and 5" that ends with a run; of a lone run its own start."""
     while index and _ROW_LINK.fullmatch(text, runs[index - 1][1], runs[index][0]):
         index -= 1
     return runs[index][0]

@@ -20,7 +20,7 @@ def count_series(node: Node) -> int:
 
 
 def rename_index(node: Node, name: Node, bound: Node) -> Node:
-    """The tree with a bound name replaced, in subscripts too: F_{n-k-1} and F_{n-1-k} are one name."""
+    """The tree with a bound name replaced, in subscripts too: F_{n-k-1} is F_{n-1-k}."""
     if node == name:
         return bound
     if node.kind == "sym" and "_" in str(node.value):

@@ -1,7 +1,7 @@
 """Units: one table of (canonical, factor, spellings), and what a unit phrase measures.
 
-Input: the spelling of a unit, such as "cm", "square feet", "miles per hour" or "m s^{-1}". Output: a
-`Measure`, None where the spelling is no unit.
+Input: the spelling of a unit, such as "cm", "square feet", "miles per hour" or "m s^{-1}". Output:
+a `Measure`, None where the spelling is no unit.
 """
 
 from __future__ import annotations

@@ -73,7 +73,8 @@ UNSUPPORTED_COMMANDS = word_set("iint lim oint limsup liminf partial nabla foral
 PLAIN_WORDS = {
     "and": ("op", "and"), "or": ("op", "or"), "in": ("op", "in"), "to": ("op", ":"),
     "pi": ("const", "pi"), "inf": ("const", "inf"), "infinity": ("const", "inf"),
-    "oo": ("const", "inf"), "percent": ("op", "%"), "pct": ("op", "%"), "percentage": ("op", "%"), "degrees": ("op", "deg"),
+    "oo": ("const", "inf"), "percent": ("op", "%"), "pct": ("op", "%"), "percentage": ("op", "%"),
+    "degrees": ("op", "deg"),
     "degree": ("op", "deg"), "union": ("op", "cup"), "mod": ("op", "mod"),
 }  # fmt: skip
 # words that lost their backslash, or have one too many

@@ -1,7 +1,7 @@
 """Phrases of units and counted things: the closed grammar of what may follow a value.
 
-Input: the text behind a value. Output: how much of it is understood. A word is understood if it is
-in a table: units (`parsing.units`), nouns and modifiers (`wording.nouns`), and the short lists here.
+Input: the text behind a value. Output: how much of it is understood. A word is understood if it
+is in a table: units (`parsing.units`), nouns and modifiers (`wording.nouns`), the lists here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from orion.answers.wording.nouns import MODIFIERS, NOUNS
 # words that close a phrase without changing its value
 _CLOSERS = word_set(
     "each apiece altogether total overall left remaining away apart ago old long tall wide high"
-    " deep thick now today tonight tomorrow yesterday later afterwards needed required sold together"
+    " deep thick now today tonight tomorrow yesterday later afterwards needed required sold"
+    " together"
     " combined again exactly precisely daily weekly monthly yearly annually ratio"
 )
 # a comparison is whole only with the thing compared: "5 more cookies", not "5 more"
@@ -45,15 +46,19 @@ _IN_TOTAL = re.compile(
 )
 _KNOWN = NOUNS | MODIFIERS | _CLOSERS | _COMPARED | _ARTICLES | _LINKS
 _LABEL = re.compile(
-    r"[^.?!]{0,80}[:=]|(?:[A-Za-z'’-]+\s+){0,5}(?:is|are|equals|be)(?:\s+(?:about|approximately|exactly))?"
-    r"|about|approximately|exactly|roughly|so|thus|hence|therefore|and|option|choice|point|vertex|center"
-    r"|centre|interval|domain|range|set|area|volume|answer|solution|value|length|total|sum|probability"
+    r"[^.?!]{0,80}[:=]|(?:[A-Za-z'’-]+\s+){0,5}(?:is|are|equals|be)(?:\s+(?:about|approximately"
+    r"|exactly))?"
+    r"|about|approximately|exactly|roughly|so|thus|hence|therefore|and|option|choice|point|vertex"
+    r"|center"
+    r"|centre|interval|domain|range|set|area|volume|answer|solution|value|length|total|sum"
+    r"|probability"
     r"|usd|rs|eur|gbp",
     re.I,
 )
 _WORD = re.compile(r"[ \t\n]*([A-Za-zμΩ]+(?:['’-][A-Za-z]+)*)")
 _UNIT_RUN = re.compile(
-    r"[ \t]*((?:(?:square|sq|cubic|cu)\b\.?[ \t]*)?[A-Za-zμΩ]+\.?(?:[ \t]*\^?[ \t]*\{?-?[23]\}?(?!\d))?"
+    r"[ \t]*((?:(?:square|sq|cubic"
+    r"|cu)\b\.?[ \t]*)?[A-Za-zμΩ]+\.?(?:[ \t]*\^?[ \t]*\{?-?[23]\}?(?!\d))?"
     r"(?:[ \t]*(?:/|·|\*)[ \t]*[A-Za-zμΩ]+(?:\^\{?-?\d\}?)?|[ \t]+(?:per|an?)[ \t]+[A-Za-z]+"
     r"|[ \t]+(?:squared|cubed)\b|[ \t]+[A-Za-z]\^\{?-\d\}?)*)"
 )
@@ -63,6 +68,12 @@ MAX_WORDS = 24
 def is_phrase_word(word: str) -> bool:
     """Whether a word may be part of a phrase behind a number."""
     return word.lower() in _KNOWN
+
+
+# up to six Chinese, Japanese or Korean characters that neither deny nor scale their number
+_CJK_THING = re.compile(
+    "(?![\u3040-\u9fff\uac00-\ud7af]*[不没非或吗万千百十亿半倍打余多几])[\u3040-\u9fff\uac00-\ud7af]{1,6}"
+)
 
 
 def is_harmless(words: str) -> bool:
@@ -155,6 +166,8 @@ def is_unit_phrase(phrase: str) -> bool:
     """Whether a whole phrase may stand behind a number in a box: "red marbles", "cm per day"."""
     if len(phrase) > 200:
         return False
+    if _CJK_THING.fullmatch(phrase):
+        return True
     text = phrase.strip().rstrip(".").strip()
     if text.startswith("(") and text.endswith(")"):
         text = text[1:-1].strip()

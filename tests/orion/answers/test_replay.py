@@ -226,7 +226,7 @@ def test_a_worker_serves_one_task_and_idle_ones_make_room(monkeypatch):
     identity = r"\boxed{\sin^2 x + \cos^2 x}"
     for _ in range(2):
         assert check("5", "5", "math-verify", timeout_s=120).correct
-        assert check(identity, "1", "strict", timeout_s=120).rule == "sympy"
+        assert check(identity, "1", "strict", timeout_s=120).rule == "expression/sympy"
     assert sorted(worker.task for worker in pool.POOL.idle) == ["equal", "math_verify"]
     monkeypatch.setattr(pool, "MAX_WORKERS", 2)
     for _ in range(4):

@@ -64,7 +64,7 @@ def run_python(code: str) -> str:
 
 def test_sympy_decides_in_the_worker_where_the_policy_wants_a_proof():
     verdict = check(r"\boxed{\sin^2 x + \cos^2 x}", "1", "strict", timeout_s=120)
-    assert (verdict.verdict, verdict.rule) == ("correct", "sympy")
+    assert (verdict.verdict, verdict.rule) == ("correct", "expression/sympy")
 
 
 def test_deadline_kills_the_worker_and_the_next_case_gets_a_new_one():
