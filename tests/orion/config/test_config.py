@@ -122,7 +122,11 @@ def test_the_seed_reaches_training_and_evaluation(raw):
         (["arms", "a/b"], {"trained_on": "solution"}, r"arms\.a/b: names are letters"),
         (["arms", "orion", "train"], {"lr": 1.0}, r"arms\.orion\.train: lr: unknown key"),
         (["arms", "orion", "error_source"], None, r"needs error_source"),
-        (["select", "filters"], ["loops"], r"select\.filters\.0: .*unknown filter; .*leak, copy"),
+        (
+            ["select", "filters"],
+            ["loops"],
+            r"select\.filters\.0: .*unknown filter 'loops'; .*wrong_answer, false_step, leak",
+        ),
         (["datasets", "chains", "policy"], "maths", r"policy: .*unknown answer policy; .*strict"),
         (
             ["comparisons"],
