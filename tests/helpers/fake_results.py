@@ -171,7 +171,7 @@ def write_attempt(
 
 
 def write_samples(rows: list[dict], key: str, num_samples: int, skill: float) -> list[dict]:
-    """The rows of samples: a few are cut off, without an answer, or contain HTML."""
+    """The rows of samples: a few are cut off, contain HTML, or begin with a false step."""
     samples = []
     for row in rows:
         for i in range(num_samples):
@@ -183,6 +183,9 @@ def write_samples(rows: list[dict], key: str, num_samples: int, skill: float) ->
                 text, finish = text.partition("\\boxed")[0], "length"
             elif dice < 0.07:
                 text = f"<script>alert('{i}')</script> {text}"
+            elif dice < 0.15:
+                # a false step that the answer does not depend on
+                text = f"2 + 2 = 5 ; {text}"
             answer = answer_columns(text, finish, sample_key)
             samples.append(
                 {"problem_id": row["problem_id"], "sample_id": i, "template": "solve", **answer}
