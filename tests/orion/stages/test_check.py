@@ -143,11 +143,11 @@ HOSTILE = [
 
 def test_a_hostile_text_costs_one_row(folder, tmp_path):
     """It is checked like any other text, and its neighbours keep their counts."""
-    texts = [*HOSTILE, "2 + 2 = 5 and 2 + 3 = 5"]
+    texts = [*HOSTILE, "2 + 2 = 5\n2 + 3 = 5"]
     frame = tables.read(folder / "samples.parquet", tables.SAMPLES)[: len(texts)]
     frame = frame.with_columns(pl.Series("response", texts))
     tables.write(frame, tmp_path / "hostile", tables.SAMPLES, {})
-    config = {**CONFIG, "timeout_s": 5.0}
+    config = {**CONFIG, "timeout_s": 1.0}
     run(folder, tmp_path / "v", config=config, samples=str(tmp_path / "hostile"))
     steps = tables.read(tmp_path / "steps-v", tables.STEPS)
     assert steps.height == len(texts)
