@@ -120,17 +120,18 @@ def _labelled(rows: Iterable[dict], prefix: str = "") -> Iterator[Case]:
             yield Case(row["response"], row["answer"], row["correct"])
 
 
-def load(names: list[str], data: Path, quick: bool, seed: int) -> dict[str, list[Case]]:
-    """The named sets; a set whose file is absent is left out."""
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a jsonl file, zst or not; none if it does not exist."""
     from orion.data import sources
 
+    return list(sources.read_source({"kind": "jsonl", "path": str(path)})) if path.is_file() else []
+
+
+def load(names: list[str], data: Path, quick: bool, seed: int) -> dict[str, list[Case]]:
+    """The named sets; a set whose file is absent is left out."""
+
     def rows(file: str) -> list[dict]:
-        path = data / file
-        return (
-            list(sources.read_source({"kind": "jsonl", "path": str(path)}))
-            if path.is_file()
-            else []
-        )
+        return read_rows(data / file)
 
     rollouts = rows("student_rollouts.jsonl.zst") if {"qwen", "palign"} & set(names) else []
     made = {

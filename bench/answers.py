@@ -1,8 +1,9 @@
-"""Time `orion.answers.check` against Math-Verify: same cases, process and core, rounds in turn.
+"""Time `orion.answers` against Math-Verify: same cases, process and core, rounds in turn.
 
-Input: a seed, and the data folder beside the checkout if it exists. Output: a table on standard
-output. A set whose labels are missed more often than SIZES allows is refused, not timed. Run in the
-top folder of the checkout: ``python -m bench.answers [--quick] [--sets gsm ...]``.
+`check` runs on the sets of `answer_sets.py`, `check_steps` on those of `steps.py`. Input: a seed,
+and the data folder beside the checkout if it exists. Output: tables on standard output. A set whose
+labels are missed more often than SIZES allows is refused, not timed. Run in the top folder of the
+checkout: ``python -m bench.answers [--quick] [--sets gsm ...]``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench import steps
 from bench.answer_sets import DATA, SIZES, WHAT, Case, load, synthetic
 from orion.answers import __version__, check, check_many
 from orion.answers.parsing.tree import num
@@ -246,12 +248,24 @@ def processes(cases_file: str, seconds: float, rounds: int) -> str:
     )
 
 
+def print_table(head: tuple[str, ...], rows: list[tuple[list[str], bool]]) -> None:
+    """A table in Markdown, and an empty line; nothing without rows."""
+    if not rows:
+        return
+    print(f"| {' | '.join(head)} |")
+    print("|---" * len(head) + "|")
+    for columns, _ in rows:
+        print(f"| {' | '.join(columns)} |")
+    print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the real data files")
-    parser.add_argument("--sets", nargs="+", choices=list(SIZES), default=list(SIZES))
+    names = [*SIZES, *steps.SIZES]
+    parser.add_argument("--sets", nargs="+", choices=names, default=names)
     parser.add_argument(
         "--quick", action="store_true", help="fewer cases and rounds, under a minute"
     )
@@ -261,37 +275,36 @@ def main() -> None:
         theirs = peer()
     except ImportError as error:
         sys.exit(f"error: Math-Verify is not installed ({error}): pip install -e '.[math-verify]'")
-    sets = load(args.sets, args.data, args.quick, args.seed)
-    absent = [name for name in args.sets if name not in sets]
+    chosen = (args.data, args.quick, args.seed)
+    sets = load([name for name in args.sets if name in SIZES], *chosen)
+    texts = steps.load([name for name in args.sets if name in steps.SIZES], *chosen)
+    absent = [name for name in args.sets if name not in {**sets, **texts}]
+    rounds = 2 if args.quick else 5
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
     for judge in (ours, theirs):
         missed(judge, list(synthetic(50, seed=args.seed + 1)))
-    found = [row(name, cases, theirs, 2 if args.quick else 5) for name, cases in sets.items()]
+    found = [row(name, cases, theirs, rounds) for name, cases in sets.items()]
+    found_steps = [
+        steps.write_row(name, cases, theirs, rounds, timed, spread) for name, cases in texts.items()
+    ]
     os.sched_setaffinity(0, cores)
     pool.POOL.close()
+    print_table(HEAD, found)
+    print_table(steps.HEAD, found_steps)
     print(
-        f"| set | n | characters | labels missed | {PEER} misses | orion/s | {PEER}/s | ratio ",
-        end="",
-    )
-    print(
-        f"| orion ms p50 / p99 / max | {PEER} ms p50 / p99 / max | without a worker "
-        "| check_many/s |"
-    )
-    print("|---" * 12 + "|")
-    for columns, _ in found:
-        print(f"| {' | '.join(columns)} |")
-    print(
-        f"\n{VERSIONS}. One core, every case once per round, caches emptied and a new worker "
+        f"{VERSIONS}. One core, every case once per round, caches emptied and a new worker "
         "before each round."
     )
     if absent:
         print(f"Left out, their files are absent: {', '.join(absent)}.")
-    if not all(fine for _, fine in found):
+    if not all(fine for _, fine in (*found, *found_steps)):
         sys.exit(
-            "error: REFUSED: our verdicts miss more labels than are known; "
+            "error: REFUSED: our verdicts or steps miss more labels than are known; "
             "nothing of that set was timed"
         )
+    if not sets:
+        return
     with tempfile.TemporaryDirectory() as folder:
         cases_file = str(Path(folder) / "cases.json")
         Path(cases_file).write_text(json.dumps([case for cases in sets.values() for case in cases]))
@@ -305,6 +318,20 @@ def main() -> None:
 
 
 PEER = "Math-Verify"
+HEAD = (
+    "set",
+    "n",
+    "characters",
+    "labels missed",
+    f"{PEER} misses",
+    "orion/s",
+    f"{PEER}/s",
+    "ratio",
+    "orion ms p50 / p99 / max",
+    f"{PEER} ms p50 / p99 / max",
+    "without a worker",
+    "check_many/s",
+)
 VERSIONS = ", ".join(
     [
         f"orion.answers {__version__}",

@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, Self, cast
 
 import polars as pl
 import pyarrow as pa
@@ -22,6 +23,18 @@ PROVENANCE_KEY = "orion"
 
 # rows; check reads one row group at a time: 4,096 responses of 30,000 characters are about 120 MB
 ROW_GROUP = 4_096
+
+# columns of any table that are never negative
+_NOT_NEGATIVE = (
+    "sample_id",
+    "rank",
+    "row",
+    "prompt_tokens",
+    "completion_tokens",
+    "true",
+    "false",
+    "unknown",
+)
 
 FINISH_REASONS = ("stop", "length", "prompt_too_long", "error")
 
@@ -103,6 +116,23 @@ VERDICTS = Table(
     },
     nullable=frozenset({"extracted"}),
 )
+# what orion.answers.steps finds in each text that has a verdict: its claims by their truth.
+# first_false: offsets into that text, null where no claim is false; a long claim's text is cut
+STEPS = Table(
+    "steps",
+    ("problem_id", "sample_id"),
+    {
+        "problem_id": pl.String,
+        "sample_id": pl.Int64,
+        "true": pl.Int64,
+        "false": pl.Int64,
+        "unknown": pl.Int64,
+        "first_false": pl.Struct(
+            {"start": pl.Int64, "end": pl.Int64, "text": pl.String, "rule": pl.String}
+        ),
+    },
+    nullable=frozenset({"first_false"}),
+)
 ERRORS = Table(
     "errors",
     ("problem_id", "rank"),
@@ -165,7 +195,7 @@ def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.D
         if column in table.allowed:
             unknown = set(frame[column].unique()) - set(table.allowed[column])
             assert not unknown, f"{table.name}.{column}: unknown values {sorted(unknown)}"
-    for column in ("sample_id", "rank", "row", "prompt_tokens", "completion_tokens"):
+    for column in _NOT_NEGATIVE:
         low = frame[column].min() if column in table.columns and frame.height else None
         assert low is None or low >= 0, f"{table.name}.{column}: negative"  # type: ignore[operator]
     assert frame.select(pl.struct(table.key).is_duplicated().any()).item() is not True, (
@@ -202,15 +232,84 @@ def write(
     The same frame and provenance give the same bytes.
     """
     frame = check(frame, table, rows=rows)
-    metadata = {PROVENANCE_KEY: json.dumps(provenance, sort_keys=True), "orion.table": table.name}
     with AtomicFile(path) as partial:
         frame.write_parquet(
             partial,
-            metadata=metadata,
+            metadata=_metadata(table, provenance),
             compression="zstd",
             statistics=False,
             row_group_size=ROW_GROUP,
         )
+
+
+def _metadata(table: Table, provenance: dict[str, Any]) -> dict[str, str]:
+    return {PROVENANCE_KEY: json.dumps(provenance, sort_keys=True), "orion.table": table.name}
+
+
+class Writer:
+    """Context manager that writes a table in slices and publishes it by rename, as `write` does.
+
+    For tables that are made row group by row group, so that memory does not grow with them. The
+    slices come in the order of the key. ``rows`` is the expected row count of the whole table.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        table: Table,
+        provenance: dict[str, Any],
+        *,
+        rows: int | None = None,
+    ):
+        self.table, self.expected, self.rows = table, rows, 0
+        self._last: tuple[Any, ...] | None = None
+        schema = _to_arrow(empty(table)).schema
+        self._schema = schema.with_metadata(_metadata(table, provenance))
+        self._file = AtomicFile(path)
+        self._parquet: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> Self:
+        self._parquet = pq.ParquetWriter(
+            self._file.__enter__(), self._schema, compression="zstd", write_statistics=False
+        )
+        return self
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Check one slice as `check` does and write it.
+
+        Raises AssertionError where the slice breaks the contract, or its keys do not follow those
+        of the slices before it.
+        """
+        assert self._parquet is not None, "write inside the with block"
+        if frame.is_empty():
+            return
+        frame = check(frame, self.table)
+        keys = frame.select(self.table.key)
+        assert self._last is None or self._last < keys.row(0), (
+            f"{self.table.name}: key {keys.row(0)} after {self._last}"
+        )
+        self._last = keys.row(-1)
+        self.rows += frame.height
+        rows = _to_arrow(frame).cast(self._schema)
+        self._parquet.write_table(rows, row_group_size=ROW_GROUP)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._parquet is not None
+        self._parquet.close()
+        fits = self.expected is None or self.rows == self.expected
+        self._file.__exit__(kind if fits else AssertionError, value, traceback)
+        assert kind is not None or fits, (
+            f"{self.table.name}: expected {self.expected} rows, got {self.rows}"
+        )
+
+
+def _to_arrow(frame: pl.DataFrame) -> pa.Table:
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def read(path: str | Path, table: Table, columns: list[str] | None = None) -> pl.DataFrame:

@@ -19,12 +19,12 @@ from orion.experiment.filters import (
     FILTERS,
     LOOP_NGRAM,
     LOOP_REPEATS,
+    check_names,
 )
 
 
 def _check_filter_name(name: str) -> str:
-    if name not in FILTERS:
-        raise ValueError(f"unknown filter; the filters are: {', '.join(FILTERS)}")
+    check_names([name])
     return name
 
 
@@ -50,7 +50,8 @@ class Generation(Block):
 
 class Check(Block):
     timeout_s: Positive = Field(
-        5.0, description="seconds one check may take, all comparisons together"
+        5.0,
+        description="seconds one check may take, all comparisons together; the same for all steps",
     )
 
 
@@ -69,6 +70,9 @@ class Reflect(Generation):
 
 class Select(Block):
     filters: list[FilterName] = Field(description="filters applied to reflections, in this order")
+    drop_false_traces: bool = Field(
+        False, description="whether teacher traces with a false step are not trained on"
+    )
     max_per_problem: Count = Field(
         2, description="training rows per problem at most, for every arm"
     )

@@ -2,12 +2,12 @@
 
 A filter looks at one reflection and either objects to it or not. A correct final answer alone is a
 weak filter, because the teacher's trace in the prompt contains the answer (LOG.md). The other
-filters catch faults that a correct answer does not exclude.
+filters catch faults that a correct answer does not exclude; `false_step` looks at the chain itself.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orion.ngrams import word_ngrams
@@ -38,6 +38,7 @@ class Reflection:
 
     ``refined``: the refined part, None if the response has none. ``verdict`` and
     ``finish_reason``: as in the tables. ``teacher_trace``: None if the problem has none.
+    ``false_steps``: its false claims (table steps).
     """
 
     refined: str | None
@@ -45,6 +46,7 @@ class Reflection:
     finish_reason: str
     completion_tokens: int
     teacher_trace: str | None
+    false_steps: int
 
 
 @dataclass(frozen=True)
@@ -87,27 +89,35 @@ def _has_answer_first(text: str) -> bool:
     return bool(boxes) and len(text[: boxes[0][0]].split()) * 3 < len(text.split())
 
 
-# name → whether the filter objects
+# name → whether the filter objects; a step whose truth is unknown is no objection
 FILTERS: Mapping[str, Callable[[Reflection, Limits], bool]] = {
     "no_refined_part": lambda r, _: r.refined is None,
     "wrong_answer": lambda r, _: r.verdict != "correct",
-    "truncated": lambda r, _: r.finish_reason != "stop",
-    "too_long": lambda r, limits: (
-        limits.max_tokens is not None and r.completion_tokens > limits.max_tokens
-    ),
-    "loop": lambda r, limits: has_loop(r.refined or "", limits.loop_ngram, limits.loop_repeats),
-    "several_answers": lambda r, _: len({inner for _, inner in find_boxes(r.refined or "")}) > 1,
-    "answer_first": lambda r, _: _has_answer_first(r.refined or ""),
+    "false_step": lambda r, _: r.false_steps > 0,
     "leak": lambda r, limits: LEAKS[limits.prompt_set].search(r.refined or "") is not None,
     "copy": lambda r, limits: (
         copied_fraction(r.refined or "", r.teacher_trace, limits.copy_ngram) > limits.copy_fraction
+    ),
+    "answer_first": lambda r, _: _has_answer_first(r.refined or ""),
+    "loop": lambda r, limits: has_loop(r.refined or "", limits.loop_ngram, limits.loop_repeats),
+    "truncated": lambda r, _: r.finish_reason != "stop",
+    "several_answers": lambda r, _: len({inner for _, inner in find_boxes(r.refined or "")}) > 1,
+    "too_long": lambda r, limits: (
+        limits.max_tokens is not None and r.completion_tokens > limits.max_tokens
     ),
 }
 
 
 # filters that need only the text: they also apply to the student's own samples. The other filters
 # need the reflection prompt or its teacher's trace.
-PROMPT_FREE_FILTERS = ("too_long", "loop", "several_answers", "answer_first")
+PROMPT_FREE_FILTERS = ("false_step", "answer_first", "loop", "several_answers", "too_long")
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises ValueError for an unknown filter; the message lists the filters."""
+    for name in names:
+        if name not in FILTERS:
+            raise ValueError(f"unknown filter {name!r}; the filters are: {', '.join(FILTERS)}")
 
 
 def find_objections(reflection: Reflection, names: list[str], limits: Limits) -> list[str]:

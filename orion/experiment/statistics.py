@@ -98,6 +98,37 @@ def bootstrap_interval(
     return Interval(float(values.mean()), low, high)
 
 
+def bootstrap_share(
+    successes: NDArray[Any],
+    trials: NDArray[Any],
+    *,
+    confidence: float,
+    resamples: int,
+    key: Sequence[object],
+) -> Interval:
+    """Percentile interval of a share whose trials are unevenly spread over problems.
+
+    ``successes`` and ``trials``: counts ``(problems,)``. Problems are resampled whole with
+    replacement, as in `bootstrap_interval`, and the share of a resample is the ratio of its sums.
+    Where the share is 0 or 1 the Wilson interval with one trial per problem is given. Raises
+    ValueError where a problem has no trial or more successes than trials.
+    """
+    successes, trials = (np.asarray(a, dtype=np.float64) for a in (successes, trials))
+    if not trials.size or (trials < 1).any() or (successes > trials).any():
+        raise ValueError("every problem needs a trial, and at most as many successes as trials")
+    share = float(successes.sum() / trials.sum())
+    if share in (0.0, 1.0):
+        bounds = wilson_interval(int(share) * trials.size, trials.size, confidence=confidence)
+        return Interval(share, bounds.low, bounds.high)
+    rng = keyed_rng("bootstrap share", *key)
+    shares = [
+        successes[index].sum(axis=1) / trials[index].sum(axis=1)
+        for index in _resample_problems(rng, trials.size, resamples)
+    ]
+    low, high = _percentiles(np.concatenate(shares), confidence)
+    return Interval(share, low, high)
+
+
 def paired_difference(
     arm: NDArray[Any],
     against: NDArray[Any],

@@ -19,6 +19,9 @@ from orion.errors import InputError
 from orion.experiment import statistics
 from orion.report import lineage
 
+# the columns of the table steps that count claims
+STEP_COUNTS = ("true", "false", "unknown")
+
 # a path template → the path for some fixed wildcards
 Locate = Callable[[str], Path]
 
@@ -28,22 +31,26 @@ class Evaluation:
     """One trained model on one benchmark.
 
     ``scores``: the rows of scores.json by metric. ``per_problem``: problem_id, accuracy, sorted by
-    problem_id. ``tokens``: completion tokens of every sample, ``(problems * k,)``.
+    problem_id. ``tokens``: completion tokens of every sample, ``(problems * k,)``. ``checked``:
+    problem_id, verdict and the counts of steps of every sample.
     """
 
     scores: dict[str, dict]
     per_problem: pl.DataFrame
     tokens: np.ndarray
+    checked: pl.DataFrame
 
 
 @dataclass
 class Arm:
     """The artifacts of one arm; None for tables and documents that this kind of arm does not have.
 
-    ``evaluations``: by benchmark and seed. ``logs``: the lines of train_log.jsonl by seed.
+    ``trained_on``: as in the configuration. ``evaluations``: by benchmark and seed. ``logs``: the
+    lines of train_log.jsonl by seed.
     """
 
     name: str
+    trained_on: str
     evaluations: dict[tuple[str, int], Evaluation] = field(default_factory=dict)
     errors: pl.DataFrame | None = None
     reflections: pl.DataFrame | None = None
@@ -62,20 +69,30 @@ class Arm:
             ]
         )
 
+    def collect_checked(self, benchmark: str) -> pl.DataFrame:
+        """``checked`` of all seeds on one benchmark."""
+        return pl.concat([e.checked for (b, _), e in self.evaluations.items() if b == benchmark])
+
 
 @dataclass(frozen=True)
 class Results:
     """One student on one training set, from the problems to the scores of every arm.
 
-    ``samples`` and the arms' ``reflections`` are joined with their verdicts.
+    ``samples``, the arms' ``reflections`` and ``traces`` (problem_id, sample_id) are joined with
+    their verdicts and steps.
     """
 
     dataset: str
     model: str
     problems: pl.DataFrame
-    traces_correct: int
+    traces: pl.DataFrame
     samples: pl.DataFrame
     arms: dict[str, Arm]
+
+    @property
+    def traces_correct(self) -> int:
+        """The number of teacher traces whose answer is correct."""
+        return self.traces.filter(pl.col("verdict") == "correct").height
 
 
 def load_results(config: Config, root: str | Path, dataset: str, model: str) -> Results:
@@ -83,12 +100,17 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
     locate: Locate = functools.partial(paths.artifact, root, dataset=dataset, model=model)
     with_traces = lineage.problems_with_traces(config, {"dataset": dataset})
     trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICTS)
+    traces = trace_verdicts.select("problem_id", "sample_id")
     return Results(
         dataset,
         model,
         tables.read(locate(with_traces), tables.PROBLEMS),
-        trace_verdicts.filter(pl.col("verdict") == "correct").height,
-        join_verdicts(locate(paths.SAMPLES), locate(paths.VERDICTS), tables.SAMPLES),
+        join_checks(traces, locate(paths.TRACE_VERDICTS), locate(paths.TRACE_STEPS)),
+        join_checks(
+            tables.read(locate(paths.SAMPLES), tables.SAMPLES),
+            locate(paths.VERDICTS),
+            locate(paths.STEPS),
+        ),
         {
             name: _load_arm(
                 config,
@@ -100,29 +122,31 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
     )
 
 
-def join_verdicts(responses: Path, verdicts: Path, table: tables.Table) -> pl.DataFrame:
-    """Samples or reflections with their verdicts, sorted by key.
+def join_checks(rows: pl.DataFrame, verdicts: Path, steps: Path) -> pl.DataFrame:
+    """Samples, reflections or traces with their verdicts and steps, sorted by key.
 
-    Raises InputError unless every row has exactly one verdict.
+    Raises InputError unless every row has exactly one verdict and one row of steps.
     """
-    rows = tables.read(responses, table)
-    verdict_rows = tables.read(verdicts, tables.VERDICTS)
-    joined = rows.join(verdict_rows, on=["problem_id", "sample_id"], validate="1:1")
-    if not joined.height == rows.height == verdict_rows.height:
-        raise InputError(
-            f"{verdicts}: {verdict_rows.height} verdicts for {rows.height} rows of {responses}; "
-            "delete it and rerun"
-        )
+    joined = rows
+    for path, table in ((verdicts, tables.VERDICTS), (steps, tables.STEPS)):
+        found = tables.read(path, table)
+        joined = joined.join(found, on=["problem_id", "sample_id"], validate="1:1")
+        if not joined.height == rows.height == found.height:
+            raise InputError(
+                f"{path}: {found.height} {table.name} for {rows.height} texts; delete it and rerun"
+            )
     return joined.sort("problem_id", "sample_id")
 
 
 def _load_arm(config: Config, name: str, locate: Callable[..., Path]) -> Arm:
-    arm = Arm(name)
     trained_on = config.arms[name].trained_on
+    arm = Arm(name, trained_on)
     if trained_on == "reflection":
         arm.errors = tables.read(locate(paths.ERRORS), tables.ERRORS)
-        arm.reflections = join_verdicts(
-            locate(paths.REFLECTIONS), locate(paths.REFLECTION_VERDICTS), tables.REFLECTIONS
+        arm.reflections = join_checks(
+            tables.read(locate(paths.REFLECTIONS), tables.REFLECTIONS),
+            locate(paths.REFLECTION_VERDICTS),
+            locate(paths.REFLECTION_STEPS),
         )
     if trained_on != "nothing":
         arm.train = tables.read(locate(paths.TRAIN), tables.TRAIN)
@@ -149,8 +173,10 @@ def _load_log(path: Path) -> list[dict]:
 
 def _load_evaluation(locate: Locate) -> Evaluation:
     scores = locate(paths.SCORES)
-    rows = join_verdicts(
-        locate(paths.EVALUATION_SAMPLES), locate(paths.EVALUATION_VERDICTS), tables.SAMPLES
+    rows = join_checks(
+        tables.read(locate(paths.EVALUATION_SAMPLES), tables.SAMPLES),
+        locate(paths.EVALUATION_VERDICTS),
+        locate(paths.EVALUATION_STEPS),
     )
     ids, means = statistics.problem_means(
         rows["problem_id"].to_list(), (rows["verdict"] == "correct").to_numpy()
@@ -166,4 +192,5 @@ def _load_evaluation(locate: Locate) -> Evaluation:
         by_metric,
         pl.DataFrame({"problem_id": ids, "accuracy": means}),
         rows["completion_tokens"].to_numpy(),
+        rows.select("problem_id", "verdict", *STEP_COUNTS),
     )

@@ -109,7 +109,7 @@ RULES = (
     ),
     Rule(
         "check",
-        (paths.VERDICTS,),
+        (paths.VERDICTS, paths.STEPS),
         {"problems": paths.PROBLEMS, "samples": paths.SAMPLES},
         for_teachers=True,
     ),
@@ -125,7 +125,7 @@ RULES = (
     ),
     Rule(
         "check_traces",
-        (paths.TRACE_VERDICTS,),
+        (paths.TRACE_VERDICTS, paths.TRACE_STEPS),
         {"problems": problems_with_traces, "samples": problems_with_traces},
     ),
     Rule(
@@ -147,7 +147,7 @@ RULES = (
     ),
     Rule(
         "check_reflections",
-        (paths.REFLECTION_VERDICTS,),
+        (paths.REFLECTION_VERDICTS, paths.REFLECTION_STEPS),
         {"problems": paths.PROBLEMS, "samples": paths.REFLECTIONS},
         applies=is_reflecting,
     ),
@@ -157,11 +157,14 @@ RULES = (
         {
             "problems": problems_with_traces,
             "trace_verdicts": paths.TRACE_VERDICTS,
+            "trace_steps": paths.TRACE_STEPS,
             "samples": paths.SAMPLES,
             "verdicts": paths.VERDICTS,
+            "steps": paths.STEPS,
             "errors": if_reflecting(paths.ERRORS),
             "reflections": if_reflecting(paths.REFLECTIONS),
             "reflection_verdicts": if_reflecting(paths.REFLECTION_VERDICTS),
+            "reflection_steps": if_reflecting(paths.REFLECTION_STEPS),
         },
         applies=is_trained,
     ),
@@ -184,7 +187,7 @@ RULES = (
     ),
     Rule(
         "evaluate_check",
-        (paths.EVALUATION_VERDICTS,),
+        (paths.EVALUATION_VERDICTS, paths.EVALUATION_STEPS),
         {"problems": paths.BENCHMARK_PROBLEMS, "samples": paths.EVALUATION_SAMPLES},
     ),
     Rule(

@@ -1,11 +1,12 @@
-"""Check answers: problems + samples, reflections or teacher traces → verdicts.
+"""Check answers and steps: problems + samples, reflections or traces → verdicts, steps.
 
 The configuration key ``part`` names what is checked: ``refined``, the refined part of reflections
 (without one the verdict is no_answer); ``teacher_trace``, that column of the problems; absent:
-whole samples. Row groups stream through ``--workers`` processes, so that memory does not grow with
-the number of responses.
-Run: ``python -m orion.stages.check --config JSON --problems P --samples S --output O
-[--workers N]``.
+whole samples. The steps are those of the very text that the verdict is on. Row groups stream
+through ``--workers`` processes into the two tables, so that memory does not grow with the number
+of responses.
+Run: ``python -m orion.stages.check --config JSON --problems P --samples S --output V
+--output-steps T [--workers N]``.
 """
 
 import multiprocessing
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -21,6 +23,7 @@ import pyarrow.parquet as pq
 from orion import prompts, provenance, tables
 from orion.answers import VERDICTS, check_frame
 from orion.answers.policies import get_policy
+from orion.answers.steps import check_steps, summary
 from orion.errors import InputError
 from orion.progress import Progress, log
 from orion.stages import command
@@ -29,16 +32,29 @@ from orion.stages import command
 BATCH_ROWS = 2_000
 # the writer refuses a verdict that orion.answers does not name
 VERDICT_TABLE = replace(tables.VERDICTS, allowed={"verdict": VERDICTS})
+# characters of a false claim that the table of steps keeps; its offsets are those of all of it
+MAX_CLAIM = 500
 
 
 @dataclass(frozen=True)
 class CheckConfig:
-    """The configuration keys of the stage; ``timeout_s``: seconds per check."""
+    """The configuration keys of the stage.
+
+    ``timeout_s``: seconds per answer, and again per text whose steps are checked.
+    """
 
     policy: str
     timeout_s: float
     part: str | None = None
     prompts: str | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The verdicts and the steps of the same texts, in the same order."""
+
+    verdicts: pl.DataFrame
+    steps: pl.DataFrame
 
 
 class Checker:
@@ -49,8 +65,8 @@ class Checker:
         golds = tables.read(problems, tables.PROBLEMS, ["problem_id", "answer"])
         self.golds = golds.rename({"answer": "gold"})
 
-    def check_row_group(self, index: int) -> pl.DataFrame:
-        """The verdicts table of one row group, in its order."""
+    def check_row_group(self, index: int) -> Checked:
+        """The verdicts and steps of one row group, in its order."""
         part = self.config.part
         columns = ["problem_id", "sample_id", "response", "finish_reason"]
         if part == "teacher_trace":
@@ -58,18 +74,24 @@ class Checker:
         batches = pq.ParquetFile(self.samples).iter_batches(
             BATCH_ROWS, row_groups=[index], columns=columns
         )
-        frames = [self.check_batch(pl.DataFrame(pl.from_arrow(batch))) for batch in batches]
-        return pl.concat([tables.empty(tables.VERDICTS), *frames])
+        found = [self.check_batch(pl.DataFrame(pl.from_arrow(batch))) for batch in batches]
+        return Checked(
+            pl.concat([tables.empty(tables.VERDICTS), *(one.verdicts for one in found)]),
+            pl.concat([tables.empty(tables.STEPS), *(one.steps for one in found)]),
+        )
 
-    def check_batch(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The verdicts of rows as they are in the file."""
+    def check_batch(self, rows: pl.DataFrame) -> Checked:
+        """The verdicts and steps of rows as they are in the file."""
         if self.config.part == "teacher_trace":
             rows = traces_as_samples(rows)
         elif self.config.part == "refined":
             assert self.config.prompts is not None, "checked in main"
             rows = cut_to_refined_part(rows, self.config.prompts)
         policy, timeout_s = self.config.policy, self.config.timeout_s
-        return check_samples(rows, self.golds, policy=policy, timeout_s=timeout_s)
+        return Checked(
+            check_samples(rows, self.golds, policy=policy, timeout_s=timeout_s),
+            count_steps(rows, timeout_s=timeout_s),
+        )
 
 
 def check_samples(
@@ -86,6 +108,32 @@ def check_samples(
     key = found.select("problem_id", "sample_id", "verdict").unnest("verdict")
     table: pl.DataFrame = key.select(list(tables.VERDICTS.columns))
     return table
+
+
+def count_steps(samples: pl.DataFrame, *, timeout_s: float) -> pl.DataFrame:
+    """The steps table: one row per sample, with the claims of its response by their truth."""
+    rows: list[dict[str, Any]] = []
+    keyed = samples.select("problem_id", "sample_id", "response")
+    for problem_id, sample_id, response in keyed.iter_rows():
+        found = summary(check_steps(response, timeout_s=timeout_s))
+        first = found.first_false
+        rows.append(
+            {
+                "problem_id": problem_id,
+                "sample_id": sample_id,
+                "true": found.true,
+                "false": found.false,
+                "unknown": found.unknown,
+                "first_false": first
+                and {
+                    "start": first.start,
+                    "end": first.end,
+                    "text": first.text[:MAX_CLAIM],
+                    "rule": first.rule,
+                },
+            }
+        )
+    return tables.from_rows(rows, tables.STEPS)
 
 
 def cut_to_refined_part(samples: pl.DataFrame, prompt_set: str) -> pl.DataFrame:
@@ -114,17 +162,18 @@ def _start_worker(config: CheckConfig, problems: str, samples: str) -> None:
     _checker = Checker(config, problems, samples)
 
 
-def _check_row_group(index: int) -> pl.DataFrame:
+def _check_row_group(index: int) -> Checked:
     assert _checker is not None
     return _checker.check_row_group(index)
 
 
 def check_row_groups(
     config: CheckConfig, problems: str, samples: str, row_groups: int, workers: int
-) -> Iterator[pl.DataFrame]:
-    """The verdicts of each row group, in order, from ``workers`` spawned processes if above 1.
+) -> Iterator[Checked]:
+    """The verdicts and steps of each row group, in order.
 
-    Raises InputError where a process of the pool is killed from outside.
+    They come from ``workers`` spawned processes if there are more than 1. Raises InputError where a
+    process of the pool is killed from outside.
     """
     if workers == 1 or row_groups < 2:
         yield from map(Checker(config, problems, samples).check_row_group, range(row_groups))
@@ -143,8 +192,31 @@ def check_row_groups(
             pool.shutdown(cancel_futures=True)
 
 
+class Tally:
+    """Counts of what was found, for the log."""
+
+    def __init__(self) -> None:
+        self.verdicts: Counter[tuple[str, str]] = Counter()
+        self.claims: Counter[str] = Counter()
+        self.correct = self.false_texts = 0
+
+    def add(self, found: Checked) -> None:
+        self.verdicts.update(zip(found.verdicts["verdict"], found.verdicts["reason"], strict=True))
+        self.correct += int((found.verdicts["verdict"] == "correct").sum())
+        for truth in ("true", "false", "unknown"):
+            self.claims[truth] += int(found.steps[truth].sum())
+        self.false_texts += int((found.steps["false"] > 0).sum())
+
+    def report(self, seconds: float) -> None:
+        for (verdict, reason), count in self.verdicts.most_common():
+            log(f"{count:>8}  {verdict}{': ' if reason else ''}{reason}")
+        claims = ", ".join(f"{count:,} {truth}" for truth, count in self.claims.items())
+        log(f"{self.false_texts:>8}  texts with a false step; steps: {claims}")
+        log(f"{self.verdicts.total():>8}  responses in {seconds:.1f} s")
+
+
 def main(argv: list[str] | None = None) -> None:
-    parser = command.make_parser(__doc__, "problems", "samples", "output")
+    parser = command.make_parser(__doc__, "problems", "samples", "output", "output-steps")
     parser.add_argument("--workers", type=int, default=1, help="processes; changes speed only")
     args = parser.parse_args(argv)
     config = command.read_config(CheckConfig, args.config)
@@ -157,28 +229,26 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("--config: missing keys: prompts (which part refined needs)")
     kinds = {"teacher_trace": tables.PROBLEMS, "refined": tables.REFLECTIONS}
     total, row_groups = tables.size(args.samples, kinds.get(part or "", tables.SAMPLES))
-    progress, tally, frames = Progress(total, "responses"), Counter[tuple[str, str]](), []
-    for frame in check_row_groups(config, args.problems, args.samples, row_groups, args.workers):
-        frames.append(frame)
-        tally.update(zip(frame["verdict"], frame["reason"], strict=True))
-        correct = sum(count for (verdict, _), count in tally.items() if verdict == "correct")
-        progress.add(frame.height, f"{correct:,} correct")
-    progress.close()
-    for (verdict, reason), count in tally.most_common():
-        log(f"{count:>8}  {verdict}{': ' if reason else ''}{reason}")
-    log(f"{tally.total():>8}  responses in {progress.seconds:.1f} s")
-    result = pl.concat([tables.empty(tables.VERDICTS), *frames])
     record = provenance.record(
         "orion.stages.check", args.config, {"problems": args.problems, "samples": args.samples}
     )
     # a problem without a trace has no row
-    tables.write(
-        result,
-        args.output,
-        VERDICT_TABLE,
-        record,
-        rows=None if part == "teacher_trace" else total,
-    )
+    expected = None if part == "teacher_trace" else total
+    progress, tally = Progress(total, "responses"), Tally()
+    with (
+        tables.Writer(args.output, VERDICT_TABLE, record, rows=expected) as verdicts,
+        tables.Writer(args.output_steps, tables.STEPS, record, rows=expected) as steps,
+    ):
+        for found in check_row_groups(
+            config, args.problems, args.samples, row_groups, args.workers
+        ):
+            verdicts.write(found.verdicts)
+            steps.write(found.steps)
+            tally.add(found)
+            progress.add(found.verdicts.height, f"{tally.correct:,} correct")
+        assert verdicts.rows == steps.rows, "one row of steps per verdict"
+    progress.close()
+    tally.report(progress.seconds)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,25 @@
 """Select an arm's training rows: reflections, samples, traces or solutions → train, filters.json.
 
-Reflections pass the named filters. Problems without a wrong sample, or without a reflection that
-passes, follow the arm's explicit fallbacks. ``filters.json`` holds the waterfall, and
-``preview.jsonl`` the first rows for reading.
+Reflections and own samples pass the named filters. Problems without a wrong sample, or without a
+reflection that passes, follow the arm's explicit fallbacks. ``filters.json`` holds the waterfall,
+and ``preview.jsonl`` the first rows for reading.
 Run: ``python -m orion.stages.select --config JSON --arm NAME --problems P --trace-verdicts T
---samples S --verdicts V [--errors E --reflections R --reflection-verdicts W] --output O
---filters F --preview J``.
+--trace-steps A --samples S --verdicts V --steps B [--errors E --reflections R
+--reflection-verdicts W --reflection-steps C] --output O --filters F --preview J``.
 """
 
+import argparse
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
 from orion import prompts, provenance, tables
 from orion.errors import InputError
 from orion.experiment import filters
+from orion.experiment.candidates import Candidates, Row, drop_repeated, join_checks, make_target
 from orion.experiment.filters import (
     COPY_FRACTION,
     COPY_NGRAM,
@@ -32,12 +33,14 @@ from orion.stages import command
 
 PREVIEW_ROWS = 50
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class SelectConfig:
-    """The configuration keys of the stage; ``max_per_problem``: training rows per problem."""
+    """The configuration keys of the stage.
+
+    ``max_per_problem``: training rows per problem. ``drop_false_traces``: whether teacher traces
+    with a false step are not trained on.
+    """
 
     prompts: str
     trained_on: str
@@ -50,6 +53,7 @@ class SelectConfig:
     loop_ngram: int = LOOP_NGRAM
     loop_repeats: int = LOOP_REPEATS
     max_tokens: int | None = None
+    drop_false_traces: bool = False
 
     @property
     def limits(self) -> Limits:
@@ -64,104 +68,23 @@ class SelectConfig:
         )
 
 
-class Candidates:
-    """The texts an arm may train on, by problem; each method gives up to ``max_per_problem`` rows.
-
-    The student's own samples pass the same filters as its reflections, as far as a filter applies
-    to a text without a refined part; otherwise ``orion`` against ``sft_own`` would compare filtered
-    texts with unfiltered ones.
-    """
-
-    def __init__(
-        self,
-        problems: pl.DataFrame,
-        samples: pl.DataFrame,
-        verdicts: pl.DataFrame,
-        config: SelectConfig,
-    ):
-        self.problems = {row["problem_id"]: row for row in problems.iter_rows(named=True)}
-        self.max_per_problem = config.max_per_problem
-        names = ["wrong_answer", "truncated"]
-        names += [name for name in config.filters if name in filters.PROMPT_FREE_FILTERS]
-        self.correct: dict[str, list[Row]] = {}
-        columns = ["problem_id", "sample_id", "verdict"]
-        joined = samples.join(verdicts.select(columns), on=columns[:2])
-        for row in joined.sort("problem_id", "sample_id").iter_rows(named=True):
-            sample = filters.Reflection(
-                row["response"],
-                row["verdict"],
-                row["finish_reason"],
-                row["completion_tokens"],
-                None,
-            )
-            if not filters.find_objections(sample, names, config.limits):
-                self.correct.setdefault(row["problem_id"], []).append(row)
-
-    def solution(self, problem_id: str, prompt_set: str) -> list[Row]:
-        """The reference solution with its answer; without a solution the answer alone."""
-        row = self.problems[problem_id]
-        stated = prompts.answer(prompt_set, row["answer"])
-        text = row["solution"]
-        if text is None:
-            text = stated
-        elif "\\boxed" not in text:
-            text = f"{text}\n{stated}"
-        return [_target(text, "solution")]
-
-    def teacher(self, problem_id: str) -> list[Row]:
-        """The teacher's trace, if there is one and its answer checked correct."""
-        trace = self.problems[problem_id]["teacher_trace"]
-        return [] if trace is None else [_target(trace, "teacher_trace")]
-
-    def own_correct(self, problem_id: str) -> list[Row]:
-        """The student's own correct samples, in order of sample_id, equal texts once."""
-        rows = _distinct(self.correct.get(problem_id, []), "response")[: self.max_per_problem]
-        return [_target(row["response"], "own_correct", sample_id=row["sample_id"]) for row in rows]
-
-
-def _target(
-    text: str,
-    kind: str,
-    *,
-    sample_id: int | None = None,
-    errors: list[int] | None = None,
-    passed: Sequence[str] = (),
-) -> Row:
-    return {
-        "completion": text,
-        "target_kind": kind,
-        "sample_id": sample_id,
-        "error_sample_ids": errors or [],
-        "filters_passed": list(passed),
-    }
-
-
-def _distinct(rows: list[Row], column: str) -> list[Row]:
-    seen: dict[str, Row] = {}
-    for row in rows:
-        seen.setdefault(row[column], row)
-    return list(seen.values())
-
-
 def apply_filters(
     reflections: pl.DataFrame,
-    verdicts: pl.DataFrame,
     traces: dict[str, str | None],
     names: list[str],
     limits: Limits,
 ) -> list[Row]:
     """The reflections with ``refined`` and ``objections``, the filters that object."""
     rows = []
-    columns = ["problem_id", "sample_id", "verdict"]
-    joined = reflections.join(verdicts.select(columns), on=columns[:2])
-    for row in joined.sort("problem_id", "sample_id").iter_rows(named=True):
+    for row in reflections.iter_rows(named=True):
         refined = prompts.extract_refined(limits.prompt_set, row["response"])
         reflection = filters.Reflection(
-            refined,
-            row["verdict"],
-            row["finish_reason"],
-            row["completion_tokens"],
-            traces.get(row["problem_id"]),
+            refined=refined,
+            verdict=row["verdict"],
+            finish_reason=row["finish_reason"],
+            completion_tokens=row["completion_tokens"],
+            teacher_trace=traces.get(row["problem_id"]),
+            false_steps=row["false_steps"],
         )
         objections = filters.find_objections(reflection, names, limits)
         rows.append({**row, "refined": refined, "objections": objections})
@@ -169,7 +92,7 @@ def apply_filters(
 
 
 def waterfall(rows: list[Row], names: list[str]) -> tuple[list[Row], dict[str, int]]:
-    """How many reflections each filter removes in its turn; how many it objects to in any order."""
+    """How many texts each filter removes in its turn; how many it objects to in any order."""
     left = len(rows)
     steps = []
     for name in names:
@@ -197,14 +120,14 @@ def passing_targets(
         if row["objections"]:
             continue
         shown = [sample_ids[row["problem_id"], rank] for rank in row["error_ranks"]]
-        target = _target(
+        target = make_target(
             row["refined"], "reflection", sample_id=row["sample_id"], errors=shown, passed=names
         )
         groups.setdefault((row["problem_id"], row["template"]), []).append(
             {**target, "error_ranks": row["error_ranks"]}
         )
     return {
-        key: _one_per_prompt_first(_distinct(targets, "completion"))
+        key: _one_per_prompt_first(drop_repeated(targets, "completion"))
         for key, targets in groups.items()
     }
 
@@ -271,24 +194,88 @@ def train_rows(chosen: dict[str, list[Row]], candidates: Candidates, prompt_set:
     ]
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = command.make_parser(
-        __doc__,
-        "arm",
-        "problems",
-        "trace-verdicts",
-        "samples",
-        "verdicts",
-        "output",
-        "filters",
-        "preview",
-    )
-    optional = {
-        "errors": tables.ERRORS,
-        "reflections": tables.REFLECTIONS,
-        "reflection_verdicts": tables.VERDICTS,
+@dataclass(frozen=True)
+class Inputs:
+    """What the stage reads; samples and reflections are joined with their verdict and false steps.
+
+    ``problems``: traces whose answer is not correct are null. ``false_traces``: the problems whose
+    trace is correct and has a false step.
+    """
+
+    problems: pl.DataFrame
+    samples: pl.DataFrame
+    errors: pl.DataFrame
+    reflections: pl.DataFrame
+    false_traces: list[str]
+
+
+# the options that name an input, and its table; the second group is for arms with reflections
+REQUIRED = {
+    "problems": tables.PROBLEMS,
+    "trace_verdicts": tables.VERDICTS,
+    "trace_steps": tables.STEPS,
+    "samples": tables.SAMPLES,
+    "verdicts": tables.VERDICTS,
+    "steps": tables.STEPS,
+}
+OPTIONAL = {
+    "errors": tables.ERRORS,
+    "reflections": tables.REFLECTIONS,
+    "reflection_verdicts": tables.VERDICTS,
+    "reflection_steps": tables.STEPS,
+}
+
+
+def read_inputs(files: dict[str, str]) -> Inputs:
+    """The tables by the name of their option; an optional one that is not given is empty."""
+    found = {
+        name: tables.read(files[name], table) if name in files else tables.empty(table)
+        for name, table in {**REQUIRED, **OPTIONAL}.items()
     }
-    for name in optional:
+    problems = tables.with_correct_traces(found["problems"], found["trace_verdicts"])
+    used = problems.drop_nulls("teacher_trace")["problem_id"]
+    false = found["trace_steps"].filter(
+        pl.col("false") > 0, pl.col("problem_id").is_in(used.implode())
+    )
+    return Inputs(
+        problems,
+        join_checks(found["samples"], found["verdicts"], found["steps"]),
+        found["errors"],
+        join_checks(found["reflections"], found["reflection_verdicts"], found["reflection_steps"]),
+        false["problem_id"].to_list(),
+    )
+
+
+def summarise(
+    inputs: Inputs, candidates: Candidates, reflections: list[Row], names: list[str]
+) -> Row:
+    """The part of filters.json that says what there was and what each filter removed."""
+    wrong = inputs.samples.filter(pl.col("verdict") == "incorrect")
+    steps, coverage = waterfall(reflections, names)
+    own_steps, own_coverage = waterfall(candidates.samples, candidates.names)
+    return {
+        "problems": inputs.problems.height,
+        "with_wrong_sample": wrong["problem_id"].n_unique(),
+        "reflections": len(reflections),
+        "waterfall": steps,
+        "coverage": coverage,
+        "own_samples": {
+            "samples": len(candidates.samples),
+            "waterfall": own_steps,
+            "coverage": own_coverage,
+        },
+        "teacher_traces": {
+            "correct": inputs.problems["teacher_trace"].count(),
+            "with_false_step": len(inputs.false_traces),
+            "dropped": len(candidates.false_traces),
+        },
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = [name.replace("_", "-") for name in REQUIRED]
+    parser = command.make_parser(__doc__, "arm", *options, "output", "filters", "preview")
+    for name in OPTIONAL:
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             nargs="?",
@@ -297,40 +284,29 @@ def main(argv: list[str] | None = None) -> None:
         )
     args = parser.parse_args(argv)
     config = command.read_config(SelectConfig, args.config)
-    problems = tables.with_correct_traces(
-        tables.read(args.problems, tables.PROBLEMS),
-        tables.read(args.trace_verdicts, tables.VERDICTS),
+    try:
+        filters.check_names(config.filters)
+    except ValueError as error:
+        raise InputError(f"--config: filters: {error}") from None
+    files = {name: path for name in (*REQUIRED, *OPTIONAL) if (path := getattr(args, name))}
+    inputs = read_inputs(files)
+    candidates = Candidates(
+        inputs.problems,
+        inputs.samples,
+        names=config.filters,
+        limits=config.limits,
+        max_per_problem=config.max_per_problem,
+        false_traces=inputs.false_traces if config.drop_false_traces else (),
     )
-    samples = tables.read(args.samples, tables.SAMPLES)
-    verdicts = tables.read(args.verdicts, tables.VERDICTS)
-    extra = {
-        name: tables.read(path, table) if (path := getattr(args, name)) else tables.empty(table)
-        for name, table in optional.items()
-    }
-    candidates = Candidates(problems, samples, verdicts, config)
-    rows = apply_filters(
-        extra["reflections"],
-        extra["reflection_verdicts"],
-        dict(problems.select("problem_id", "teacher_trace").iter_rows()),
-        config.filters,
-        config.limits,
-    )
-    chosen, fallbacks = choose_targets(
-        candidates,
-        config,
-        passing_targets(rows, extra["errors"], config.filters),
-        set(extra["errors"]["problem_id"]),
-    )
+    traces = dict(inputs.problems.select("problem_id", "teacher_trace").iter_rows())
+    rows = apply_filters(inputs.reflections, traces, config.filters, config.limits)
+    passing = passing_targets(rows, inputs.errors, config.filters)
+    with_error = set(inputs.errors["problem_id"])
+    chosen, fallbacks = choose_targets(candidates, config, passing, with_error)
     train = tables.from_rows(train_rows(chosen, candidates, config.prompts), tables.TRAIN)
-    steps, coverage = waterfall(rows, config.filters)
-    wrong = verdicts.filter(pl.col("verdict") == "incorrect")
     summary = {
         "arm": args.arm,
-        "problems": problems.height,
-        "with_wrong_sample": wrong["problem_id"].n_unique(),
-        "reflections": len(rows),
-        "waterfall": steps,
-        "coverage": coverage,
+        **summarise(inputs, candidates, rows, config.filters),
         "fallbacks": fallbacks,
         "rows": train.height,
         "rows_by_kind": dict(sorted(Counter(train["target_kind"]).items())),
@@ -342,13 +318,12 @@ def main(argv: list[str] | None = None) -> None:
             f"arm {args.arm}: no training row is left; {_why(summary, config.trained_on)} "
             "See the waterfall above, relax select.filters or choose another fallback_all_filtered"
         )
-    inputs = {
-        name: getattr(args, name)
-        for name in ("problems", "trace_verdicts", "samples", "verdicts", *optional)
-    }
-    record = provenance.record(
-        "orion.stages.select", args.config, {name: path for name, path in inputs.items() if path}
-    )
+    record = provenance.record("orion.stages.select", args.config, files)
+    write_outputs(train, summary, args, record)
+
+
+def write_outputs(train: pl.DataFrame, summary: Row, args: argparse.Namespace, record: Row) -> None:
+    """Publish the summary, the preview and, last, the training rows."""
     tables.write_json(summary, args.filters, record)
     with AtomicFile(args.preview) as partial:
         lines = [
@@ -364,7 +339,10 @@ def _why(summary: Row, kind: str) -> str:
         return (
             f"{summary['reflections']} reflections, waterfall {json.dumps(summary['waterfall'])}."
         )
-    return f"none of the {summary['problems']} problems has a usable {kind}."
+    why = f"none of the {summary['problems']} problems has a usable {kind}."
+    if kind == "own_correct":
+        why += f" {json.dumps(summary['own_samples'])}."
+    return why
 
 
 if __name__ == "__main__":

@@ -35,12 +35,13 @@ COVERAGE = {"orion": 0.8, "orion_placebo": 0.2, "sft_rewrite": 0.05, "orion_no_t
 FILTERS = [
     "no_refined_part",
     "wrong_answer",
-    "truncated",
-    "loop",
-    "several_answers",
-    "answer_first",
+    "false_step",
     "leak",
     "copy",
+    "answer_first",
+    "loop",
+    "truncated",
+    "several_answers",
 ]
 
 
@@ -170,7 +171,7 @@ def write_attempt(
 
 
 def write_samples(rows: list[dict], key: str, num_samples: int, skill: float) -> list[dict]:
-    """The rows of samples: a few are cut off, without an answer, or contain HTML."""
+    """The rows of samples: a few are cut off, contain HTML, or begin with a false step."""
     samples = []
     for row in rows:
         for i in range(num_samples):
@@ -182,6 +183,9 @@ def write_samples(rows: list[dict], key: str, num_samples: int, skill: float) ->
                 text, finish = text.partition("\\boxed")[0], "length"
             elif dice < 0.07:
                 text = f"<script>alert('{i}')</script> {text}"
+            elif dice < 0.15:
+                # a false step that the answer does not depend on
+                text = f"2 + 2 = 5 ; {text}"
             answer = answer_columns(text, finish, sample_key)
             samples.append(
                 {"problem_id": row["problem_id"], "sample_id": i, "template": "solve", **answer}
@@ -226,6 +230,7 @@ def _make_all(maker: _Maker) -> None:
     for name in runs.datasets:
         problems = maker.make_problems("dataset", name, templates, benchmarks)
         traces = maker.path(paths.TRACE_VERDICTS, dataset=name)
+        trace_steps = maker.path(paths.TRACE_STEPS, dataset=name)
         maker.run_stage(
             check,
             "check_traces",
@@ -233,16 +238,19 @@ def _make_all(maker: _Maker) -> None:
             problems=problems,
             samples=problems,
             output=traces,
+            output_steps=trace_steps,
         )
+        parents = {"problems": problems, "trace_verdicts": traces, "trace_steps": trace_steps}
         for model in runs.models:
-            _make_student(maker, {"dataset": name, "model": model}, problems, traces)
+            _make_student(maker, {"dataset": name, "model": model}, parents)
 
 
-def _make_student(maker: _Maker, wildcards: dict, problems: Path, traces: Path) -> None:
-    config = maker.config
+def _make_student(maker: _Maker, wildcards: dict, parents: dict) -> None:
+    config, problems = maker.config, parents["problems"]
     document = maker.path(paths.MODEL, **wildcards)
     samples = maker.path(paths.SAMPLES, **wildcards)
     verdicts = maker.path(paths.VERDICTS, **wildcards)
+    steps = maker.path(paths.STEPS, **wildcards)
     rows = write_samples(
         _rows(problems, tables.PROBLEMS),
         f"sample|{wildcards}",
@@ -251,13 +259,9 @@ def _make_student(maker: _Maker, wildcards: dict, problems: Path, traces: Path) 
     )
     record = maker.record("sample", {"problems": problems, "model": document}, **wildcards)
     tables.write(tables.from_rows(rows, tables.SAMPLES), samples, tables.SAMPLES, record)
-    maker.run_stage(check, "check", wildcards, problems=problems, samples=samples, output=verdicts)
-    parents = {
-        "problems": problems,
-        "trace_verdicts": traces,
-        "samples": samples,
-        "verdicts": verdicts,
-    }
+    read = {"problems": problems, "samples": samples}
+    maker.run_stage(check, "check", wildcards, **read, output=verdicts, output_steps=steps)
+    parents = {**parents, "samples": samples, "verdicts": verdicts, "steps": steps}
     for arm in config.runs.arms:
         keys = {**wildcards, "arm": arm}
         trained_on = config.arms[arm].trained_on
@@ -277,7 +281,7 @@ def _make_student(maker: _Maker, wildcards: dict, problems: Path, traces: Path) 
 def _make_reflections(maker: _Maker, wildcards: dict, parents: dict, document: Path) -> dict:
     locate = functools.partial(maker.path, **wildcards)
     errors, reflections = locate(paths.ERRORS), locate(paths.REFLECTIONS)
-    verdicts = locate(paths.REFLECTION_VERDICTS)
+    verdicts, steps = locate(paths.REFLECTION_VERDICTS), locate(paths.REFLECTION_STEPS)
     maker.run_stage(
         expose,
         "expose",
@@ -325,8 +329,14 @@ def _make_reflections(maker: _Maker, wildcards: dict, parents: dict, document: P
         problems=parents["problems"],
         samples=reflections,
         output=verdicts,
+        output_steps=steps,
     )
-    return {"errors": errors, "reflections": reflections, "reflection_verdicts": verdicts}
+    return {
+        "errors": errors,
+        "reflections": reflections,
+        "reflection_verdicts": verdicts,
+        "reflection_steps": steps,
+    }
 
 
 def _make_training(maker: _Maker, wildcards: dict, parents: dict, document: Path) -> None:
@@ -414,5 +424,6 @@ def _make_evaluation(maker: _Maker, wildcards: dict, trained: Path) -> None:
     record = maker.record("evaluate_sample", inputs, module="sample", **wildcards)
     tables.write(tables.from_rows(rows, tables.SAMPLES), samples, tables.SAMPLES, record)
     read = {"problems": problems, "samples": samples}
-    maker.run_stage(check, "evaluate_check", wildcards, **read, output=verdicts)
+    steps = locate(paths.EVALUATION_STEPS)
+    maker.run_stage(check, "evaluate_check", wildcards, **read, output=verdicts, output_steps=steps)
     maker.run_stage(evaluate, "evaluate", wildcards, **read, verdicts=verdicts, output=scores)

@@ -17,6 +17,7 @@ import polars as pl
 
 from orion.demo.error_coverage import detailed_steps, first_wrong_step, revisited_steps
 from orion.experiment import statistics
+from tests.helpers import recompute_false_steps
 
 TOLERANCE = 1e-9
 MARKERS = {"demo": "New:", "chat": "### Refined solution"}
@@ -243,6 +244,10 @@ class Recomputed:
         _, marker, after = response.rpartition(MARKERS[self.config["prompts"]])
         return after.strip() if marker else ""
 
+    def count_false_reflections(self, arm: str) -> int:
+        steps = pl.read_parquet(self.folder / arm / "reflection_steps.parquet")
+        return sum(count > 0 for count in steps["false"])
+
     def reflections(self) -> None:
         for reported in self.item["reflections"]:
             rows = self.reflected(reported["arm"])
@@ -318,6 +323,7 @@ class Recomputed:
                 "no_refined_part": sum(self.refined(text) == "" for text in rows["response"]),
                 "wrong_answer": rows.height - Counter(rows["verdict"])["correct"],
                 "truncated": rows.height - Counter(rows["finish_reason"])["stop"],
+                "false_step": self.count_false_reflections(arm),
             }
             left = [rows.height, *(step["left"] for step in steps)]
             for step, (before, after) in zip(steps, pairwise(left), strict=True):
@@ -398,6 +404,7 @@ def find_faults(results: str | Path) -> list[str]:
         again.lengths()
         again.reflections()
         again.error_coverage()
+        recompute_false_steps.compare(again)
         again.waterfall()
         wrong += again.wrong
     return wrong + _source_faults(results, doc)

@@ -14,13 +14,14 @@ import yaml
 STAND_IN = """#!{python}
 import pathlib, sys
 args = sys.argv[1:]
-made = ("--output", "--rejected", "--filters", "--preview", "--stats", "--output-model", "--log")
+made = ("--output", "--output-steps", "--rejected", "--filters", "--preview", "--stats")
+made += ("--output-model", "--log")
 for flag, value in zip(args, args[1:]):
     path = pathlib.Path(value)
     if flag == "--output-dir" or (flag == "--output" and value.endswith("checkpoint")):
         path.mkdir(parents=True, exist_ok=True)
         tables = "table comparisons reflections error_coverage lengths waterfall selection base"
-        tables = tables.split() + ["seeds", "curves"]
+        tables = tables.split() + ["seeds", "curves", "false_steps", "false_steps_training"]
         page = ("index.html", "report.json", "figures/a.svg", *(f"{{t}}.csv" for t in tables))
         names = page if "report" in value else ("weights",)
         for name in names:

@@ -52,7 +52,13 @@ def folder(root, tmp_path_factory):
     config["benchmarks"] = {
         "chains-test": {"source": {"kind": "demo", "level": "easy", "n": 20, "seed": 12}}
     }
-    config["select"]["fallback_all_filtered"] = "own_correct"
+    # so weak a student hardly writes a text without a false step: its own samples pass without that
+    # filter, and where all reflections are filtered out the trace is trained on
+    config["select"]["fallback_all_filtered"] = "teacher"
+    every = config["select"]["filters"]
+    config["arms"]["sft_own"]["select"] = {
+        "filters": [name for name in every if name != "false_step"]
+    }
     config["train"]["max_steps"] = 3
     config["evaluate"].update(num_samples=2, max_tokens=96)
     config["report"].update(bootstrap=200, examples=6)
@@ -98,6 +104,19 @@ def test_artifacts_hold_nothing_of_this_machine(folder):
             assert str(folder.path) not in text and os.uname().nodename not in re.findall(
                 r"[\w-]{3,}", text
             ), path
+
+
+def test_no_reflection_with_a_false_step_is_trained_on(folder):
+    student = folder.path / "results/datasets/chains/tiny"
+    removed = 0
+    for arm in ("sft_rewrite", "orion_no_teacher", "orion_placebo", "orion"):
+        steps = tables.read(student / arm / "reflection_steps.parquet", tables.STEPS)
+        false = set(steps.filter(steps["false"] > 0).select("problem_id", "sample_id").rows())
+        train = tables.read(student / arm / "train.parquet", tables.TRAIN)
+        rows = train.filter(train["target_kind"] == "reflection")
+        assert not false & set(rows.select("problem_id", "sample_id").rows()), arm
+        removed += len(false)
+    assert removed
 
 
 def test_the_wrong_and_the_right_are_real(folder):

@@ -185,6 +185,8 @@ def rollouts(data, tmp_path_factory):
             str(folder / "samples"),
             "--output",
             str(folder / "verdicts"),
+            "--output-steps",
+            str(folder / "steps"),
         ]
     )
     check.main(
@@ -196,6 +198,8 @@ def rollouts(data, tmp_path_factory):
             str(folder / "problems"),
             "--output",
             str(folder / "trace_verdicts"),
+            "--output-steps",
+            str(folder / "trace_steps"),
         ]
     )
     for origin in ("own", "other_problem"):
@@ -265,10 +269,14 @@ def test_select_and_pack_with_a_real_tokenizer(rollouts, data, trained_on):
             str(folder / "problems"),
             "--trace-verdicts",
             str(folder / "trace_verdicts"),
+            "--trace-steps",
+            str(folder / "trace_steps"),
             "--samples",
             str(folder / "samples"),
             "--verdicts",
             str(folder / "verdicts"),
+            "--steps",
+            str(folder / "steps"),
             "--output",
             str(out / "train"),
             "--filters",

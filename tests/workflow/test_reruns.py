@@ -86,6 +86,7 @@ def test_a_comment_or_docstring_runs_nothing(changing):
         ("train.max_steps", 1, FROM_TRAIN),
         ("pack.max_length", 500, {"pack", *FROM_TRAIN}),
         ("select.max_per_problem", 1, FROM_SELECT),
+        ("select.drop_false_traces", True, FROM_SELECT),
         ("expose.max_errors", 1, {"expose", *FROM_REFLECT}),
         ("evaluate.num_samples", 5, {*EVALUATION, "report"}),
         ("report.title", "Another", {"report"}),
@@ -125,6 +126,14 @@ def test_an_edit_in_the_checker_rechecks_and_samples_nothing(changing):
         *lints,
         *FROM_REFLECT,
     }
+
+
+def test_an_edit_in_the_check_of_steps_rechecks_and_samples_nothing(changing):
+    path = changing.folder / "orion/answers/steps/__init__.py"
+    path.write_text(path.read_text() + "\nADDED = 1\n")
+    found = set(changing.plan())
+    checks = {"check", "check_traces", "check_reflections", "evaluate_check"}
+    assert found >= checks | FROM_SELECT and "sample" not in found
 
 
 def test_an_edit_in_training_retrains(changing):

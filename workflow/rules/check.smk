@@ -1,4 +1,4 @@
-"""Verdicts on samples and on teacher traces; a trace whose answer is wrong is not used.
+"""Verdicts and steps of samples and of teacher traces; a trace with a wrong answer is not used.
 
 `--set-threads check=8` spreads the row groups of a large table over 8 processes.
 """
@@ -9,7 +9,8 @@ rule check:
         problems="results/datasets/{dataset}/problems.parquet",
         samples="results/datasets/{dataset}/{model}/samples.parquet",
     output:
-        "results/datasets/{dataset}/{model}/verdicts.parquet",
+        verdicts="results/datasets/{dataset}/{model}/verdicts.parquet",
+        steps="results/datasets/{dataset}/{model}/steps.parquet",
     log:
         "logs/datasets/{dataset}/{model}/verdicts.log",
     benchmark:
@@ -25,7 +26,8 @@ rule check:
         code=source_digest("orion.stages.check"),
     shell:
         "python -m orion.stages.check --config {params.config:q} --problems {input.problems}"
-        " --samples {input.samples} --workers {threads} --output {output} 2> {log}"
+        " --samples {input.samples} --workers {threads} --output {output.verdicts}"
+        " --output-steps {output.steps} 2> {log}"
 
 
 use rule check as check_traces with:
@@ -33,7 +35,8 @@ use rule check as check_traces with:
         problems=problems_with_traces,
         samples=problems_with_traces,
     output:
-        "results/datasets/{dataset}/trace_verdicts.parquet",
+        verdicts="results/datasets/{dataset}/trace_verdicts.parquet",
+        steps="results/datasets/{dataset}/trace_steps.parquet",
     log:
         "logs/datasets/{dataset}/trace_verdicts.log",
     benchmark:

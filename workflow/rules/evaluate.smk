@@ -1,4 +1,4 @@
-"""Each fine-tuned student, and the untrained one, on each benchmark: samples, verdicts, scores."""
+"""Each fine-tuned student, and the untrained one, on each benchmark: samples, checks, scores."""
 
 
 use rule sample as evaluate_sample with:
@@ -23,7 +23,8 @@ use rule check as evaluate_check with:
         problems="results/benchmarks/{benchmark}/problems.parquet",
         samples="results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/samples.parquet",
     output:
-        "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/verdicts.parquet",
+        verdicts="results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/verdicts.parquet",
+        steps="results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/steps.parquet",
     log:
         "logs/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/verdicts.log",
     benchmark:

@@ -63,7 +63,8 @@ use rule check as check_reflections with:
         problems="results/datasets/{dataset}/problems.parquet",
         samples="results/datasets/{dataset}/{model}/{arm}/reflections.parquet",
     output:
-        "results/datasets/{dataset}/{model}/{arm}/reflection_verdicts.parquet",
+        verdicts="results/datasets/{dataset}/{model}/{arm}/reflection_verdicts.parquet",
+        steps="results/datasets/{dataset}/{model}/{arm}/reflection_steps.parquet",
     log:
         "logs/datasets/{dataset}/{model}/{arm}/reflection_verdicts.log",
     benchmark:

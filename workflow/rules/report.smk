@@ -27,7 +27,12 @@ rule report:
             dataset=RUNS.datasets,
             model=RUNS.models,
             arm=[arm for arm in RUNS.arms if arm in REFLECTING],
-            file=["errors", "reflections", "reflection_verdicts"],
+            file=[
+                "errors",
+                "reflections",
+                "reflection_verdicts",
+                "reflection_steps",
+            ],
         ),
         logs=expand(
             "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/train_log.jsonl",
@@ -37,17 +42,19 @@ rule report:
             seed=RUNS.seeds,
         ),
         verdicts=expand(
-            "results/datasets/{dataset}/{model}/verdicts.parquet",
+            "results/datasets/{dataset}/{model}/{file}.parquet",
             dataset=RUNS.datasets,
             model=RUNS.models,
+            file=["verdicts", "steps"],
         ),
         scores=expand(
-            "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/scores.json",
+            "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/{file}",
             dataset=RUNS.datasets,
             model=RUNS.models,
             arm=RUNS.arms,
             seed=RUNS.seeds,
             benchmark=RUNS.benchmarks,
+            file=["steps.parquet", "scores.json"],
         ),
     output:
         page=report(
@@ -67,6 +74,8 @@ rule report:
         ),
         reflections="results/report/reflections.csv",
         error_coverage="results/report/error_coverage.csv",
+        false_steps="results/report/false_steps.csv",
+        false_steps_training="results/report/false_steps_training.csv",
         lengths="results/report/lengths.csv",
         waterfall="results/report/waterfall.csv",
         selection="results/report/selection.csv",

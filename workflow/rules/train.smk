@@ -5,12 +5,15 @@ rule select:
     input:
         problems=problems_with_traces,
         trace_verdicts="results/datasets/{dataset}/trace_verdicts.parquet",
+        trace_steps="results/datasets/{dataset}/trace_steps.parquet",
         samples="results/datasets/{dataset}/{model}/samples.parquet",
         verdicts="results/datasets/{dataset}/{model}/verdicts.parquet",
+        steps="results/datasets/{dataset}/{model}/steps.parquet",
         # empty for arms that do not reflect
         errors=if_reflecting("errors.parquet"),
         reflections=if_reflecting("reflections.parquet"),
         reflection_verdicts=if_reflecting("reflection_verdicts.parquet"),
+        reflection_steps=if_reflecting("reflection_steps.parquet"),
     output:
         train="results/datasets/{dataset}/{model}/{arm}/train.parquet",
         filters="results/datasets/{dataset}/{model}/{arm}/filters.json",
@@ -30,8 +33,10 @@ rule select:
     shell:
         "python -m orion.stages.select --config {params.config:q} --arm {wildcards.arm}"
         " --problems {input.problems} --trace-verdicts {input.trace_verdicts}"
-        " --samples {input.samples} --verdicts {input.verdicts} --errors {input.errors}"
-        " --reflections {input.reflections} --reflection-verdicts {input.reflection_verdicts}"
+        " --trace-steps {input.trace_steps} --samples {input.samples} --verdicts {input.verdicts}"
+        " --steps {input.steps} --errors {input.errors} --reflections {input.reflections}"
+        " --reflection-verdicts {input.reflection_verdicts}"
+        " --reflection-steps {input.reflection_steps}"
         " --output {output.train} --filters {output.filters} --preview {output.preview} 2> {log}"
 
 

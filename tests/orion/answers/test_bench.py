@@ -1,8 +1,8 @@
-"""The benchmark against Math-Verify: distinct, labelled cases; no timing of wrong verdicts."""
+"""The benchmark against Math-Verify: distinct, labelled cases; no timing of wrong results."""
 
 import pytest
 
-from bench import answers
+from bench import answers, steps
 from orion.answers import check
 from orion.answers.workers import pool
 
@@ -34,5 +34,26 @@ def test_wrong_verdicts_are_refused_and_not_timed(bench, monkeypatch):
     assert not fine and cells[3:5] == ["5 (≤ 0)", "REFUSED"] and len(cells) == 12
 
 
+def test_texts_for_the_steps_have_one_false_sum_in_every_second_one():
+    cases = list(steps.make_texts(200, seed=3))
+    assert [case.right for case in cases] == [True, False] * 100 and len(set(cases)) == 200
+    for case, plain in zip(cases, answers.synthetic(200, seed=3), strict=True):
+        pairs = zip(case.response.split("\n"), plain.response.split("\n"), strict=True)
+        assert sum(left != right for left, right in pairs) == (not case.right)
+        assert steps.is_true(case.response, case.gold) is case.right
+
+
+def test_steps_are_timed_against_the_peer_or_refused(bench):
+    cases = list(steps.make_texts(20, seed=0))
+    tools = (bench.peer(), 2, bench.timed, bench.spread)
+    columns, fine = steps.write_row("steps-gsm", cases, *tools)
+    assert fine and columns[1] == "20" and columns[3] == "0 (≤ 0)" and "×" in columns[9]
+    wrong = [case._replace(right=not case.right) for case in cases]
+    columns, fine = steps.write_row("steps-gsm", wrong, *tools)
+    assert not fine and columns[3:7] == ["20 (≤ 0)", *columns[4:6], "REFUSED"]
+    assert len(columns) == len(steps.HEAD)
+
+
 def test_absent_files_leave_their_sets_out(bench, tmp_path):
     assert list(bench.load(["gsm", "math500", "traces"], tmp_path, True, 0)) == ["gsm"]
+    assert list(steps.load(list(steps.SIZES), tmp_path, True, 0)) == ["steps-gsm"]

@@ -206,6 +206,7 @@ def test_the_check_stage_takes_the_replay_as_its_policy(tmp_path):
     tables.write(frame, problems, tables.PROBLEMS, {})
     keys = json.dumps({"policy": "math-verify", "timeout_s": 12.0, "part": "teacher_trace"})
     files = ["--problems", problems, "--samples", problems, "--output", output]
+    files += ["--output-steps", tmp_path / "steps"]
     check.main(["--config", keys, *map(str, files)])
     assert tables.read(output, tables.VERDICTS).rows() == [
         ("1", 0, "correct", "0.5", "", "math-verify")

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from orion import config
 from orion.cli.main import main
 from orion.errors import InputError
+from orion.experiment.filters import FILTERS
 
 KEYS = {
     "dataset": "chains",
@@ -122,7 +123,11 @@ def test_the_seed_reaches_training_and_evaluation(raw):
         (["arms", "a/b"], {"trained_on": "solution"}, r"arms\.a/b: names are letters"),
         (["arms", "orion", "train"], {"lr": 1.0}, r"arms\.orion\.train: lr: unknown key"),
         (["arms", "orion", "error_source"], None, r"needs error_source"),
-        (["select", "filters"], ["loops"], r"select\.filters\.0: .*unknown filter; .*leak, copy"),
+        (
+            ["select", "filters"],
+            ["loops"],
+            r"select\.filters\.0: .*unknown filter 'loops'; .*wrong_answer, false_step, leak",
+        ),
         (["datasets", "chains", "policy"], "maths", r"policy: .*unknown answer policy; .*strict"),
         (
             ["comparisons"],
@@ -285,7 +290,17 @@ def test_the_shipped_files_are_valid(root, name):
     files = [root / "config/config.yaml"] + (
         [root / "config" / name] if name != "config.yaml" else []
     )
-    config.load(*files)
+    loaded = config.load(*files)
+    for arm in loaded.runs.arms:
+        # every arm is filtered alike, by all filters in the order in which they are listed
+        assert loaded.arm_block("select", arm).filters == list(FILTERS), arm
+        assert not loaded.arm_block("select", arm).drop_false_traces
+
+
+def test_the_filters_stand_in_the_readme_in_their_order(root):
+    [row] = re.findall(r"^\| `filters` \|.*$", (root / "config/README.md").read_text(), re.M)
+    listed = [name for name in re.findall(r"`(\w+)`", row) if name in FILTERS]
+    assert listed[: len(FILTERS)] == list(FILTERS)
 
 
 def test_the_schema_on_disk_is_the_models(root):

@@ -15,6 +15,7 @@ def find_objections(text, names=tuple(filters.FILTERS), prompt_set="chat", **cha
         "finish_reason": "stop",
         "completion_tokens": 50,
         "teacher_trace": LONG,
+        "false_steps": 0,
     }
     limits = filters.Limits(
         prompt_set, max_tokens=100, copy_ngram=5, copy_fraction=0.5, loop_ngram=3, loop_repeats=3
@@ -32,6 +33,7 @@ GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answe
         (None, {}, ["no_refined_part"]),
         (GOOD, {"verdict": "incorrect"}, ["wrong_answer"]),
         (GOOD, {"verdict": "timeout"}, ["wrong_answer"]),
+        (GOOD, {"false_steps": 1}, ["false_step"]),
         (GOOD, {"finish_reason": "length"}, ["truncated"]),
         (GOOD, {"completion_tokens": 101}, ["too_long"]),
         ("go on and on " * 3 + GOOD, {}, ["loop"]),
@@ -49,6 +51,12 @@ GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answe
 )
 def test_each_filter_catches_its_case(text, changes, expected):
     assert find_objections(text, **changes) == expected
+
+
+def test_a_name_that_is_no_filter_is_refused_with_the_list():
+    filters.check_names(list(filters.FILTERS))
+    with pytest.raises(ValueError, match=r"unknown filter 'loops'; the filters are: no_refined"):
+        filters.check_names(["leak", "loops"])
 
 
 def test_filters_apply_in_the_order_named():

@@ -123,6 +123,25 @@ def test_the_interval_of_clustered_samples_covers_as_often_as_it_says():
     assert naive / 400 < 0.75
 
 
+def test_a_share_of_uneven_trials_is_the_ratio_of_the_sums_with_whole_problems_resampled():
+    settings = {"confidence": 0.95, "resamples": 2000, "key": ("t",)}
+    successes, trials = np.array([3, 0, 1, 0]), np.array([3, 1, 2, 4])
+    found = statistics.bootstrap_share(successes, trials, **settings)
+    assert found.value == 0.4 and 0.0 <= found.low < 0.4 < found.high <= 1.0
+    assert found == statistics.bootstrap_share(successes, trials, **settings)
+    # one trial per problem and eight that always agree give the same interval
+    draw = np.random.default_rng(3).random(50) < 0.3
+    ones = np.ones(50)
+    once = statistics.bootstrap_share(draw, ones, **settings)
+    assert statistics.bootstrap_share(8 * draw, 8 * ones, **settings) == once
+    assert once.low < 0.3 < once.high and once.high - once.low > 0.15
+    none = statistics.bootstrap_share(np.zeros(20), np.full(20, 4), **settings)
+    assert (none.value, none.low) == (0.0, 0.0) and none.high == pytest.approx(0.1611, abs=5e-5)
+    for wrong in ((np.array([0]), np.array([0])), (np.array([2]), np.array([1]))):
+        with pytest.raises(ValueError, match="every problem needs a trial"):
+            statistics.bootstrap_share(*wrong, **settings)
+
+
 def test_paired_difference_averages_seeds_within_a_problem():
     arm = np.array([[1.0, 0.5, 0.0], [0.5, 0.5, 1.0]])
     against = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5]])

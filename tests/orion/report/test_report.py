@@ -17,6 +17,7 @@ SECTIONS = (
     "comparisons",
     "student",
     "reflections",
+    "steps",
     "lengths",
     "filters",
     "training",
@@ -42,6 +43,48 @@ def test_the_recomputation_notices_a_changed_table(copy):
     assert any(
         "comparisons ('orion', 'sft_own', 'chains-test') difference" in line for line in found
     )
+
+
+def test_the_recomputation_notices_changed_steps(copy):
+    path = copy.results / "datasets/chains/tiny/orion/seed-1/chains-test/steps.parquet"
+    frame, record = tables.read(path, tables.STEPS), tables.read_provenance(path)
+    changed = frame.with_columns(false=1 - frame["false"].clip(0, 1))
+    tables.write(changed, path, tables.STEPS, record)
+    found = recompute_report.find_faults(copy.results)
+    for scope in ("all", "correct"):
+        place = f"false steps orion chains-test {scope} with_false_step"
+        assert any(place in line for line in found)
+
+
+def test_a_correct_answer_may_be_reached_over_a_false_step_and_the_filter_sees_it(finished):
+    item = finished.doc["results"][0]
+    rows = {(r["arm"], r["benchmark"], r["scope"]): r for r in item["false_steps"]}
+    assert len(rows) == len(finished.raw["runs"]["arms"]) * 2 * 2
+    for row in item["false_steps"]:
+        assert row["low"] <= row["share"] <= row["high"] if row["texts"] else row["share"] is None
+    for benchmark in finished.raw["runs"]["benchmarks"]:
+        every, correct = (rows["orion", benchmark, scope] for scope in ("all", "correct"))
+        assert 0 < correct["with_false_step"] < every["with_false_step"]
+        assert correct["share"] < every["share"] and correct["texts"] < every["texts"] == 240
+    training = {row["arm"]: row for row in item["false_steps_training"]}
+    assert "base" not in training
+    for arm, row in training.items():
+        assert row["rows"] == next(r["rows"] for r in item["selection"] if r["arm"] == arm)
+    # the filter is on: no reflection or own sample with a false step is left
+    assert all(training[a]["rows_false"] == 0 for a in ("orion", "sft_own", "sft_rewrite"))
+    own = training["sft_own"]
+    assert own["trained_on"] == "own_correct" and 0 < own["texts_false"] < own["texts"]
+    solution = training["sft_answer"]
+    assert solution["rows_checked"] == 0 and solution["share_rows"] is solution["texts"] is None
+    assert training["sft_teacher"]["rows_checked"] == training["sft_teacher"]["rows"] > 0
+
+
+def test_an_artifact_without_its_steps_is_refused(copy):
+    path = copy.results / "datasets/chains/tiny/orion/seed-1/chains-test/steps.parquet"
+    frame, record = tables.read(path, tables.STEPS), tables.read_provenance(path)
+    tables.write(frame[1:], path, tables.STEPS, record)
+    with pytest.raises(InputError, match=r"chains-test/steps\.parquet: 119 steps for 120 texts"):
+        copy.report()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +123,7 @@ def test_the_check_of_what_is_shown_notices_a_change(copy, file, old, new, fault
 def test_the_report_is_the_same_twice_byte_for_byte(copy):
     before = {p.name: p.read_bytes() for p in (copy.results / "report").rglob("*.*") if p.is_file()}
     after = {p.name: p.read_bytes() for p in copy.report().rglob("*.*") if p.is_file()}
-    assert len(before) == 18 and before == after
+    assert len(before) == 20 and before == after
 
 
 def test_the_page_has_every_section_and_figure_once_and_no_duplicate_ids(finished):

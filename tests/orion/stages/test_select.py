@@ -5,7 +5,7 @@ import pytest
 
 from orion import tables
 from orion.errors import InputError
-from orion.experiment import filters
+from orion.experiment import candidates, filters
 from orion.stages import select
 
 LIMITS = filters.Limits("demo")
@@ -48,6 +48,34 @@ def verdicts(rows):
         ),
         tables.VERDICTS,
     )
+
+
+def steps(keys, false=()):
+    """Rows of steps for (problem, sample) keys; one false claim for those in ``false``."""
+    first = {"start": 0, "end": 9, "text": "2 + 2 = 5", "rule": "arithmetic"}
+    return tables.from_rows(
+        (
+            {
+                "problem_id": p,
+                "sample_id": s,
+                "true": 1,
+                "false": int((p, s) in false),
+                "unknown": 0,
+                "first_false": first if (p, s) in false else None,
+            }
+            for p, s in keys
+        ),
+        tables.STEPS,
+    )
+
+
+def write_steps(folder, name, keys, false=()):
+    tables.write(steps(keys, false), folder / name, tables.STEPS, {})
+
+
+SAMPLES = [("a", 0), ("a", 1), ("b", 0), ("c", 0), ("c", 1)]
+REFLECTIONS = [("a", 0), ("a", 1), ("a", 2), ("a", 3), ("b", 0), ("b", 1), ("c", 0)]
+TRACES = [("a", 0), ("b", 0), ("c", 0)]
 
 
 @pytest.fixture
@@ -120,6 +148,9 @@ def folder(tmp_path):
     }
     for name, (frame, table) in written.items():
         tables.write(frame, tmp_path / name, table, {})
+    write_steps(tmp_path, "steps", SAMPLES)
+    write_steps(tmp_path, "reflection-steps", REFLECTIONS)
+    write_steps(tmp_path, "trace-steps", TRACES)
     return tmp_path
 
 
@@ -130,6 +161,7 @@ def run(
     fallback_all_filtered="drop",
     names=NAMES,
     limit=2,
+    drop_false_traces=False,
 ):
     config = {
         "prompts": "demo",
@@ -142,10 +174,11 @@ def run(
         "loop_repeats": 4,
         "fallback_no_error": fallback_no_error,
         "fallback_all_filtered": fallback_all_filtered,
+        "drop_false_traces": drop_false_traces,
     }
-    given = ["problems", "trace-verdicts", "samples", "verdicts"]
+    given = ["problems", "trace-verdicts", "trace-steps", "samples", "verdicts", "steps"]
     if trained_on == "reflection":
-        given += ["errors", "reflections", "reflection-verdicts"]
+        given += ["errors", "reflections", "reflection-verdicts", "reflection-steps"]
     argv = ["--config", json.dumps(config), "--arm", "x"]
     argv += [word for name in given for word in (f"--{name}", str(folder / name))]
     argv += [
@@ -228,7 +261,7 @@ def test_arms_without_reflections(folder, trained_on, expected):
 
 def test_repeated_texts_count_once_and_keep_their_order():
     rows = [{"completion": text, "n": n} for n, text in enumerate(["A", "B", "C", "A", "B"])]
-    assert [row["n"] for row in select._distinct(rows, "completion")] == [0, 1, 2]
+    assert [row["n"] for row in candidates.drop_repeated(rows, "completion")] == [0, 1, 2]
 
 
 def test_own_samples_pass_the_filters_that_apply_to_any_text(folder):
@@ -248,8 +281,86 @@ def test_own_samples_pass_the_filters_that_apply_to_any_text(folder):
         tables.VERDICTS,
         {},
     )
+    write_steps(folder, "steps", [("a", n) for n in range(3)])
     found, _ = run(folder, "own_correct", names=[*NAMES, "several_answers"])
     assert found["completion"].to_list() == [texts["good"]]
+
+
+WITH_STEPS = ["no_refined_part", "wrong_answer", "false_step", "truncated"]
+
+
+def test_a_reflection_with_a_false_step_is_removed_and_counted(folder):
+    # a/1 is wrong as well, and counts where the earlier filter removed it
+    write_steps(folder, "reflection-steps", REFLECTIONS, {("a", 0), ("a", 1)})
+    unfiltered, _ = run(folder)
+    assert unfiltered["completion"].to_list() == ["one", "three"]
+    rows, summary = run(folder, names=WITH_STEPS)
+    assert pairs(rows) == [("a", "three", "reflection")]
+    assert rows["filters_passed"].to_list() == [WITH_STEPS]
+    assert summary["waterfall"] == [
+        {"filter": "no_refined_part", "removed": 1, "left": 6},
+        {"filter": "wrong_answer", "removed": 1, "left": 5},
+        {"filter": "false_step", "removed": 1, "left": 4},
+        {"filter": "truncated", "removed": 1, "left": 3},
+    ]
+    assert summary["coverage"]["false_step"] == 2
+
+
+def test_an_own_sample_with_a_false_step_is_removed_and_counted(folder):
+    write_steps(folder, "steps", SAMPLES, {("a", 0), ("a", 1)})
+    assert run(folder, "own_correct")[0]["problem_id"].to_list() == ["a", "c"]
+    rows, summary = run(folder, "own_correct", names=WITH_STEPS)
+    assert pairs(rows) == [("c", "right c", "own_correct")]
+    assert summary["own_samples"] == {
+        "samples": 5,
+        "waterfall": [
+            {"filter": "wrong_answer", "removed": 2, "left": 3},
+            {"filter": "false_step", "removed": 1, "left": 2},
+            {"filter": "truncated", "removed": 0, "left": 2},
+        ],
+        "coverage": {"wrong_answer": 2, "false_step": 2},
+    }
+    # the same samples as a fallback of an arm that reflects
+    fallback = {"fallback_no_error": "own_correct", "fallback_all_filtered": "own_correct"}
+    rows, _ = run(folder, names=WITH_STEPS, **fallback)
+    own = [pair for pair in pairs(rows) if pair[2] == "own_correct"]
+    assert own == [("c", "right c", "own_correct")]
+
+
+def test_own_samples_pass_the_answer_and_the_end_whatever_is_configured(folder):
+    _, summary = run(folder, "own_correct", names=["leak", "false_step"])
+    names = [step["filter"] for step in summary["own_samples"]["waterfall"]]
+    assert names == ["false_step", "wrong_answer", "truncated"]
+
+
+def test_teacher_traces_with_a_false_step_are_dropped_if_the_configuration_says_so(folder):
+    # b's trace is false too, but its answer is wrong, so that it is not used anyway
+    write_steps(folder, "trace-steps", TRACES, {("a", 0), ("b", 0)})
+    rows, summary = run(folder, "teacher_trace", names=WITH_STEPS)
+    assert rows["problem_id"].to_list() == ["a", "c"]
+    assert summary["teacher_traces"] == {"correct": 2, "with_false_step": 1, "dropped": 0}
+    rows, summary = run(folder, "teacher_trace", names=WITH_STEPS, drop_false_traces=True)
+    assert pairs(rows) == [("c", "long c", "teacher_trace")]
+    assert summary["teacher_traces"] == {"correct": 2, "with_false_step": 1, "dropped": 1}
+    # and as a fallback: a's reflections are all filtered out, c has no error
+    reflecting = {"fallback_all_filtered": "teacher", "fallback_no_error": "teacher"}
+    write_steps(folder, "reflection-steps", REFLECTIONS, REFLECTIONS)
+    reflecting["names"] = WITH_STEPS
+    kept, _ = run(folder, **reflecting)
+    assert kept["problem_id"].to_list() == ["a", "c"]
+    assert run(folder, **reflecting, drop_false_traces=True)[0]["problem_id"].to_list() == ["c"]
+
+
+def test_a_text_that_was_not_checked_is_refused(folder):
+    write_steps(folder, "reflection-steps", REFLECTIONS[:-2])
+    with pytest.raises(InputError, match="2 of 7 texts have no verdict or no steps"):
+        run(folder)
+
+
+def test_an_unknown_filter_is_refused_and_the_filters_are_listed(folder):
+    with pytest.raises(InputError, match=r"unknown filter 'false_steps'; .*wrong_answer, false_s"):
+        run(folder, names=["false_steps"])
+    assert not (folder / "out").exists()
 
 
 def test_the_limit_holds_for_every_arm(folder):
