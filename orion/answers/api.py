@@ -18,7 +18,7 @@ from orion.answers.extraction.final_answer import extract_answer
 from orion.answers.extraction.sentence import value_of_sentence
 from orion.answers.extraction.span import MAX_ANSWER, Span
 from orion.answers.parsing.normalise import decimal_literal
-from orion.answers.parsing.read_answer import Answer, read_answer, without_unknown_unit
+from orion.answers.parsing.read_answer import Answer, read_answer, read_trusted
 from orion.answers.parsing.tree import print_tree
 from orion.answers.policies import Policy, get_policy
 from orion.answers.verdict import (
@@ -83,23 +83,23 @@ def _read_gold(gold: str, rules: Policy) -> _Gold:
     answer = read_answer(text)
     if answer.node is None or answer.node.kind == "text":
         # a gold is trusted: words behind its value that no table knows are a unit
-        value = without_unknown_unit(text)
-        if value is not None and (trusted := read_answer(value)).node is not None:
-            answer = trusted
+        answer = read_trusted(text) or answer
     printed = drop_surrogates(_print_answer(answer))
     return _Gold(answer, _gold_problem(answer, rules), printed, text.strip())
 
 
 def _whole_response(response: str, gold: _Gold, rules: Policy) -> Span | None:
     """The span of a response that equals the gold character for character, None for any other."""
-    if not rules.last_value or len(response) > MAX_ANSWER or response.strip() != gold.text:
+    # blanks around it do not count, but a long response is not stripped for every gold
+    long = len(response) > min(MAX_ANSWER, len(gold.text) + 100)
+    if long or not rules.last_value or response.strip() != gold.text:
         return None
     start = len(response) - len(response.lstrip())
     return Span(gold.text, start, start + len(gold.text), "whole", "")
 
 
 def _decide_pair(
-    text: str, gold: _Gold, rules: Policy, timeout_s: float
+    text: str, gold: _Gold, rules: Policy, timeout_s: float, boxed: bool
 ) -> tuple[Result, str | None]:
     """The result for one (extracted, gold) pair, and the printed form of the extracted side."""
     literal = decimal_literal(text.strip())
@@ -110,7 +110,11 @@ def _decide_pair(
     answer = read_answer(text)
     try:
         result = compare_answers(answer, gold.answer, rules, timeout_s)
-        if result.verdict == UNPARSEABLE and (inner := value_of_sentence(text)) is not None:
+        if (
+            boxed
+            and result.verdict == UNPARSEABLE
+            and (inner := value_of_sentence(text)) is not None
+        ):
             answer = read_answer(inner)
             result = compare_answers(answer, gold.answer, rules, timeout_s)
     except Exception as error:
@@ -135,7 +139,7 @@ def _make_verdict(
     )
 
 
-def _decide_each(decide: Callable, pairs: Iterable[tuple[str, str]], workers: int | None) -> dict:
+def _decide_each(decide: Callable, pairs: Iterable[tuple], workers: int | None) -> dict:
     """Pair → `decide(pair)`; up to `workers` of them wait for worker processes at a time."""
     pairs = list(pairs)
     threads = workers if workers is not None else os.cpu_count() or 1
@@ -195,7 +199,8 @@ def check_many(
 
         return replay.check_many(responses, golds, rules, timeout_s, decide_each)
     read_golds: dict[str, _Gold] = {}
-    pairs: dict[tuple[str, str], None] = {}
+    # (gold, extracted, whether it was boxed: the value of a sentence is looked for in boxes only)
+    pairs: dict[tuple[str, str, bool], None] = {}
     spans: list[Span | None] = []
     for response, gold, ended in zip(responses, golds, ends, strict=True):
         if not isinstance(response, str) or not isinstance(gold, str):
@@ -208,10 +213,11 @@ def check_many(
         )
         spans.append(span)
         if span.text is not None:
-            pairs[gold, span.text] = None
+            pairs[gold, span.text, span.found_by == "box"] = None
 
-    def decide(pair: tuple[str, str]) -> tuple[Result, str | None]:
-        return _decide_pair(pair[1], read_golds[pair[0]], rules, timeout_s)
+    def decide(pair: tuple[str, str, bool]) -> tuple[Result, str | None]:
+        gold, text, boxed = pair
+        return _decide_pair(text, read_golds[gold], rules, timeout_s, boxed)
 
     decided = _decide_each(decide, pairs, workers)
     verdicts = []
@@ -222,6 +228,6 @@ def check_many(
             printed = read_golds[gold].printed
             verdicts.append(Verdict(NO_ANSWER, found.reason, found.rule, gold_normal=printed))
         else:
-            result, normal = decided[gold, found.text]
+            result, normal = decided[gold, found.text, found.found_by == "box"]
             verdicts.append(_make_verdict(found, result, normal, read_golds[gold].printed))
     return verdicts

@@ -74,12 +74,21 @@ def _prepare(a: Node, b: Node, stage: int) -> tuple[Node, Node]:
     if stage == EXPANDED:
         return expand(a), expand(b)
     a, b = (all_reals_but(x.args[1].args[0]) if is_reals_but_one(x) else x for x in (a, b))
+    a, b = _as_union(a, b), _as_union(b, a)
     kinds = {a.kind, b.kind}
     if kinds == {"tuple", "list"}:
         a, b = as_point(a), as_point(b)
     if "matrix" in kinds:
         a, b = as_matrix(a), as_matrix(b)
     return a, b
+
+
+def _as_union(node: Node, other: Node) -> Node:
+    """Intervals joined by "or" as their union, where the other side is one."""
+    intervals = node.kind == "list" and all(x.kind in ("interval", "tuple") for x in node.args)
+    if node.value == "or" and intervals and other.kind == "union":
+        return Node("union", node.args)
+    return node
 
 
 def _either(*kinds: str) -> Test:

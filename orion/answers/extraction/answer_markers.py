@@ -68,6 +68,7 @@ _FILLER = re.compile(
 )
 # ends of a sentence, line or formula: a cut-off text that has one behind the answer completed it
 _PASSED = re.compile(r"[.!?。]\s|\n|[$}]|\\[)\]]|</")
+_PLAIN = re.compile(r"[-+]?\$?\d[\d,]*(?:\.\d+)?")
 _RESTATED = re.compile(
     r"[$*]*,?\s+(?:which|and\s+(?:this|that))\s+(?:is|equals|gives|comes\s+to)\s+"
 )
@@ -172,6 +173,8 @@ def _value_in(text: str, at: int, stop: int, foreign: bool) -> Found | None:
     """
     start, stop = trim_span(text, at, stop)
     segment = text[start:stop]
+    if _PLAIN.fullmatch(segment):
+        return Found(start, stop, refusing_cue_behind(text, stop))
     # a code fence or an opening brace behind a marker starts a block, not a value
     if not any(c.isalnum() or c in "\\∅∞" or ord(c) > 0x2000 for c in segment) or segment == "json":
         return None
@@ -197,9 +200,7 @@ def _value_in(text: str, at: int, stop: int, foreign: bool) -> Found | None:
         begin = text[value[0] - 1 : value[0]]
         if begin == "$":
             value = (value[0], value[1], value[1] + 1)
-        refusal = refusing_cue_before(
-            text[start : value[0]], value[0] - start
-        ) or refusing_cue_behind(text, value[2])
+        refusal = refusing_cue_before(text, value[0]) or refusing_cue_behind(text, value[2])
     if value is not None and refusal is None:
         return Found(value[0], value[1])
     # what is not understood is taken whole, so that it can equal a gold of words and no number

@@ -56,8 +56,8 @@ _BLANK = re.compile(r"\s*")
 
 # a bare choice as the last line: "D", "**(B)**", "C. 12"
 _CHOICE_LINE = re.compile(
-    r"(?:^|\n)[ \t>*_$\\(]*(?:option"
-    r"|choice)?[ \t*]*(?-i:([(\[]?[A-J](?:[)\].:][^\n]{0,80})?))[ \t*_$.]*$",
+    r"[ \t>*_$\\(]*(?:option"
+    r"|choice)?[ \t*]*(?-i:([(\[]?[A-J](?:[)\].:][^\n]{0,80})?))[ \t*_$.]*\s*$",
     re.I,
 )
 _CHOSEN = re.compile(
@@ -158,7 +158,8 @@ def _extract_last_value(response: str, low: int, high: int, finished: bool | Non
     """The last value of a text without box and marker, if the words around it allow it."""
     tail = max(low, high - TAIL)
     text = response[tail:high]
-    choice = _CHOICE_LINE.search(text.rstrip()) or _CHOSEN.search(text.rstrip())
+    line = _start_of_last_line(text)
+    choice = _CHOICE_LINE.match(text, line) or _CHOSEN.search(text, line)
     if not has_ended(text, finished) and (choice is None or finished is False):
         return no_answer("cut off before an answer")
     if choice is not None:
@@ -187,15 +188,25 @@ def _extract_last_value(response: str, low: int, high: int, finished: bool | Non
     return Span(text[start:end], tail + start, tail + end, "last_value", "")
 
 
+def _start_of_last_line(text: str) -> int:
+    """The offset of the last line that is not blank, or of the last 400 characters of it."""
+    stop = len(text)
+    while stop and text[stop - 1].isspace():
+        stop -= 1
+    return max(text.rfind("\n", 0, stop) + 1, stop - 400)
+
+
 def _end_of_unit(text: str, end: int) -> int:
     """The offset behind the unit of a value, so that "50 cents" is not 50 dollars."""
+    if not text[end : end + 40].strip(" .!$*\n"):
+        return end
     gap = _GAP.match(text, end)
     assert gap is not None
     percent = _PERCENT.match(text, gap.end())
     if percent is not None:
         return percent.end()
     unit = phrases.match_unit(text, gap.end())
-    return end if unit is None else unit
+    return end if unit is None else unit - (text[unit - 1] == ".")
 
 
 def _formula_around(text: str, start: int, end: int) -> tuple[int, int]:

@@ -39,7 +39,7 @@ _TRIM_BEFORE = " \t\u00a0=:,*·%/!&^_|)]}≈°"
 _TRIM_BEHIND = " \t\u00a0=:,;*+-−–/<>(|[{_^&$"
 _BULLET = re.compile(r"(?:^|(?<=\n))[ \t>]*(?:[-*•+]|\d{1,2}[.)])[ \t]+")
 _SCALE_BEHIND = re.compile(
-    r"\s?(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)\b", re.I
+    r"\s?(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)\b(?!-)", re.I
 )
 _PERCENT = re.compile(r"\s?(?:percent|per cent|percentage|pct)\b", re.I)
 _CLOCK = re.compile(r"\s?[ap]\.?m\b\.?", re.I)
@@ -185,8 +185,8 @@ def split_relation(text: str, start: int, end: int) -> tuple[int, int]:
         if any(c.isalpha() for c in bare) and not _LABEL.fullmatch(side):
             return start, end
     value = _UNIT_AT_END.sub("", _COMMAND.sub(" ", text[marks[-1] + 1 : end]))
-    if any(c.isalpha() for c in value) and not any(_LABEL.fullmatch(side) for side in sides):
-        # 0 = 2x - 4 is an equation to solve
+    if any(c.isalpha() for c in value):
+        # "0 = 2x - 4" is an equation to solve, and "y = 2x" may be one of a line
         return start, end
     low = marks[-1] + 1
     while low < end and text[low] in " \t&*":

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from orion.answers.wording import cues
-from orion.answers.wording.cues import ALLOW, DENIED, END, Cue, nothing_matches
+from orion.answers.wording.cues import ALLOW, DENIED, END, Cue
+from orion.answers.wording.matchers import nothing_matches
 
 BEFORE, BEHIND = 200, 400
 # cues that may follow one value before its sentence ends
@@ -56,8 +57,19 @@ def refusing_cue_before(text: str, start: int) -> Cue | None:
     return NOT_UNDERSTOOD_BEFORE
 
 
+# the end of the text, which is what most values have behind them
+_TEXT_END = re.compile(r"[\s.$*)\]}]*(?:\\[)\]][\s.]*)?$")
+# without one of these nothing is denied; a plain search is many times faster than a pattern
+_DENYING = ("not", "n't", "n’t", "ever", "nor", "oubt", "either", "NOT", "Not", "Nor")
+_END_OF_SENTENCE = next(cue for cue in cues.BEHIND if cue.name == "end_of_sentence")
+_REJECTED = next(cue for cue in cues.BEHIND if cue.name == "rejected")
+_DOUBTS = tuple(cue for cue in cues.BEFORE if cue.name in ("denied", "doubted"))
+
+
 def refusing_cue_behind(text: str, end: int) -> Cue | None:
     """The cue that refuses the value that ends at `end` for what is behind it."""
+    if len(text) - end < 12 and _TEXT_END.match(text, end):
+        return None
     piece = _without_emphasis(text[end : end + BEHIND])
     at = 0
     for _ in range(MAX_CUES):
@@ -86,19 +98,21 @@ def refusing_cue_next(text: str, at: int) -> Cue | None:
 def doubting_cue(text: str, start: int) -> Cue | None:
     """The cue by which the statement that begins at `start` is doubted or denied."""
     low = max(0, start - BEFORE)
+    near = text[low:start]
+    if not any(part in near for part in _DENYING):
+        return None
     breaks = [match.end() for match in _SENTENCE.finditer(text, low, start)]
     before = text[breaks[-1] if breaks else low : start]
-    named = [cue for cue in cues.BEFORE if cue.name in ("denied", "doubted")]
-    return next((cue for cue in named if cue.match(before, 0) is not None), None)
+    return next((cue for cue in _DOUBTS if cue.match(before, 0) is not None), None)
 
 
 def rejecting_cue_behind(text: str, end: int) -> Cue | None:
     """The cue that rejects, behind it, what needs no context to be the answer, such as a box."""
+    if len(text) - end < 12 and _TEXT_END.match(text, end):
+        return None
     piece = text[end : end + BEHIND]
-    for cue in cues.BEHIND:
-        if cue.name == "rejected" and cue.match(piece, 0) is not None and not _ASIDE.match(piece):
-            return cue
-        if cue.effect == END and (found := cue.match(piece, 0)) is not None:
-            behind = refusing_cue_next(text, end + found)
-            return behind if behind is not None and behind.effect == DENIED else None
-    return None
+    if _REJECTED.match(piece, 0) is not None and not _ASIDE.match(piece):
+        return _REJECTED
+    found = _END_OF_SENTENCE.match(piece, 0)
+    behind = None if found is None else refusing_cue_next(piece, found)
+    return behind if behind is not None and behind.effect == DENIED else None

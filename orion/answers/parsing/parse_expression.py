@@ -41,6 +41,7 @@ from orion.answers.parsing.units import SCALES, read_unit
 from orion.answers.wording.phrases import is_label, is_unit_phrase
 
 MAX_SIGNS = 4
+_ELSE = re.compile(r"\b(?:else|otherwise)\b", re.I)
 _SPACING = re.compile(r"\\[,;:! ]|~|\\cdot(?![A-Za-z])")
 _RELATIONS = frozenset(
     ("=", "<", ">", "<=", ">=", "!=", "in", "approx", "equiv", "parallel", "perp", "sim")
@@ -82,6 +83,9 @@ class _ExpressionParser(PostfixParser):
         # "x^2 where x > 0": the condition does not change the answer
         if self.token.kind != "end" and not (items and self.token.value == "cond"):
             raise ParseError("unbalanced brackets")
+        if any(_ELSE.search(token.value) for token in self.tokens[self.at :]):
+            # "7 if n is even, else 3" is two answers
+            raise NotMathematicsError("words, not mathematics")
         if not items:
             raise ParseError("empty")
         return (

@@ -201,10 +201,18 @@ def _read_uncached(raw: str) -> Answer:
     return Answer(raw, key, node, "" if problem is None else str(problem), None, second)
 
 
-def without_unknown_unit(gold: str) -> str | None:
-    r"""The value of a gold such as 17\text{ foo}, None if words behind it may change it."""
+def read_trusted(gold: str) -> Answer | None:
+    r"""The answer of a gold such as 17\text{ foo}, whose unit no table knows.
+
+    None if words behind the value may change it.
+    """
     match = _TEXT_BEHIND.fullmatch(gold) if len(gold) <= MAX_GOLD_WITH_UNIT else None
-    return match[1] if match and is_harmless(match[2]) else None
+    if match is None or not is_harmless(match[2]):
+        return None
+    value = read_answer(match[1])
+    if value.node is None:
+        return None
+    return Answer(gold, text_key(gold), Node("unit", (value.node,), match[2].strip()))
 
 
 _read_cached = lru_cache(maxsize=4096)(_read_uncached)

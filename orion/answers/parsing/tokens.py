@@ -52,6 +52,8 @@ _LEX = re.compile(
 )
 # most letters of a word that is read as a product, as in xyz
 MAX_PRODUCT = 6
+# words that begin a unit: 4 square metres
+_POWER_WORDS = frozenset(("square", "sq", "cubic"))
 _UNIT_END = re.compile(r"(?:\^\{?\d\}?)?(?:\s*/\s*[a-z]+(?:\^\{?\d\}?)?)?\s*$")
 # a function that lost its space: sinx, lnx
 _GLUED = re.compile(r"([a-z]?)(arcsin|arccos|arctan|sin|cos|tan|sec|csc|cot|ln|log)([a-z])")
@@ -60,6 +62,7 @@ _GLUED_PI = re.compile(r"pi([a-z])")
 _MATHEMATICS = re.compile(r"[*^/+_=]|\\(?:[dt]?frac|sqrt|cdot|times)")
 _EXPONENT = re.compile(r"[eE][-+]?\d+(?![A-Za-z\d.])")
 _ROW_SPACING = re.compile(r"(?:\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\])?")
+_BOLD = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathrm|bf)(?![A-Za-z])")
 _BAR = re.compile(r"\s*(?:\||\\vert(?![A-Za-z]))")
 _PHANTOM = re.compile(r"\s*(?:\\[A-Za-z]+|\S)?")
 _ACCENTED = re.compile(r"\s*(\\[A-Za-z]+|[A-Za-z\d])")
@@ -187,7 +190,7 @@ class _Lexer:
             if at is None:
                 return
             inner, self.at = at[1], at.end()
-        letter = UNIT_VECTORS.get(inner.strip(" \\{}"))
+        letter = UNIT_VECTORS.get(_BOLD.sub("", inner).strip(" \\{}"))
         if letter and name in ("hat", "widehat", "vec", "overrightarrow"):
             self.put("const" if letter == "i" else "sym", letter)
         else:
@@ -259,7 +262,7 @@ class _Lexer:
         if spelling in FUNCTIONS and not self.is_unit_ahead(spelling):
             self.put("fn", FUNCTION_ALIASES.get(spelling, spelling))
             return
-        if self.is_unit_ahead(spelling):
+        if self.is_unit_ahead(spelling) or (lower in _POWER_WORDS and self.is_after_value()):
             self.put("text", spelling)
         elif lower in PLAIN_WORDS and len(lower) > 1:
             self.put(*PLAIN_WORDS[lower])
@@ -327,7 +330,8 @@ class _Lexer:
         known = is_phrase_word(spelling)
         if kind == "text":
             return known
-        return known and (kind == "num" or self.out[-1].value in (")", "}")) and len(spelling) > 2
+        behind = kind == "num" or self.out[-1].value in (")", "}", "pi")
+        return known and behind and len(spelling) > 2
 
     def touches_value(self) -> bool:
         """Whether the word just read touches a value before it or an exponent or index after it."""

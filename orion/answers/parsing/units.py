@@ -22,7 +22,7 @@ class Unit(NamedTuple):
     spellings: tuple[str, ...]
 
 
-def _unit(canonical: str, factor: str | int, spellings: str) -> Unit:
+def _unit(canonical: str, factor: str | int | Fraction, spellings: str) -> Unit:
     return Unit(canonical, Fraction(factor), tuple(spellings.split()))
 
 
@@ -84,9 +84,12 @@ UNITS = (
     _unit("mile/gallon", 1, "mpg"),
     _unit("hertz", 1, "hertz hz"),
     _unit("hertz", 1000, "kilohertz khz"),
-    _unit("hertz", 1000000, "megahertz"),
+    _unit("hertz", "1/1000", "millihertz mHz"),
+    _unit("hertz", 1000000, "megahertz MHz"),
     _unit("hertz", 1000000000, "gigahertz ghz"),
     _unit("joule", 1, "joule joules J"),
+    _unit("joule", "1/1000", "millijoule millijoules mJ"),
+    _unit("joule", 1000000, "megajoule megajoules MJ"),
     _unit("joule", 1000, "kilojoule kilojoules kj"),
     _unit("calorie", 1, "calorie calories cal"),
     _unit("calorie", 1000, "kilocalorie kilocalories kcal"),
@@ -94,7 +97,8 @@ UNITS = (
     _unit("newton", 1000, "kilonewton kilonewtons kn"),
     _unit("watt", 1, "watt watts W"),
     _unit("watt", 1000, "kilowatt kilowatts kw"),
-    _unit("watt", 1000000, "megawatt megawatts"),
+    _unit("watt", "1/1000", "milliwatt milliwatts mW"),
+    _unit("watt", 1000000, "megawatt megawatts MW"),
     _unit("joule", 3600, "wh"),
     _unit("joule", 3600000, "kilowatthour kwh kilowatt-hour kilowatt-hours"),
     _unit("volt", 1, "volt volts V"),
@@ -104,15 +108,32 @@ UNITS = (
     _unit("ohm", 1, "ohm ohms Ω"),
     _unit("ohm", 1000, "kiloohm kiloohms kω"),
     _unit("coulomb", 1, "coulomb coulombs C"),
+    _unit("coulomb", 3600, "ah amperehour ampere-hour ampere-hours"),
+    _unit("coulomb", "3.6", "mah milliampere-hour milliampere-hours"),
     _unit("farad", 1, "farad farads F"),
     _unit("tesla", 1, "tesla teslas T"),
     _unit("pascal", 1, "pascal pascals pa"),
     _unit("pascal", 1000, "kilopascal kilopascals kpa"),
+    # a pound is a mass here, as in "pounds per square inch"
+    _unit("gram/square metre", Fraction("453.59237") / Fraction("0.0254") ** 2, "psi"),
+    _unit("bar", 1, "bar"),
     _unit("atmosphere", 1, "atm atmospheres"),
     _unit("mole", 1, "mole moles mol mols"),
     _unit("kelvin", 1, "kelvin kelvins K"),
     _unit("degree Celsius", 1, "celsius"),
     _unit("degree Fahrenheit", 1, "fahrenheit"),
+    _unit("turn", 1, "turn turns revolution revolutions"),
+    _unit("turn/second", "1/60", "rpm"),
+    _unit("beat/second", "1/60", "bpm"),
+    _unit("decibel", 1, "decibel decibels db"),
+    _unit("lumen", 1, "lumen lumens lm"),
+    _unit("lux", 1, "lux"),
+    _unit("candela", 1, "candela cd"),
+    _unit("electronvolt", 1, "electronvolt electronvolts ev"),
+    _unit("metre", "9460730472580800", "light-year light-years"),
+    _unit("knot", 1, "knot knots"),
+    _unit("carat", 1, "carat carats"),
+    _unit("stone", 1, "stone"),
     _unit("radian", 1, "radian radians rad rads"),
     _unit("bit", 1, "bit bits"),
     _unit("bit", 8, "byte bytes"),
@@ -132,10 +153,12 @@ SCALES = {
     "thousandths": Fraction(1, 1000),
 }  # fmt: skip
 _EXACT = {spelling: unit for unit in UNITS for spelling in unit.spellings}
-_FOLDED = {s.lower(): unit for s, unit in _EXACT.items() if len(s) > 1}
+_LOWER = [s.lower() for s in _EXACT if len(s) > 1]
+# mW and MW differ by their case alone
+_FOLDED = {s.lower(): u for s, u in _EXACT.items() if len(s) > 1 and _LOWER.count(s.lower()) == 1}
 _POWER_BEFORE = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWER_BEHIND = {"squared": 2, "cubed": 3}
-_PART = re.compile(r"\s*(?:(per|a|an|each)\b|([/*·])|([A-Za-zμΩω]+(?:-hours?)?)\.?|\^\{?(-?\d)\}?)")
+_PART = re.compile(r"\s*(?:(per|a|an|each)\b|([/*·])|([A-Za-zμΩω]+(?:-[a-z]+)?)\.?|\^\{?(-?\d)\}?)")
 _DENOMINATOR = re.compile(r"/\s*\(([^()]*)\)")
 # units whose powers are areas, volumes and accelerations
 _POWERED = frozenset(("metre", "second", "litre", "unit"))
@@ -155,9 +178,12 @@ def find_unit(spelling: str) -> Unit | None:
 
 def _dimensions(canonical: str) -> tuple[tuple[str, int], ...]:
     top, _, bottom = canonical.partition("/")
-    if top.startswith("square "):
-        return ((top.removeprefix("square "), 2),)
-    return ((top, 1), (bottom, -1)) if bottom else ((top, 1),)
+    return (_power_of(top, 1), _power_of(bottom, -1)) if bottom else (_power_of(top, 1),)
+
+
+def _power_of(name: str, sign: int) -> tuple[str, int]:
+    squared = name.startswith("square ")
+    return name.removeprefix("square "), sign * (2 if squared else 1)
 
 
 def read_unit(phrase: str) -> Measure | None:

@@ -1,6 +1,7 @@
 """Words that may stand between a number and its noun without changing the number."""
 
 WORDS = (
+    "such "
     "acceptable action active acute additional adjacent adventure affordable african airline "
     "airplane airport alive almond alphabetical alternating aluminium aluminum amateur amber "
     "american ancient angry annual antique appropriate arithmetic arm armored army art "

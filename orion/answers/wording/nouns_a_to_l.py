@@ -1,6 +1,7 @@
 """Nouns from a to l that may stand behind a number as what is counted."""
 
 WORDS = (
+    "chance decrease discount gain growth increase interest loss "
     "abilities absences accents accessories accidents accompanists accordions accountants "
     "accounts aces achievements acorns acrobats actions activities actors actresses acts "
     "actuaries adapters additions addresses adjectives admirers adolescents ads adult adults "

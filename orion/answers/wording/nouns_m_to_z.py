@@ -1,6 +1,7 @@
 """Nouns from m to z that may stand behind a number as what is counted."""
 
 WORDS = (
+    "markup probability profit reduction tax tip "
     "macadamias macarons macaroons macaws machines machinists mackerel magazine magazines "
     "maggots magicians magnets magnifiers magnolias magpies maids mailboxes mailers mailmen "
     "majors makeups males malls mammals mammoths man managers manatees mandarins mandates manes "

@@ -117,13 +117,41 @@ def match_counted(text: str, at: int = 0) -> int | None:
     for _ in range(6):
         word, end = _word_at(text, at)
         lower = word.lower()
-        if lower in NOUNS or lower in _SCALES_OF_ANGLE:
+        counted_unit = at > first and len(word) > 2 and read_unit(word) is not None
+        if _is_thing(lower) or counted_unit:
             noun = at = end
-        elif lower in MODIFIERS or (lower in _COMPARED and at == first):
+        elif lower in MODIFIERS or "-" in word or (lower in _COMPARED and at == first):
             at = end
         else:
             break
     return noun
+
+
+_PREDICATE = re.compile(r"\s+(?:is|are|was|were)\s+(?:(?:still|now|then|all|also)\s+)?([a-z]+)\b")
+_VERB_AT_END = re.compile(
+    r"\b([a-z]{3,}s)(?:\s+(?:out|up|off|away|back|about|exactly|only|just|a|an|the|another|him|her|them|it))*"
+    r"[\s$(\[\\*_]*$"
+)
+
+
+def match_predicate(text: str, at: int) -> int | None:
+    """The offset behind "are girls", "are still empty": a known word said of the value's things."""
+    match = _PREDICATE.match(text, at)
+    return match.end() if match and match[1] in NOUNS | MODIFIERS else None
+
+
+def ends_with_verb(text: str, at: int) -> int | None:
+    """The end of a text whose last word is a verb in -s: no noun, and no word that is forbidden."""
+    match = _VERB_AT_END.search(text, at)
+    if match is None or match[1] in NOUNS | MODIFIERS | _FORBIDDEN | _LINKS | _CLOSERS:
+        return None
+    return len(text)
+
+
+def _is_thing(word: str) -> bool:
+    """Whether a word names things: a noun, also as the end of a word with a hyphen, or a unit."""
+    last = word.rpartition("-")[2]
+    return word in NOUNS or word in _SCALES_OF_ANGLE or ("-" in word and last in NOUNS)
 
 
 def match_closers(text: str, at: int = 0) -> int | None:

@@ -1,0 +1,123 @@
+"""How a row of the table of cues matches: at the start or end of a text, or as a whole clause.
+
+Input: patterns. Output: functions (text, offset) → the offset behind the match, or None. Every
+pattern is linear or bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from orion.answers.wording.verbs import QUANTITIES
+
+Match = Callable[[str, int], int | None]
+
+
+def nothing_matches(text: str, at: int) -> int | None:
+    """The match of the rows for words that no other row knows."""
+    return None
+
+
+def starts_with(pattern: str) -> Match:
+    compiled = re.compile(pattern, re.I)
+
+    def match(text: str, at: int) -> int | None:
+        found = compiled.match(text, at)
+        return found.end() if found else None
+
+    return match
+
+
+def ends_with(pattern: str) -> Match:
+    compiled = re.compile(rf"(?:{pattern})[\s$(\[\\*_]*$", re.I)
+
+    def match(text: str, at: int) -> int | None:
+        return len(text) if compiled.search(text, at) else None
+
+    return match
+
+
+REJECTING = (
+    r"\b(?:not|never|no|none|cannot|neither|nor|without|wrong|incorrect|invalid|impossible"
+    r"|undefined|false|mistakes?|errors?|contradict\w*|reject\w*|discard\w*|extraneous|fails?"
+    r"|unless"
+    r"|doubt\w*|but|however|although|though|instead|except|absurd|inadmissible|unacceptable"
+    r"|too\s+(?:small|large|big|low|high|many|few|much|little))\b|n['’]t\b|[✗✘❌]"
+)
+OPEN = (
+    r"\b(?:or|maybe|perhaps|possibly|probably|either|might|could|may|unsure|uncertain|guess\w*"
+    r"|depend\w*|provided|assuming)\b|\?"
+)
+# without the words that only set something against the value
+DENIED_STRICTLY = re.compile(REJECTING.replace("but|however|although|though|", ""), re.I)
+MULTIPLE = re.compile(r"\b(?:twice|half|double|triple|times|number|product|sum|square)\b", re.I)
+REJECTED = re.compile(REJECTING, re.I)
+LEFT_OPEN = re.compile(OPEN, re.I)
+RETRACTED = re.compile(
+    r"\b(?:but|however|wait|mistake|(?:this|that|it|which)\s+(?:can(?:not| not|['’]t)|(?:is|was)\s+"
+    r"(?:wrong|incorrect|not|impossible|a\s+contradiction)))\b|\?",
+    re.I,
+)
+_SENTENCE_END = re.compile(r"[.!?。](?=[\s*_\"'”)\]$\\]|$)|\n|</|<\|")
+MAX_CLAUSE = 300
+
+
+def _sentence_end(text: str, at: int) -> int:
+    end = _SENTENCE_END.search(text, at, at + MAX_CLAUSE)
+    return end.start() if end else min(len(text), at + MAX_CLAUSE)
+
+
+def clause(opening: str, *guards: re.Pattern, digits: bool = True) -> Match:
+    """A clause that begins with `opening` and runs to the end of its sentence, no guard in it."""
+    compiled = re.compile(opening, re.I)
+
+    def match(text: str, at: int) -> int | None:
+        found = compiled.match(text, at)
+        if found is None:
+            return None
+        end = _sentence_end(text, found.end())
+        rest = text[found.end() : end] + ("?" if text.startswith("?", end) else "")
+        if any(guard.search(rest) for guard in guards):
+            return None
+        return end if digits or not any(c.isdigit() for c in rest) else None
+
+    return match
+
+
+SPACE = r"[\s*_`\"'”’$)\]]*(?:\\[)\]])?[\s*_`\"'”’$)\]]*"
+SCALE = (
+    r"dozens?|hundreds?|thousands?|millions?|billions?|trillions?|lakhs?|crores?|score|gross"
+    r"|myriads?"
+    r"|fold|tens|halves|half|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?"
+    r"|tenths?|hundredths?|thousandths?|millionths?"
+)
+NAMED = (
+    r"(?:answer|solution|result|value|number|total|sum|product|probability|amount|choice|option"
+    r"|root|one|area|length|maximum|minimum)"
+)
+
+
+def skip_gap(text: str, at: int) -> int:
+    match = _GAP.match(text, at)
+    return match.end() if match else at
+
+
+_GAP = re.compile(r"[\s*_`\"'”’$]*(?:\\[)\],; ]|~|-)?[\s$]*")
+
+ONE_OF = "|".join
+FILLERS = (
+    r"(?:\s*\b(?:only|exactly|just|about|approximately|around|roughly|nearly|precisely|a|an|the"
+    r"|another"
+    r"|additional|extra|equal\s+to|also|now|still|all|them|him|her|it|us|me|you|simply|indeed"
+    r"|(?:an?|the)\s+(?:\w+\s+)?(?:" + ONE_OF(QUANTITIES.split()) + r")\s+of"
+    r"|(?:his|her|their|my|our|your|the|each)\s+(?!(?:first|last|other|next|square|cube|root|half"
+    r"|number)\b)[a-z]{3,}"
+    r"|(?-i:[A-Z][a-z]+))\b)*"
+)
+NUMBER_WORDS = (
+    r"(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen"
+    r"|fifteen|sixteen"
+    r"|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred"
+    r"|thousand)"
+)
