@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from orion.answers.extraction.math_runs import find_runs, split_relation
+from orion.answers.extraction.math_runs import iterate_runs, split_relation
 from orion.answers.extraction.surrounding_text import (
     doubting_cue,
     refusing_cue_before,
@@ -144,7 +144,7 @@ def _run_at(text: str, at: int, stop: int) -> tuple[int, int, int] | None:
     filler = _FILLER.match(text, at, stop)
     # the pattern may be empty, so it always matches
     assert filler is not None
-    first = next(iter(find_runs(text, at, stop)), None)
+    first = next(iterate_runs(text, at, stop), None)
     if first is None or first[0] > filler.end() + 1 or text[filler.end() : first[0]].strip("*$ "):
         return None
     start, end = split_relation(text, *first)

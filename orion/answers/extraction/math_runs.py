@@ -7,6 +7,7 @@ pass over the tokens of a bounded piece.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _WORDS = (
     r"sqrt|pi|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|exp|gcd|lcm|mod|inf|infinity|oo"
@@ -51,38 +52,40 @@ _TIMES = re.compile(r"(?<=[\d)\s])[xX](?=[\d(\s])")
 _COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+")
 
 
-def _tokens(text: str, low: int, high: int) -> list[re.Match]:
-    return [match for match in _TOKEN.finditer(text, low, high)]
+def iterate_runs(text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of the maximal runs of mathematics in `text[low:high]`, trimmed, in order."""
+    first, last, depth = -1, -1, 0
+    for token in _TOKEN.finditer(text, low, high):
+        kind = token.lastgroup
+        edge = kind in ("edge", "abbreviation")
+        touches = last >= 0 and (
+            token.start() == last or (depth > 0 and not text[last : token.start()].strip())
+        )
+        if (edge or not touches) and first >= 0:
+            span = _trim(text, first, last)
+            if span is not None:
+                yield span
+        if edge:
+            # the edge of an aligned display belongs to no run
+            first, last, depth = -1, -1, 0
+            continue
+        if not touches:
+            first, depth = token.start(), 0
+        if kind == "open":
+            depth += 1
+        elif kind == "close":
+            depth = max(depth - 1, 0)
+        elif kind == "group":
+            name = token.group()
+            depth = max(depth + name.startswith("\\begin") - name.startswith("\\end"), 0)
+        last = token.end()
+    if first >= 0 and (span := _trim(text, first, last)) is not None:
+        yield span
 
 
 def find_runs(text: str, low: int, high: int) -> list[tuple[int, int]]:
-    """(start, end) of the maximal runs of mathematics in `text[low:high]`, trimmed, in order."""
-    runs, first, last, depth = [], None, None, 0
-    for token in _tokens(text, low, high):
-        kind = token.lastgroup
-        if kind in ("edge", "abbreviation"):
-            # the edge of an aligned display belongs to no run
-            if first is not None and last is not None:
-                runs.append((first, last))
-            first, last, depth = None, None, 0
-            continue
-        touches = last is not None and (
-            token.start() == last or (depth > 0 and not text[last : token.start()].strip(" \t\n"))
-        )
-        if not touches:
-            if first is not None and last is not None:
-                runs.append((first, last))
-            first, depth = token.start(), 0
-        depth += {"open": 1, "close": -1}.get(kind or "", 0)
-        if kind == "group":
-            depth += {"\\b": 1, "\\e": -1}.get(
-                token.group()[:2] if token.group()[1:4] in ("beg", "end") else "", 0
-            )
-        depth = max(depth, 0)
-        last = token.end()
-    if first is not None and last is not None:
-        runs.append((first, last))
-    return [span for run in runs if (span := _trim(text, *run)) is not None]
+    """The runs of `iterate_runs` as a list."""
+    return list(iterate_runs(text, low, high))
 
 
 def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from orion.answers.wording import cues
 from orion.answers.wording.cues import ALLOW, DENIED, END, Cue
 from orion.answers.wording.matchers import nothing_matches
 
-BEFORE, BEHIND = 200, 400
+BEFORE, BEHIND = 160, 400
 # cues that may follow one value before its sentence ends
 MAX_CUES = 12
 
