@@ -12,7 +12,7 @@ from orion.answers.comparison.compare import WHOLE_RULES
 from orion.answers.comparison.rules import RULES
 from orion.answers.comparison.values import VALUE_RULES
 from orion.answers.parsing.units import UNITS
-from orion.answers.wording.cues import BEFORE, BEHIND, NEXT
+from orion.answers.wording.cues import BEFORE, BEHIND, LEADING, NEXT
 
 
 class TableRow(NamedTuple):
@@ -35,6 +35,7 @@ def all_rules() -> Iterator[TableRow]:
             answer, gold, equal = rule.example
             yield TableRow(table, rule.name, "", f"{answer}  {'=' if equal else '≠'}  {gold}")
     for table, cues in (
+        ('cues before "the answer is"', LEADING),
         ("cues before a value", BEFORE),
         ("cues behind a value", BEHIND),
         ("cues in the next sentence", NEXT),

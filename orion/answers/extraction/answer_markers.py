@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from orion.answers.extraction.math_runs import iterate_runs, split_relation
 from orion.answers.extraction.surrounding_text import (
-    doubting_cue,
     refusing_cue_before,
     refusing_cue_behind,
+    refusing_cue_of_statement,
 )
 from orion.answers.extraction.values_in_text import (
     FORMULA,
@@ -225,8 +225,10 @@ def find_stated_answer(text: str, finished: bool | None) -> Found | None:
         word = marker.group().lower()
         if _NEGATION.match(text, marker.end()):
             return None
-        if word[0] not in "#<" and (cue := doubting_cue(text, marker.start())) is not None:
-            return Found(0, 0, cue)
+        if word[0] not in "#<":
+            cue = refusing_cue_of_statement(text, marker.start())
+            if cue is not None:
+                return Found(0, 0, cue)
         link = _CONNECTOR.match(text, marker.end())
         # every part of the pattern is optional, so it always matches
         assert link is not None

@@ -67,6 +67,11 @@ _CHOSEN = re.compile(
 )
 _PERCENT = re.compile(r"(?:\\?%|(?:percent|per cent|percentage|pct)\b)", re.I)
 _GAP = re.compile(r"\$?[ \t]*")
+# "5/36 (about 13.9%)."
+_REMARK_AT_END = re.compile(
+    r"\(\s*(?:or\s+)?(?:about|approximately|approx\.?|roughly|nearly|≈|\\approx|rounded"
+    r"|i\.e\.)[^()]{1,60}\)\s*[.!]?\s*$"
+)
 _FORMULA_START = re.compile(r"(?:\$\$?|\\[(\[])\s*$")
 _FORMULA_END = re.compile(r"[.,\s]*(?:\$\$?|\\[)\]])")
 # characters of the longest response that is read as a whole
@@ -176,7 +181,8 @@ def _extract_last_value(response: str, low: int, high: int, finished: bool | Non
         ):
             start, end = split_relation(text, *runs[0])
             return Span(text[start:end], tail + start, tail + end, "whole", "")
-    value = find_last_value(text)
+    remark = _REMARK_AT_END.search(text, max(0, len(text) - 120))
+    value = find_last_value(text if remark is None else text[: remark.start()])
     if value is None:
         return no_answer("no value in the text")
     start, end = value

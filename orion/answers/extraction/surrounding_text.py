@@ -95,6 +95,15 @@ def refusing_cue_next(text: str, at: int) -> Cue | None:
     return next((cue for cue in cues.NEXT if cue.match(piece, 0) is not None), None)
 
 
+def refusing_cue_of_statement(text: str, start: int) -> Cue | None:
+    """The cue that refuses the statement whose marker, such as "answer", begins at `start`."""
+    low = max(0, start - BEFORE)
+    breaks = [match.end() for match in _SENTENCE.finditer(text, low, start)]
+    before = _without_emphasis(text[breaks[-1] if breaks else low : start])
+    found = next((cue for cue in cues.LEADING if cue.match(before, 0) is not None), None)
+    return found or doubting_cue(text, start)
+
+
 def doubting_cue(text: str, start: int) -> Cue | None:
     """The cue by which the statement that begins at `start` is doubted or denied."""
     low = max(0, start - BEFORE)

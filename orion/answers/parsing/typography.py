@@ -13,6 +13,8 @@ from orion.answers.parsing.normalise import overline_repeating
 _THOUSANDS_MARK = re.compile(
     r"(?<![\d,.'])[1-9]\d{0,2}(?:(?:\{(?:,|\\,|\\ )\}|\\,|\\ |')\d{3})+(?!\d)"
 )
+# 3.141\,592\,65: groups behind the point
+_FRACTION_GROUPS = re.compile(r"(?<=\.)\d{3}(?:(?:\\,|\\ )\d{3})*(?:\\,|\\ )\d{1,3}(?!\d)")
 _MARKS = {ord(c): "" for c in "{},\\ '"}
 _GLUED_SPACING = re.compile(r"\\(q?quad)(?=[A-Za-z])")
 # a prefix of a unit behind a number: 5 \mu m, 5 μm
@@ -84,4 +86,7 @@ def normalise_typography(text: str) -> str:
 
 def drop_thousands_marks(text: str) -> str:
     r"""The text without marks between groups of three digits: 1{,}234, 1\,234, 1'234."""
-    return _THOUSANDS_MARK.sub(lambda m: m.group().translate(_MARKS), text)
+    text = _THOUSANDS_MARK.sub(lambda m: m.group().translate(_MARKS), text)
+    return (
+        _FRACTION_GROUPS.sub(lambda m: m.group().translate(_MARKS), text) if "." in text else text
+    )

@@ -65,7 +65,7 @@ SKIPPED_COMMANDS = word_set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr displaystyle textstyle"
     " limits nolimits bf rm it boldsymbol bm boxed fbox angle measuredangle triangle"
     " mathop mathstrut quad qquad thinspace enspace space nonumber , ; : ! > $"
-) | {" ", "\n", "\t"}
+) | {" ", "\n", "\t", "(", ")", "[", "]"}
 ACCENTS = word_set(
     "vec hat bar overrightarrow tilde dot widehat mathcal mathfrak overleftrightarrow"
 )

@@ -28,6 +28,7 @@ from orion.answers.wording.matchers import (
     Match,
     clause,
     ends_with,
+    ends_with_unknown_that,
     skip_gap,
     starts_with,
 )
@@ -80,6 +81,11 @@ BEHIND = (
         starts_with(SPACE + r",?\s*which\s+(?:cannot|can\s+not|can['’]t)\s+be\s+(?:reduced"
               r"|simplified)\b"),
         "The answer is «7», which cannot be reduced any further."),
+    Cue("no_other", "behind", END,
+        starts_with(SPACE + r",?\s*(?:and|with)\s+(?:there\s+(?:are|is)\s+|has\s+)?no\s+(?:other"
+                            r"|others"
+                    r"|remainder|further|more)\b"),
+        "The answer is «35», and there are no other solutions."),
     Cue("harmless_but", "behind", END,
         clause(SPACE + r",?\s*(?:but|although|though)\b", DENIED_STRICTLY, LEFT_OPEN,
                 digits=False),
@@ -245,6 +251,10 @@ BEFORE = (
         ends_with(r"\b(?:up|left|remains?|finish(?:es)?|ends?|starts?)\s+with\b" + FILLERS),
         "Kofi ends"
               " up with «39» marbles."),
+    Cue("at_point", "before", ALLOW,
+        ends_with(r"\b(?:at|through|point)"),
+        "The vertex sits at «(-4, 9)».",
+        re.compile(r"\(\s*-?[\d\\]")),
     Cue("rate", "before", ALLOW,
         ends_with(r"\bat(?:\s+(?:about|exactly|only))?"),
         "He covers the"
@@ -331,4 +341,24 @@ NEXT = (
         "The answer is «5». Or maybe 6."),
 )  # fmt: skip
 
-CUES = (*BEFORE, *BEHIND, *NEXT)
+# what may not stand directly before "the answer is"
+LEADING = (
+    Cue("not_that", "leading", DENIED,
+        ends_with(r"\b(?:(?:not|false|wrong|untrue|incorrect|impossible|tempting|mistaken|naive"
+                  r"|doubt\w*)\b[^.,;!?\n]{0,40}"
+                  r"|(?:say|says|said|saying|claim\w*|argue\w*|pretend|imagine|expect\w*"
+                  r"|thought)\s+(?:that\s+)?)"
+                  r"(?:the|our|my|your|its)?\s*(?:final|correct|right)?\s*"),
+        "It is false that the answer is «65»."),
+    Cue("if_the_answer", "leading", HEDGED,
+        ends_with(r"\b(?:(?:if|whether|unless|suppose|assume|assuming|supposing|guess\w*|perhaps"
+                  r"|maybe|possibly"
+                  r"|probably)\b[^.,;!?\n]{0,20})"
+                  r"(?:the|our|my|your|its)?\s*(?:final|correct|right)?\s*"),
+        "Suppose that the answer is «65»."),
+    Cue("unknown_that", "leading", DENIED,
+        ends_with_unknown_that,
+        "He fears that the answer is «65»."),
+)  # fmt: skip
+
+CUES = (*LEADING, *BEFORE, *BEHIND, *NEXT)

@@ -121,3 +121,63 @@ NUMBER_WORDS = (
     r"|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred"
     r"|thousand)"
 )
+
+
+# words before "that the answer is" that assert it
+_ASSERTING = frozenset(
+    [
+        "get",
+        "gets",
+        "have",
+        "has",
+        "find",
+        "finds",
+        "found",
+        "see",
+        "conclude",
+        "concludes",
+        "know",
+        "follows",
+        "means",
+        "mean",
+        "shows",
+        "show",
+        "shown",
+        "obtain",
+        "deduce",
+        "infer",
+        "so",
+        "note",
+        "think",
+        "believe",
+        "confirm",
+        "confirms",
+        "confirmed",
+        "clear",
+        "implies",
+        "determine",
+        "notice",
+        "given",
+        "sure",
+        "certain",
+        "such",
+        "fact",
+        "evident",
+        "verify",
+        "indicates",
+        "gives",
+        "us",
+        "say",
+        "surprise",
+        "therefore",
+    ]
+)
+_THAT = re.compile(
+    r"\b([a-z]+)\s+that\s+(?:(?:the|our|my|your|its)\s+)?(?:(?:final|correct|right)\s+)?$", re.I
+)
+
+
+def ends_with_unknown_that(text: str, at: int) -> int | None:
+    """The end of a text such as "he fears that the", if its verb is none that asserts."""
+    found = _THAT.search(text, at)
+    return len(text) if found and found[1].lower() not in _ASSERTING else None

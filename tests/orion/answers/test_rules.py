@@ -8,7 +8,11 @@ from orion.answers import check
 from orion.answers.comparison.compare import WHOLE_RULES
 from orion.answers.comparison.rules import RULES
 from orion.answers.comparison.values import VALUE_RULES
-from orion.answers.extraction.surrounding_text import refusing_cue_before, refusing_cue_behind
+from orion.answers.extraction.surrounding_text import (
+    refusing_cue_before,
+    refusing_cue_behind,
+    refusing_cue_of_statement,
+)
 from orion.answers.parsing.units import UNITS, read_unit
 from orion.answers.rule_tables import all_rules
 from orion.answers.wording import cues
@@ -53,7 +57,13 @@ def test_a_cue_behind_a_value_judges_its_example(cue):
     assert found is (None if cue.effect in (ALLOW, END) else cue)
 
 
-@pytest.mark.parametrize("cue", by_name((*cues.BEFORE, *cues.BEHIND, *cues.NEXT)))
+@pytest.mark.parametrize("cue", by_name(cues.LEADING))
+def test_a_cue_before_a_marker_judges_its_example(cue):
+    text, _, _ = value_of(cue.example)
+    assert refusing_cue_of_statement(text, text.index("answer")) is cue
+
+
+@pytest.mark.parametrize("cue", by_name(cues.CUES))
 def test_a_value_is_credited_as_its_cue_says(cue):
     text, start, end = value_of(cue.example)
     verdict = check(text, text[start:end], finished=True)
