@@ -15,6 +15,7 @@ from orion.answers.comparison.rules import AnswerComparison
 from orion.answers.comparison.values import UndecidedError
 from orion.answers.parsing.read_answer import Answer, is_well_formed, is_word
 from orion.answers.parsing.tree import ParseError
+from orion.answers.parsing.units import CURRENCIES, read_unit
 from orion.answers.policies import Policy
 from orion.answers.verdict import CORRECT, INCORRECT, UNPARSEABLE
 from orion.answers.wording.phrases import is_phrase_word
@@ -123,6 +124,18 @@ def _refuse_unread(answer: Answer, gold: Answer, policy: Policy) -> Result | Non
     return Result(UNPARSEABLE, f"gold: {gold.problem}", "gold") if gold.node is None else None
 
 
+def _compare_currency(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
+    """A currency sign on one side and another unit of money on the other: $85 is not 85 cents."""
+    for signed, other in ((answer, gold), (gold, answer)):
+        if signed.currency is None or other.node is None or other.node.kind != "unit":
+            continue
+        measure, own = read_unit(other.node.value), read_unit(signed.currency)
+        money = {read_unit(name).dimensions for name in CURRENCIES.values()}  # type: ignore[union-attr]
+        if measure is not None and measure != own and measure.dimensions in money:
+            return Result(INCORRECT, "the units differ", "currency")
+    return None
+
+
 def _compare_printed_float(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
     equal = policy.printed_floats and _is_printed_float(answer, gold)
     return Result(CORRECT, "", "printed_float") if equal else None
@@ -148,6 +161,7 @@ WHOLE_RULES = (
     WholeRule("items", _compare_items, ("\\text{a and b}", "b, a", True)),
     WholeRule("word", _compare_words, ("cat", "act", False)),
     WholeRule("unread", _refuse_unread, ("\\mathcal L + ?", "5", False)),
+    WholeRule("currency", _compare_currency, ("\\$85", "85\\text{ cents}", False)),
     WholeRule("printed_float", _compare_printed_float, ("\\frac13", "0.3333333333333333", True)),
 )  # fmt: skip
 

@@ -39,6 +39,7 @@ _OPENING = {"(": ")", "[": "]", "{": "}"}
 _TRIM_BEFORE = " \t\u00a0=:,*·%/!&^_|)]}≈°"
 _TRIM_BEHIND = " \t\u00a0=:,;*+-−–/<>(|[{_^&$"
 _BULLET = re.compile(r"(?:^|(?<=\n))[ \t>]*(?:[-*•+]|\d{1,2}[.)])[ \t]+")
+_AND_A_HALF = re.compile(r"\s+and\s+(?:a|one)\s+(?:half|quarter)\b", re.I)
 _SCALE_BEHIND = re.compile(
     r"\s?(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)\b(?!-)", re.I
 )
@@ -156,7 +157,7 @@ def _find_unmatched(text: str, start: int, end: int) -> int | None:
 
 def _widen(text: str, start: int, end: int) -> tuple[int, int]:
     """The run with the words that belong to its number: "million", "percent", "negative"."""
-    for pattern in (_SCALE_BEHIND, _PERCENT, _CLOCK):
+    for pattern in (_AND_A_HALF, _SCALE_BEHIND, _PERCENT, _CLOCK):
         found = pattern.match(text, end)
         if found is not None and text[end - 1].isdigit():
             end = found.end()

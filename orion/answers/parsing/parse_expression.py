@@ -88,6 +88,8 @@ class _ExpressionParser(PostfixParser):
             raise NotMathematicsError("words, not mathematics")
         if not items:
             raise ParseError("empty")
+        if len(items) > 1 and self.link == "and" and (whole := add_measures(items)) is not None:
+            return whole
         return (
             items[0]
             if len(items) == 1
@@ -123,7 +125,7 @@ class _ExpressionParser(PostfixParser):
             self.take()
             return self.attach_unit(left, token.value)
         if left.kind == "unit":
-            raise ParseError("a value behind a unit")
+            return self.parse_compound(left)
         return self.parse_juxtaposed(left)
 
     def parse_operator(self, left: Node, floor: int, value: str) -> Node | None:
@@ -214,6 +216,14 @@ class _ExpressionParser(PostfixParser):
         if read_unit(phrase) is None and not is_unit_phrase(phrase):
             raise NotMathematicsError("words, not mathematics")
         return Node("unit", (left,), phrase)
+
+    def parse_compound(self, left: Node) -> Node:
+        """2 hours 25 minutes: a measure with another, smaller one behind it."""
+        right = self.parse_binding(PRODUCT - 1) if self.token.kind == "num" else None
+        whole = add_measures([left, right]) if right is not None else None
+        if whole is None:
+            raise ParseError("a value behind a unit")
+        return whole
 
     def parse_juxtaposed(self, left: Node) -> Node:
         """Implicit multiplication, or a mixed number."""
@@ -342,6 +352,23 @@ class _ExpressionParser(PostfixParser):
         raise ParseError(
             "an operator without its operand" if kind != "end" else "the text stops in the middle"
         )
+
+
+def add_measures(parts: list[Node]) -> Node | None:
+    """3 hours and 35 minutes as 215 minutes; None unless each part is less than one before it."""
+    if any(x.kind != "unit" or x.args[0].kind != "num" for x in parts):
+        return None
+    measures = [read_unit(x.value) for x in parts]
+    total = Fraction(0)
+    for part, measure, before in zip(parts, measures, [None, *measures], strict=False):
+        if measure is None or (before is not None and measure.dimensions != before.dimensions):
+            return None
+        ratio = 1 if before is None else before.factor / measure.factor
+        # "5 m and 3 m" are two lengths; "2 hours 90 minutes" is odd, and not understood
+        if before is not None and (ratio <= 1 or not 0 <= part.args[0].value < ratio):
+            return None
+        total = total * ratio + part.args[0].value
+    return Node("unit", (num(total),), parts[-1].value)
 
 
 def spell_unit(node: Node) -> str | None:

@@ -6,7 +6,7 @@ Input: an extracted answer or a gold. Output: an `Answer`, never an exception.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from orion.answers.parsing.normalise import decimal_literal, unicode_to_latex
@@ -21,6 +21,7 @@ from orion.answers.parsing.tree import (
     num,
 )
 from orion.answers.parsing.typography import drop_thousands_marks, normalise_typography
+from orion.answers.parsing.units import CURRENCIES
 from orion.answers.wording.phrases import is_harmless
 
 MAX_LENGTH = 20_000
@@ -41,6 +42,8 @@ _ARTICLE = re.compile(r"^(?:an?|the)\s+(?!and\b|or\b)(?=\w)")
 _SHORT_WORD = re.compile(r"(?=[A-Za-z]*[aeiouyAEIOUY])[A-Za-z]{2,3}")
 _ESCAPED_SIGN = re.compile(r"\\.", re.S)
 _OPERATOR_AT_END = re.compile(r"[-+*/^_=<>(\[{,][\s$]*$")
+# a currency sign before a number; a dollar sign may also open a formula
+_CURRENCY = re.compile(r"\s*[-+]?(?:\\?\$|([€£¥₹¢]))\s*\d")
 _TEXT_BEHIND = re.compile(
     r"\s*([^A-Za-z]*\d[^A-Za-z]*?)\s*\\(?:text|mathrm|mbox)\s*\{([^{}\d]+)\}\s*"
 )
@@ -55,6 +58,7 @@ class Answer:
     node: the tree, None if the text cannot be parsed; `problem` says why.
     plain: the canonical decimal literal, if the whole answer is one.
     second: a second tree, with commas read as separators instead of thousands marks.
+    currency: the unit of a currency sign before the number, such as "dollar".
     """
 
     raw: str
@@ -63,6 +67,7 @@ class Answer:
     problem: str = ""
     plain: str | None = None
     second: Node | None = None
+    currency: str | None = None
 
 
 def text_key(text: str) -> str:
@@ -162,6 +167,14 @@ def _is_plain_text(text: str) -> bool:
 
 
 def _read_uncached(raw: str) -> Answer:
+    answer = _read_without_currency(raw)
+    sign = _CURRENCY.match(raw)
+    if sign is None or not (sign[1] or raw.count("$") % 2):
+        return answer
+    return replace(answer, currency=CURRENCIES[sign[1] or "$"])
+
+
+def _read_without_currency(raw: str) -> Answer:
     if len(raw) > MAX_LENGTH:
         plain = decimal_literal(_strip_delimiters(drop_thousands_marks(raw)))
         if plain is None:

@@ -142,6 +142,8 @@ UNITS = (
     _unit("bit", 8000000000, "gigabyte gigabytes gb"),
     _unit("unit", 1, "unit units"),
 )
+# the unit that a currency sign stands for
+CURRENCIES = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee", "¢": "cent"}
 # words that multiply the number before them: "5 dozen" is 60, "5 halves" is 5/2
 SCALES = {
     "hundred": Fraction(100), "thousand": Fraction(1000), "million": Fraction(10**6),

@@ -111,6 +111,7 @@ FILLERS = (
     r"|another"
     r"|additional|extra|equal\s+to|also|now|still|all|them|him|her|it|us|me|you|simply|indeed"
     r"|(?:an?|the)\s+(?:\w+\s+)?(?:" + ONE_OF(QUANTITIES.split()) + r")\s+of"
+    r"|(?:" + ONE_OF(QUANTITIES.split()) + r")"
     r"|(?:his|her|their|my|our|your|the|each)\s+(?!(?:first|last|other|next|square|cube|root|half"
     r"|number)\b)[a-z]{3,}"
     r"|(?-i:[A-Z][a-z]+))\b)*"
