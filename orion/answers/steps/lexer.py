@@ -1,0 +1,126 @@
+"""Split a text into blocks of prose and formulas, and a block into tokens with their offsets.
+
+Input: any str. Output: `Block` and `Token`. Linear time: every pattern is a plain alternation, and
+the end of a formula is looked for within `MAX_FORMULA` characters.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+MAX_FORMULA = 6_000
+
+
+class Token(NamedTuple):
+    """One token: its kind, its text, and its offsets in the whole text."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+class Block(NamedTuple):
+    """A formula or a piece of prose: its content is text[start:end]."""
+
+    is_formula: bool
+    start: int
+    end: int
+
+
+_TOKEN = re.compile(
+    r"(?P<space>[^\S\n]+)"
+    r"|(?P<mark><<[^<>\n]{0,300}>>)"
+    r"|(?P<num>\d{1,3}(?:(?:,|\{,\}|,\\!|\\,|\{\\,\})\d{3})+(?!\d)(?:\.\d+)?"
+    r"|\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<word>[^\W\d_]{2,}(?:['’-][^\W\d_]{2,}|['’]s)*|[^\W\d_])"
+    r"|(?P<cmd>\\(?:[A-Za-z]+|.))"
+    r"|(?P<arrow>=>|->|→|⇒|⟹|<-)"
+    r"|(?P<rel>==|<=|>=|!=|=|≈|≠|≤|≥|≡|<|>|≃|≅)"
+    r"|(?P<op>\*\*|[+\-−–—*/×·∙⋅÷^!⁄])"
+    r"|(?P<open>[(\[{])|(?P<close>[)\]}])"
+    r"|(?P<cur>[$€£¥₹])|(?P<pct>%)|(?P<sup>[⁰¹²³⁴-⁹⁻]+)|(?P<sub>[₀-₉]+)"
+    r"|(?P<nl>\n)|(?P<dots>\.{2,}|…)|(?P<punct>[,;:.?&|_'’\"`~])|(?P<other>.)",
+    re.S,
+)
+_ALIGNED = "align|aligned|equation|gather|gathered|split|multline|eqnarray|alignat|flalign"
+_OPENING = re.compile(
+    r"\\\$|\$\$|\$|\\\[|\\\(|\\begin\{(?:" + _ALIGNED + r")\*?\}|\[asy\]|```"
+)
+_CLOSING = {
+    "\\[": re.compile(r"\\\]"),
+    "\\(": re.compile(r"\\\)"),
+    "$$": re.compile(r"\$\$"),
+    "[asy]": re.compile(r"\[/asy\]"),
+    "```": re.compile(r"```"),
+}
+_DOLLAR = re.compile(r"(?<!\\)(?:\\\\)*\$|\n\s*\n")
+_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_TEXT_GROUP = re.compile(r"\\(?:text|mbox|mathrm|textbf|operatorname|textrm|begin|end)\*?\{[^{}]*\}")
+_MONEY = re.compile(r"\s*[-(]?\s*(?:\d|\.\d|<<|[A-Z]0\b)")
+_FUNCTIONS = frozenset(("sin", "cos", "tan", "log", "gcd", "lcm", "max", "min", "mod", "sqrt"))
+
+
+def _is_formula(text: str, start: int, end: int) -> bool:
+    """Whether what stands between two dollar signs is a formula, and not two sums of money."""
+    inside = text[start:end]
+    if not inside.strip() or "<<" in inside:
+        return False
+    if not _MONEY.match(inside):
+        words = _WORDS.findall(_TEXT_GROUP.sub("", inside))
+        return inside[0] != " " or len(words) < 2
+    if inside[-1].isspace() or inside[-1] in "+-*/=([{<>×÷−–,.;:":
+        return False
+    if text[end + 1 : end + 2].isdigit():
+        return False
+    words = _WORDS.findall(_TEXT_GROUP.sub("", inside))
+    return all(word in _FUNCTIONS for word in words)
+
+
+def split_blocks(text: str) -> list[Block]:
+    """The blocks of a text in order. Code and drawings are in none of them."""
+    blocks: list[Block] = []
+    at = prose = 0
+
+    def close(end: int) -> None:
+        if end > prose:
+            blocks.append(Block(False, prose, end))
+
+    while match := _OPENING.search(text, at):
+        opening = match.group()
+        at = match.end()
+        if opening == "\\$":
+            continue
+        limit = min(len(text), at + MAX_FORMULA)
+        if opening == "$":
+            end = _DOLLAR.search(text, at, limit)
+            if end is None or end.group()[-1] != "$" or not _is_formula(text, at, end.end() - 1):
+                continue
+            inner, outer = end.end() - 1, end.end()
+        elif opening.startswith("\\begin"):
+            # the commands of the environment stay in the block
+            closing = text.find("\\end" + opening[6:], at, limit)
+            if closing < 0:
+                continue
+            inner = outer = closing + len(opening) - 2
+        else:
+            found = _CLOSING[opening].search(text, at, limit)
+            if found is None:
+                continue
+            inner, outer = found.start(), found.end()
+        close(match.start())
+        if opening not in ("[asy]", "```"):
+            blocks.append(Block(True, at, inner))
+        at = prose = outer
+    close(len(text))
+    return blocks
+
+
+def tokenize(text: str, start: int, end: int) -> list[Token]:
+    """The tokens of text[start:end] without blanks."""
+    return [
+        Token(match.lastgroup or "other", match.group(), match.start(), match.end())
+        for match in _TOKEN.finditer(text, start, end)
+        if match.lastgroup != "space"
+    ]

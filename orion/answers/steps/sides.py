@@ -1,0 +1,292 @@
+r"""Read the tokens of one side of a relation to items for arithmetic and to a text for the parser.
+
+Input: tokens. Output: a `Side`. Units, sums of money and calculator marks are taken out of the
+text; the items keep the units. A side with words that are no unit is not understood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from orion.answers.parsing.normalise import overline_repeating, unicode_to_latex
+from orion.answers.parsing.parse_expression import parse_expression
+from orion.answers.parsing.tree import Node, ParseError
+from orion.answers.steps.arithmetic import Item
+from orion.answers.steps.lexer import Token
+
+FRACTIONS = frozenset(("\\frac", "\\dfrac", "\\tfrac", "\\cfrac"))
+TIMES = frozenset(("*", "×", "·", "∙", "⋅", "\\cdot", "\\times", "\\ast"))
+DIVIDE = frozenset(("/", "÷", "⁄", "\\div"))
+MINUS = frozenset(("-", "−", "–", "—"))
+SKIPPED = frozenset(
+    ("\\left", "\\right", "\\!", "\\,", "\\;", "\\:", "\\ ", "\\big", "\\Big", "\\bigl", "\\bigr",
+     "\\Bigl", "\\Bigr", "\\bigg", "\\Bigg", "\\displaystyle", "\\textstyle", "\\boxed", "\\fbox",
+     "\\quad", "\\qquad", "\\>", "\\biggl", "\\biggr", "\\Biggl", "\\Biggr", "\\limits")
+)  # fmt: skip
+TEXTS = frozenset(
+    ("\\text", "\\mbox", "\\mathrm", "\\textrm", "\\textbf", "\\textit", "\\mathbf", "\\hbox",
+     "\\textnormal", "\\rm", "\\operatorname", "\\mathit", "\\texttt", "\\bf")
+)  # fmt: skip
+_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_SEPARATORS = str.maketrans("", "", ",{}\\!")
+_OPERAND_END = frozenset(("n", ")", "%", "!", "u", "v"))
+# words that may stand in a unit and yet change nothing
+_UNIT_LINKS = frozenset(("per", "of", "the", "a", "an", "each", "in", "for", "and", "to"))
+
+
+@dataclass
+class Side:
+    """One side of a relation: its offsets, its items, and the text that the parser reads."""
+
+    start: int
+    end: int
+    items: tuple[Item, ...]
+    source: str
+    # why it is not understood; empty: it may be
+    trouble: str = ""
+    # words behind the side, as a unit may be there
+    after: tuple[str, ...] = ()
+    has_money: bool = False
+    kinds: frozenset[str] = field(default_factory=frozenset)
+
+    @cached_property
+    def node(self) -> Node | None:
+        """The tree of the side, None if it is no expression."""
+        if self.trouble or len(self.source) > 2_000:
+            return None
+        try:
+            return parse_expression(overline_repeating(unicode_to_latex(self.source)))
+        except ParseError:
+            return None
+
+    @cached_property
+    def literal(self) -> str | None:
+        """The digits of a side that is one number, with its sign; None for anything else."""
+        items = [item for item in self.items if item[0] not in ("u", "%", "(", ")")]
+        sign = ""
+        if items and items[0][0] == "-":
+            sign, items = "-", items[1:]
+        return sign + items[0][1] if len(items) == 1 and items[0][0] == "n" else None
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units in the side and behind it."""
+        inside = tuple(text for kind, text in self.items if kind == "u")
+        return inside + ((" ".join(self.after),) if self.after else ())
+
+
+class _Builder:
+    def __init__(self, tokens: list[Token], text: str) -> None:
+        self.tokens, self.text = tokens, text
+        self.items: list[Item] = []
+        self.parts: list[str] = []
+        self.trouble = ""
+        self.money = False
+        self.at = 0
+
+    def put(self, kind: str, text: str, part: str) -> None:
+        if part and self.at and self.tokens[self.at - 1].end < self.tokens[self.at].start:
+            part = " " + part
+        self.items.append((kind, text))
+        self.parts.append(part)
+
+    @property
+    def is_behind_value(self) -> bool:
+        return bool(self.items) and self.items[-1][0] in _OPERAND_END
+
+    def is_tight(self) -> bool:
+        """Whether the sign at hand has no blank around it."""
+        tokens, at = self.tokens, self.at
+        before = at > 0 and tokens[at - 1].end == tokens[at].start
+        return before and at + 1 < len(tokens) and tokens[at].end == tokens[at + 1].start
+
+    def build(self) -> None:
+        while self.at < len(self.tokens):
+            token = self.tokens[self.at]
+            getattr(self, f"put_{token.kind}", self.put_other)(token)
+            self.at += 1
+
+    def put_num(self, token: Token) -> None:
+        digits = token.text.translate(_SEPARATORS) if len(token.text) > 3 else token.text
+        if self.items and self.items[-1][0] in (")", "%", "u", "!"):
+            self.trouble = "two values side by side"
+        self.put("n", digits, digits)
+
+    def put_op(self, token: Token) -> None:
+        sign = token.text
+        if sign in MINUS:
+            self.put("-", "-", "-")
+        elif sign in TIMES:
+            self.put("*", "*", "*")
+        elif sign in DIVIDE:
+            self.put("//" if self.is_tight() and sign != "÷" else "/", "/", "/")
+        elif sign in ("^", "**"):
+            self.put_power(token)
+        else:
+            self.put(sign, sign, sign)
+
+    def put_power(self, token: Token) -> None:
+        ahead = [t.text for t in self.tokens[self.at + 1 : self.at + 4]]
+        if ahead[:1] == ["\\circ"] or ahead == ["{", "\\circ", "}"]:
+            self.at += len(ahead[:1] if ahead[0] == "\\circ" else ahead)
+            self.items.append(("u", "degree"))
+            self.parts.append("^\\circ ")
+            return
+        self.put("^", "^", "^")
+
+    def put_open(self, token: Token) -> None:
+        comment = self.comment_end()
+        if comment:
+            # $10 (bacon) + $24 (chicken)
+            self.at = comment
+            return
+        self.put("(", token.text, token.text)
+
+    def comment_end(self) -> int:
+        """The index of the bracket that ends a remark in words, 0 if there is none here."""
+        if self.tokens[self.at].text == "{" or not self.is_behind_value:
+            return 0
+        for at in range(self.at + 1, min(self.at + 9, len(self.tokens))):
+            kind, text, *_ = self.tokens[at]
+            if kind == "close":
+                return at if at > self.at + 1 else 0
+            if kind != "word" or len(text) < 3:
+                return 0
+        return 0
+
+    def put_close(self, token: Token) -> None:
+        self.put(")", token.text, token.text)
+
+    def put_pct(self, token: Token) -> None:
+        self.put("%", "%", "\\%")
+
+    def put_cur(self, token: Token) -> None:
+        self.money = True
+
+    def put_mark(self, token: Token) -> None:
+        """A calculator mark is judged for itself."""
+
+    def put_nl(self, token: Token) -> None:
+        """Lines do not matter inside a formula."""
+
+    def put_sup(self, token: Token) -> None:
+        digits = token.text.translate(_SUPERSCRIPT)
+        self.put("^", "^", f"^{{{digits}}}")
+        if digits.startswith("-"):
+            self.items.append(("-", "-"))
+        self.items.append(("n", digits.lstrip("-") or "0"))
+
+    def put_word(self, token: Token) -> None:
+        word = token.text
+        following = self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else None
+        if word in ("x", "X") and self.is_times(following):
+            self.put("*", "*", "\\times ")
+        elif word in ("of", "times", "plus", "minus") and self.is_times(following):
+            sign = {"plus": "+", "minus": "-"}.get(word, "*")
+            self.put(sign, sign, sign)
+        elif word == "divided" and following is not None and following.text == "by":
+            self.at += 1
+            self.put("/", "/", "/")
+        elif word == "percent":
+            self.put("%", "%", "\\%")
+        elif len(word) == 1 or word == "pi":
+            self.put("v", word, word)
+        elif self.is_behind_value or word in _UNIT_LINKS:
+            self.put_unit(word)
+        else:
+            self.put("w", word, word)
+
+    def is_times(self, following: Token | None) -> bool:
+        if not self.items or self.items[-1][0] not in _OPERAND_END or following is None:
+            return False
+        if following.kind in ("num", "cur", "mark") or following.text in ("\\$", "\\frac"):
+            return True
+        before = self.tokens[self.at - 1].end == self.tokens[self.at].start
+        return following.kind == "open" and not (
+            before and following.start == self.tokens[self.at].end
+        )
+
+    def put_unit(self, word: str) -> None:
+        if self.items and self.items[-1][0] == "u":
+            self.items[-1] = ("u", f"{self.items[-1][1]} {word}")
+        else:
+            self.items.append(("u", word))
+
+    def put_cmd(self, token: Token) -> None:
+        name = token.text
+        if name in SKIPPED:
+            return
+        if name in FRACTIONS:
+            self.put("f", name, name)
+        elif name == "\\sqrt":
+            ahead = self.tokens[self.at + 1 : self.at + 2]
+            self.put("v" if ahead and ahead[0].text == "[" else "r", name, name)
+        elif name in TIMES:
+            self.put("*", "*", "*")
+        elif name in DIVIDE:
+            self.put("/", "/", "/")
+        elif name == "\\%":
+            self.put("%", "%", "\\%")
+        elif name == "\\$":
+            self.money = True
+        elif name in TEXTS:
+            self.put_text(token)
+        elif name in ("\\degree", "\\circ"):
+            self.items.append(("u", "degree"))
+            self.parts.append("^\\circ ")
+        else:
+            self.put("v", name, name + " ")
+
+    def put_text(self, token: Token) -> None:
+        """A text in a formula: a unit behind a value, else a name or words."""
+        start = self.at
+        if start + 1 >= len(self.tokens) or self.tokens[start + 1].text != "{":
+            self.put("v", token.text, token.text + " ")
+            return
+        end = start + 1
+        while end < len(self.tokens) and self.tokens[end].text != "}":
+            end += 1
+        if end >= len(self.tokens):
+            self.trouble = "a text left open"
+            return
+        inside = self.text[self.tokens[start + 1].end : self.tokens[end].start].strip()
+        self.at = end
+        if inside in ("", ".", ","):
+            return
+        if len(inside) == 1 and token.text not in ("\\text", "\\mbox"):
+            self.items.append(("v", inside))
+            self.parts.append(f" {inside} ")
+        elif self.is_behind_value and all(c.isalpha() or c in " /.²³-" for c in inside):
+            self.put_unit(inside)
+        else:
+            self.put("w", inside, f"\\text{{{inside}}}")
+
+    def put_punct(self, token: Token) -> None:
+        if token.text in "|_',’":
+            self.put("v", token.text, token.text.replace("’", "'"))
+        elif token.text not in "&~":
+            self.put("w", token.text, token.text)
+
+    def put_sub(self, token: Token) -> None:
+        self.put("v", token.text, token.text)
+
+    def put_other(self, token: Token) -> None:
+        self.put("v" if token.text in "√∛πθαβγλφω∞°" else "w", token.text, token.text)
+
+
+def build_side(tokens: list[Token], text: str) -> Side:
+    """The side that the tokens make up; there is at least one token."""
+    builder = _Builder(tokens, text)
+    builder.build()
+    kinds = frozenset(kind for kind, _ in builder.items)
+    trouble = builder.trouble or ("words" if "w" in kinds else "")
+    return Side(
+        tokens[0].start,
+        tokens[-1].end,
+        tuple(builder.items),
+        "".join(builder.parts),
+        trouble,
+        has_money=builder.money,
+        kinds=kinds,
+    )
