@@ -21,11 +21,13 @@ _WORDS_BEFORE = frozenset(
     " through versus vs not isn't".split()
 )
 _WORDS_AFTER = frozenset(
-    "times plus minus more less than of dozen dozens hundred thousand million billion trillion"
+    "times plus minus dozen dozens hundred thousand million billion trillion"
     " remainder r mod modulo squared cubed half halves third thirds quarter quarters fourths fifths"
-    " tenths hundredths choose to multiplied divided degrees-of percent short remaining-of"
-    " something base hundreds thousands k m with r. rem leftover".split()
+    " tenths hundredths choose multiplied divided"
+    " something base hundreds thousands r. rem leftover score".split()
 )
+# only directly behind a value
+_NEXT_WORDS = frozenset("of to k m with and or through percent more-than out in".split())
 _GETS = frozenset("get gets got obtain have that means so gives yields is thus becomes".split())
 _RETRACTED = re.compile(
     r"\bwait\b|\bhmm|\bno,|\boops|\bwrong\b|\bincorrect|\bmistake|\berror\b|not possible|impossible"
@@ -40,10 +42,10 @@ _RETRACTED = re.compile(
     re.I,
 )
 _HYPOTHESIS = re.compile(
-    r"\b(?:if|suppose|supposing|assume|assuming|let|whether|unless|imagine|say|does|would|could"
-    r"|should|can we|want|wants|check that|verify that|guess|test|try|trying|solve|solving"
-    r"|find|prove|show|instead of|rather than|not|cannot|can't|doesn't|never|isn't|mistake"
-    r"|satisf(?:y|ies)|such that|for which|must be|need)\b[^.;\n]*$",
+    r"\b(?:if|suppose|supposing|assume|assuming|let|whether|unless|imagine|does|would it|could"
+    r"|check that|verify that|guess|test|trying|solve|solving|is it|instead of|rather than|not"
+    r"|cannot|can't|doesn't|never|isn't|mistakenly|satisf(?:y|ies)|such that|must have"
+    r"|must equal)\b[^.;\n]*$",
     re.I,
 )
 _CLAUSE = re.compile(r",|\bthen\b|\bso\b|\bwe get\b|\bwe have\b", re.I)
@@ -93,7 +95,7 @@ def _incomplete_before(link: Link, text: str) -> str:
 
 def _incomplete_after(link: Link, text: str) -> str:
     words = [word.lower() for word in link.right.after]
-    if any(word in _WORDS_AFTER for word in words[:3]):
+    if any(word in _WORDS_AFTER for word in words[:3]) or (words and words[0] in _NEXT_WORDS):
         return "a word after"
     token: Token | None = link.after
     if link.in_formula:

@@ -91,8 +91,10 @@ def refuse(link: Link, text: str, rule: str) -> Verdict:
 
 def is_given_rate(link: Link) -> bool:
     """Two single quantities in different units, as in 1 cup = 8 ounces: a rate that is given."""
-    both = link.left.literal is not None and link.right.literal is not None
-    return both and bool(link.left.units or link.right.units)
+    left, right = set(link.left.units), set(link.right.units)
+    if link.left.literal is not None and link.right.literal is not None:
+        return bool(left or right)
+    return link.left.literal is not None and bool(left and right) and left.isdisjoint(right)
 
 
 def readings(link: Link) -> Iterator[tuple[Fraction, Fraction, str]]:
@@ -154,7 +156,8 @@ def half_unit(literal: str, approximate: bool) -> Fraction:
     """Half a unit in the last digit of a literal; zeros at the end of a whole number may be rounded."""
     places = decimals(literal)
     if places:
-        return Fraction(1, 2 * 10**places)
+        # a calculator's last digits are off
+        return Fraction(1, 2 * 10**places) if places < 10 else Fraction(3, 10 ** (places - 1))
     digits = literal.lstrip("-")
     zeros = len(digits) - len(digits.rstrip("0")) if approximate and digits.strip("0") else 0
     return Fraction(10**zeros, 2)
@@ -197,7 +200,7 @@ def slack(link: Link) -> Fraction:
         if side.literal is not None and side is link.right:
             total += half_unit(side.literal, False) if decimals(side.literal) else 0
             continue
-        if side is link.left and len(items) > 1:
+        if side is link.left and link.right.literal is not None:
             # the numbers of a calculation are taken as they are written
             continue
         for at, (kind, text) in enumerate(items):
@@ -335,10 +338,7 @@ def _is_ambiguous(node: Node) -> bool:
     while stack:
         top = stack.pop()
         if top.kind == "fn" and top.value in ("log", "sin", "cos", "tan", "cot", "sec", "csc"):
-            if top.value == "log":
-                if len(top.args) == 1:
-                    return True
-            elif not _has_kind(top, frozenset(("deg", "const"))):
+            if top.value != "log" or len(top.args) == 1:
                 return True
         if top.kind == "fn" and str(top.value).startswith("arc"):
             return True

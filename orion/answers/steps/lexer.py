@@ -46,7 +46,7 @@ _TOKEN = re.compile(
 )
 _ALIGNED = "align|aligned|equation|gather|gathered|split|multline|eqnarray|alignat|flalign"
 _OPENING = re.compile(
-    r"\\\$|\$\$|\$|\\\[|\\\(|\\begin\{(?:" + _ALIGNED + r")\*?\}|\[asy\]|```"
+    r"\\\$|\$\$|\$|\\\[|\\\(|\\begin\{(?:" + _ALIGNED + r")\*?\}|\[asy\]|```(?:python|py|asy)\b"
 )
 _CLOSING = {
     "\\[": re.compile(r"\\\]"),
@@ -105,6 +105,9 @@ def split_blocks(text: str) -> list[Block]:
                 continue
             inner = outer = closing + len(opening) - 2
         else:
+            if opening.startswith(("[", "`")):
+                opening = opening[:5] if opening[0] == "[" else "```"
+                limit = min(len(text), at + 4 * MAX_FORMULA)
             found = _CLOSING[opening].search(text, at, limit)
             if found is None:
                 continue

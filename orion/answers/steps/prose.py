@@ -27,6 +27,12 @@ _ABOUT = frozenset(
 _SIGNS = frozenset(("+", "-", "−", "–"))
 _GREEK = frozenset(("\\pi", "\\theta", "\\alpha", "\\beta", "\\gamma", "\\lambda"))
 _ARTICLES = frozenset("aAI")
+# words that no unit holds: behind them a new statement begins
+_NO_UNIT = frozenset(
+    "is be was are were would will has have had he she they it and then so which that we i you"
+    " gives give gets get makes but because if when while who equals total would leaves means or"
+    " costs cost".split()
+)
 
 
 class ProseScanner:
@@ -63,8 +69,16 @@ class ProseScanner:
         if kind == "cmd":
             return word in FRACTIONS or word in ("\\sqrt", "\\$", "\\binom", "\\left") or word in _GREEK
         if kind == "op":
-            return word in _SIGNS and self.starts_operand(at + 1) and self.kind(at + 1) != "op"
+            return word in _SIGNS and self.starts_sign(at)
         return kind == "other" and word in "√π"
+
+    def starts_sign(self, at: int) -> bool:
+        """Whether a plus or minus is the sign of the value behind it."""
+        if not self.starts_operand(at + 1) or self.kind(at + 1) == "op":
+            return False
+        if at == 0 or self.kind(at - 1) in ("nl", "rel", "open", "arrow"):
+            return True
+        return self.touches(at + 1) and not self.touches(at)
 
     def is_variable(self, at: int) -> bool:
         """Whether a one-letter word is a name and no article."""
@@ -214,6 +228,8 @@ class ProseScanner:
             if self.kind(end) == "word" and not (
                 self.word(end) in ("x", "X") and self.starts_operand(end + 1)
             ):
+                if self.word(end).lower() in _NO_UNIT:
+                    return at if end > at and self.word(end) == "x" else end
                 end += 1
             elif self.word(end) == "/" and self.kind(end + 1) == "word":
                 end += 2

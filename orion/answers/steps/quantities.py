@@ -51,14 +51,12 @@ _UNITS = {
     for factor, words in row.items()
     for word in words.split()
 }
-# months have 30 or 31 days, years 12 months, 52 weeks or 365 days; a bit more than the table knows
+# months have 28 to 31 days and 4 weeks, years 12 months, 52 weeks or 365 days
 _EXTRA = {
-    "time": (4, 12, 52, 7, 24, 30, 31, 28, 365, 366, 60, 90, 1440),
+    "time": (4, 12, 52, 7, 24, 28, 30, 31, 60, 365, 366, 1440, 3600),
     "money": (100,),
-    "count": (12,),
-    "metric length": (10, 100, 1000, 10000),
     "length": (9, 27, 144, 1728),
-    "volume": (4, 8, 16, 32, 128),
+    "metric length": (10000, 1000000),
 }
 
 
@@ -81,15 +79,13 @@ def unit_factors(units: Iterable[str]) -> dict[str, Fraction]:
 
 def hidden_factors(units: Iterable[str], money: bool) -> set[Fraction]:
     """Factors by which a silent conversion between units like these may change a number."""
-    dimensions = {"money"} if money else set()
+    named = {"dollar"} if money else set()
     for words in units:
-        for word in words.lower().replace("/", " ").split():
-            if word in _UNITS:
-                dimensions.add(_UNITS[word][0])
+        named.update(word for word in words.lower().replace("/", " ").split() if word in _UNITS)
     found: set[Fraction] = set()
-    for dimension in dimensions:
-        factors = [Fraction(f) for f in _ROWS[dimension]]
-        found.update(a / b for a in factors for b in factors if a != b)
-        for extra in _EXTRA.get(dimension, ()):
-            found.update((Fraction(extra), Fraction(1, extra)))
+    for dimension, factor in {_UNITS[word] for word in named}:
+        others = _ROWS[dimension] if dimension != "money" or factor != 100 else (1,)
+        factors = [Fraction(other) / factor for other in others if other != factor]
+        for extra in (*factors, *map(Fraction, _EXTRA.get(dimension, ()))):
+            found.update((extra, 1 / extra))
     return found
