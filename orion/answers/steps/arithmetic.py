@@ -31,11 +31,15 @@ class Reading(NamedTuple):
 
     percent: "hundredth" (20% is 0.2), "number" (20% is 20), "share" (a + 20% is 1.2 a).
     tight: a/b written without blanks, and 2(3), bind tighter than other signs.
+    nested: a / b / c is a / (b / c).
+    mixed: a whole number before a fraction is a mixed number; else a factor.
     factors: unit → the factor of its values; None: units are ignored.
     """
 
     percent: str = "hundredth"
     tight: bool = False
+    nested: bool = False
+    mixed: bool = True
     factors: Mapping[str, Fraction] | None = None
 
 
@@ -88,7 +92,13 @@ class _Evaluator:
             if kind in ("*", "/", "//", "**"):
                 self.at += 1
             right = self.factor()
-            value = _divide(value, right) if kind in ("/", "//") else value * right
+            if kind in ("/", "//"):
+                while self.reading.nested and self.kind in ("/", "//"):
+                    self.at += 1
+                    right = _divide(right, self.factor())
+                value = _divide(value, right)
+            else:
+                value *= right
             _check(value)
         return value
 
@@ -149,7 +159,7 @@ class _Evaluator:
         kind, text = self.take()
         if kind == "n":
             value = number(text)
-            if self.kind == "f" and value.denominator == 1:
+            if self.kind == "f" and value.denominator == 1 and self.reading.mixed:
                 return value + self.mixed()
             if self.kind == "n" and value.denominator == 1:
                 return value + self.mixed_in_line()

@@ -15,7 +15,8 @@ BEFORE, AFTER = 240, 260
 _WORDS_BEFORE = frozenset(
     "times twice plus minus by of than half double triple squared cubed over less sum product"
     " difference quotient thrice quarter third fourth fifth tenth percent point factor negative"
-    " sqrt root mod modulo thirds quarters fourths fifths multiplied divided added"
+    " sqrt root mod modulo weeks days months years steps pages chapters questions parts numbers"
+    " problems cases equations grade grades level levels x thirds quarters fourths fifths multiplied divided added"
     " multiply divide subtract add log ln sin cos tan step day week month year page chapter"
     " question part number problem case equation line until choose base and or to between"
     " through versus vs not isn't".split()
@@ -54,6 +55,7 @@ _ROUNDED = re.compile(
     r"|full\b|complete\b|around|almost|nearly|decimal|significant",
     re.I,
 )
+_MORE_AFTER = re.compile(r"\$?[^\S\n]*(?:and|&)[^\S\n]*[($]?\d")
 _QUESTION = re.compile(r"[^.\n;!]{0,80}\?")
 
 
@@ -81,12 +83,14 @@ def _incomplete_before(link: Link, text: str) -> str:
     if token.kind == "word":
         if token.text.lower() in _WORDS_BEFORE:
             return "a word before"
+        if link.words_before[-2:] in (("to", "the"), ("from", "the"), ("with", "the")):
+            return "a word before"
         if lone and token.text.lower() not in _GETS:
             return "a name before"
         return ""
     if token.kind in ("op", "num", "close", "pct", "cmd", "sup", "dots", "sub", "cur", "mark"):
         return "a sign before"
-    if token.kind == "punct" and token.text in ":._'" and token.end == link.start:
+    if token.kind == "punct" and token.text in ":._',’" and token.end == link.start:
         return "a sign before"
     if token.kind == "other" and token.text in "°√":
         return "a sign before"
@@ -97,6 +101,8 @@ def _incomplete_after(link: Link, text: str) -> str:
     words = [word.lower() for word in link.right.after]
     if any(word in _WORDS_AFTER for word in words[:3]) or (words and words[0] in _NEXT_WORDS):
         return "a word after"
+    if _MORE_AFTER.match(text, link.end):
+        return "more after"
     token: Token | None = link.after
     if link.in_formula:
         tail = text[link.end : link.end + 24].lstrip("$ \\)]}\n")
@@ -108,8 +114,6 @@ def _incomplete_after(link: Link, text: str) -> str:
         return ""
     if token is None:
         return "beside a formula" if text[link.end : link.end + 2].strip(" ")[:1] in ("$", "\\") else ""
-    if token.kind == "op" and token.text in "-–—" and token.start > link.end:
-        return ""
     if token.kind in ("op", "num", "cmd", "sup", "dots", "sub", "cur", "pct"):
         return "a sign after"
     if token.kind == "open" and token.text != "{":
@@ -133,10 +137,12 @@ def why_not_meant(link: Link, text: str) -> str:
     if _RETRACTED.search(tail):
         return "retracted"
     if _QUESTION.match(tail):
-        return "a question"
+        return "question"
     head = text[max(0, link.start - BEFORE) : link.start]
     line = head.rpartition("\n")[2]
     hypothesis = _HYPOTHESIS.search(line)
-    if hypothesis and not _CLAUSE.search(hypothesis.group()):
-        return "a hypothesis"
+    if hypothesis:
+        single = link.left.literal is not None and link.right.literal is not None
+        if single or not _CLAUSE.search(hypothesis.group()):
+            return "hypothesis"
     return ""

@@ -38,7 +38,6 @@ class FormulaScanner:
         self.trouble = ""
         self.links: list[Link] = []
         self.negated = False
-        self.first_chain = True
 
     def find(self) -> list[Link]:
         """All links of the formula."""
@@ -108,13 +107,14 @@ class FormulaScanner:
             self.relation(RELATIONS.get(text, "in"))
         elif text == "\\\\":
             self.row_break(at)
-        elif kind == "arrow" or text in _CUTS or (kind == "punct" and text in ",;.:?"):
+        elif kind == "arrow" or text in _CUTS or (kind == "punct" and text in ",;.?"):
             if text in ("\\quad", "\\qquad") and self.is_amid_side(at):
                 return at + 1
             self.finish(token)
         elif text == "&":
             following = self.ahead(at + 1)
-            if self.side and not (following and self.is_relation(following)):
+            joins = following and (self.is_relation(following) or self.is_operator(following))
+            if self.side and not joins and not self.is_operator(self.side[-1]):
                 self.finish(token)
         elif kind != "nl":
             self.side.append(token)
@@ -159,10 +159,13 @@ class FormulaScanner:
         if following is None or self.is_relation(following):
             return
         if self.is_operator(following) and self.side:
-            if following.text in MINUS:
-                self.trouble = "a row that may go on"
-            else:
+            blanks = {token.text for token in self.tokens[at + 1 : at + 6]}
+            if following.text not in MINUS or (self.operators and blanks & {"\\quad", "\\qquad"}):
                 return
+            self.trouble = "a row that may go on"
+            self.finish(self.tokens[at])
+            self.trouble = "a row that may have begun before"
+            return
         if not self.side and self.operators:
             return
         self.finish(self.tokens[at])
@@ -171,17 +174,12 @@ class FormulaScanner:
         """Ends the chain at hand and adds its links."""
         groups = [*self.sides, self.side]
         operators, trouble = self.operators, self.trouble
-        before = following if not self.first_chain else None
         self.side, self.sides, self.operators, self.trouble = [], [], [], ""
         built: list[Side | None] = [
-            build_side(group, self.text) if 0 < len(group) <= _MAX_SIDE else None
+            build_side(group, self.text, True) if 0 < len(group) <= _MAX_SIDE else None
             for group in (groups if operators else ())
         ]
-        first = self.first_chain
-        if operators:
-            self.first_chain = False
         earlier: list[Side] = []
-        del before
         for place, operator in enumerate(operators):
             left, right = built[place], built[place + 1]
             if left is not None:
@@ -192,7 +190,8 @@ class FormulaScanner:
             self.links.append(
                 Link(
                     left, operator, right, True, None, following if last else None, (),
-                    place=place if first or place else place, length=len(operators),
-                    earlier=tuple(earlier[:-1]), trouble=trouble if last else "",
+                    place=place, length=len(operators),
+                    earlier=tuple(earlier[:-1]),
+                    trouble=trouble if last or not place else "",
                 )
             )  # fmt: skip

@@ -33,11 +33,11 @@ _TOKEN = re.compile(
     r"(?P<space>[^\S\n]+)"
     r"|(?P<mark><<[^<>\n]{0,300}>>)"
     r"|(?P<num>\d{1,3}(?:(?:,|\{,\}|,\\!|\\,|\{\\,\})\d{3})+(?!\d)(?:\.\d+)?"
-    r"|\d+(?:\.\d+)?|\.\d+)"
+    r"|\d+(?:\.\d+|\.(?=\\(?:overline|bar|dot)\b))?|\.\d+)"
     r"|(?P<word>[^\W\d_]{2,}(?:['’-][^\W\d_]{2,}|['’]s)*|[^\W\d_])"
     r"|(?P<cmd>\\(?:[A-Za-z]+|.))"
     r"|(?P<arrow>=>|->|→|⇒|⟹|<-)"
-    r"|(?P<rel>==|<=|>=|!=|=|≈|≠|≤|≥|≡|<|>|≃|≅)"
+    r"|(?P<rel>==|<=|>=|(?<![\w)\]}])!=|=|≈|≠|≤|≥|≡|<|>|≃|≅)"
     r"|(?P<op>\*\*|[+\-−–—*/×·∙⋅÷^!⁄])"
     r"|(?P<open>[(\[{])|(?P<close>[)\]}])"
     r"|(?P<cur>[$€£¥₹])|(?P<pct>%)|(?P<sup>[⁰¹²³⁴-⁹⁻]+)|(?P<sub>[₀-₉]+)"
@@ -70,7 +70,9 @@ def _is_formula(text: str, start: int, end: int) -> bool:
     if not _MONEY.match(inside):
         words = _WORDS.findall(_TEXT_GROUP.sub("", inside))
         return inside[0] != " " or len(words) < 2
-    if inside[-1].isspace() or inside[-1] in "+-*/=([{<>×÷−–,.;:":
+    if inside[-1].isspace() or inside[-1] in "+-*/=([{<>×÷−–:":
+        return False
+    if inside[-1] in ",.;" and not ("\\" in inside or "=" in inside or "^" in inside):
         return False
     if text[end + 1 : end + 2].isdigit():
         return False

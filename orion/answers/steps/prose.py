@@ -208,9 +208,10 @@ class ProseScanner:
             return at + 1, 0, False
         if len(word) == 1 and self.is_variable(at) and self.kind(at - 1) == "close":
             return at + 1, 0, False
-        end = self.unit_end(at)
+        end = self.unit_end(at) if word != "of" else at
         if end > at and (
             self.is_operator(end)
+            or (self.word(end) in ("x", "X") and self.starts_operand(end + 1))
             or self.is_relation(end)
             or (self.kind(end) == "close" and depth)
             or (self.kind(end) in ("pct",))
@@ -318,7 +319,7 @@ class ProseScanner:
         return end
 
     def side(self, start: int, end: int) -> Side:
-        return build_side(self.tokens[start:end], self.text)
+        return build_side(self.tokens[start:end], self.text, False)
 
     def surroundings(self, start: int) -> tuple[bool, Token | None, tuple[str, ...]]:
         """Whether a list mark begins the side, the token before it, and the words before that."""
@@ -337,4 +338,14 @@ class ProseScanner:
         while at >= 0 and self.kind(at) == "word" and len(words) < 6:
             words.append(self.word(at).lower())
             at -= 1
-        return mark, self.tokens[start - 1], tuple(reversed(words))
+        before = self.tokens[start - 1]
+        if words and at >= 0 and self.kind(at) == "op" and len(words) < 6:
+            # a sum whose first terms are in words: + his 1 teacher + 2
+            before = self.tokens[at]
+        elif before.kind == "open" and start > 1 and self.kind(start - 2) in ("op", "num", "close"):
+            before = self.tokens[start - 2]
+        elif before.text == "," and self.kind(start - 2) == "num" and self.kind(start) == "num":
+            # 14, 400 / 80 and 13,2000 / 60
+            if self.touches(start) or len(self.word(start)) == 3:
+                before = self.tokens[start - 2]
+        return mark, before, tuple(reversed(words))

@@ -16,7 +16,7 @@ from orion.answers.steps.arithmetic import Item
 from orion.answers.steps.lexer import Token
 
 FRACTIONS = frozenset(("\\frac", "\\dfrac", "\\tfrac", "\\cfrac"))
-TIMES = frozenset(("*", "×", "·", "∙", "⋅", "\\cdot", "\\times", "\\ast"))
+TIMES = frozenset(("*", "×", "·", "∙", "⋅", "\\cdot", "\\times"))
 DIVIDE = frozenset(("/", "÷", "⁄", "\\div"))
 MINUS = frozenset(("-", "−", "–", "—"))
 SKIPPED = frozenset(
@@ -28,6 +28,11 @@ TEXTS = frozenset(
     ("\\text", "\\mbox", "\\mathrm", "\\textrm", "\\textbf", "\\textit", "\\mathbf", "\\hbox",
      "\\textnormal", "\\rm", "\\operatorname", "\\mathit", "\\texttt", "\\bf")
 )  # fmt: skip
+# commands that the parser would read past, or that may be an operation of the text's own
+_OPAQUE = frozenset(("\\|", "\\&", "\\#", "\\@", "\\ast", "\\star", "\\oplus", "\\otimes", "\\circledast",
+                     "\\diamond", "\\clubsuit", "\\spadesuit", "\\heartsuit", "\\bigstar", "\\odot",
+                     "\\ldots", "\\cdots", "\\dots", "\\vdots", "\\dotsb", "\\dotsm", "\\bullet", "\\mid"))
+_LISTING = frozenset(("gcd", "lcm", "\\gcd", "\\max", "\\min", "max", "min", "GCD", "LCM", "GCF"))
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SEPARATORS = str.maketrans("", "", ",{}\\!")
 _OPERAND_END = frozenset(("n", ")", "%", "!", "u", "v"))
@@ -77,8 +82,8 @@ class Side:
 
 
 class _Builder:
-    def __init__(self, tokens: list[Token], text: str) -> None:
-        self.tokens, self.text = tokens, text
+    def __init__(self, tokens: list[Token], text: str, in_formula: bool) -> None:
+        self.tokens, self.text, self.in_formula = tokens, text, in_formula
         self.items: list[Item] = []
         self.parts: list[str] = []
         self.trouble = ""
@@ -111,7 +116,16 @@ class _Builder:
         digits = token.text.translate(_SEPARATORS) if len(token.text) > 3 else token.text
         if self.items and self.items[-1][0] in (")", "%", "u", "!"):
             self.trouble = "two values side by side"
+        if "," in token.text and "{" not in token.text and self.is_in_list():
+            self.trouble = "a list of numbers"
         self.put("n", digits, digits)
+
+    def is_in_list(self) -> bool:
+        """Whether a number with commas may be a list: alone in brackets, or of a function."""
+        before = self.tokens[self.at - 1].text if self.at else ""
+        after = self.tokens[self.at + 1].text if self.at + 1 < len(self.tokens) else ""
+        heads = {token.text for token in self.tokens[max(0, self.at - 4) : self.at]}
+        return (before in ("(", "[") and after in (")", "]")) or bool(heads & _LISTING)
 
     def put_op(self, token: Token) -> None:
         sign = token.text
@@ -133,7 +147,30 @@ class _Builder:
             self.items.append(("u", "degree"))
             self.parts.append("^\\circ ")
             return
-        self.put("^", "^", "^")
+        following = self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else None
+        if self.items and self.items[-1][0] == "u" and self.items[-1][1] != "degree":
+            self.skip_unit_power()
+        elif (
+            self.in_formula and following and following.kind == "num" and len(following.text) > 1
+        ):
+            # TeX raises one digit only: 2^35^2 is 2^3 5^2
+            digit, rest = following.text[0], following.text[1:].translate(_SEPARATORS)
+            self.at += 1
+            self.put("^", "^", "^")
+            self.items += [("n", digit), ("**", "*"), ("n", rest)]
+            self.parts.append(f"{{{digit}}}*{rest}")
+        else:
+            self.put("^", "^", "^")
+
+    def skip_unit_power(self) -> None:
+        """Takes the exponent of a unit, as in cm^2, into the unit."""
+        power = ""
+        while self.at + 1 < len(self.tokens) and len(power) < 4:
+            self.at += 1
+            power += self.tokens[self.at].text
+            if not power.startswith("{") or power.endswith("}"):
+                break
+        self.items[-1] = ("u", f"{self.items[-1][1]}^{power.strip('{}')}")
 
     def put_open(self, token: Token) -> None:
         comment = self.comment_end()
@@ -172,6 +209,9 @@ class _Builder:
 
     def put_sup(self, token: Token) -> None:
         digits = token.text.translate(_SUPERSCRIPT)
+        if self.items and self.items[-1][0] == "u":
+            self.items[-1] = ("u", f"{self.items[-1][1]}^{digits}")
+            return
         self.put("^", "^", f"^{{{digits}}}")
         if digits.startswith("-"):
             self.items.append(("-", "-"))
@@ -190,7 +230,7 @@ class _Builder:
             self.put("/", "/", "/")
         elif word == "percent":
             self.put("%", "%", "\\%")
-        elif len(word) == 1 or word == "pi":
+        elif len(word) == 1 or word == "pi" or self.in_formula:
             self.put("v", word, word)
         elif self.is_behind_value or word in _UNIT_LINKS:
             self.put_unit(word)
@@ -235,6 +275,8 @@ class _Builder:
         elif name in ("\\degree", "\\circ"):
             self.items.append(("u", "degree"))
             self.parts.append("^\\circ ")
+        elif name in _OPAQUE:
+            self.put("w", name, name)
         else:
             self.put("v", name, name + " ")
 
@@ -257,7 +299,7 @@ class _Builder:
         if len(inside) == 1 and token.text not in ("\\text", "\\mbox"):
             self.items.append(("v", inside))
             self.parts.append(f" {inside} ")
-        elif self.is_behind_value and all(c.isalpha() or c in " /.²³-" for c in inside):
+        elif self.is_behind_value and all(c.isalpha() or c in " /.²³-'" for c in inside):
             self.put_unit(inside)
         else:
             self.put("w", inside, f"\\text{{{inside}}}")
@@ -275,9 +317,9 @@ class _Builder:
         self.put("v" if token.text in "√∛πθαβγλφω∞°" else "w", token.text, token.text)
 
 
-def build_side(tokens: list[Token], text: str) -> Side:
+def build_side(tokens: list[Token], text: str, in_formula: bool) -> Side:
     """The side that the tokens make up; there is at least one token."""
-    builder = _Builder(tokens, text)
+    builder = _Builder(tokens, text, in_formula)
     builder.build()
     kinds = frozenset(kind for kind, _ in builder.items)
     trouble = builder.trouble or ("words" if "w" in kinds else "")

@@ -1,0 +1,150 @@
+"""Compare the two sides of a link that hold more than arithmetic: roots, functions, letters.
+
+Input: a `Link` and its text. Output: truth and the name of the rule, None if the link is no claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+from orion.answers.algebra.canonical_form import decide_equality
+from orion.answers.algebra.numeric import agree_numerically
+from orion.answers.parsing.tree import Node, ParseError
+from orion.answers.steps.claims import TRUE, UNKNOWN
+from orion.answers.steps.floats import approximate
+from orion.answers.steps.links import Link
+from orion.answers.steps.numbers import HOLDS, Verdict, decimals, half_unit, refuse
+
+NOT_UNDERSTOOD: Verdict = (UNKNOWN, "not_understood")
+_EXPRESSIONS = frozenset(
+    ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
+)
+_CONSTANTS = frozenset(("pi", "e", "i"))
+# functions whose argument may be in degrees or end elsewhere, or whose base is not certain
+_AMBIGUOUS = frozenset(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc log".split()
+)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """All nodes of a tree."""
+    stack = [node]
+    while stack:
+        top = stack.pop()
+        yield top
+        stack.extend(top.args)
+
+
+def names_in(node: Node) -> frozenset[str]:
+    """The names in a tree."""
+    return frozenset(str(top.value) for top in walk(node) if top.kind == "sym")
+
+
+def is_expression(node: Node) -> bool:
+    """Whether a tree is an expression with a value, and no list, set or relation."""
+    return all(
+        top.kind in _EXPRESSIONS and (top.kind != "const" or top.value in _CONSTANTS)
+        for top in walk(node)
+    )
+
+
+def is_ambiguous(node: Node) -> bool:
+    """Whether a tree holds what may mean something else: sin 30, log 2, a name e or i."""
+    for top in walk(node):
+        if top.kind == "const" and top.value in ("e", "i"):
+            return True
+        if top.kind == "fn" and top.value in _AMBIGUOUS:
+            if top.value != "log" or len(top.args) == 1:
+                return True
+    return False
+
+
+def judge_trees(link: Link, text: str, left_seconds: Callable[[], float]) -> Verdict | None:
+    """The verdict on a link between expressions that hold more than arithmetic."""
+    a, b = link.left.node, link.right.node
+    if a is None or b is None or not is_expression(a) or not is_expression(b):
+        return NOT_UNDERSTOOD
+    names = names_in(a) | names_in(b)
+    if link.operator not in ("=", "approx"):
+        return None if names else judge_inequality(link, text, a, b)
+    if left_seconds() <= 0:
+        return UNKNOWN, "deadline"
+    equal = same(a, b)
+    if names:
+        if equal:
+            return TRUE, "identity"
+        return None if link.length == 1 else (UNKNOWN, "letters")
+    if equal:
+        return TRUE, "algebra"
+    return judge_values(link, text, a, b, equal)
+
+
+def same(a: Node, b: Node) -> bool | None:
+    """Whether two trees are equal; None: not decided."""
+    try:
+        decided = decide_equality(a, b)
+    except ParseError:
+        decided = None
+    return decided if decided is not None else agree_numerically(a, b)
+
+
+def judge_values(link: Link, text: str, a: Node, b: Node, equal: bool | None) -> Verdict:
+    """The verdict on two numbers that are not proven equal."""
+    first, second = approximate(a), approximate(b)
+    said = link.operator == "approx"
+    if first is not None and second is not None:
+        gap = abs(first - second)
+        for literal in (link.right.literal, link.left.literal):
+            if literal is not None and gap <= float(half_unit(literal, said)) * (1 + 1e-9):
+                if decimals(literal) or said:
+                    return TRUE, "rounded"
+                return UNKNOWN, "whole_number_rounding"
+        if _is_near_by_decimals(link, gap, first, said):
+            return UNKNOWN, "rounded_inside"
+    if equal is None or is_ambiguous(a) or is_ambiguous(b) or has_open_division(link):
+        return UNKNOWN, "undecided"
+    return refuse(link, text, "algebra")
+
+
+def _is_near_by_decimals(link: Link, gap: float, size: float, said: bool) -> bool:
+    """Whether rounded decimals inside the sides may explain the gap between them."""
+    literals = [
+        literal
+        for side in (link.left, link.right)
+        for kind, literal in side.items
+        if kind == "n" and "." in literal
+    ]
+    if link.right.literal is not None:
+        # the value of an earlier side may have been rounded
+        values = [approximate(side.node) for side in link.earlier[-4:] if side.node is not None]
+        unit = float(half_unit(link.right.literal, said))
+        right = float(Fraction(link.right.literal))
+        return any(value is not None and abs(value - right) <= unit for value in values)
+    if said or literals:
+        return gap <= 0.02 * abs(size)
+    return False
+
+
+def has_open_division(link: Link) -> bool:
+    """Whether a product without a sign stands behind a division sign: a / 6 pi."""
+    for side in (link.left, link.right):
+        kinds = [kind for kind, _ in side.items if kind != "u"]
+        for at, kind in enumerate(kinds[:-2]):
+            if kind in ("/", "//") and kinds[at + 1] in "nv" and kinds[at + 2] in ("v", "r", "("):
+                return True
+    return False
+
+
+def judge_inequality(link: Link, text: str, a: Node, b: Node) -> Verdict:
+    """The verdict on an inequality between two numbers."""
+    first, second = approximate(a), approximate(b)
+    if first is None or second is None:
+        return UNKNOWN, "undecided"
+    if abs(first - second) <= 1e-9 * max(abs(first), abs(second), 1e-300):
+        return UNKNOWN, "undecided"
+    if HOLDS[link.operator](Fraction(first), Fraction(second)):
+        return TRUE, "inequality"
+    if is_ambiguous(a) or is_ambiguous(b) or has_open_division(link):
+        return UNKNOWN, "undecided"
+    return refuse(link, text, "inequality")
