@@ -71,6 +71,8 @@ def _incomplete_before(link: Link, text: str) -> str:
     lone = link.left.literal is not None
     if link.in_formula:
         head = text[max(0, link.start - 40) : link.start].rstrip().rstrip("$\\([{")
+        if head[-2:] == " .":
+            return "a sign before"
         words = re.findall(r"[^\W\d_]+", head[-24:]) if head[-1:].isalpha() else []
         if words and words[-1].lower() in _WORDS_BEFORE:
             return "a word before"

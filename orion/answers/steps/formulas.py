@@ -23,6 +23,7 @@ _CONNECTIVES = frozenset(
     "and or so since because thus if for where then hence therefore which but when with as we get"
     " gives that by now also is from let have modulo".split()
 )
+_DOTS = frozenset(("\\ldots", "\\dots", "\\cdots", "\\dotsc", "...", "…"))
 _MAX_SIDE = 400
 
 
@@ -61,6 +62,11 @@ class FormulaScanner:
             self.side.append(token)
             at += 1
         self.finish(None)
+        if any(token.text in _DOTS for token in self.tokens):
+            # 45, 90, ..., 990 = 1 * 45, 2 * 45, ...
+            for link in self.links:
+                if link.left.literal is not None and link.place == 0:
+                    link.trouble = "a list"
         return self.links
 
     def environment(self, at: int, depth: int) -> tuple[int, int]:
@@ -133,6 +139,9 @@ class FormulaScanner:
             return not self.side and bool(self.operators)
         if following.text in ("\\mod", "\\pmod", "\\bmod"):
             return True
+        if self.is_operator(following):
+            starts_row = at > 0 and self.tokens[at - 1].text in ("&", "\\\\", "\n", "\\quad", "\\qquad")
+            return starts_row or following.text not in MINUS
         return self.is_operator(self.side[-1]) or self.is_relation(following)
 
     def relation(self, operator: str) -> None:

@@ -299,6 +299,18 @@ def _is_inverse_modulo(link: Link, text: str, values: Pair) -> bool:
     return inverse and "mod" in text
 
 
+def _is_share(link: Link, text: str, values: Pair) -> bool:
+    """A quantity as percentages of something: 48 = 100% + 20% of the actual number."""
+    kinds = {kind for kind, _ in link.right.items}
+    return link.left.literal is not None and "%" in kinds and link.right.literal is None
+
+
+def _has_mixed_units(link: Link, text: str, values: Pair) -> bool:
+    """Units that do not cancel in a formula, as in 1 = (1 mile) / (8 furlongs)."""
+    units = {*link.left.units, *link.right.units}
+    return link.in_formula and len(units) > 1 and len(unit_factors(units)) < len(units)
+
+
 _EXCUSES: tuple[tuple[str, Callable[[Link, str, Pair], bool]], ...] = (
     ("silent_conversion", _is_silent_conversion),
     ("scale_in_words", _is_scaled),
@@ -307,4 +319,6 @@ _EXCUSES: tuple[tuple[str, Callable[[Link, str, Pair], bool]], ...] = (
     ("own_operation", _is_own_operation),
     ("other_base", _is_other_base),
     ("inverse_modulo", _is_inverse_modulo),
+    ("share", _is_share),
+    ("mixed_units", _has_mixed_units),
 )

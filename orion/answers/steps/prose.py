@@ -344,6 +344,9 @@ class ProseScanner:
             before = self.tokens[at]
         elif before.kind == "open" and start > 1 and self.kind(start - 2) in ("op", "num", "close"):
             before = self.tokens[start - 2]
+        elif before.text == "." and start > 1 and self.kind(start - 2) == "op":
+            # .8 + . 84
+            before = self.tokens[start - 2]
         elif before.text == "," and self.kind(start - 2) == "num" and self.kind(start) == "num":
             # 14, 400 / 80 and 13,2000 / 60
             if self.touches(start) or len(self.word(start)) == 3:

@@ -31,7 +31,8 @@ TEXTS = frozenset(
 # commands that the parser would read past, or that may be an operation of the text's own
 _OPAQUE = frozenset(("\\|", "\\&", "\\#", "\\@", "\\ast", "\\star", "\\oplus", "\\otimes", "\\circledast",
                      "\\diamond", "\\clubsuit", "\\spadesuit", "\\heartsuit", "\\bigstar", "\\odot",
-                     "\\ldots", "\\cdots", "\\dots", "\\vdots", "\\dotsb", "\\dotsm", "\\bullet", "\\mid"))
+                     "\\ldots", "\\cdots", "\\dots", "\\vdots", "\\dotsb", "\\dotsm", "\\bullet", "\\mid",
+                     "\\angle", "\\measuredangle", "\\triangle", "\\square", "\\Box"))
 _LISTING = frozenset(("gcd", "lcm", "\\gcd", "\\max", "\\min", "max", "min", "GCD", "LCM", "GCF"))
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SEPARATORS = str.maketrans("", "", ",{}\\!")
@@ -118,6 +119,8 @@ class _Builder:
             self.trouble = "two values side by side"
         if "," in token.text and "{" not in token.text and self.is_in_list():
             self.trouble = "a list of numbers"
+        if len(digits) > 1 and digits[0] == "0" and "." not in digits:
+            self.trouble = "a time or a code"
         self.put("n", digits, digits)
 
     def is_in_list(self) -> bool:
@@ -182,7 +185,7 @@ class _Builder:
 
     def comment_end(self) -> int:
         """The index of the bracket that ends a remark in words, 0 if there is none here."""
-        if self.tokens[self.at].text == "{" or not self.is_behind_value:
+        if self.in_formula or self.tokens[self.at].text == "{" or not self.is_behind_value:
             return 0
         for at in range(self.at + 1, min(self.at + 9, len(self.tokens))):
             kind, text, *_ = self.tokens[at]
@@ -231,7 +234,8 @@ class _Builder:
         elif word == "percent":
             self.put("%", "%", "\\%")
         elif len(word) == 1 or word == "pi" or self.in_formula:
-            self.put("v", word, word)
+            # the blank keeps 2e+9 from being read as a number with an exponent
+            self.put("v", word, f" {word}" if word in ("e", "E") else word)
         elif self.is_behind_value or word in _UNIT_LINKS:
             self.put_unit(word)
         else:
