@@ -2,7 +2,7 @@
 
 Input: items (kind, text) as `sides` builds them. Output: a Fraction, or NotArithmeticError.
 
-Kinds of items: n (a number), + - * / ^ ! ( ) % as they are, "//" a division sign without blanks
+Kinds of items: n (a number), + - * / ^ ! ( ) % mod as they are, "//" a division sign without blanks
 around it, "**" a product without a sign, f (a fraction command, its two groups follow), u (a unit
 behind a value).
 """
@@ -88,11 +88,15 @@ class _Evaluator:
 
     def product(self) -> Fraction:
         value = self.factor()
-        while (kind := self.kind) in ("*", "/", "//", "**", "(", "f"):
-            if kind in ("*", "/", "//", "**"):
+        while (kind := self.kind) in ("*", "/", "//", "**", "(", "f", "mod"):
+            if kind not in ("(", "f"):
                 self.at += 1
             right = self.factor()
-            if kind in ("/", "//"):
+            if kind == "mod":
+                if value.denominator != 1 or right.denominator != 1 or right <= 0:
+                    raise NotArithmeticError
+                value %= right
+            elif kind in ("/", "//"):
                 while self.reading.nested and self.kind in ("/", "//"):
                     self.at += 1
                     right = _divide(right, self.factor())

@@ -25,10 +25,11 @@ _WORDS_AFTER = frozenset(
     "times plus minus dozen dozens hundred thousand million billion trillion"
     " remainder r mod modulo squared cubed half halves third thirds quarter quarters fourths fifths"
     " tenths hundredths choose multiplied divided"
-    " something base hundreds thousands r. rem leftover score".split()
+    " sin cos tan log ln sqrt something base hundreds thousands r. rem leftover score".split()
 )
 # only directly behind a value
 _NEXT_WORDS = frozenset("of to k m with and or through percent more-than out in".split())
+_GOES_ON = frozenset("is are plus times minus equals gives".split())
 _GETS = frozenset("get gets got obtain have that means so gives yields is thus becomes".split())
 _RETRACTED = re.compile(
     r"\bwait\b|\bhmm|\bno,|\boops|\bwrong\b|\bincorrect|\bmistake|\berror\b|not possible|impossible"
@@ -55,6 +56,7 @@ _ROUNDED = re.compile(
     r"|full\b|complete\b|around|almost|nearly|decimal|significant",
     re.I,
 )
+_MODULO_AFTER = re.compile(r"[\s$)]{0,3}\(?\\?(?:p?mod|modulo)\b")
 _MORE_AFTER = re.compile(r"\$?[^\S\n]*(?:and|&)[^\S\n]*[($]?\d")
 _QUESTION = re.compile(r"[^.\n;!]{0,80}\?")
 
@@ -67,6 +69,8 @@ def is_incomplete(link: Link, text: str) -> str:
 def _incomplete_before(link: Link, text: str) -> str:
     if link.place:
         return ""
+    if text[link.start : link.start + 1] == "+":
+        return "a running sum"
     token = link.before
     lone = link.left.literal is not None
     if link.in_formula:
@@ -82,6 +86,10 @@ def _incomplete_before(link: Link, text: str) -> str:
             return "a list mark"
         previous = text[max(0, link.start - 3) : link.start]
         return "beside a formula" if previous.rstrip(" ")[-1:] in ("$", ")", "]") else ""
+    if token.end == link.start and token.kind not in ("open", "punct", "other", "nl", "arrow"):
+        return "a sign before"
+    if lone and token.kind == "punct" and link.words_before == ("num",):
+        return "a list before"
     if token.kind == "word":
         if token.text.lower() in _WORDS_BEFORE:
             return "a word before"
@@ -103,6 +111,8 @@ def _incomplete_after(link: Link, text: str) -> str:
     words = [word.lower() for word in link.right.after]
     if any(word in _WORDS_AFTER for word in words[:3]) or (words and words[0] in _NEXT_WORDS):
         return "a word after"
+    if _MODULO_AFTER.match(text, link.end):
+        return "modulo"
     if _MORE_AFTER.match(text, link.end):
         return "more after"
     token: Token | None = link.after
@@ -116,8 +126,14 @@ def _incomplete_after(link: Link, text: str) -> str:
         return ""
     if token is None:
         return "beside a formula" if text[link.end : link.end + 2].strip(" ")[:1] in ("$", "\\") else ""
+    if token.text == "**" and not text[token.end : token.end + 1].isalnum():
+        return ""
+    if token.kind == "cur" and link.right.after:
+        return ""
     if token.kind in ("op", "num", "cmd", "sup", "dots", "sub", "cur", "pct"):
         return "a sign after"
+    if token.kind == "word" and token.text in _GOES_ON and link.right.literal is None:
+        return "a word after"
     if token.kind == "open" and token.text != "{":
         return "" if token.start > link.end else "a sign after"
     if token.kind == "punct" and token.text in ":_'" and token.start == link.end:

@@ -216,8 +216,9 @@ def is_given_rate(link: Link) -> bool:
     if link.left.literal is None:
         return False
     if link.right.literal is not None:
-        return bool(left or right)
-    return bool(left) and left.isdisjoint(right)
+        # 10 <= 5 is part of a list such as "B = 0: 10 <= 5"
+        return bool(left or right) or link.operator not in ("=", "approx")
+    return bool(left) and left != right
 
 
 def _is_silent_conversion(link: Link, text: str, values: Pair) -> bool:
@@ -243,6 +244,9 @@ def _is_run_on(link: Link, text: str, values: Pair) -> bool:
     items = link.right.items
     if len(items) < 3 or link.left.literal is not None:
         return False
+    if link.left.items[: len(items)] == items:
+        # 1 * 2 * 3 = 1 * 2 = 2: the writer begins again
+        return True
     for end in range(1, len(items) - 1):
         if items[end][0] in ("+", "-", "*", "/", "//"):
             try:
@@ -299,6 +303,42 @@ def _is_inverse_modulo(link: Link, text: str, values: Pair) -> bool:
     return inverse and "mod" in text
 
 
+def _is_in_words(link: Link, text: str, values: Pair) -> bool:
+    """A sign between words: 18,000 minus 90 * 6 = 540."""
+    inside = text[link.left.start : link.left.end]
+    sign = "=" in text[link.left.end : link.right.start]
+    return sign and re.search(r"\b(?:minus|plus|times|of|divided)\b", inside) is not None
+
+
+def _is_lost_superscript(link: Link, text: str, values: Pair) -> bool:
+    """Whether the sides agree if a number such as 32 is 3^2, or 1.12 is 1.1^2."""
+    sides = link.left.items, link.right.items
+    numbers = [(s, i) for s in (0, 1) for i, (kind, _) in enumerate(sides[s]) if kind == "n"]
+    chosen = [[place] for place in numbers[:20]] + [numbers[:20]]
+    for places in chosen:
+        try:
+            values = tuple(
+                evaluate(_raised(sides[side], {i for s, i in places if s == side}))
+                for side in (0, 1)
+            )
+        except NotArithmeticError:
+            continue
+        if values[0] == values[1]:
+            return True
+    return False
+
+
+def _raised(items: tuple[Item, ...], places: set[int]) -> tuple[Item, ...]:
+    found: list[Item] = []
+    for at, (kind, literal) in enumerate(items):
+        head, last = literal[:-1], literal[-1:]
+        if at in places and last in ("2", "3", "4") and head.strip(".") and head[-1] != ".":
+            found += [("(", "("), ("n", head), ("^", "^"), ("n", last), (")", ")")]
+        else:
+            found.append((kind, literal))
+    return tuple(found)
+
+
 def _is_share(link: Link, text: str, values: Pair) -> bool:
     """A quantity as percentages of something: 48 = 100% + 20% of the actual number."""
     kinds = {kind for kind, _ in link.right.items}
@@ -320,5 +360,7 @@ _EXCUSES: tuple[tuple[str, Callable[[Link, str, Pair], bool]], ...] = (
     ("other_base", _is_other_base),
     ("inverse_modulo", _is_inverse_modulo),
     ("share", _is_share),
+    ("in_words", _is_in_words),
+    ("lost_superscript", _is_lost_superscript),
     ("mixed_units", _has_mixed_units),
 )

@@ -24,6 +24,7 @@ MAX_EXPRESSION = 400
 _ABOUT = frozenset(
     ("about", "approximately", "approx", "roughly", "around", "nearly", "almost", "only", "just")
 )
+_MODULO = frozenset(("\\bmod", "\\mod"))
 _SIGNS = frozenset(("+", "-", "−", "–"))
 _GREEK = frozenset(("\\pi", "\\theta", "\\alpha", "\\beta", "\\gamma", "\\lambda"))
 _ARTICLES = frozenset("aAI")
@@ -55,7 +56,16 @@ class ProseScanner:
         return 0 < at < self.size and self.tokens[at - 1].end == self.tokens[at].start
 
     def is_relation(self, at: int) -> bool:
-        return self.kind(at) == "rel" or (self.kind(at) == "cmd" and self.word(at) in RELATIONS)
+        return self.relation_end(at) > at
+
+    def relation_end(self, at: int) -> int:
+        """The index behind a relation, in signs or in words; `at` if there is none."""
+        kind, word = self.kind(at), self.word(at)
+        if kind == "rel" or (kind == "cmd" and word in RELATIONS) or word == "equals":
+            return at + 1
+        if word == "is" and self.word(at + 1) == "equal" and self.word(at + 2) == "to":
+            return at + 3
+        return at
 
     def is_operator(self, at: int) -> bool:
         kind, word = self.kind(at), self.word(at)
@@ -146,11 +156,13 @@ class ProseScanner:
     def continuation(self, at: int, depth: int) -> tuple[int, int, bool] | None:
         """What may stand behind a value."""
         kind, word = self.kind(at), self.word(at)
+        if kind == "pct" and self.kind(at + 1) == "num" and not self.touches(at):
+            return at + 1, 0, True
         if kind in ("pct", "sup", "sub") or word in ("!", "\\%", "percent", "°"):
             return at + 1, 0, False
         if kind == "close":
             return (at + 1, -1, False) if depth else None
-        if kind == "op" or (kind == "cmd" and (word in TIMES or word in DIVIDE)):
+        if kind == "op" or (kind == "cmd" and (word in TIMES or word in DIVIDE or word in _MODULO)):
             if word in DIVIDE and self.is_unit_word(at + 1):
                 return self.unit_end(at), 0, False
             return at + 1, 0, True
@@ -195,7 +207,7 @@ class ProseScanner:
 
     def word_behind_value(self, at: int, depth: int) -> tuple[int, int, bool] | None:
         word = self.word(at)
-        if word in ("x", "X", "times", "plus", "minus", "of") and self.starts_operand(at + 1):
+        if word in ("x", "X", "times", "plus", "minus", "of", "mod", "MOD") and self.starts_operand(at + 1):
             if word == "of" and self.kind(at - 1) == "word":
                 return None
             if word not in ("x", "X") or not (self.touches(at) and self.touches(at + 1)):
@@ -283,11 +295,12 @@ class ProseScanner:
         if relation < 0:
             return end
         sides = [self.side(start, end)]
-        mark, before, words = self.surroundings(start)
+        mark, before, named = self.surroundings(start)
         first = len(links)
         while relation >= 0:
-            operator = RELATIONS.get(self.word(relation), "in")
-            at = relation + 1
+            words = self.kind(relation) == "word"
+            operator = "=" if words else RELATIONS.get(self.word(relation), "in")
+            at = self.relation_end(relation)
             if self.kind(at) == "nl":
                 at += 1
             while self.word(at).lower() in _ABOUT or self.word(at) in SKIPPED:
@@ -297,7 +310,7 @@ class ProseScanner:
                 operator, at = "approx", at + 1
             behind = self.scan(at) if self.starts_operand(at) or self.is_variable(at) else at
             if behind == at:
-                end = relation + 1
+                end = self.relation_end(relation)
                 break
             right = self.side(at, behind)
             end = self.unit_end(behind)
@@ -305,7 +318,7 @@ class ProseScanner:
             following = self.tokens[end] if end < self.size else None
             links.append(
                 Link(
-                    sides[-1], operator, right, False, before, following, words,
+                    sides[-1], operator, right, False, before, following, named,
                     place=len(sides) - 1, earlier=tuple(sides[:-1]), list_mark=mark,
                 )
             )  # fmt: skip
@@ -339,6 +352,9 @@ class ProseScanner:
             words.append(self.word(at).lower())
             at -= 1
         before = self.tokens[start - 1]
+        if before.text == "**" and (before.end < self.tokens[start].start or not self.touches(start - 1)):
+            # Markdown's bold
+            return mark, None, ()
         if words and at >= 0 and self.kind(at) == "op" and len(words) < 6:
             # a sum whose first terms are in words: + his 1 teacher + 2
             before = self.tokens[at]
@@ -351,4 +367,6 @@ class ProseScanner:
             # 14, 400 / 80 and 13,2000 / 60
             if self.touches(start) or len(self.word(start)) == 3:
                 before = self.tokens[start - 2]
+        if before.text in (",", ";") and self.kind(start - 2) == "num":
+            words = ["num"]
         return mark, before, tuple(reversed(words))

@@ -14,6 +14,7 @@ from orion.answers.parsing.parse_expression import parse_expression
 from orion.answers.parsing.tree import Node, ParseError
 from orion.answers.steps.arithmetic import Item
 from orion.answers.steps.lexer import Token
+from orion.answers.steps.quantities import unit
 
 FRACTIONS = frozenset(("\\frac", "\\dfrac", "\\tfrac", "\\cfrac"))
 TIMES = frozenset(("*", "×", "·", "∙", "⋅", "\\cdot", "\\times"))
@@ -119,7 +120,8 @@ class _Builder:
             self.trouble = "two values side by side"
         if "," in token.text and "{" not in token.text and self.is_in_list():
             self.trouble = "a list of numbers"
-        if len(digits) > 1 and digits[0] == "0" and "." not in digits:
+        grouped = self.at > 0 and self.tokens[self.at - 1].text == "{"
+        if len(digits) > 1 and digits[0] == "0" and "." not in digits and not grouped:
             self.trouble = "a time or a code"
         self.put("n", digits, digits)
 
@@ -136,12 +138,18 @@ class _Builder:
             self.put("-", "-", "-")
         elif sign in TIMES:
             self.put("*", "*", "*")
+        elif sign == "/" and self.items and self.items[-1][0] == "u" and self.is_word_ahead():
+            self.at += 1
+            self.items[-1] = ("u", f"{self.items[-1][1]}/{self.tokens[self.at].text}")
         elif sign in DIVIDE:
             self.put("//" if self.is_tight() and sign != "÷" else "/", "/", "/")
         elif sign in ("^", "**"):
             self.put_power(token)
         else:
             self.put(sign, sign, sign)
+
+    def is_word_ahead(self) -> bool:
+        return self.at + 1 < len(self.tokens) and self.tokens[self.at + 1].kind == "word"
 
     def put_power(self, token: Token) -> None:
         ahead = [t.text for t in self.tokens[self.at + 1 : self.at + 4]]
@@ -199,7 +207,11 @@ class _Builder:
         self.put(")", token.text, token.text)
 
     def put_pct(self, token: Token) -> None:
-        self.put("%", "%", "\\%")
+        ahead = self.tokens[self.at + 1 : self.at + 2]
+        if ahead and ahead[0].kind == "num":
+            self.put("mod", "mod", "\\bmod ")
+        else:
+            self.put("%", "%", "\\%")
 
     def put_cur(self, token: Token) -> None:
         self.money = True
@@ -233,13 +245,31 @@ class _Builder:
             self.put("/", "/", "/")
         elif word == "percent":
             self.put("%", "%", "\\%")
-        elif len(word) == 1 or word == "pi" or self.in_formula:
+        elif word in ("mod", "MOD"):
+            self.put("mod", "mod", "\\bmod ")
+        elif self.is_short_unit(word):
+            self.put_unit(word)
+        elif len(word) == 1 or word == "pi" or self.in_formula or self.is_product(word):
             # the blank keeps 2e+9 from being read as a number with an exponent
             self.put("v", word, f" {word}" if word in ("e", "E") else word)
         elif self.is_behind_value or word in _UNIT_LINKS:
             self.put_unit(word)
         else:
             self.put("w", word, word)
+
+    def is_short_unit(self, word: str) -> bool:
+        """Whether a single letter behind a number is a unit, as in 3600 s/h."""
+        if self.in_formula or word not in ("s", "h", "m", "g", "l", "L") or not self.items:
+            return False
+        apart = self.at > 0 and self.tokens[self.at - 1].end < self.tokens[self.at].start
+        following = self.tokens[self.at + 1].text if self.at + 1 < len(self.tokens) else "/"
+        return self.items[-1][0] == "n" and apart and following == "/"
+
+    def is_product(self, word: str) -> bool:
+        """Whether a short word that touches a number is a product of names: 2lh, 4ac."""
+        touches = self.at > 0 and self.tokens[self.at - 1].end == self.tokens[self.at].start
+        before = self.tokens[self.at - 1].kind if touches else ""
+        return before == "num" and len(word) <= 3 and unit(word) is None and word.islower()
 
     def is_times(self, following: Token | None) -> bool:
         if not self.items or self.items[-1][0] not in _OPERAND_END or following is None:
@@ -270,6 +300,8 @@ class _Builder:
             self.put("*", "*", "*")
         elif name in DIVIDE:
             self.put("/", "/", "/")
+        elif name in ("\\bmod", "\\mod"):
+            self.put("mod", "mod", "\\bmod ")
         elif name == "\\%":
             self.put("%", "%", "\\%")
         elif name == "\\$":
