@@ -30,7 +30,7 @@ _WORDS_AFTER = frozenset(
 # only directly behind a value
 _NEXT_WORDS = frozenset("of to k m with and or through percent more-than out in".split())
 _GOES_ON = frozenset("is are plus times minus equals gives".split())
-_GETS = frozenset("get gets got obtain have that means so gives yields is thus becomes".split())
+_GETS = frozenset("get gets got obtain obtains gives yields have becomes".split())
 _RETRACTED = re.compile(
     r"\bwait\b|\bhmm|\bno,|\boops|\bwrong\b|\bincorrect|\bmistake|\berror\b|not possible|impossible"
     r"|contradict|doesn't make sense|does not make sense|not make sense|can't be|cannot be"
@@ -68,7 +68,8 @@ def is_incomplete(link: Link, text: str) -> str:
 
 def _incomplete_before(link: Link, text: str) -> str:
     if link.place:
-        return ""
+        both = link.left.literal is not None and link.right.literal is not None
+        return "two numbers in a chain" if both and link.place == 1 else ""
     if text[link.start : link.start + 1] == "+":
         return "a running sum"
     token = link.before
@@ -98,6 +99,8 @@ def _incomplete_before(link: Link, text: str) -> str:
         if lone and token.text.lower() not in _GETS:
             return "a name before"
         return ""
+    if lone and link.right.literal is not None and token.kind == "punct" and token.text in ",:":
+        return "a list before"
     if token.kind in ("op", "num", "close", "pct", "cmd", "sup", "dots", "sub", "cur", "mark"):
         return "a sign before"
     if token.kind == "punct" and token.text in ":._',’" and token.end == link.start:

@@ -189,6 +189,7 @@ class FormulaScanner:
             for group in (groups if operators else ())
         ]
         earlier: list[Side] = []
+        ends = [side.end for side in built if side is not None]
         for place, operator in enumerate(operators):
             left, right = built[place], built[place + 1]
             if left is not None:
@@ -201,6 +202,6 @@ class FormulaScanner:
                     left, operator, right, True, None, following if last else None, (),
                     place=place, length=len(operators),
                     earlier=tuple(earlier[:-1]),
-                    trouble=trouble if last or not place else "",
+                    trouble=trouble if last or not place else "", chain_end=max(ends),
                 )
             )  # fmt: skip

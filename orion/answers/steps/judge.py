@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orion.answers.steps.arithmetic import NotArithmeticError, evaluate
+from orion.answers.steps.congruences import judge_congruence
 from orion.answers.steps.links import Link
 from orion.answers.steps.numbers import Verdict, judge_numbers
 from orion.answers.steps.trees import NOT_UNDERSTOOD, judge_trees
@@ -15,8 +16,10 @@ from orion.answers.steps.trees import NOT_UNDERSTOOD, judge_trees
 
 def judge(link: Link, text: str, left_seconds: Callable[[], float]) -> Verdict | None:
     """The truth of a link and the rule that decided; None if it is no claim."""
-    if link.operator in ("in", "cong", "equiv"):
+    if link.operator in ("in", "cong"):
         return None
+    if link.operator == "equiv":
+        return judge_congruence(link, text)
     if link.trouble or link.left.trouble or link.right.trouble:
         return NOT_UNDERSTOOD
     try:

@@ -42,6 +42,10 @@ class Link:
     # the left side begins with a sign that may be a list mark
     list_mark: bool = False
     trouble: str = ""
+    # where the chain ends
+    chain_end: int = 0
+    # names on which the text has put a condition before this link
+    constrained: frozenset[str] = frozenset()
 
     @property
     def start(self) -> int:

@@ -27,6 +27,8 @@ HOLDS: dict[str, Callable[[Fraction, Fraction], bool]] = {
     ">=": lambda a, b: a >= b,
 }
 _SCALE = re.compile(r"\b(?:hundred|thousand|million|billion|[Kk])s?\b|\d[kKmM]\b")
+_DOWN = re.compile(r"round\w* (?:it )?down|truncat|cut off|first \w+ digits", re.I)
+_BASE = re.compile(r"\bbase|\bbinary|\bternary|\boctal|\bhexadecimal", re.I)
 _REMAINDER = re.compile(
     r"remain|left|remainder|extra|full|whole|complete|at most|maximum|\band\s*\(?\d|R\s*\d", re.I
 )
@@ -276,9 +278,12 @@ def _is_own_operation(link: Link, text: str, values: Pair) -> bool:
 
 def _is_other_base(link: Link, text: str, values: Pair) -> bool:
     """Whether whole numbers agree in another base of which the text speaks."""
-    if "base" not in text:
+    if not _BASE.search(text):
         return False
+    literals = link.left.literal, link.right.literal
     for base in (*range(2, 10), *range(11, 17)):
+        if None not in literals and values[0] == _read_in_base(link.right.literal or "", base):
+            return True
         try:
             sides = [
                 evaluate(tuple((k, _in_base(t, base) if k == "n" else t) for k, t in side.items))
@@ -289,6 +294,13 @@ def _is_other_base(link: Link, text: str, values: Pair) -> bool:
         if sides[0] == sides[1]:
             return True
     return False
+
+
+def _read_in_base(literal: str, base: int) -> int | None:
+    try:
+        return int(_in_base(literal, base))
+    except ValueError:
+        return None
 
 
 def _in_base(literal: str, base: int) -> str:
@@ -314,7 +326,12 @@ def _is_lost_superscript(link: Link, text: str, values: Pair) -> bool:
     """Whether the sides agree if a number such as 32 is 3^2, or 1.12 is 1.1^2."""
     sides = link.left.items, link.right.items
     numbers = [(s, i) for s in (0, 1) for i, (kind, _) in enumerate(sides[s]) if kind == "n"]
-    chosen = [[place] for place in numbers[:20]] + [numbers[:20]]
+    groups = (
+        [place for place in numbers[:20] if (side is None or place[0] == side) and (
+            digit is None or sides[place[0]][place[1]][1].endswith(digit))]
+        for side in (None, 0, 1) for digit in (None, "2", "3")
+    )
+    chosen = [[place] for place in numbers[:20]] + [group for group in groups if group]
     for places in chosen:
         try:
             values = tuple(
@@ -339,6 +356,22 @@ def _raised(items: tuple[Item, ...], places: set[int]) -> tuple[Item, ...]:
     return tuple(found)
 
 
+def _is_modulo(link: Link, text: str, values: Pair) -> bool:
+    """A remainder sign that stands for the whole line: 5! = 120 mod 100."""
+    return any(kind == "mod" for side in (link.left, link.right) for kind, _ in side.items[1:]) and (
+        link.right.literal is None
+    )
+
+
+def _is_rounded_down(link: Link, text: str, values: Pair) -> bool:
+    """Digits cut off where the text says that it rounds down."""
+    literal = link.right.literal
+    if literal is None or not _DOWN.search(text[max(0, link.start - 80) : link.end + 80]):
+        return False
+    gaps = [abs(a) - abs(b) for a, b in (values, *((a, b) for a, b, _ in readings(link)))]
+    return any(0 <= gap < 2 * half_unit(literal, False) for gap in gaps)
+
+
 def _is_share(link: Link, text: str, values: Pair) -> bool:
     """A quantity as percentages of something: 48 = 100% + 20% of the actual number."""
     kinds = {kind for kind, _ in link.right.items}
@@ -348,7 +381,7 @@ def _is_share(link: Link, text: str, values: Pair) -> bool:
 def _has_mixed_units(link: Link, text: str, values: Pair) -> bool:
     """Units that do not cancel in a formula, as in 1 = (1 mile) / (8 furlongs)."""
     units = {*link.left.units, *link.right.units}
-    return link.in_formula and len(units) > 1 and len(unit_factors(units)) < len(units)
+    return link.in_formula and len(units) > 1 and set(link.left.units) != set(link.right.units)
 
 
 _EXCUSES: tuple[tuple[str, Callable[[Link, str, Pair], bool]], ...] = (
@@ -360,6 +393,8 @@ _EXCUSES: tuple[tuple[str, Callable[[Link, str, Pair], bool]], ...] = (
     ("other_base", _is_other_base),
     ("inverse_modulo", _is_inverse_modulo),
     ("share", _is_share),
+    ("rounded_down", _is_rounded_down),
+    ("modulo", _is_modulo),
     ("in_words", _is_in_words),
     ("lost_superscript", _is_lost_superscript),
     ("mixed_units", _has_mixed_units),

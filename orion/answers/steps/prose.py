@@ -63,8 +63,6 @@ class ProseScanner:
         kind, word = self.kind(at), self.word(at)
         if kind == "rel" or (kind == "cmd" and word in RELATIONS) or word == "equals":
             return at + 1
-        if word == "is" and self.word(at + 1) == "equal" and self.word(at + 2) == "to":
-            return at + 3
         return at
 
     def is_operator(self, at: int) -> bool:
@@ -313,6 +311,10 @@ class ProseScanner:
                 end = self.relation_end(relation)
                 break
             right = self.side(at, behind)
+            if words and sides[-1].literal is not None:
+                # "1% is equal to 5" says what a part of something is
+                end = behind
+                break
             end = self.unit_end(behind)
             right.after = tuple(self.word(i) for i in range(behind, end))
             following = self.tokens[end] if end < self.size else None
@@ -329,6 +331,7 @@ class ProseScanner:
                 end = behind
         for link in links[first:]:
             link.length = len(sides) - 1
+            link.chain_end = sides[-1].end
         return end
 
     def side(self, start: int, end: int) -> Side:

@@ -76,6 +76,17 @@ class Side:
             sign, items = "-", items[1:]
         return sign + items[0][1] if len(items) == 1 and items[0][0] == "n" else None
 
+    @cached_property
+    def letters(self) -> frozenset[str]:
+        """The letters of the side, words taken apart."""
+        found: set[str] = set()
+        for kind, text in self.items:
+            if kind == "v" and text.isalpha():
+                found.update(text)
+            elif kind == "v" and text[0] == "\\":
+                found.add(text)
+        return frozenset(found)
+
     @property
     def units(self) -> tuple[str, ...]:
         """The units in the side and behind it."""
@@ -134,6 +145,8 @@ class _Builder:
 
     def put_op(self, token: Token) -> None:
         sign = token.text
+        if sign == "+" and self.items and self.items[-1][0] in ("*", "/", "//", "+"):
+            self.trouble = "two signs side by side"
         if sign in MINUS:
             self.put("-", "-", "-")
         elif sign in TIMES:

@@ -13,6 +13,7 @@ from orion.answers.algebra.numeric import agree_numerically
 from orion.answers.parsing.tree import Node, ParseError
 from orion.answers.steps.claims import TRUE, UNKNOWN
 from orion.answers.steps.floats import approximate
+from orion.answers.steps.letters import judge_letters
 from orion.answers.steps.links import Link
 from orion.answers.steps.numbers import HOLDS, Verdict, decimals, half_unit, refuse
 
@@ -72,9 +73,9 @@ def judge_trees(link: Link, text: str, left_seconds: Callable[[], float]) -> Ver
         return UNKNOWN, "deadline"
     equal = same(a, b)
     if names:
-        if equal:
-            return TRUE, "identity"
-        return None if link.length == 1 else (UNKNOWN, "letters")
+        if is_ambiguous(a) or is_ambiguous(b) or has_open_division(link):
+            equal = equal or None
+        return judge_letters(link, text, a, b, (names_in(a), names_in(b)), equal)
     if equal:
         return TRUE, "algebra"
     return judge_values(link, text, a, b, equal)
