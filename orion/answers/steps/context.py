@@ -58,6 +58,7 @@ _ROUNDED = re.compile(
 )
 _MODULO_AFTER = re.compile(r"[\s$)]{0,3}\(?\\?(?:p?mod|modulo)\b")
 _MORE_AFTER = re.compile(r"\$?[^\S\n]*(?:and|&)[^\S\n]*[($]?\d")
+_INTRODUCED = re.compile(r"\b(?:get|write|have|obtain|gives|yields|becomes):\s*$")
 _QUESTION = re.compile(r"[^.\n;!]{0,80}\?")
 
 
@@ -75,7 +76,7 @@ def _incomplete_before(link: Link, text: str) -> str:
     token = link.before
     lone = link.left.literal is not None
     if link.in_formula:
-        head = text[max(0, link.start - 40) : link.start].rstrip().rstrip("$\\([{")
+        head = text[max(0, link.start - 40) : link.start].rstrip().rstrip("$\\([{").rstrip()
         if head[-2:] == " .":
             return "a sign before"
         words = re.findall(r"[^\W\d_]+", head[-24:]) if head[-1:].isalpha() else []
@@ -100,7 +101,8 @@ def _incomplete_before(link: Link, text: str) -> str:
             return "a name before"
         return ""
     if lone and link.right.literal is not None and token.kind == "punct" and token.text in ",:":
-        return "a list before"
+        said = _INTRODUCED.search(text[max(0, link.start - 24) : link.start])
+        return "" if said else "a list before"
     if token.kind in ("op", "num", "close", "pct", "cmd", "sup", "dots", "sub", "cur", "mark"):
         return "a sign before"
     if token.kind == "punct" and token.text in ":._',’" and token.end == link.start:

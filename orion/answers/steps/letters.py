@@ -23,9 +23,7 @@ def judge_letters(
     if equal:
         return TRUE, "identity"
     if equal is False and names[0] == names[1] and is_rewriting(link, a, b):
-        terms = difference_terms(a, b)
-        free = len(names[0]) == 1 and not link.constrained & names[0]
-        if terms == 1 or (terms and link.place and free):
+        if difference_terms(a, b) == 1:
             return refuse(link, text, "rewriting")
     return None if link.length == 1 else (UNKNOWN, "letters")
 

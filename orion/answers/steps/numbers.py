@@ -28,7 +28,7 @@ HOLDS: dict[str, Callable[[Fraction, Fraction], bool]] = {
 }
 _SCALE = re.compile(r"\b(?:hundred|thousand|million|billion|[Kk])s?\b|\d[kKmM]\b")
 _DOWN = re.compile(r"round\w* (?:it )?down|truncat|cut off|first \w+ digits", re.I)
-_BASE = re.compile(r"\bbase|\bbinary|\bternary|\boctal|\bhexadecimal", re.I)
+_BASE = re.compile(r"\bbases?\b|\bbinary|\bternary|\boctal|\bhexadecimal", re.I)
 _REMAINDER = re.compile(
     r"remain|left|remainder|extra|full|whole|complete|at most|maximum|\band\s*\(?\d|R\s*\d", re.I
 )
@@ -319,7 +319,7 @@ def _is_in_words(link: Link, text: str, values: Pair) -> bool:
     """A sign between words: 18,000 minus 90 * 6 = 540."""
     inside = text[link.left.start : link.left.end]
     sign = "=" in text[link.left.end : link.right.start]
-    return sign and re.search(r"\b(?:minus|plus|times|of|divided)\b", inside) is not None
+    return sign and re.search(r"(?<!\\)\b(?:minus|plus|times|divided)\b", inside) is not None
 
 
 def _is_lost_superscript(link: Link, text: str, values: Pair) -> bool:

@@ -264,8 +264,13 @@ class ProseScanner:
     def find(self) -> list[Link]:
         """All links of the block."""
         links: list[Link] = []
-        at = 0
+        at, head = 0, -1
         while at < self.size:
+            if self.word(at) in (";", ".") or self.kind(at) == "nl":
+                head = -1
+            if head >= 0 and self.kind(at) == "rel" and self.word(at - 1) == ",":
+                at, head = self.chain(head, at, links, columns=True), -1
+                continue
             if not (self.starts_operand(at) or self.is_variable(at)):
                 at += 1
                 continue
@@ -273,6 +278,9 @@ class ProseScanner:
             if end == at:
                 at += 1
                 continue
+            if self.word(end) == ":" and any(self.is_operator(i) for i in range(at, end)):
+                # 17 + 8 : 7 + 8 = 15 , 1 + 1 = 2 , = 25 ;
+                head = at
             at = self.chain(at, end, links)
         return links
 
@@ -287,9 +295,13 @@ class ProseScanner:
             return at + 1
         return -1
 
-    def chain(self, start: int, end: int, links: list[Link]) -> int:
-        """Adds the links of the chain whose first side is start..end; the index to go on from."""
-        relation = self.relation_behind(end)
+    def chain(self, start: int, end: int, links: list[Link], columns: bool = False) -> int:
+        """Adds the links of the chain whose first side is start..end; the index to go on from.
+
+        With columns, the first side is the expression at `start`, far before its relation.
+        """
+        relation = end if columns else self.relation_behind(end)
+        end = self.scan(start) if columns else end
         if relation < 0:
             return end
         sides = [self.side(start, end)]

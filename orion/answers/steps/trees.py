@@ -114,7 +114,7 @@ def _is_near_by_decimals(link: Link, gap: float, size: float, said: bool) -> boo
         literal
         for side in (link.left, link.right)
         for kind, literal in side.items
-        if kind == "n" and "." in literal
+        if kind == "n" and "." in literal[:-1]
     ]
     if link.right.literal is not None:
         # the value of an earlier side may have been rounded
