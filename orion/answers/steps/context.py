@@ -103,8 +103,12 @@ def _incomplete_before(link: Link, text: str) -> str:
     if lone and link.right.literal is not None and token.kind == "punct" and token.text in ",:":
         said = _INTRODUCED.search(text[max(0, link.start - 24) : link.start])
         return "" if said else "a list before"
-    if token.kind in ("op", "num", "close", "pct", "cmd", "sup", "dots", "sub", "cur", "mark"):
+    if token.kind in ("op", "num", "close", "pct", "cmd", "sup", "dots", "sub", "cur", "mark", "rel"):
         return "a sign before"
+    if lone and link.right.literal is not None and token.kind == "open":
+        return "a remark"
+    if text[link.start] in "-−–" and token.kind == "punct":
+        return "a running sum"
     if token.kind == "punct" and token.text in ":._',’" and token.end == link.start:
         return "a sign before"
     if token.kind == "other" and token.text in "°√":

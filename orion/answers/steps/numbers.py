@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
@@ -28,6 +29,8 @@ HOLDS: dict[str, Callable[[Fraction, Fraction], bool]] = {
 }
 _SCALE = re.compile(r"\b(?:hundred|thousand|million|billion|[Kk])s?\b|\d[kKmM]\b")
 _DOWN = re.compile(r"round\w* (?:it )?down|truncat|cut off|first \w+ digits", re.I)
+_TIGHT_X = re.compile(r"\dx\d")
+_NAME_X = re.compile(r"\bx\d?\s*[=+<>^²³-]|[=+]\s*x\b|\d+x\b")
 _BASE = re.compile(r"\bbases?\b|\bbinary|\bternary|\boctal|\bhexadecimal", re.I)
 _REMAINDER = re.compile(
     r"remain|left|remainder|extra|full|whole|complete|at most|maximum|\band\s*\(?\d|R\s*\d", re.I
@@ -165,10 +168,19 @@ def compare_rounded(link: Link, text: str, pairs: list[Pair]) -> Verdict | None:
             return UNKNOWN, "whole_number_rounding"
     if any(abs(a - b) <= slack(link) for a, b in pairs) or is_rounded_from_earlier(link):
         return UNKNOWN, "rounded_inside"
+    if said and is_cut_down(link.right.literal, pairs):
+        return UNKNOWN, "cut_down"
     if said and link.left.literal is None and link.right.literal is None:
         if any(abs(a - b) * 20 <= abs(a) for a, b in pairs):
             return UNKNOWN, "rough"
     return None
+
+
+def is_cut_down(literal: str | None, pairs: list[Pair]) -> bool:
+    """Whether a literal has the right digits, cut off instead of rounded."""
+    if literal is None or not decimals(literal):
+        return False
+    return any(0 <= abs(a) - abs(b) < 2 * half_unit(literal, False) for a, b in pairs)
 
 
 def _scale(value: Fraction, literal: str) -> Fraction:
@@ -246,8 +258,9 @@ def _is_run_on(link: Link, text: str, values: Pair) -> bool:
     items = link.right.items
     if len(items) < 3 or link.left.literal is not None:
         return False
-    if link.left.items[: len(items)] == items:
-        # 1 * 2 * 3 = 1 * 2 = 2: the writer begins again
+    numbers = [[text for kind, text in side.items if kind == "n"] for side in (link.left, link.right)]
+    if len(numbers[1]) < len(numbers[0]) and not Counter(numbers[1]) - Counter(numbers[0]):
+        # 1 * 2 * 3 = 1 * 2 = 2: the writer begins again with a part
         return True
     for end in range(1, len(items) - 1):
         if items[end][0] in ("+", "-", "*", "/", "//"):
@@ -266,8 +279,12 @@ def _is_with_remainder(link: Link, text: str, values: Pair) -> bool:
         return False
     if values[1] == values[0].numerator // values[0].denominator:
         return _REMAINDER.search(text[max(0, link.start - 60) : link.end + 100]) is not None
-    top = [literal for kind, literal in link.left.items if kind == "n"]
-    return bool(top) and values[1] == Fraction(top[0]) and link.right.literal is None
+    top = [Fraction(literal) for kind, literal in link.left.items if kind == "n"]
+    if not top or not values[0] or link.right.literal is not None:
+        return False
+    # 46 / 15 = 3 * 15 = 45: the largest multiple
+    multiple = top[0] / values[0] * (values[0].numerator // values[0].denominator)
+    return values[1] in (top[0], multiple)
 
 
 def _is_own_operation(link: Link, text: str, values: Pair) -> bool:
@@ -278,12 +295,15 @@ def _is_own_operation(link: Link, text: str, values: Pair) -> bool:
 
 def _is_other_base(link: Link, text: str, values: Pair) -> bool:
     """Whether whole numbers agree in another base of which the text speaks."""
+    for place, side in enumerate((link.left, link.right)):
+        literal = side.literal or ""
+        binary = len(literal) > 3 and set(literal) == {"0", "1"}
+        for base in (2,) if binary else range(2, 17) if literal and _BASE.search(text) else ():
+            if _read_in_base(literal, base) == values[1 - place]:
+                return True
     if not _BASE.search(text):
         return False
-    literals = link.left.literal, link.right.literal
     for base in (*range(2, 10), *range(11, 17)):
-        if None not in literals and values[0] == _read_in_base(link.right.literal or "", base):
-            return True
         try:
             sides = [
                 evaluate(tuple((k, _in_base(t, base) if k == "n" else t) for k, t in side.items))
@@ -358,6 +378,8 @@ def _raised(items: tuple[Item, ...], places: set[int]) -> tuple[Item, ...]:
 
 def _is_modulo(link: Link, text: str, values: Pair) -> bool:
     """A remainder sign that stands for the whole line: 5! = 120 mod 100."""
+    if "mod" in text[link.end : link.chain_end + 12]:
+        return True
     return any(kind == "mod" for side in (link.left, link.right) for kind, _ in side.items[1:]) and (
         link.right.literal is None
     )
@@ -370,6 +392,27 @@ def _is_rounded_down(link: Link, text: str, values: Pair) -> bool:
         return False
     gaps = [abs(a) - abs(b) for a, b in (values, *((a, b) for a, b, _ in readings(link)))]
     return any(0 <= gap < 2 * half_unit(literal, False) for gap in gaps)
+
+
+def _is_range(link: Link, text: str, values: Pair) -> bool:
+    """A range and no subtraction, 100-499, or a dash that separates: 2321 – 2*3*2*1 = 12."""
+    inside = text[link.left.start : link.left.end]
+    kinds = [kind for kind, _ in link.left.items]
+    if not link.in_formula and kinds == ["n", "-", "n"] and values[0] < 0 and " " not in inside:
+        return True
+    if "–" not in inside and "—" not in inside:
+        return False
+    tail = link.left.items[len(kinds) - kinds[::-1].index("-") :] if "-" in kinds else ()
+    try:
+        return evaluate(tail) == values[1]
+    except NotArithmeticError:
+        return False
+
+
+def _is_letter_x(link: Link, text: str, values: Pair) -> bool:
+    """An x between two digits that may be the name of a number, 36x2 for 36x^2."""
+    inside = text[link.left.start : link.right.end]
+    return _TIGHT_X.search(inside) is not None and _NAME_X.search(text) is not None
 
 
 def _is_share(link: Link, text: str, values: Pair) -> bool:
@@ -393,6 +436,8 @@ _EXCUSES: tuple[tuple[str, Callable[[Link, str, Pair], bool]], ...] = (
     ("other_base", _is_other_base),
     ("inverse_modulo", _is_inverse_modulo),
     ("share", _is_share),
+    ("range", _is_range),
+    ("letter_x", _is_letter_x),
     ("rounded_down", _is_rounded_down),
     ("modulo", _is_modulo),
     ("in_words", _is_in_words),

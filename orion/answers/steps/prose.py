@@ -28,11 +28,12 @@ _MODULO = frozenset(("\\bmod", "\\mod"))
 _SIGNS = frozenset(("+", "-", "−", "–"))
 _GREEK = frozenset(("\\pi", "\\theta", "\\alpha", "\\beta", "\\gamma", "\\lambda"))
 _ARTICLES = frozenset("aAI")
+_SHORT_UNITS = frozenset("shmglLaA")
 # words that no unit holds: behind them a new statement begins
 _NO_UNIT = frozenset(
     "is be was are were would will has have had he she they it and then so which that we i you"
     " gives give gets get makes but because if when while who equals total would leaves means or"
-    " costs cost".split()
+    " costs cost from to at when where as by than with along between through dx".split()
 )
 
 
@@ -205,7 +206,9 @@ class ProseScanner:
 
     def word_behind_value(self, at: int, depth: int) -> tuple[int, int, bool] | None:
         word = self.word(at)
-        if word in ("x", "X", "times", "plus", "minus", "of", "mod", "MOD") and self.starts_operand(at + 1):
+        if word in ("x", "X", "times", "plus", "minus", "of", "mod", "MOD") and (
+            self.starts_operand(at + 1) and self.kind(at + 1) != "op"
+        ):
             if word == "of" and self.kind(at - 1) == "word":
                 return None
             if word not in ("x", "X") or not (self.touches(at) and self.touches(at + 1)):
@@ -240,7 +243,9 @@ class ProseScanner:
                 self.word(end) in ("x", "X") and self.starts_operand(end + 1)
             ):
                 if self.word(end).lower() in _NO_UNIT:
-                    return at if end > at and self.word(end) == "x" else end
+                    return end
+                if len(self.word(end)) == 1 and self.word(end) not in _SHORT_UNITS:
+                    return end
                 end += 1
             elif self.word(end) == "/" and self.kind(end + 1) == "word":
                 end += 2

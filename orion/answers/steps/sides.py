@@ -363,6 +363,10 @@ class _Builder:
         self.put("v", token.text, token.text)
 
     def put_other(self, token: Token) -> None:
+        if token.text == "°":
+            self.items.append(("u", "degree"))
+            self.parts.append("^\\circ ")
+            return
         self.put("v" if token.text in "√∛πθαβγλφω∞°" else "w", token.text, token.text)
 
 

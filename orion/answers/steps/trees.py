@@ -5,6 +5,7 @@ Input: a `Link` and its text. Output: truth and the name of the rule, None if th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
@@ -17,6 +18,7 @@ from orion.answers.steps.letters import judge_letters
 from orion.answers.steps.links import Link
 from orion.answers.steps.numbers import HOLDS, Verdict, decimals, half_unit, refuse
 
+_DEGREES = re.compile(r"°|degree|circ")
 NOT_UNDERSTOOD: Verdict = (UNKNOWN, "not_understood")
 _EXPRESSIONS = frozenset(
     ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
@@ -101,10 +103,16 @@ def judge_values(link: Link, text: str, a: Node, b: Node, equal: bool | None) ->
                 if decimals(literal) or said:
                     return TRUE, "rounded"
                 return UNKNOWN, "whole_number_rounding"
+        cut = link.right.literal is not None and decimals(link.right.literal) > 0
+        if said and cut and 0 <= abs(first) - abs(second) < 2 * half_unit(link.right.literal or "", False):
+            return UNKNOWN, "cut_down"
         if _is_near_by_decimals(link, gap, first, said):
             return UNKNOWN, "rounded_inside"
     if equal is None or is_ambiguous(a) or is_ambiguous(b) or has_open_division(link):
         return UNKNOWN, "undecided"
+    angles = [any(top.kind == "const" for top in walk(node)) for node in (a, b)]
+    if angles[0] != angles[1] and _DEGREES.search(text, link.start, link.chain_end + 80):
+        return UNKNOWN, "angle"
     return refuse(link, text, "algebra")
 
 
