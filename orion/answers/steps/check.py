@@ -13,15 +13,13 @@ from orion.answers.steps.formulas import FormulaScanner
 from orion.answers.steps.judge import judge
 from orion.answers.steps.lexer import Token, split_blocks, tokenize
 from orion.answers.steps.links import Link
-from orion.answers.steps.numbers import Verdict
 from orion.answers.steps.prose import ProseScanner
+from orion.answers.steps.verdicts import Verdict
 
 DEFAULT_TIMEOUT_S = 2.5
 MAX_TEXT = 400_000
 MAX_LINKS = 5_000
-_RELATION = re.compile(
-    r"[=≈≠<>≤≥≡]|\\(?:le|ge|lt|gt|ne|neq|leq|geq|approx|equiv|simeq|doteq)\b"
-)
+_RELATION = re.compile(r"[=≈≠<>≤≥≡]|\\(?:le|ge|lt|gt|ne|neq|leq|geq|approx|equiv|simeq|doteq)\b")
 
 _FUNCTION = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?\([A-Za-z](?:,[A-Za-z])*\)")
 

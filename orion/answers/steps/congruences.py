@@ -12,7 +12,7 @@ from math import gcd
 from orion.answers.steps.arithmetic import Item, NotArithmeticError, evaluate
 from orion.answers.steps.claims import TRUE
 from orion.answers.steps.links import Link
-from orion.answers.steps.numbers import Verdict, refuse
+from orion.answers.steps.verdicts import Verdict, refuse
 
 _MODULUS = re.compile(r"\\?(?:p?mod|modulo|bmod)\b\s*\{?\s*\$?(\d{1,12})\s*\}?(?![\d^])")
 _REACH = 40
@@ -34,7 +34,9 @@ def judge_congruence(link: Link, text: str) -> Verdict | None:
         except NotArithmeticError:
             return None
     if None in values:
-        inverse = any("^{-1}" in side.source or "^-1" in side.source for side in (link.left, link.right))
+        inverse = any(
+            "^{-1}" in side.source or "^-1" in side.source for side in (link.left, link.right)
+        )
         return refuse(link, text, "congruence") if inverse and modulus > 1 else None
     return (TRUE, "congruence") if values[0] == values[1] else refuse(link, text, "congruence")
 

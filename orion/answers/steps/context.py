@@ -13,24 +13,154 @@ from orion.answers.steps.links import Link
 
 BEFORE, AFTER = 240, 260
 _WORDS_BEFORE = frozenset(
-    "times twice plus minus by of than half double triple squared cubed over less sum product"
-    " difference quotient thrice quarter third fourth fifth tenth percent point factor negative"
-    " sqrt root mod modulo weeks days months years steps pages chapters questions parts numbers"
-    " problems cases equations grade grades level levels x thirds quarters fourths fifths multiplied divided added"
-    " multiply divide subtract add log ln sin cos tan step day week month year page chapter"
-    " question part number problem case equation line until choose base and or to between"
-    " through versus vs not isn't".split()
+    [
+        "times",
+        "twice",
+        "plus",
+        "minus",
+        "by",
+        "of",
+        "than",
+        "half",
+        "double",
+        "triple",
+        "squared",
+        "cubed",
+        "over",
+        "less",
+        "sum",
+        "product",
+        "difference",
+        "quotient",
+        "thrice",
+        "quarter",
+        "third",
+        "fourth",
+        "fifth",
+        "tenth",
+        "percent",
+        "point",
+        "factor",
+        "negative",
+        "sqrt",
+        "root",
+        "mod",
+        "modulo",
+        "weeks",
+        "days",
+        "months",
+        "years",
+        "steps",
+        "pages",
+        "chapters",
+        "questions",
+        "parts",
+        "numbers",
+        "problems",
+        "cases",
+        "equations",
+        "grade",
+        "grades",
+        "level",
+        "levels",
+        "x",
+        "thirds",
+        "quarters",
+        "fourths",
+        "fifths",
+        "multiplied",
+        "divided",
+        "added",
+        "multiply",
+        "divide",
+        "subtract",
+        "add",
+        "log",
+        "ln",
+        "sin",
+        "cos",
+        "tan",
+        "step",
+        "day",
+        "week",
+        "month",
+        "year",
+        "page",
+        "chapter",
+        "question",
+        "part",
+        "number",
+        "problem",
+        "case",
+        "equation",
+        "line",
+        "until",
+        "choose",
+        "base",
+        "and",
+        "or",
+        "to",
+        "between",
+        "through",
+        "versus",
+        "vs",
+        "not",
+        "isn't",
+    ]
 )
 _WORDS_AFTER = frozenset(
-    "times plus minus dozen dozens hundred thousand million billion trillion"
-    " remainder r mod modulo squared cubed half halves third thirds quarter quarters fourths fifths"
-    " tenths hundredths choose multiplied divided"
-    " sin cos tan log ln sqrt something base hundreds thousands r. rem leftover score".split()
+    [
+        "times",
+        "plus",
+        "minus",
+        "dozen",
+        "dozens",
+        "hundred",
+        "thousand",
+        "million",
+        "billion",
+        "trillion",
+        "remainder",
+        "r",
+        "mod",
+        "modulo",
+        "squared",
+        "cubed",
+        "half",
+        "halves",
+        "third",
+        "thirds",
+        "quarter",
+        "quarters",
+        "fourths",
+        "fifths",
+        "tenths",
+        "hundredths",
+        "choose",
+        "multiplied",
+        "divided",
+        "sin",
+        "cos",
+        "tan",
+        "log",
+        "ln",
+        "sqrt",
+        "something",
+        "base",
+        "hundreds",
+        "thousands",
+        "r.",
+        "rem",
+        "leftover",
+        "score",
+    ]
 )
 # only directly behind a value
-_NEXT_WORDS = frozenset("of to k m with and or through percent more-than out in".split())
-_GOES_ON = frozenset("is are plus times minus equals gives".split())
-_GETS = frozenset("get gets got obtain obtains gives yields have becomes".split())
+_NEXT_WORDS = frozenset(
+    ["of", "to", "k", "m", "with", "and", "or", "through", "percent", "more-than", "out", "in"]
+)
+_GOES_ON = frozenset(["is", "are", "plus", "times", "minus", "equals", "gives"])
+_GETS = frozenset(["get", "gets", "got", "obtain", "obtains", "gives", "yields", "have", "becomes"])
 _RETRACTED = re.compile(
     r"\bwait\b|\bhmm|\bno,|\boops|\bwrong\b|\bincorrect|\bmistake|\berror\b|not possible|impossible"
     r"|contradict|doesn't make sense|does not make sense|not make sense|can't be|cannot be"
@@ -103,7 +233,19 @@ def _incomplete_before(link: Link, text: str) -> str:
     if lone and link.right.literal is not None and token.kind == "punct" and token.text in ",:":
         said = _INTRODUCED.search(text[max(0, link.start - 24) : link.start])
         return "" if said else "a list before"
-    if token.kind in ("op", "num", "close", "pct", "cmd", "sup", "dots", "sub", "cur", "mark", "rel"):
+    if token.kind in (
+        "op",
+        "num",
+        "close",
+        "pct",
+        "cmd",
+        "sup",
+        "dots",
+        "sub",
+        "cur",
+        "mark",
+        "rel",
+    ):
         return "a sign before"
     if lone and link.right.literal is not None and token.kind == "open":
         return "a remark"
@@ -134,7 +276,11 @@ def _incomplete_after(link: Link, text: str) -> str:
             return "a sign after"
         return ""
     if token is None:
-        return "beside a formula" if text[link.end : link.end + 2].strip(" ")[:1] in ("$", "\\") else ""
+        return (
+            "beside a formula"
+            if text[link.end : link.end + 2].strip(" ")[:1] in ("$", "\\")
+            else ""
+        )
     if token.text == "**" and not text[token.end : token.end + 1].isalnum():
         return ""
     if token.kind == "cur" and link.right.after:

@@ -18,10 +18,41 @@ _ALIGNED = frozenset(
     ("aligned", "align", "align*", "split", "gathered", "gather", "gather*", "equation",
      "equation*", "eqnarray", "eqnarray*", "multline", "multline*", "alignat", "alignat*")
 )  # fmt: skip
-_BLANK = frozenset(("&", "\\,", "\\;", "\\:", "\\!", "\\ ", "\\quad", "\\qquad", "\n", "~", "\\hspace"))
+_BLANK = frozenset(
+    ("&", "\\,", "\\;", "\\:", "\\!", "\\ ", "\\quad", "\\qquad", "\n", "~", "\\hspace")
+)
 _CONNECTIVES = frozenset(
-    "and or so since because thus if for where then hence therefore which but when with as we get"
-    " gives that by now also is from let have modulo".split()
+    [
+        "and",
+        "or",
+        "so",
+        "since",
+        "because",
+        "thus",
+        "if",
+        "for",
+        "where",
+        "then",
+        "hence",
+        "therefore",
+        "which",
+        "but",
+        "when",
+        "with",
+        "as",
+        "we",
+        "get",
+        "gives",
+        "that",
+        "by",
+        "now",
+        "also",
+        "is",
+        "from",
+        "let",
+        "have",
+        "modulo",
+    ]
 )
 _DOTS = frozenset(("\\ldots", "\\dots", "\\cdots", "\\dotsc", "...", "…"))
 _MAX_SIDE = 400
@@ -88,8 +119,10 @@ class FormulaScanner:
         while end < self.size and self.tokens[end].text != "}":
             end += 1
         words = [t.text.lower() for t in self.tokens[at + 2 : end] if t.kind == "word"]
-        if depth <= 0 and words and (
-            not _CONNECTIVES.isdisjoint(words[:1] + words[-1:]) or not self.side
+        if (
+            depth <= 0
+            and words
+            and (not _CONNECTIVES.isdisjoint(words[:1] + words[-1:]) or not self.side)
         ):
             self.finish(self.tokens[at])
             if not _CONNECTIVES.isdisjoint(words):
@@ -130,7 +163,9 @@ class FormulaScanner:
         return token.kind == "rel" or token.text in RELATIONS
 
     def is_operator(self, token: Token) -> bool:
-        return token.text in TIMES or token.text in DIVIDE or token.text == "+" or token.text in MINUS
+        return (
+            token.text in TIMES or token.text in DIVIDE or token.text == "+" or token.text in MINUS
+        )
 
     def is_amid_side(self, at: int) -> bool:
         """Whether a wide blank stands beside an operator or a relation, and so separates nothing."""
@@ -140,7 +175,13 @@ class FormulaScanner:
         if following.text in ("\\mod", "\\pmod", "\\bmod"):
             return True
         if self.is_operator(following):
-            starts_row = at > 0 and self.tokens[at - 1].text in ("&", "\\\\", "\n", "\\quad", "\\qquad")
+            starts_row = at > 0 and self.tokens[at - 1].text in (
+                "&",
+                "\\\\",
+                "\n",
+                "\\quad",
+                "\\qquad",
+            )
             return starts_row or following.text not in MINUS
         return self.is_operator(self.side[-1]) or self.is_relation(following)
 

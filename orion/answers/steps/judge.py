@@ -10,8 +10,9 @@ from collections.abc import Callable
 from orion.answers.steps.arithmetic import NotArithmeticError, evaluate
 from orion.answers.steps.congruences import judge_congruence
 from orion.answers.steps.links import Link
-from orion.answers.steps.numbers import Verdict, judge_numbers
-from orion.answers.steps.trees import NOT_UNDERSTOOD, judge_trees
+from orion.answers.steps.numbers import judge_numbers
+from orion.answers.steps.trees import judge_trees
+from orion.answers.steps.verdicts import NOT_UNDERSTOOD, Verdict
 
 
 def judge(link: Link, text: str, left_seconds: Callable[[], float]) -> Verdict | None:

@@ -10,14 +10,19 @@ from orion.answers.algebra.canonical_form import CanonicalForm
 from orion.answers.parsing.tree import Node, ParseError
 from orion.answers.steps.claims import TRUE, UNKNOWN
 from orion.answers.steps.links import Link
-from orion.answers.steps.numbers import Verdict, refuse
+from orion.answers.steps.verdicts import Verdict, refuse
 
 _FUNCTIONS = frozenset("fghpq")
 _COMPOUND = frozenset(("add", "mul", "pow"))
 
 
 def judge_letters(
-    link: Link, text: str, a: Node, b: Node, names: tuple[frozenset[str], frozenset[str]], equal: bool | None
+    link: Link,
+    text: str,
+    a: Node,
+    b: Node,
+    names: tuple[frozenset[str], frozenset[str]],
+    equal: bool | None,
 ) -> Verdict | None:
     """The verdict on two expressions in letters; None for an equation."""
     if equal:
@@ -30,8 +35,11 @@ def judge_letters(
 
 def is_rewriting(link: Link, a: Node, b: Node) -> bool:
     """Whether both sides are calculations, so that one is meant as another form of the other."""
-    if any(_is_bound_letter(item, ahead) for side in (link.left, link.right)
-           for item, ahead in zip(side.items, (*side.items[1:], ("", "")), strict=True)):
+    if any(
+        _is_bound_letter(item, ahead)
+        for side in (link.left, link.right)
+        for item, ahead in zip(side.items, (*side.items[1:], ("", "")), strict=True)
+    ):
         return False
     return (
         (link.length > 1 or not link.in_formula)

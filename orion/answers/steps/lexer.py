@@ -58,7 +58,9 @@ _CLOSING = {
 }
 _DOLLAR = re.compile(r"(?<!\\)(?:\\\\)*\$|\n\s*\n")
 _WORDS = re.compile(r"(?<![\\A-Za-z\d^_{}])[A-Za-z]{3,}(?![A-Za-z\d^_{}])")
-_TEXT_GROUP = re.compile(r"\\(?:text|mbox|mathrm|textbf|operatorname|textrm|begin|end)\*?\{[^{}]*\}")
+_TEXT_GROUP = re.compile(
+    r"\\(?:text|mbox|mathrm|textbf|operatorname|textrm|begin|end)\*?\{[^{}]*\}"
+)
 _MONEY = re.compile(r"\s*[-(]?\s*(?:\d|\.\d|<<|[A-Z]0\b)")
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "log", "gcd", "lcm", "max", "min", "mod", "sqrt"))
 

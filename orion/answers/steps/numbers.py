@@ -1,24 +1,20 @@
-"""Compare the two sides of a link that are rational numbers, under every sensible reading.
+"""Compare the two sides of a link that are rational numbers.
 
-Input: a `Link` and its text. Output: truth and the name of the rule.
+Input: a `Link`, its text, the plain values of its sides. Output: a `Verdict`.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 
-from orion.answers.steps import context
-from orion.answers.steps.arithmetic import Item, NotArithmeticError, Reading, evaluate
-from orion.answers.steps.claims import FALSE, TRUE, UNKNOWN
+from orion.answers.steps.claims import TRUE, UNKNOWN
+from orion.answers.steps.excuses import find_excuse
 from orion.answers.steps.links import Link
-from orion.answers.steps.quantities import hidden_factors, unit_factors
+from orion.answers.steps.readings import readings
+from orion.answers.steps.rounding import Pair, compare_rounded
+from orion.answers.steps.verdicts import Verdict, refuse
 
-Verdict = tuple[str, str]
-Pair = tuple[Fraction, Fraction]
 HOLDS: dict[str, Callable[[Fraction, Fraction], bool]] = {
     "=": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
@@ -27,14 +23,6 @@ HOLDS: dict[str, Callable[[Fraction, Fraction], bool]] = {
     "<=": lambda a, b: a <= b,
     ">=": lambda a, b: a >= b,
 }
-_SCALE = re.compile(r"\b(?:hundred|thousand|million|billion|[Kk])s?\b|\d[kKmM]\b")
-_DOWN = re.compile(r"round\w* (?:it )?down|truncat|cut off|first \w+ digits", re.I)
-_TIGHT_X = re.compile(r"\dx\d")
-_NAME_X = re.compile(r"\bx\d?\s*[=+<>^²³-]|[=+]\s*x\b|\d+x\b")
-_BASE = re.compile(r"\bbases?\b|\bbinary|\bternary|\boctal|\bhexadecimal", re.I)
-_REMAINDER = re.compile(
-    r"remain|left|remainder|extra|full|whole|complete|at most|maximum|\band\s*\(?\d|R\s*\d", re.I
-)
 
 
 def judge_numbers(link: Link, text: str, values: Pair) -> Verdict:
@@ -44,7 +32,7 @@ def judge_numbers(link: Link, text: str, values: Pair) -> Verdict:
             return TRUE, "inequality"
         if any(HOLDS[link.operator](a, b) for a, b, _ in readings(link)):
             return TRUE, "reading"
-        return refuse(link, text, "inequality")
+        return judge_different(link, text, values, "inequality")
     if values[0] == values[1]:
         return TRUE, "exact"
     others = list(readings(link))
@@ -52,395 +40,11 @@ def judge_numbers(link: Link, text: str, values: Pair) -> Verdict:
         if a == b:
             return TRUE, rule
     return compare_rounded(link, text, [values, *((a, b) for a, b, _ in others)]) or (
-        judge_different(link, text, values)
+        judge_different(link, text, values, "exact")
     )
 
 
-def judge_different(link: Link, text: str, values: Pair) -> Verdict:
+def judge_different(link: Link, text: str, values: Pair, name: str) -> Verdict:
     """The verdict on numbers that differ under every reading and are no roundings."""
-    rule = next((name for name, applies in _EXCUSES if applies(link, text, values)), "")
-    return (UNKNOWN, rule) if rule else refuse(link, text, "exact")
-
-
-def refuse(link: Link, text: str, rule: str) -> Verdict:
-    """The verdict on a link that does not hold: false, unless the text does not mean it."""
-    if context.is_incomplete(link, text):
-        return UNKNOWN, "incomplete"
-    if is_given_rate(link):
-        return UNKNOWN, "given_rate"
-    why = context.why_not_meant(link, text)
-    return (UNKNOWN, why) if why else (FALSE, rule)
-
-
-# readings
-
-
-def readings(link: Link) -> Iterator[tuple[Fraction, Fraction, str]]:
-    """The values of both sides under every other sensible reading, and the reading's name."""
-    items = link.left.items, link.right.items
-    kinds = {kind for side in items for kind, _ in side}
-    factors = unit_factors(set(link.left.units) | set(link.right.units))
-    heads = (items[0], items[0][1:]) if link.list_mark else (items[0],)
-    for table in (None, factors) if factors else (None,):
-        right = items[1]
-        if table and link.right.after and not any(kind == "u" for kind, _ in right[-1:]):
-            right = (("(", "("), *right, (")", ")"), ("u", " ".join(link.right.after)))
-        options = list(_options(kinds, items, table))
-        lefts = _values(heads, options)
-        for (a, first), (b, second) in itertools.product(lefts, _values((right,), options)):
-            yield a, b, _reading_name(first, second, link.list_mark)
-            if "%" in kinds:
-                yield a * 100, b, "percent"
-                yield a, b * 100, "percent"
-            if table and link.left.has_money != link.right.has_money:
-                yield (a * 100, b, "units") if link.left.has_money else (a, b * 100, "units")
-    # cents on one side, dollars on the other
-    if link.left.has_money != link.right.has_money and not factors:
-        for (a, _), (b, _) in itertools.product(
-            _values(heads, [Reading()]), _values((items[1],), [Reading()])
-        ):
-            yield (a * 100, b, "units") if link.left.has_money else (a, b * 100, "units")
-
-
-def _options(
-    kinds: set[str], items: tuple[tuple[Item, ...], ...], table: dict[str, Fraction] | None
-) -> Iterator[Reading]:
-    percents = ("hundredth", "number", "share") if "%" in kinds else ("hundredth",)
-    tights = (False, True) if kinds & {"//", "**", "("} else (False,)
-    divisions = max(sum(kind in ("/", "//") for kind, _ in side) for side in items)
-    nested = (False, True) if divisions > 1 else (False,)
-    mixed = (True, False) if "f" in kinds else (True,)
-    for percent, tight, nest, mix in itertools.product(percents, tights, nested, mixed):
-        yield Reading(percent, tight, nest, mix, table)
-
-
-def _values(
-    heads: tuple[tuple[Item, ...], ...], options: list[Reading]
-) -> list[tuple[Fraction, Reading]]:
-    found: dict[Fraction, Reading] = {}
-    for items, option in itertools.product(heads, options):
-        try:
-            found.setdefault(evaluate(items, option), option)
-        except NotArithmeticError:
-            continue
-    return list(found.items())
-
-
-def _reading_name(first: Reading, second: Reading, list_mark: bool) -> str:
-    if first.factors is not None:
-        return "units"
-    if "hundredth" != first.percent or "hundredth" != second.percent:
-        return "percent"
-    if first.tight or second.tight or first.nested or second.nested:
-        return "division"
-    return "list_mark" if list_mark else "exact"
-
-
-# rounding
-
-
-def decimals(literal: str) -> int:
-    """The digits behind the point of a literal."""
-    return len(literal.partition(".")[2])
-
-
-def half_unit(literal: str, approximate: bool) -> Fraction:
-    """Half a unit in the last digit; zeros at the end of a whole number may be rounded ones."""
-    places = decimals(literal)
-    if places:
-        # a calculator's last digits are off
-        return Fraction(1, 2 * 10**places) if places < 10 else Fraction(3, 10 ** (places - 1))
-    digits = literal.lstrip("-")
-    zeros = len(digits) - len(digits.rstrip("0")) if approximate and digits.strip("0") else 0
-    return Fraction(10**zeros, 2)
-
-
-def compare_rounded(link: Link, text: str, pairs: list[Pair]) -> Verdict | None:
-    """The verdict if one side is a rounded form of the other, None if it is not."""
-    said = link.operator == "approx"
-    for place, literal in enumerate((link.left.literal, link.right.literal)):
-        if literal is None:
-            continue
-        unit = half_unit(literal, said)
-        if any(abs(a - b) <= unit * _scale((a, b)[place], literal) for a, b in pairs):
-            if decimals(literal) or said or context.is_rounding_announced(link, text):
-                return TRUE, "rounded"
-            return UNKNOWN, "whole_number_rounding"
-    if any(abs(a - b) <= slack(link) for a, b in pairs) or is_rounded_from_earlier(link):
-        return UNKNOWN, "rounded_inside"
-    if said and is_cut_down(link.right.literal, pairs):
-        return UNKNOWN, "cut_down"
-    if said and link.left.literal is None and link.right.literal is None:
-        if any(abs(a - b) * 20 <= abs(a) for a, b in pairs):
-            return UNKNOWN, "rough"
-    return None
-
-
-def is_cut_down(literal: str | None, pairs: list[Pair]) -> bool:
-    """Whether a literal has the right digits, cut off instead of rounded."""
-    if literal is None or not decimals(literal):
-        return False
-    return any(0 <= abs(a) - abs(b) < 2 * half_unit(literal, False) for a, b in pairs)
-
-
-def _scale(value: Fraction, literal: str) -> Fraction:
-    """The factor between a literal and its value under a reading, as for 33.3% = 0.333."""
-    return abs(value / Fraction(literal)) if Fraction(literal) else Fraction(1)
-
-
-def slack(link: Link) -> Fraction:
-    """How much the sides change if every decimal in them is the rounding of another number."""
-    total = Fraction(0)
-    if link.right.literal is not None or link.left.literal is not None:
-        # the numbers of a calculation with one result are taken as they are written
-        return total
-    for side in (link.left, link.right):
-        for at, (kind, literal) in enumerate(side.items):
-            if kind != "n" or "." not in literal:
-                continue
-            moved = (*side.items[:at], ("n", literal + "5"), *side.items[at + 1 :])
-            try:
-                total += abs(evaluate(moved) - evaluate(side.items))
-            except NotArithmeticError:
-                continue
-    return total
-
-
-def is_rounded_from_earlier(link: Link) -> bool:
-    """Whether the right side is right for an earlier, unrounded side of its chain."""
-    literal = link.right.literal
-    if literal is None:
-        return False
-    for side in link.earlier[-4:]:
-        try:
-            gap = abs(evaluate(side.items) - Fraction(literal))
-        except NotArithmeticError:
-            continue
-        if gap <= half_unit(literal, link.operator == "approx"):
-            return True
-    return False
-
-
-# what may excuse a difference
-
-
-def is_given_rate(link: Link) -> bool:
-    """A single quantity in other units than the other side, as in 1 cup = 8 ounces."""
-    left, right = set(link.left.units), set(link.right.units)
-    if link.left.literal is None:
-        return False
-    if link.right.literal is not None:
-        # 10 <= 5 is part of a list such as "B = 0: 10 <= 5"
-        return bool(left or right) or link.operator not in ("=", "approx")
-    return bool(left) and left != right
-
-
-def _is_silent_conversion(link: Link, text: str, values: Pair) -> bool:
-    """Whether the sides differ by a factor between units like those that the text names."""
-    if not values[0] or not values[1]:
-        return False
-    money = link.left.has_money or link.right.has_money
-    factors = hidden_factors((*link.left.units, *link.right.units), money)
-    return values[0] / values[1] in factors
-
-
-def _is_scaled(link: Link, text: str, values: Pair) -> bool:
-    """Whether a power of a thousand that the text says in words lies between the sides."""
-    if not values[0] or not values[1]:
-        return False
-    ratio = values[0] / values[1]
-    scales = [Fraction(10**n) for n in (2, 3, 6, 9)]
-    return (ratio in scales or 1 / ratio in scales) and _SCALE.search(text) is not None
-
-
-def _is_run_on(link: Link, text: str, values: Pair) -> bool:
-    """Whether the right side begins with the value of the left and goes on: 5 * 3 = 15 + 2."""
-    items = link.right.items
-    if len(items) < 3 or link.left.literal is not None:
-        return False
-    numbers = [[text for kind, text in side.items if kind == "n"] for side in (link.left, link.right)]
-    if len(numbers[1]) < len(numbers[0]) and not Counter(numbers[1]) - Counter(numbers[0]):
-        # 1 * 2 * 3 = 1 * 2 = 2: the writer begins again with a part
-        return True
-    for end in range(1, len(items) - 1):
-        if items[end][0] in ("+", "-", "*", "/", "//"):
-            try:
-                if evaluate(items[:end]) == values[0]:
-                    return True
-            except NotArithmeticError:
-                continue
-    return False
-
-
-def _is_with_remainder(link: Link, text: str, values: Pair) -> bool:
-    """A division with a remainder: 17 / 3 = 5, with 2 left, or 500 / 13 = 13 * 38 + 6."""
-    kinds = [kind for kind, _ in link.left.items if kind not in ("u", "(", ")")]
-    if not any(kind in ("/", "//", "f") for kind in kinds):
-        return False
-    if values[1] == values[0].numerator // values[0].denominator:
-        return _REMAINDER.search(text[max(0, link.start - 60) : link.end + 100]) is not None
-    top = [Fraction(literal) for kind, literal in link.left.items if kind == "n"]
-    if not top or not values[0] or link.right.literal is not None:
-        return False
-    # 46 / 15 = 3 * 15 = 45: the largest multiple
-    multiple = top[0] / values[0] * (values[0].numerator // values[0].denominator)
-    return values[1] in (top[0], multiple)
-
-
-def _is_own_operation(link: Link, text: str, values: Pair) -> bool:
-    """A star in a formula may be an operation that the problem defines: 2 * 6 = 2^6 + 6^2."""
-    star = any("*" in text[side.start : side.end] for side in (link.left, link.right))
-    return link.in_formula and star and link.right.literal is None
-
-
-def _is_other_base(link: Link, text: str, values: Pair) -> bool:
-    """Whether whole numbers agree in another base of which the text speaks."""
-    for place, side in enumerate((link.left, link.right)):
-        literal = side.literal or ""
-        binary = len(literal) > 3 and set(literal) == {"0", "1"}
-        for base in (2,) if binary else range(2, 17) if literal and _BASE.search(text) else ():
-            if _read_in_base(literal, base) == values[1 - place]:
-                return True
-    if not _BASE.search(text):
-        return False
-    for base in (*range(2, 10), *range(11, 17)):
-        try:
-            sides = [
-                evaluate(tuple((k, _in_base(t, base) if k == "n" else t) for k, t in side.items))
-                for side in (link.left, link.right)
-            ]
-        except (NotArithmeticError, ValueError):
-            continue
-        if sides[0] == sides[1]:
-            return True
-    return False
-
-
-def _read_in_base(literal: str, base: int) -> int | None:
-    try:
-        return int(_in_base(literal, base))
-    except ValueError:
-        return None
-
-
-def _in_base(literal: str, base: int) -> str:
-    if len(literal) > 40:
-        raise ValueError
-    return str(int(literal, base))
-
-
-def _is_inverse_modulo(link: Link, text: str, values: Pair) -> bool:
-    """An inverse modulo a number: 50^{-1} = 24."""
-    inverse = any("^{-1}" in side.source or "^-1" in side.source for side in (link.left, link.right))
-    return inverse and "mod" in text
-
-
-def _is_in_words(link: Link, text: str, values: Pair) -> bool:
-    """A sign between words: 18,000 minus 90 * 6 = 540."""
-    inside = text[link.left.start : link.left.end]
-    sign = "=" in text[link.left.end : link.right.start]
-    return sign and re.search(r"(?<!\\)\b(?:minus|plus|times|divided)\b", inside) is not None
-
-
-def _is_lost_superscript(link: Link, text: str, values: Pair) -> bool:
-    """Whether the sides agree if a number such as 32 is 3^2, or 1.12 is 1.1^2."""
-    sides = link.left.items, link.right.items
-    numbers = [(s, i) for s in (0, 1) for i, (kind, _) in enumerate(sides[s]) if kind == "n"]
-    groups = (
-        [place for place in numbers[:20] if (side is None or place[0] == side) and (
-            digit is None or sides[place[0]][place[1]][1].endswith(digit))]
-        for side in (None, 0, 1) for digit in (None, "2", "3")
-    )
-    chosen = [[place] for place in numbers[:20]] + [group for group in groups if group]
-    for places in chosen:
-        try:
-            values = tuple(
-                evaluate(_raised(sides[side], {i for s, i in places if s == side}))
-                for side in (0, 1)
-            )
-        except NotArithmeticError:
-            continue
-        if values[0] == values[1]:
-            return True
-    return False
-
-
-def _raised(items: tuple[Item, ...], places: set[int]) -> tuple[Item, ...]:
-    found: list[Item] = []
-    for at, (kind, literal) in enumerate(items):
-        head, last = literal[:-1], literal[-1:]
-        if at in places and last in ("2", "3", "4") and head.strip(".") and head[-1] != ".":
-            found += [("(", "("), ("n", head), ("^", "^"), ("n", last), (")", ")")]
-        else:
-            found.append((kind, literal))
-    return tuple(found)
-
-
-def _is_modulo(link: Link, text: str, values: Pair) -> bool:
-    """A remainder sign that stands for the whole line: 5! = 120 mod 100."""
-    if "mod" in text[link.end : link.chain_end + 12]:
-        return True
-    return any(kind == "mod" for side in (link.left, link.right) for kind, _ in side.items[1:]) and (
-        link.right.literal is None
-    )
-
-
-def _is_rounded_down(link: Link, text: str, values: Pair) -> bool:
-    """Digits cut off where the text says that it rounds down."""
-    literal = link.right.literal
-    if literal is None or not _DOWN.search(text[max(0, link.start - 80) : link.end + 80]):
-        return False
-    gaps = [abs(a) - abs(b) for a, b in (values, *((a, b) for a, b, _ in readings(link)))]
-    return any(0 <= gap < 2 * half_unit(literal, False) for gap in gaps)
-
-
-def _is_range(link: Link, text: str, values: Pair) -> bool:
-    """A range and no subtraction, 100-499, or a dash that separates: 2321 – 2*3*2*1 = 12."""
-    inside = text[link.left.start : link.left.end]
-    kinds = [kind for kind, _ in link.left.items]
-    if not link.in_formula and kinds == ["n", "-", "n"] and values[0] < 0 and " " not in inside:
-        return True
-    if "–" not in inside and "—" not in inside:
-        return False
-    tail = link.left.items[len(kinds) - kinds[::-1].index("-") :] if "-" in kinds else ()
-    try:
-        return evaluate(tail) == values[1]
-    except NotArithmeticError:
-        return False
-
-
-def _is_letter_x(link: Link, text: str, values: Pair) -> bool:
-    """An x between two digits that may be the name of a number, 36x2 for 36x^2."""
-    inside = text[link.left.start : link.right.end]
-    return _TIGHT_X.search(inside) is not None and _NAME_X.search(text) is not None
-
-
-def _is_share(link: Link, text: str, values: Pair) -> bool:
-    """A quantity as percentages of something: 48 = 100% + 20% of the actual number."""
-    kinds = {kind for kind, _ in link.right.items}
-    return link.left.literal is not None and "%" in kinds and link.right.literal is None
-
-
-def _has_mixed_units(link: Link, text: str, values: Pair) -> bool:
-    """Units that do not cancel in a formula, as in 1 = (1 mile) / (8 furlongs)."""
-    units = {*link.left.units, *link.right.units}
-    return link.in_formula and len(units) > 1 and set(link.left.units) != set(link.right.units)
-
-
-_EXCUSES: tuple[tuple[str, Callable[[Link, str, Pair], bool]], ...] = (
-    ("silent_conversion", _is_silent_conversion),
-    ("scale_in_words", _is_scaled),
-    ("run_on", _is_run_on),
-    ("remainder", _is_with_remainder),
-    ("own_operation", _is_own_operation),
-    ("other_base", _is_other_base),
-    ("inverse_modulo", _is_inverse_modulo),
-    ("share", _is_share),
-    ("range", _is_range),
-    ("letter_x", _is_letter_x),
-    ("rounded_down", _is_rounded_down),
-    ("modulo", _is_modulo),
-    ("in_words", _is_in_words),
-    ("lost_superscript", _is_lost_superscript),
-    ("mixed_units", _has_mixed_units),
-)
+    excuse = find_excuse(link, text, values)
+    return (UNKNOWN, excuse) if excuse else refuse(link, text, name)

@@ -11,7 +11,6 @@ from orion.answers.steps.links import RELATIONS, Link
 from orion.answers.steps.sides import (
     DIVIDE,
     FRACTIONS,
-    MINUS,
     SKIPPED,
     TEXTS,
     TIMES,
@@ -31,9 +30,62 @@ _ARTICLES = frozenset("aAI")
 _SHORT_UNITS = frozenset("shmglLaA")
 # words that no unit holds: behind them a new statement begins
 _NO_UNIT = frozenset(
-    "is be was are were would will has have had he she they it and then so which that we i you"
-    " gives give gets get makes but because if when while who equals total would leaves means or"
-    " costs cost from to at when where as by than with along between through dx".split()
+    [
+        "is",
+        "be",
+        "was",
+        "are",
+        "were",
+        "would",
+        "will",
+        "has",
+        "have",
+        "had",
+        "he",
+        "she",
+        "they",
+        "it",
+        "and",
+        "then",
+        "so",
+        "which",
+        "that",
+        "we",
+        "i",
+        "you",
+        "gives",
+        "give",
+        "gets",
+        "get",
+        "makes",
+        "but",
+        "because",
+        "if",
+        "when",
+        "while",
+        "who",
+        "equals",
+        "total",
+        "would",
+        "leaves",
+        "means",
+        "or",
+        "costs",
+        "cost",
+        "from",
+        "to",
+        "at",
+        "when",
+        "where",
+        "as",
+        "by",
+        "than",
+        "with",
+        "along",
+        "between",
+        "through",
+        "dx",
+    ]
 )
 
 
@@ -68,7 +120,9 @@ class ProseScanner:
 
     def is_operator(self, at: int) -> bool:
         kind, word = self.kind(at), self.word(at)
-        return (kind == "op" and word != "!") or (kind == "cmd" and (word in TIMES or word in DIVIDE))
+        return (kind == "op" and word != "!") or (
+            kind == "cmd" and (word in TIMES or word in DIVIDE)
+        )
 
     def starts_operand(self, at: int) -> bool:
         """Whether a value may begin here."""
@@ -76,7 +130,11 @@ class ProseScanner:
         if kind in ("num", "cur", "mark") or (kind == "open" and word != "{"):
             return True
         if kind == "cmd":
-            return word in FRACTIONS or word in ("\\sqrt", "\\$", "\\binom", "\\left") or word in _GREEK
+            return (
+                word in FRACTIONS
+                or word in ("\\sqrt", "\\$", "\\binom", "\\left")
+                or word in _GREEK
+            )
         if kind == "op":
             return word in _SIGNS and self.starts_sign(at)
         return kind == "other" and word in "√π"
@@ -247,9 +305,9 @@ class ProseScanner:
                 if len(self.word(end)) == 1 and self.word(end) not in _SHORT_UNITS:
                     return end
                 end += 1
-            elif self.word(end) == "/" and self.kind(end + 1) == "word":
-                end += 2
-            elif self.word(end) == "^" and self.kind(end + 1) == "num" and end > at:
+            elif (self.word(end) == "/" and self.kind(end + 1) == "word") or (
+                self.word(end) == "^" and self.kind(end + 1) == "num" and end > at
+            ):
                 end += 2
             elif self.kind(end) == "sup" and end > at:
                 end += 1
@@ -372,7 +430,9 @@ class ProseScanner:
             words.append(self.word(at).lower())
             at -= 1
         before = self.tokens[start - 1]
-        if before.text == "**" and (before.end < self.tokens[start].start or not self.touches(start - 1)):
+        if before.text == "**" and (
+            before.end < self.tokens[start].start or not self.touches(start - 1)
+        ):
             # Markdown's bold
             return mark, None, ()
         if words and at >= 0 and self.kind(at) == "op" and len(words) < 6:

@@ -16,6 +16,7 @@ from orion.answers.steps.arithmetic import Item
 from orion.answers.steps.lexer import Token
 from orion.answers.steps.quantities import unit
 
+MAX_LITERAL = 200
 FRACTIONS = frozenset(("\\frac", "\\dfrac", "\\tfrac", "\\cfrac"))
 TIMES = frozenset(("*", "×", "·", "∙", "⋅", "\\cdot", "\\times"))
 DIVIDE = frozenset(("/", "÷", "⁄", "\\div"))
@@ -30,10 +31,38 @@ TEXTS = frozenset(
      "\\textnormal", "\\rm", "\\operatorname", "\\mathit", "\\texttt", "\\bf")
 )  # fmt: skip
 # commands that the parser would read past, or that may be an operation of the text's own
-_OPAQUE = frozenset(("\\|", "\\&", "\\#", "\\@", "\\ast", "\\star", "\\oplus", "\\otimes", "\\circledast",
-                     "\\diamond", "\\clubsuit", "\\spadesuit", "\\heartsuit", "\\bigstar", "\\odot",
-                     "\\ldots", "\\cdots", "\\dots", "\\vdots", "\\dotsb", "\\dotsm", "\\bullet", "\\mid",
-                     "\\angle", "\\measuredangle", "\\triangle", "\\square", "\\Box"))
+_OPAQUE = frozenset(
+    (
+        "\\|",
+        "\\&",
+        "\\#",
+        "\\@",
+        "\\ast",
+        "\\star",
+        "\\oplus",
+        "\\otimes",
+        "\\circledast",
+        "\\diamond",
+        "\\clubsuit",
+        "\\spadesuit",
+        "\\heartsuit",
+        "\\bigstar",
+        "\\odot",
+        "\\ldots",
+        "\\cdots",
+        "\\dots",
+        "\\vdots",
+        "\\dotsb",
+        "\\dotsm",
+        "\\bullet",
+        "\\mid",
+        "\\angle",
+        "\\measuredangle",
+        "\\triangle",
+        "\\square",
+        "\\Box",
+    )
+)
 _LISTING = frozenset(("gcd", "lcm", "\\gcd", "\\max", "\\min", "max", "min", "GCD", "LCM", "GCF"))
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SEPARATORS = str.maketrans("", "", ",{}\\!")
@@ -74,7 +103,8 @@ class Side:
         sign = ""
         if items and items[0][0] == "-":
             sign, items = "-", items[1:]
-        return sign + items[0][1] if len(items) == 1 and items[0][0] == "n" else None
+        single = len(items) == 1 and items[0][0] == "n" and len(items[0][1]) <= MAX_LITERAL
+        return sign + items[0][1] if single else None
 
     @cached_property
     def letters(self) -> frozenset[str]:
@@ -174,9 +204,7 @@ class _Builder:
         following = self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else None
         if self.items and self.items[-1][0] == "u" and self.items[-1][1] != "degree":
             self.skip_unit_power()
-        elif (
-            self.in_formula and following and following.kind == "num" and len(following.text) > 1
-        ):
+        elif self.in_formula and following and following.kind == "num" and len(following.text) > 1:
             # TeX raises one digit only: 2^35^2 is 2^3 5^2
             digit, rest = following.text[0], following.text[1:].translate(_SEPARATORS)
             self.at += 1

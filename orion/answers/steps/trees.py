@@ -16,17 +16,32 @@ from orion.answers.steps.claims import TRUE, UNKNOWN
 from orion.answers.steps.floats import approximate
 from orion.answers.steps.letters import judge_letters
 from orion.answers.steps.links import Link
-from orion.answers.steps.numbers import HOLDS, Verdict, decimals, half_unit, refuse
+from orion.answers.steps.numbers import HOLDS
+from orion.answers.steps.rounding import decimals, half_unit
+from orion.answers.steps.verdicts import NOT_UNDERSTOOD, Verdict, refuse
 
 _DEGREES = re.compile(r"°|degree|circ")
-NOT_UNDERSTOOD: Verdict = (UNKNOWN, "not_understood")
 _EXPRESSIONS = frozenset(
     ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
 )
 _CONSTANTS = frozenset(("pi", "e", "i"))
 # functions whose argument may be in degrees or end elsewhere, or whose base is not certain
 _AMBIGUOUS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc log".split()
+    [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "arccot",
+        "arcsec",
+        "arccsc",
+        "log",
+    ]
 )
 
 
@@ -104,7 +119,11 @@ def judge_values(link: Link, text: str, a: Node, b: Node, equal: bool | None) ->
                     return TRUE, "rounded"
                 return UNKNOWN, "whole_number_rounding"
         cut = link.right.literal is not None and decimals(link.right.literal) > 0
-        if said and cut and 0 <= abs(first) - abs(second) < 2 * half_unit(link.right.literal or "", False):
+        if (
+            said
+            and cut
+            and 0 <= abs(first) - abs(second) < 2 * half_unit(link.right.literal or "", False)
+        ):
             return UNKNOWN, "cut_down"
         if _is_near_by_decimals(link, gap, first, said):
             return UNKNOWN, "rounded_inside"
