@@ -5,9 +5,11 @@ Input: the tokens of a formula. Output: `Link`s. One pass over the tokens.
 
 from __future__ import annotations
 
+from orion.answers.steps.cues import CONNECTIVES
 from orion.answers.steps.lexer import Token
 from orion.answers.steps.links import RELATIONS, Link
-from orion.answers.steps.sides import DIVIDE, MINUS, TEXTS, TIMES, Side, build_side
+from orion.answers.steps.sides import Side, build_side
+from orion.answers.steps.signs import DIVIDE, MINUS, TEXTS, TIMES
 
 _CUTS = frozenset(
     ("\\quad", "\\qquad", "\\implies", "\\Rightarrow", "\\Longrightarrow", "\\iff", "\\because",
@@ -20,39 +22,6 @@ _ALIGNED = frozenset(
 )  # fmt: skip
 _BLANK = frozenset(
     ("&", "\\,", "\\;", "\\:", "\\!", "\\ ", "\\quad", "\\qquad", "\n", "~", "\\hspace")
-)
-_CONNECTIVES = frozenset(
-    [
-        "and",
-        "or",
-        "so",
-        "since",
-        "because",
-        "thus",
-        "if",
-        "for",
-        "where",
-        "then",
-        "hence",
-        "therefore",
-        "which",
-        "but",
-        "when",
-        "with",
-        "as",
-        "we",
-        "get",
-        "gives",
-        "that",
-        "by",
-        "now",
-        "also",
-        "is",
-        "from",
-        "let",
-        "have",
-        "modulo",
-    ]
 )
 _DOTS = frozenset(("\\ldots", "\\dots", "\\cdots", "\\dotsc", "...", "…"))
 _MAX_SIDE = 400
@@ -122,10 +91,10 @@ class FormulaScanner:
         if (
             depth <= 0
             and words
-            and (not _CONNECTIVES.isdisjoint(words[:1] + words[-1:]) or not self.side)
+            and (not CONNECTIVES.isdisjoint(words[:1] + words[-1:]) or not self.side)
         ):
             self.finish(self.tokens[at])
-            if not _CONNECTIVES.isdisjoint(words):
+            if not CONNECTIVES.isdisjoint(words):
                 return end + 1
         self.side.extend(self.tokens[at : end + 1])
         return end + 1

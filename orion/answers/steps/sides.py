@@ -15,55 +15,18 @@ from orion.answers.parsing.tree import Node, ParseError
 from orion.answers.steps.arithmetic import Item
 from orion.answers.steps.lexer import Token
 from orion.answers.steps.quantities import unit
+from orion.answers.steps.signs import (
+    DIVIDE,
+    FRACTIONS,
+    LISTING,
+    MINUS,
+    OPAQUE,
+    SKIPPED,
+    TEXTS,
+    TIMES,
+)
 
 MAX_LITERAL = 200
-FRACTIONS = frozenset(("\\frac", "\\dfrac", "\\tfrac", "\\cfrac"))
-TIMES = frozenset(("*", "×", "·", "∙", "⋅", "\\cdot", "\\times"))
-DIVIDE = frozenset(("/", "÷", "⁄", "\\div"))
-MINUS = frozenset(("-", "−", "–", "—"))
-SKIPPED = frozenset(
-    ("\\left", "\\right", "\\!", "\\,", "\\;", "\\:", "\\ ", "\\big", "\\Big", "\\bigl", "\\bigr",
-     "\\Bigl", "\\Bigr", "\\bigg", "\\Bigg", "\\displaystyle", "\\textstyle", "\\boxed", "\\fbox",
-     "\\quad", "\\qquad", "\\>", "\\biggl", "\\biggr", "\\Biggl", "\\Biggr", "\\limits")
-)  # fmt: skip
-TEXTS = frozenset(
-    ("\\text", "\\mbox", "\\mathrm", "\\textrm", "\\textbf", "\\textit", "\\mathbf", "\\hbox",
-     "\\textnormal", "\\rm", "\\operatorname", "\\mathit", "\\texttt", "\\bf")
-)  # fmt: skip
-# commands that the parser would read past, or that may be an operation of the text's own
-_OPAQUE = frozenset(
-    (
-        "\\|",
-        "\\&",
-        "\\#",
-        "\\@",
-        "\\ast",
-        "\\star",
-        "\\oplus",
-        "\\otimes",
-        "\\circledast",
-        "\\diamond",
-        "\\clubsuit",
-        "\\spadesuit",
-        "\\heartsuit",
-        "\\bigstar",
-        "\\odot",
-        "\\ldots",
-        "\\cdots",
-        "\\dots",
-        "\\vdots",
-        "\\dotsb",
-        "\\dotsm",
-        "\\bullet",
-        "\\mid",
-        "\\angle",
-        "\\measuredangle",
-        "\\triangle",
-        "\\square",
-        "\\Box",
-    )
-)
-_LISTING = frozenset(("gcd", "lcm", "\\gcd", "\\max", "\\min", "max", "min", "GCD", "LCM", "GCF"))
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SEPARATORS = str.maketrans("", "", ",{}\\!")
 _OPERAND_END = frozenset(("n", ")", "%", "!", "u", "v"))
@@ -171,7 +134,7 @@ class _Builder:
         before = self.tokens[self.at - 1].text if self.at else ""
         after = self.tokens[self.at + 1].text if self.at + 1 < len(self.tokens) else ""
         heads = {token.text for token in self.tokens[max(0, self.at - 4) : self.at]}
-        return (before in ("(", "[") and after in (")", "]")) or bool(heads & _LISTING)
+        return (before in ("(", "[") and after in (")", "]")) or bool(heads & LISTING)
 
     def put_op(self, token: Token) -> None:
         sign = token.text
@@ -352,7 +315,7 @@ class _Builder:
         elif name in ("\\degree", "\\circ"):
             self.items.append(("u", "degree"))
             self.parts.append("^\\circ ")
-        elif name in _OPAQUE:
+        elif name in OPAQUE:
             self.put("w", name, name)
         else:
             self.put("v", name, name + " ")

@@ -13,6 +13,7 @@ from orion.answers.algebra.canonical_form import decide_equality
 from orion.answers.algebra.numeric import agree_numerically
 from orion.answers.parsing.tree import Node, ParseError
 from orion.answers.steps.claims import TRUE, UNKNOWN
+from orion.answers.steps.cues import AMBIGUOUS_FUNCTIONS
 from orion.answers.steps.floats import approximate
 from orion.answers.steps.letters import judge_letters
 from orion.answers.steps.links import Link
@@ -25,24 +26,6 @@ _EXPRESSIONS = frozenset(
     ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
 )
 _CONSTANTS = frozenset(("pi", "e", "i"))
-# functions whose argument may be in degrees or end elsewhere, or whose base is not certain
-_AMBIGUOUS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "arccot",
-        "arcsec",
-        "arccsc",
-        "log",
-    ]
-)
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -72,7 +55,7 @@ def is_ambiguous(node: Node) -> bool:
     for top in walk(node):
         if top.kind == "const" and top.value in ("e", "i"):
             return True
-        if top.kind == "fn" and top.value in _AMBIGUOUS:
+        if top.kind == "fn" and top.value in AMBIGUOUS_FUNCTIONS:
             if top.value != "log" or len(top.args) == 1:
                 return True
     return False
