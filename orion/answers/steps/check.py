@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 
-from orion.answers.steps.claims import TRUE, UNKNOWN, Claim
+from orion.answers.steps.claims import FALSE, TRUE, UNKNOWN, Claim
 from orion.answers.steps.formulas import FormulaScanner
 from orion.answers.steps.judge import judge
 from orion.answers.steps.lexer import Token, split_blocks, tokenize
@@ -17,17 +18,17 @@ from orion.answers.steps.prose import ProseScanner
 from orion.answers.steps.verdicts import Verdict
 
 DEFAULT_TIMEOUT_S = 2.5
-MAX_TEXT = 400_000
+MAX_TEXT = 200_000
 MAX_LINKS = 5_000
 _RELATION = re.compile(r"[=≈≠<>≤≥≡]|\\(?:le|ge|lt|gt|ne|neq|leq|geq|approx|equiv|simeq|doteq)\b")
 
-_FUNCTION = re.compile(r"[A-Za-z](?:_\{?\w+\}?)?\([A-Za-z](?:,[A-Za-z])*\)")
 
-
-def find_links(text: str) -> list[Link]:
-    """All links of the text, marks included, in reading order."""
+def find_links(text: str, seconds_left: Callable[[], float] = lambda: 1.0) -> list[Link]:
+    """The links of the text, marks included, up to MAX_LINKS or to the end of the time."""
     links: list[Link] = []
     for block in split_blocks(text):
+        if len(links) > MAX_LINKS or seconds_left() <= 0:
+            break
         if not _RELATION.search(text, block.start, block.end):
             continue
         tokens = tokenize(text, block.start, block.end)
@@ -36,7 +37,7 @@ def find_links(text: str) -> list[Link]:
         else:
             links.extend(ProseScanner(tokens, text).find())
             links.extend(_links_in_marks(tokens, text))
-    return links
+    return links[:MAX_LINKS]
 
 
 def _links_in_marks(tokens: list[Token], text: str) -> list[Link]:
@@ -48,40 +49,41 @@ def _links_in_marks(tokens: list[Token], text: str) -> list[Link]:
     return links
 
 
-def constrained_names(link: Link, verdict: Verdict | None) -> frozenset[str]:
-    """The names on which a link puts a condition: those of equations, not of identities."""
-    if verdict is not None and verdict[0] == TRUE:
-        return frozenset()
-    if link.operator != "=" or not ("v" in link.left.kinds or "v" in link.right.kinds):
-        return frozenset()
-    left, right = link.left.letters, link.right.letters
-    if len(left) == 1 and left.isdisjoint(right) and len(link.left.items) == 1:
-        return left
-    # f(x) = ... and A(x, y) = ... define a function
-    if link.place == 0 and _FUNCTION.fullmatch(link.left.source.replace(" ", "")):
-        return frozenset()
-    return left | right
-
-
 def check_steps(text: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[Claim]:
     """The claims of a text with their truth, in reading order. Never raises for a str."""
     deadline = time.monotonic() + timeout_s
     text = text[:MAX_TEXT]
     if not _RELATION.search(text):
         return []
-    claims = []
-    constrained: frozenset[str] = frozenset()
-    for link in find_links(text)[:MAX_LINKS]:
-        left = deadline - time.monotonic()
-        link.constrained = constrained
-        verdict = (
-            judge(link, text, lambda: deadline - time.monotonic())
-            if left > 0
-            else (UNKNOWN, "deadline")
-        )
-        constrained |= constrained_names(link, verdict)
+
+    def seconds_left() -> float:
+        return deadline - time.monotonic()
+
+    judged: list[tuple[Link, Verdict]] = []
+    for link in find_links(text, seconds_left):
+        verdict = judge(link, text, seconds_left) if seconds_left() > 0 else (UNKNOWN, "deadline")
         if verdict is not None:
-            span = text[link.start : link.end]
-            claims.append(Claim(link.start, link.end, span, *verdict))
+            judged.append((link, verdict))
+    claims = [
+        Claim(link.start, link.end, text[link.start : link.end], *verdict)
+        for link, verdict in excuse_corrected(judged)
+    ]
     claims.sort(key=lambda claim: (claim.start, claim.end))
     return claims
+
+
+def excuse_corrected(judged: list[tuple[Link, Verdict]]) -> list[tuple[Link, Verdict]]:
+    """The links with their verdicts; a false one whose left side is right later is unknown."""
+    if not any(verdict[0] == FALSE for _, verdict in judged):
+        return judged
+    last_right = {
+        link.left.source.strip(): link.start
+        for link, verdict in judged
+        if verdict[0] == TRUE and link.left.literal is None
+    }
+    return [
+        (link, (UNKNOWN, "corrected"))
+        if verdict[0] == FALSE and last_right.get(link.left.source.strip(), -1) > link.end
+        else (link, verdict)
+        for link, verdict in judged
+    ]

@@ -10,7 +10,7 @@ from fractions import Fraction
 from math import gcd
 
 from orion.answers.steps.arithmetic import Item, NotArithmeticError, evaluate
-from orion.answers.steps.claims import TRUE
+from orion.answers.steps.claims import TRUE, UNKNOWN
 from orion.answers.steps.links import Link
 from orion.answers.steps.verdicts import Verdict, refuse
 
@@ -38,7 +38,18 @@ def judge_congruence(link: Link, text: str) -> Verdict | None:
             "^{-1}" in side.source or "^-1" in side.source for side in (link.left, link.right)
         )
         return refuse(link, text, "congruence") if inverse and modulus > 1 else None
-    return (TRUE, "congruence") if values[0] == values[1] else refuse(link, text, "congruence")
+    if values[0] == values[1]:
+        return TRUE, "congruence"
+    literal = link.left.literal or ""
+    if len(literal) > 1 and literal[-1] in "23456789" and _is_power(literal, values[1], modulus):
+        # 24 for 2^4
+        return UNKNOWN, "lost_superscript"
+    return refuse(link, text, "congruence")
+
+
+def _is_power(literal: str, residue: int | None, modulus: int) -> bool:
+    head = literal[:-1]
+    return head.isdigit() and len(head) < 9 and pow(int(head), int(literal[-1]), modulus) == residue
 
 
 def _without_modulus(items: tuple[Item, ...]) -> tuple[Item, ...]:

@@ -15,6 +15,11 @@ from orion.answers.steps.links import Link
 BEFORE, AFTER = 240, 260
 
 
+_FUNCTIONS = frozenset(("sin", "cos", "tan", "log"))
+# a text as long as this that ends in the middle of a line may be cut off
+_LONG = 600
+
+
 def is_incomplete(link: Link, text: str) -> str:
     """Why the sides may go on beyond what was read; empty if they do not."""
     return _incomplete_before(link, text) or _incomplete_after(link, text)
@@ -83,10 +88,12 @@ def _incomplete_before(link: Link, text: str) -> str:
 
 def _incomplete_after(link: Link, text: str) -> str:
     words = [word.lower() for word in link.right.after]
-    if any(word in cues.WORDS_AFTER for word in words[:3]) or (
+    if any(word in cues.WORDS_AFTER or word[:3] in _FUNCTIONS for word in words[:3]) or (
         words and words[0] in cues.NEXT_WORDS
     ):
         return "a word after"
+    if link.end == len(text) > _LONG and not link.right.after:
+        return "the text may be cut off"
     if cues.MODULO_AFTER.match(text, link.end):
         return "modulo"
     if cues.MORE_AFTER.match(text, link.end):

@@ -50,9 +50,9 @@ AMBIGUOUS_FUNCTIONS = word_set(
 )
 # behind a claim: the text takes it back, corrects it, or shows a contradiction
 RETRACTED = re.compile(
-    r"\bwait\b|\bhmm|\bno,|\boops|\bwrong\b|\bincorrect|\bmistake|\berror\b|not possible|impossible"
+    r"\bwait\b|\bhmm|\bfalse\b|❌|✗|\bno,|\boops|\bwrong\b|\bincorrect|\bmistake|\berror\b|not possible|impossible"
     r"|contradict|doesn't make sense|does not make sense|not make sense|can't be|cannot be"
-    r"|\bnot true|isn't true|not equal|\bis false|\bnot correct|not right|isn't right|not satisf"
+    r"|\bnot true|isn't true|not equal|\bnot correct|not right|isn't right|not satisf"
     r"|doesn't work|does not work|not valid|invalid|inconsistent|doesn't hold|does not hold"
     r"|no solution|not work|not match|doesn't match|does not match|doesn't equal|does not equal"
     r"|\bactually\b|should be|should have|correction|correct this|re-?evaluate|re-?check"

@@ -229,6 +229,12 @@ def _is_letter_x(link: Link, text: str, values: Pair) -> bool:
     return _TIGHT_X.search(inside) is not None and _mentions(_NAME_X, text)
 
 
+def _is_rate(link: Link, text: str, values: Pair) -> bool:
+    """A rate written with a number in its unit: 2 snowballs/15 minutes."""
+    kinds = [kind for kind, _ in link.left.items]
+    return any(kinds[i : i + 4] == ["u", "//", "n", "u"] for i in range(len(kinds)))
+
+
 def _is_share(link: Link, text: str, values: Pair) -> bool:
     """A quantity as percentages of something: 48 = 100% + 20% of the actual number."""
     kinds = {kind for kind, _ in link.right.items}
@@ -250,6 +256,7 @@ EXCUSES: tuple[tuple[str, Callable[[Link, str, Pair], bool]], ...] = (
     ("other_base", _is_other_base),
     ("inverse_modulo", _is_inverse_modulo),
     ("share", _is_share),
+    ("rate", _is_rate),
     ("range", _is_range),
     ("letter_x", _is_letter_x),
     ("rounded_down", _is_rounded_down),

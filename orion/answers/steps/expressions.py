@@ -11,6 +11,8 @@ from orion.answers.steps.links import RELATIONS
 from orion.answers.steps.signs import DIVIDE, FRACTIONS, SKIPPED, TEXTS, TIMES
 
 MAX_UNIT_WORDS = 6
+# tokens that all expressions of a block together may look at, beside some for each token
+MAX_WORK = 20_000
 MAX_EXPRESSION = 400
 _MODULO = frozenset(("\\bmod", "\\mod"))
 _SIGNS = frozenset(("+", "-", "−", "–"))
@@ -25,6 +27,7 @@ class ExpressionScanner:
     def __init__(self, tokens: list[Token], text: str) -> None:
         self.tokens, self.text = tokens, text
         self.size = len(tokens)
+        self.work = 0
 
     # tokens
 
@@ -81,7 +84,7 @@ class ExpressionScanner:
         """Whether a one-letter word is a name and no article."""
         if self.kind(at) != "word" or len(self.word(at)) != 1:
             return self.word(at) == "pi"
-        if self.word(at) not in _ARTICLES:
+        if self.word(at) not in _ARTICLES or (self.touches(at) and self.kind(at - 1) == "num"):
             return True
         return self.is_operator(at + 1) or self.is_relation(at + 1) or self.is_operator(at - 1)
 
@@ -101,6 +104,8 @@ class ExpressionScanner:
     def scan(self, start: int) -> int:
         """The index behind the longest expression that begins at `start`; `start`: there is none."""
         at, depth, good, wants = start, 0, start, True
+        if self.work > MAX_WORK + 30 * self.size:
+            return start
         while at < self.size and at - start < MAX_EXPRESSION:
             ahead = self.operand(at) if wants else self.continuation(at, depth)
             if ahead is None:
@@ -109,6 +114,7 @@ class ExpressionScanner:
             depth += depth_change
             if depth == 0 and not wants:
                 good = at
+        self.work += at - start
         return good
 
     def operand(self, at: int) -> tuple[int, int, bool] | None:

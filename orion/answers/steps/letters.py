@@ -9,6 +9,7 @@ from __future__ import annotations
 from orion.answers.algebra.canonical_form import CanonicalForm
 from orion.answers.parsing.tree import Node, ParseError
 from orion.answers.steps.claims import TRUE, UNKNOWN
+from orion.answers.steps.cues import GETS
 from orion.answers.steps.links import Link
 from orion.answers.steps.verdicts import Verdict, refuse
 
@@ -28,7 +29,8 @@ def judge_letters(
     if equal:
         return TRUE, "identity"
     if equal is False and names[0] == names[1] and is_rewriting(link, a, b):
-        if difference_terms(a, b) == 1:
+        terms, constant = difference_terms(a, b)
+        if terms == 1 and (constant or link.length > 1 or is_in_sentence(link)):
             return refuse(link, text, "rewriting")
     return None if link.length == 1 else (UNKNOWN, "letters")
 
@@ -44,6 +46,7 @@ def is_rewriting(link: Link, a: Node, b: Node) -> bool:
     return (
         (link.length > 1 or not link.in_formula)
         and link.operator == "="
+        and not has_lost_superscript(link)
         and a.kind in _COMPOUND
         and b.kind in _COMPOUND
         and (len(link.left.items) > 3 or link.place > 0)
@@ -61,8 +64,20 @@ def _is_bound_letter(item: tuple[str, str], ahead: tuple[str, str]) -> bool:
     return text in _FUNCTIONS and ahead[0] == "("
 
 
-def difference_terms(a: Node, b: Node) -> int:
-    """The terms of the numerator of a - b; 0 if that is not certain.
+def is_in_sentence(link: Link) -> bool:
+    """Whether a word of a sentence stands before a link, so that no equation is set up there."""
+    word = link.before.text.lower() if link.before is not None else ""
+    return bool(word) and word[0] not in ".,;" and word not in GETS
+
+
+def has_lost_superscript(link: Link) -> bool:
+    """Whether a number may be a square that lost its superscript: 272 beside 27."""
+    numbers = {text for side in (link.left, link.right) for kind, text in side.items if kind == "n"}
+    return any(text[-1] in "23" and text[:-1] in numbers for text in numbers if len(text) > 1)
+
+
+def difference_terms(a: Node, b: Node) -> tuple[int, bool]:
+    """The terms of the numerator of a - b, and whether it is a constant; 0 if not certain.
 
     With one term the two sides are equal for no values but 0, so they are no equation to be solved.
     """
@@ -72,7 +87,7 @@ def difference_terms(a: Node, b: Node) -> int:
         negative = {m: -v for m, v in canon.multiply(right[0], left[1]).items()}
         rest = canon.add(canon.multiply(left[0], right[1]), negative)
     except ParseError:
-        return 0
+        return 0, False
     atoms = {atom for monomial in rest for atom, _ in monomial}
     plain = canon.exact and all(atom[0] == "s" for atom in atoms)
-    return len(rest) if plain else 0
+    return (len(rest) if plain else 0), not atoms

@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 MAX_FORMULA = 6_000
+MAX_DRAWING = 24_000
 
 
 class Token(NamedTuple):
@@ -50,11 +51,11 @@ _OPENING = re.compile(
     r"\\\$|\$\$|\$|\\\[|\\\(|\\begin\{(?:" + _ALIGNED + r")\*?\}|\[asy\]|```(?:python|py|asy)\b"
 )
 _CLOSING = {
-    "\\[": re.compile(r"\\\]"),
-    "\\(": re.compile(r"\\\)"),
-    "$$": re.compile(r"\$\$"),
-    "[asy]": re.compile(r"\[/asy\]"),
-    "```": re.compile(r"```"),
+    "\\[": "\\]",
+    "\\(": "\\)",
+    "$$": "$$",
+    "[asy]": "[/asy]",
+    "```": "```",
 }
 _DOLLAR = re.compile(r"(?<!\\)(?:\\\\)*\$|\n\s*\n")
 _WORDS = re.compile(r"(?<![\\A-Za-z\d^_{}])[A-Za-z]{3,}(?![A-Za-z\d^_{}])")
@@ -83,45 +84,44 @@ def _is_formula(text: str, start: int, end: int) -> bool:
     return all(word in _FUNCTIONS for word in words)
 
 
+def _closing(text: str, opening: str, at: int) -> tuple[int, int] | None:
+    """Where the content that begins at `at` ends, and where its closing sign ends."""
+    limit = min(len(text), at + MAX_FORMULA)
+    if opening == "$":
+        end = _DOLLAR.search(text, at, limit)
+        if end is None or end.group()[-1] != "$" or not _is_formula(text, at, end.end() - 1):
+            return None
+        return end.end() - 1, end.end()
+    if opening in ("[asy]", "```"):
+        limit = min(len(text), at + MAX_DRAWING)
+    sign = _CLOSING.get(opening) or "\\end" + opening[6:]
+    start = text.find(sign, at, limit)
+    return (start, start + len(sign)) if start >= 0 else None
+
+
 def split_blocks(text: str) -> list[Block]:
     """The blocks of a text in order. Code and drawings are in none of them."""
     blocks: list[Block] = []
+    # opening → up to where its closing sign was looked for and not found
+    missing: dict[str, int] = {}
     at = prose = 0
-
-    def close(end: int) -> None:
-        if end > prose:
-            blocks.append(Block(False, prose, end))
-
     while match := _OPENING.search(text, at):
-        opening = match.group()
+        opening = "```" if match.group().startswith("```") else match.group()
         at = match.end()
-        if opening == "\\$":
+        if opening == "\\$" or at < missing.get(opening, 0):
             continue
-        limit = min(len(text), at + MAX_FORMULA)
-        if opening == "$":
-            end = _DOLLAR.search(text, at, limit)
-            if end is None or end.group()[-1] != "$" or not _is_formula(text, at, end.end() - 1):
-                continue
-            inner, outer = end.end() - 1, end.end()
-        elif opening.startswith("\\begin"):
-            # the commands of the environment stay in the block
-            closing = text.find("\\end" + opening[6:], at, limit)
-            if closing < 0:
-                continue
-            inner = outer = closing + len(opening) - 2
-        else:
-            if opening.startswith(("[", "`")):
-                opening = opening[:5] if opening[0] == "[" else "```"
-                limit = min(len(text), at + 4 * MAX_FORMULA)
-            found = _CLOSING[opening].search(text, at, limit)
-            if found is None:
-                continue
-            inner, outer = found.start(), found.end()
-        close(match.start())
+        found = _closing(text, opening, at)
+        if found is None:
+            if opening != "$":
+                missing[opening] = at + MAX_FORMULA // 2
+            continue
+        if match.start() > prose:
+            blocks.append(Block(False, prose, match.start()))
         if opening not in ("[asy]", "```"):
-            blocks.append(Block(True, at, inner))
-        at = prose = outer
-    close(len(text))
+            blocks.append(Block(True, at, found[0]))
+        at = prose = found[1]
+    if len(text) > prose:
+        blocks.append(Block(False, prose, len(text)))
     return blocks
 
 

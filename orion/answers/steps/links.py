@@ -44,8 +44,6 @@ class Link:
     trouble: str = ""
     # where the chain ends
     chain_end: int = 0
-    # names on which the text has put a condition before this link
-    constrained: frozenset[str] = frozenset()
 
     @property
     def start(self) -> int:

@@ -69,17 +69,6 @@ class Side:
         single = len(items) == 1 and items[0][0] == "n" and len(items[0][1]) <= MAX_LITERAL
         return sign + items[0][1] if single else None
 
-    @cached_property
-    def letters(self) -> frozenset[str]:
-        """The letters of the side, words taken apart."""
-        found: set[str] = set()
-        for kind, text in self.items:
-            if kind == "v" and text.isalpha():
-                found.update(text)
-            elif kind == "v" and text[0] == "\\":
-                found.add(text)
-        return frozenset(found)
-
     @property
     def units(self) -> tuple[str, ...]:
         """The units in the side and behind it."""
@@ -122,7 +111,11 @@ class _Builder:
         digits = token.text.translate(_SEPARATORS) if len(token.text) > 3 else token.text
         if self.items and self.items[-1][0] in (")", "%", "u", "!"):
             self.trouble = "two values side by side"
-        if "," in token.text and "{" not in token.text and self.is_in_list():
+        if (
+            "," in token.text
+            and "{" not in token.text
+            and (self.is_in_list() or (self.items and self.items[-1][0] == "^"))
+        ):
             self.trouble = "a list of numbers"
         grouped = self.at > 0 and self.tokens[self.at - 1].text == "{"
         if len(digits) > 1 and digits[0] == "0" and "." not in digits and not grouped:
