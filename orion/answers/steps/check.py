@@ -13,13 +13,12 @@ from orion.answers.steps.claims import FALSE, TRUE, UNKNOWN, Claim
 from orion.answers.steps.formulas import FormulaScanner
 from orion.answers.steps.judge import judge
 from orion.answers.steps.lexer import Token, split_blocks, tokenize
-from orion.answers.steps.links import Link
+from orion.answers.steps.links import MAX_LINKS, Link
 from orion.answers.steps.prose import ProseScanner
 from orion.answers.steps.verdicts import Verdict
 
 DEFAULT_TIMEOUT_S = 2.5
 MAX_TEXT = 200_000
-MAX_LINKS = 5_000
 _RELATION = re.compile(r"[=≈≠<>≤≥≡]|\\(?:le|ge|lt|gt|ne|neq|leq|geq|approx|equiv|simeq|doteq)\b")
 
 

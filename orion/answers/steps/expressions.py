@@ -74,7 +74,7 @@ class ExpressionScanner:
 
     def starts_sign(self, at: int) -> bool:
         """Whether a plus or minus is the sign of the value behind it."""
-        if not self.starts_operand(at + 1) or self.kind(at + 1) == "op":
+        if self.kind(at + 1) == "op" or not self.starts_operand(at + 1):
             return False
         if at == 0 or self.kind(at - 1) in ("nl", "rel", "open", "arrow"):
             return True
@@ -91,7 +91,10 @@ class ExpressionScanner:
     def group_end(self, at: int) -> int:
         """The index behind the bracket that closes the one at `at`; `at` if there is none."""
         depth = 0
+        if self.is_exhausted():
+            return at
         for i in range(at, min(self.size, at + MAX_EXPRESSION)):
+            self.work += 1
             depth += {"open": 1, "close": -1}.get(self.kind(i), 0)
             if depth == 0:
                 return i + 1
@@ -99,12 +102,16 @@ class ExpressionScanner:
                 break
         return at
 
+    def is_exhausted(self) -> bool:
+        """Whether the block has cost more work than any honest text does."""
+        return self.work > MAX_WORK + 30 * self.size
+
     # expressions
 
     def scan(self, start: int) -> int:
         """The index behind the longest expression that begins at `start`; `start`: there is none."""
         at, depth, good, wants = start, 0, start, True
-        if self.work > MAX_WORK + 30 * self.size:
+        if self.is_exhausted():
             return start
         while at < self.size and at - start < MAX_EXPRESSION:
             ahead = self.operand(at) if wants else self.continuation(at, depth)

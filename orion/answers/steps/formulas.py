@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from orion.answers.steps.cues import CONNECTIVES
 from orion.answers.steps.lexer import Token
-from orion.answers.steps.links import RELATIONS, Link
+from orion.answers.steps.links import MAX_EARLIER, RELATIONS, Link
 from orion.answers.steps.sides import Side, build_side
 from orion.answers.steps.signs import DIVIDE, MINUS, TEXTS, TIMES
 
@@ -211,7 +211,7 @@ class FormulaScanner:
                 Link(
                     left, operator, right, True, None, following if last else None, (),
                     place=place, length=len(operators),
-                    earlier=tuple(earlier[:-1]),
+                    earlier=tuple(earlier[-MAX_EARLIER - 1 : -1]),
                     trouble=trouble if last or not place else "", chain_end=max(ends),
                 )
             )  # fmt: skip

@@ -21,6 +21,10 @@ RELATIONS = {
     "\\parallel": "in", "\\perp": "in",
 }  # fmt: skip
 
+MAX_LINKS = 5_000
+# sides before a link that are kept with it
+MAX_EARLIER = 4
+
 
 @dataclass
 class Link:

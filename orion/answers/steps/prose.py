@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from orion.answers.steps.expressions import ExpressionScanner
 from orion.answers.steps.lexer import Token
-from orion.answers.steps.links import RELATIONS, Link
+from orion.answers.steps.links import MAX_EARLIER, MAX_LINKS, RELATIONS, Link
 from orion.answers.steps.sides import Side, build_side
 from orion.answers.steps.signs import SKIPPED
 
@@ -24,7 +24,7 @@ class ProseScanner(ExpressionScanner):
         """All links of the block."""
         links: list[Link] = []
         at, head = 0, -1
-        while at < self.size:
+        while at < self.size and len(links) < MAX_LINKS:
             if self.word(at) in (";", ".") or self.kind(at) == "nl":
                 head = -1
             if head >= 0 and self.kind(at) == "rel" and self.word(at - 1) == ",":
@@ -66,7 +66,7 @@ class ProseScanner(ExpressionScanner):
         sides = [self.side(start, end)]
         mark, before, named = self.surroundings(start)
         first = len(links)
-        while relation >= 0:
+        while relation >= 0 and len(links) < MAX_LINKS:
             words = self.kind(relation) == "word"
             operator = "=" if words else RELATIONS.get(self.word(relation), "in")
             at = self.relation_end(relation)
@@ -92,7 +92,7 @@ class ProseScanner(ExpressionScanner):
             links.append(
                 Link(
                     sides[-1], operator, right, False, before, following, named,
-                    place=len(sides) - 1, earlier=tuple(sides[:-1]), list_mark=mark,
+                    place=len(sides) - 1, earlier=tuple(sides[-MAX_EARLIER - 1 : -1]), list_mark=mark,
                 )
             )  # fmt: skip
             sides.append(right)
