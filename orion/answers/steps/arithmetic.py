@@ -203,7 +203,7 @@ class _Evaluator:
         return self.atom()
 
     def mixed(self) -> Fraction:
-        """The fraction behind a whole number, as in 3 \frac{1}{2}."""
+        r"""The fraction behind a whole number, as in 3 \frac{1}{2}."""
         self.at += 1
         top, bottom = self.group(), self.group()
         if self.kind in ("^", "!") or top.denominator != 1 or not 0 < top < bottom:

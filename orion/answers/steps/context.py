@@ -13,8 +13,10 @@ from orion.answers.steps.lexer import Token
 from orion.answers.steps.links import Link
 
 BEFORE, AFTER = 240, 260
-
-
+# tokens beside a side with which it may be one expression
+_SIGNS = frozenset(
+    ("op", "num", "close", "pct", "cmd", "sup", "dots", "sub", "cur", "mark", "rel")
+)  # fmt: skip
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "log"))
 # a text as long as this that ends in the middle of a line may be cut off
 _LONG = 600
@@ -31,59 +33,53 @@ def _incomplete_before(link: Link, text: str) -> str:
         return "two numbers in a chain" if both and link.place == 1 else ""
     if text[link.start : link.start + 1] == "+":
         return "a running sum"
-    token = link.before
-    lone = link.left.literal is not None
     if link.in_formula:
-        head = text[max(0, link.start - 40) : link.start].rstrip().rstrip("$\\([{").rstrip()
-        if head[-2:] == " .":
-            return "a sign before"
-        words = re.findall(r"[^\W\d_]+", head[-24:]) if head[-1:].isalpha() else []
-        if words and words[-1].lower() in cues.WORDS_BEFORE:
-            return "a word before"
-        return ""
-    if token is None:
-        if lone and link.list_mark:
+        return _before_formula(text[max(0, link.start - 40) : link.start])
+    if link.before is None:
+        if link.left.literal is not None and link.list_mark:
             return "a list mark"
-        previous = text[max(0, link.start - 3) : link.start]
-        return "beside a formula" if previous.rstrip(" ")[-1:] in ("$", ")", "]") else ""
-    if token.end == link.start and token.kind not in ("open", "punct", "other", "nl", "arrow"):
+        previous = text[max(0, link.start - 3) : link.start].rstrip(" ")
+        return "beside a formula" if previous[-1:] in ("$", ")", "]") else ""
+    if link.before.kind == "word":
+        return _before_is_word(link, link.before)
+    return _before_is_sign(link, link.before, text)
+
+
+def _before_formula(head: str) -> str:
+    head = head.rstrip().rstrip("$\\([{").rstrip()
+    if head[-2:] == " .":
         return "a sign before"
-    if lone and token.kind == "punct" and link.words_before == ("num",):
-        return "a list before"
-    if token.kind == "word":
-        if token.text.lower() in cues.WORDS_BEFORE:
-            return "a word before"
-        if link.words_before[-2:] in (("to", "the"), ("from", "the"), ("with", "the")):
-            return "a word before"
-        if lone and token.text.lower() not in cues.GETS:
-            return "a name before"
-        return ""
-    if lone and link.right.literal is not None and token.kind == "punct" and token.text in ",:":
-        said = cues.INTRODUCED.search(text[max(0, link.start - 24) : link.start])
-        return "" if said else "a list before"
-    if token.kind in (
-        "op",
-        "num",
-        "close",
-        "pct",
-        "cmd",
-        "sup",
-        "dots",
-        "sub",
-        "cur",
-        "mark",
-        "rel",
-    ):
+    words = re.findall(r"[^\W\d_]+", head[-24:]) if head[-1:].isalpha() else []
+    return "a word before" if words and words[-1].lower() in cues.WORDS_BEFORE else ""
+
+
+def _before_is_word(link: Link, token: Token) -> str:
+    word = token.text.lower()
+    if token.end == link.start:
         return "a sign before"
-    if lone and link.right.literal is not None and token.kind == "open":
-        return "a remark"
-    if text[link.start] in "-−–" and token.kind == "punct":
-        return "a running sum"
-    if token.kind == "punct" and token.text in ":._',’" and token.end == link.start:
-        return "a sign before"
-    if token.kind == "other" and token.text in "°√":
-        return "a sign before"
+    if word in cues.WORDS_BEFORE or link.words_before[-2:] in cues.PHRASES_BEFORE:
+        return "a word before"
+    if link.left.literal is not None and word not in cues.GETS:
+        return "a name before"
     return ""
+
+
+def _before_is_sign(link: Link, token: Token, text: str) -> str:
+    touches = token.end == link.start
+    lone = link.left.literal is not None
+    both = lone and link.right.literal is not None
+    if touches and token.kind not in ("open", "punct", "other", "nl", "arrow"):
+        return "a sign before"
+    if token.kind in _SIGNS or (token.kind == "other" and token.text in "°√"):
+        return "a sign before"
+    if token.kind == "punct":
+        if (lone and link.words_before == ("num",)) or text[link.start] in "-−–":
+            return "a list before"
+        if both and token.text in ",:":
+            said = cues.INTRODUCED.search(text[max(0, link.start - 24) : link.start])
+            return "" if said else "a list before"
+        return "a sign before" if touches and token.text in ":._',’" else ""
+    return "a remark" if both and token.kind == "open" else ""
 
 
 def _incomplete_after(link: Link, text: str) -> str:
@@ -98,34 +94,34 @@ def _incomplete_after(link: Link, text: str) -> str:
         return "modulo"
     if cues.MORE_AFTER.match(text, link.end):
         return "more after"
-    token: Token | None = link.after
     if link.in_formula:
-        tail = text[link.end : link.end + 24].lstrip("$ \\)]}\n")
-        word = re.match(r"[A-Za-z]+", tail)
+        word = re.match(r"[A-Za-z]+", text[link.end : link.end + 24].lstrip("$ \\)]}\n"))
         if word and word.group().lower() in cues.WORDS_AFTER:
             return "a word after"
-        if text[link.end : link.end + 3].lstrip("$ ").startswith("%"):
-            return "a sign after"
-        return ""
-    if token is None:
-        return (
-            "beside a formula"
-            if text[link.end : link.end + 2].strip(" ")[:1] in ("$", "\\")
-            else ""
-        )
+        return "a sign after" if text[link.end : link.end + 3].lstrip("$ ").startswith("%") else ""
+    if link.after is None:
+        following = text[link.end : link.end + 2].strip(" ")[:1]
+        return "beside a formula" if following in ("$", "\\") else ""
+    return _after_is_token(link, link.after, text)
+
+
+def _after_is_token(link: Link, token: Token, text: str) -> str:
+    touches = token.start == link.end
     if token.text == "**" and not text[token.end : token.end + 1].isalnum():
+        # Markdown's bold
         return ""
     if token.kind == "cur" and link.right.after:
         return ""
-    if token.kind in ("op", "num", "cmd", "sup", "dots", "sub", "cur", "pct"):
+    if token.kind in _SIGNS - {"close", "mark", "rel"} or (
+        token.kind == "other" and token.text in "°√"
+    ):
         return "a sign after"
     if token.kind == "word" and token.text in cues.GOES_ON and link.right.literal is None:
         return "a word after"
-    if token.kind == "open" and token.text != "{":
-        return "" if token.start > link.end else "a sign after"
-    if token.kind == "punct" and token.text in ":_'" and token.start == link.end:
-        return "a sign after"
-    if token.kind == "other" and token.text in "°√":
+    if touches and (
+        (token.kind == "open" and token.text != "{")
+        or (token.kind == "punct" and token.text in ":_'")
+    ):
         return "a sign after"
     return ""
 

@@ -20,6 +20,8 @@ WORDS_BEFORE = word_set(
     " step day week month year page chapter question part number problem case equation line"
     " until choose base and or to between through versus vs not isn't"
 )
+# the same, the last two words
+PHRASES_BEFORE = (("to", "the"), ("from", "the"), ("with", "the"))
 # before one of these the right side is only the beginning: = 3 dozen
 WORDS_AFTER = word_set(
     "times plus minus dozen dozens hundred thousand million billion trillion remainder r mod"
@@ -50,7 +52,8 @@ AMBIGUOUS_FUNCTIONS = word_set(
 )
 # behind a claim: the text takes it back, corrects it, or shows a contradiction
 RETRACTED = re.compile(
-    r"\bwait\b|\bhmm|\bfalse\b|❌|✗|\bno,|\boops|\bwrong\b|\bincorrect|\bmistake|\berror\b|not possible|impossible"
+    r"\bwait\b|\bhmm|\bfalse\b|❌|✗|\bno,|\boops|\bwrong\b|\bincorrect|\bmistake|\berror\b"
+    r"|not possible|impossible"
     r"|contradict|doesn't make sense|does not make sense|not make sense|can't be|cannot be"
     r"|\bnot true|isn't true|not equal|\bnot correct|not right|isn't right|not satisf"
     r"|doesn't work|does not work|not valid|invalid|inconsistent|doesn't hold|does not hold"
@@ -73,8 +76,8 @@ HYPOTHESIS = re.compile(
 CLAUSE = re.compile(r",|\bthen\b|\bso\b|\bwe get\b|\bwe have\b", re.I)
 # near a claim: rounding is announced
 ROUNDED = re.compile(
-    r"round|approx|about|nearest|whole number|estimat|roughly|\bat (?:least|most)\b|ceil|floor|integer"
-    r"|full\b|complete\b|around|almost|nearly|decimal|significant",
+    r"round|approx|about|nearest|whole number|estimat|roughly|\bat (?:least|most)\b|ceil|floor"
+    r"|integer|full\b|complete\b|around|almost|nearly|decimal|significant",
     re.I,
 )
 # before a bare number: it is written as an equation

@@ -168,13 +168,13 @@ def _is_lost_superscript(link: Link, text: str, values: Pair) -> bool:
     chosen = [[place] for place in numbers[:20]] + [group for group in groups if group]
     for places in chosen:
         try:
-            values = tuple(
+            left, right = (
                 evaluate(_raised(sides[side], {i for s, i in places if s == side}))
                 for side in (0, 1)
             )
         except NotArithmeticError:
             continue
-        if values[0] == values[1]:
+        if left == right:
             return True
     return False
 

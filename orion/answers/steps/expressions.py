@@ -14,6 +14,7 @@ MAX_UNIT_WORDS = 6
 # tokens that all expressions of a block together may look at, beside some for each token
 MAX_WORK = 20_000
 MAX_EXPRESSION = 400
+_AHEAD = 16
 _MODULO = frozenset(("\\bmod", "\\mod"))
 _SIGNS = frozenset(("+", "-", "−", "–"))
 _GREEK = frozenset(("\\pi", "\\theta", "\\alpha", "\\beta", "\\gamma", "\\lambda"))
@@ -27,15 +28,18 @@ class ExpressionScanner:
     def __init__(self, tokens: list[Token], text: str) -> None:
         self.tokens, self.text = tokens, text
         self.size = len(tokens)
+        # with room to look ahead of the last token
+        self.kinds = [token.kind for token in tokens] + ["end"] * _AHEAD
+        self.words = [token.text for token in tokens] + [""] * _AHEAD
         self.work = 0
 
     # tokens
 
     def kind(self, at: int) -> str:
-        return self.tokens[at].kind if at < self.size else "end"
+        return self.kinds[at]
 
     def word(self, at: int) -> str:
-        return self.tokens[at].text if at < self.size else ""
+        return self.words[at]
 
     def touches(self, at: int) -> bool:
         """Whether a token touches the one before it."""
@@ -109,7 +113,7 @@ class ExpressionScanner:
     # expressions
 
     def scan(self, start: int) -> int:
-        """The index behind the longest expression that begins at `start`; `start`: there is none."""
+        """The index behind the longest expression at `start`; `start` if there is none."""
         at, depth, good, wants = start, 0, start, True
         if self.is_exhausted():
             return start

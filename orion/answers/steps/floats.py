@@ -7,10 +7,11 @@ rounded numbers and for inequalities; equality is never decided by it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from orion.answers.parsing.tree import Node
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[[float], float]] = {
     "sin": math.sin, "cos": math.cos, "tan": math.tan, "arcsin": math.asin, "arccos": math.acos,
     "arctan": math.atan, "ln": math.log, "exp": math.exp, "abs": abs, "floor": math.floor,
     "ceil": math.ceil, "log10": math.log10, "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh,

@@ -137,7 +137,7 @@ class FormulaScanner:
         )
 
     def is_amid_side(self, at: int) -> bool:
-        """Whether a wide blank stands beside an operator or a relation, and so separates nothing."""
+        """Whether a wide blank stands beside a sign, and so separates nothing."""
         following = self.ahead(at + 1)
         if not self.side or following is None:
             return not self.side and bool(self.operators)

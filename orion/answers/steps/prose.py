@@ -25,7 +25,10 @@ class ProseScanner(ExpressionScanner):
         links: list[Link] = []
         at, head = 0, -1
         while at < self.size and len(links) < MAX_LINKS:
-            if self.word(at) in (";", ".") or self.kind(at) == "nl":
+            if self.kinds[at] == "word" and len(self.words[at]) > 2:
+                at += 1
+                continue
+            if self.words[at] in (";", ".", "\n"):
                 head = -1
             if head >= 0 and self.kind(at) == "rel" and self.word(at - 1) == ",":
                 at, head = self.chain(head, at, links, columns=True), -1
@@ -44,7 +47,7 @@ class ProseScanner(ExpressionScanner):
         return links
 
     def relation_behind(self, end: int) -> int:
-        """The index of the relation that follows an expression, through one line break; -1: none."""
+        """The index of the relation behind an expression, over one line break; -1: none."""
         at = end
         while self.word(at) in SKIPPED:
             at += 1
@@ -92,7 +95,8 @@ class ProseScanner(ExpressionScanner):
             links.append(
                 Link(
                     sides[-1], operator, right, False, before, following, named,
-                    place=len(sides) - 1, earlier=tuple(sides[-MAX_EARLIER - 1 : -1]), list_mark=mark,
+                    place=len(sides) - 1, earlier=tuple(sides[-MAX_EARLIER - 1 : -1]),
+                    list_mark=mark,
                 )
             )  # fmt: skip
             sides.append(right)
@@ -118,31 +122,34 @@ class ProseScanner(ExpressionScanner):
         if self.kind(at) == "op" and (at == 0 or self.kind(at - 1) == "nl"):
             # a list mark such as "* " or "- " that is no part of the side
             return mark, None, ()
-        if self.kind(at) in ("close", "punct") and self.kind(at - 1) in ("num", "word"):
-            if at - 2 < 0 or self.kind(at - 2) == "nl":
-                return mark, None, ()
+        numbered = self.kind(at) in ("close", "punct") and self.kind(at - 1) in ("num", "word")
+        if numbered and (at - 2 < 0 or self.kind(at - 2) == "nl"):
+            return mark, None, ()
         words: list[str] = []
         while at >= 0 and self.kind(at) == "word" and len(words) < 6:
             words.append(self.word(at).lower())
             at -= 1
         before = self.tokens[start - 1]
-        if before.text == "**" and (
-            before.end < self.tokens[start].start or not self.touches(start - 1)
-        ):
+        if before.text == "**" and not (self.touches(start - 1) and self.touches(start)):
             # Markdown's bold
             return mark, None, ()
         if words and at >= 0 and self.kind(at) == "op" and len(words) < 6:
             # a sum whose first terms are in words: + his 1 teacher + 2
             before = self.tokens[at]
-        elif before.kind == "open" and start > 1 and self.kind(start - 2) in ("op", "num", "close"):
+        elif self.is_split_before(start):
             before = self.tokens[start - 2]
-        elif before.text == "." and start > 1 and self.kind(start - 2) == "op":
-            # .8 + . 84
-            before = self.tokens[start - 2]
-        elif before.text == "," and self.kind(start - 2) == "num" and self.kind(start) == "num":
-            # 14, 400 / 80 and 13,2000 / 60
-            if self.touches(start) or len(self.word(start)) == 3:
-                before = self.tokens[start - 2]
         if before.text in (",", ";") and self.kind(start - 2) == "num":
             words = ["num"]
         return mark, before, tuple(reversed(words))
+
+    def is_split_before(self, start: int) -> bool:
+        """Whether the side is the end of a longer one that a bracket, point or comma splits."""
+        sign, kind = self.word(start - 1), self.kind(start - 2) if start > 1 else ""
+        if self.kind(start - 1) == "open":
+            return kind in ("op", "num", "close")
+        if sign == ".":
+            # .8 + . 84
+            return kind == "op"
+        # 14, 400 / 80 and 13,2000 / 60
+        numbers = sign == "," and kind == "num" and self.kind(start) == "num"
+        return numbers and (self.touches(start) or len(self.word(start)) == 3)

@@ -23,7 +23,8 @@ _ROWS = {
     "metric length": {
         1: "mm millimeter millimeters millimetre millimetres",
         10: "cm centimeter centimeters centimetre centimetres",
-        1000: "m meter meters metre metres", 1000000: "km kilometer kilometers kilometre kilometres",
+        1000: "m meter meters metre metres",
+        1000000: "km kilometer kilometers kilometre kilometres",
     },
     "mass": {
         1: "mg milligram milligrams", 1000: "g gram grams", 1000000: "kg kilogram kilograms kgs",
@@ -40,7 +41,7 @@ _ROWS = {
     },
     "money": {
         1: "cent cents penny pennies", 5: "nickel nickels", 10: "dime dimes",
-        25: "quarter quarters", 100: "dollar dollars usd bucks buck", 50: "half-dollar half-dollars",
+        25: "quarter quarters", 100: "dollar dollars usd bucks buck",
     },
     "count": {1: "unit units piece pieces", 12: "dozen dozens", 2: "pair pairs", 144: "gross"},
     "data": {1: "kb", 1000: "mb", 1000000: "gb", 1000000000: "tb"},

@@ -47,9 +47,9 @@ def compare_rounded(link: Link, text: str, pairs: list[Pair]) -> Verdict | None:
         return UNKNOWN, "rounded_inside"
     if said and is_cut_down(link.right.literal, pairs):
         return UNKNOWN, "cut_down"
-    if said and link.left.literal is None and link.right.literal is None:
-        if any(abs(a - b) * 20 <= abs(a) for a, b in pairs):
-            return UNKNOWN, "rough"
+    bare = link.left.literal is None and link.right.literal is None
+    if said and bare and any(abs(a - b) * 20 <= abs(a) for a, b in pairs):
+        return UNKNOWN, "rough"
     return None
 
 

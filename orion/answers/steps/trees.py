@@ -55,9 +55,10 @@ def is_ambiguous(node: Node) -> bool:
     for top in walk(node):
         if top.kind == "const" and top.value in ("e", "i"):
             return True
-        if top.kind == "fn" and top.value in AMBIGUOUS_FUNCTIONS:
-            if top.value != "log" or len(top.args) == 1:
-                return True
+        # the base of a logarithm may be given
+        based = top.value == "log" and len(top.args) == 2
+        if top.kind == "fn" and top.value in AMBIGUOUS_FUNCTIONS and not based:
+            return True
     return False
 
 
