@@ -1,9 +1,34 @@
-"""Step checking: the claims of a written solution in, the truth of each out.
+r"""Step checking: the claims of a written solution in, the truth of each out.
 
-Input: any str. Output: `check_steps`, `summary` and the table `RULES`.
+    from orion.answers.steps import check_steps
+    check_steps("He pays 3 * 4 = 13 dollars.")[0].truth    # 'false'
+
+Modules, from the text to the verdict:
+
+    claims        Claim, StepSummary, summary
+    check         find the relations of a text, judge each: check_steps
+    rules         the table of all rules, each with an example that is a test
+    report        the lines of `orion answers steps` and `orion answers rules`
+    lexer         blocks of prose and formulas, and their tokens
+    expressions   the longest expression in plain text
+    prose         the relations of plain text
+    formulas      the relations of a formula, over the rows of an environment
+    links, sides  one relation, and one side of it
+    signs, cues   the signs, and the words that decide what a relation means
+    quantities    units and their factors
+    judge         which comparison decides a link
+    numbers       two rational numbers: arithmetic, readings, rounding, excuses
+    congruences   whole numbers modulo a number
+    trees         roots, functions and letters: floats, letters
+    context       whether the text means a relation that does not hold
+    verdicts      when a relation that does not hold is called false
+
+A relation that does not hold is `false` only where all that stands in it and around it is
+understood; otherwise it is `unknown`.
 """
 
 from orion.answers.steps.check import check_steps
 from orion.answers.steps.claims import TRUTHS, Claim, StepSummary, summary
+from orion.answers.steps.rules import RULES, Rule
 
-__all__ = ["TRUTHS", "Claim", "StepSummary", "check_steps", "summary"]
+__all__ = ["RULES", "TRUTHS", "Claim", "Rule", "StepSummary", "check_steps", "summary"]

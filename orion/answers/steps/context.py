@@ -33,6 +33,11 @@ def _incomplete_before(link: Link, text: str) -> str:
         return "two numbers in a chain" if both and link.place == 1 else ""
     if text[link.start : link.start + 1] == "+":
         return "a running sum"
+    head = text[max(0, link.start - 40) : link.start]
+    if cues.AND_BEFORE.search(head):
+        fraction = [kind for kind, _ in link.left.items] == ["n", "//", "n"]
+        if fraction or not cues.CLAIM_AND_BEFORE.search(head):
+            return "a number and before"
     if link.in_formula:
         return _before_formula(text[max(0, link.start - 40) : link.start])
     if link.before is None:

@@ -18,10 +18,13 @@ WORDS_BEFORE = word_set(
     " parts numbers problems cases equations grade grades level levels x thirds quarters"
     " fourths fifths multiplied divided added multiply divide subtract add log ln sin cos tan"
     " step day week month year page chapter question part number problem case equation line"
-    " until choose base and or to between through versus vs not isn't"
+    " until choose base or to between through versus vs not isn't"
 )
 # the same, the last two words
 PHRASES_BEFORE = (("to", "the"), ("from", "the"), ("with", "the"))
+# before a claim: a number and "and", unless the number ends another claim: 5 and 2/3
+AND_BEFORE = re.compile(r"[\d)%$]\s+and\s+[$\\(\[]*$")
+CLAIM_AND_BEFORE = re.compile(r"[=≈<>≤≥]\s*[$-]*[\d.,]+[$%]?\s+and\s+[$\\(\[]*$")
 # before one of these the right side is only the beginning: = 3 dozen
 WORDS_AFTER = word_set(
     "times plus minus dozen dozens hundred thousand million billion trillion remainder r mod"

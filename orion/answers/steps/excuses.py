@@ -22,7 +22,7 @@ _SCALE = re.compile(r"\b(?:hundred|thousand|million|billion|[Kk])s?\b|\d[kKmM]\b
 _DOWN = re.compile(r"round\w* (?:it )?down|truncat|cut off|first \w+ digits", re.I)
 _TIGHT_X = re.compile(r"\dx\d")
 _NAME_X = re.compile(r"\bx\d?\s*[=+<>^²³-]|[=+]\s*x\b|\d+x\b")
-_MODULO = re.compile(r"mod")
+_MODULO = re.compile(r"mod", re.I)
 _BASE = re.compile(r"\bbases?\b|\bbinary|\bternary|\boctal|\bhexadecimal", re.I)
 _REMAINDER = re.compile(
     r"remain|left|remainder|extra|full|whole|complete|at most|maximum|\band\s*\(?\d|R\s*\d", re.I
