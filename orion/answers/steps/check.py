@@ -19,7 +19,9 @@ from orion.answers.steps.verdicts import Verdict
 
 DEFAULT_TIMEOUT_S = 2.5
 MAX_TEXT = 200_000
-_RELATION = re.compile(r"[=≈≠<>≤≥≡]|\\(?:le|ge|lt|gt|ne|neq|leq|geq|approx|equiv|simeq|doteq)\b")
+_RELATION = re.compile(
+    r"[=≈≠<>≤≥≡]|\\(?:le|ge|lt|gt|ne|neq|leq|geq|approx|equiv|simeq|doteq)\b|\bequals\b"
+)
 
 
 def find_links(text: str, seconds_left: Callable[[], float] = lambda: 1.0) -> list[Link]:

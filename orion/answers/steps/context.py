@@ -33,10 +33,11 @@ def _incomplete_before(link: Link, text: str) -> str:
         return "two numbers in a chain" if both and link.place == 1 else ""
     if text[link.start : link.start + 1] == "+":
         return "a running sum"
-    head = text[max(0, link.start - 40) : link.start]
+    head = text[max(0, link.start - 80) : link.start]
     if cues.AND_BEFORE.search(head):
+        # 5 and 2/3, or the sum of 5 and 3 * 2; behind another claim a new one begins
         fraction = [kind for kind, _ in link.left.items] == ["n", "//", "n"]
-        if fraction or not cues.CLAIM_AND_BEFORE.search(head):
+        if fraction or not cues.RELATION_BEFORE.search(head):
             return "a number and before"
     if link.in_formula:
         return _before_formula(text[max(0, link.start - 40) : link.start])
@@ -75,6 +76,9 @@ def _before_is_sign(link: Link, token: Token, text: str) -> str:
     both = lone and link.right.literal is not None
     if touches and token.kind not in ("open", "punct", "other", "nl", "arrow"):
         return "a sign before"
+    if token.kind == "rel" and not lone:
+        # the total = 15 + 9 = 24
+        return ""
     if token.kind in _SIGNS or (token.kind == "other" and token.text in "°√"):
         return "a sign before"
     if token.kind == "punct":

@@ -22,14 +22,15 @@ WORDS_BEFORE = word_set(
 )
 # the same, the last two words
 PHRASES_BEFORE = (("to", "the"), ("from", "the"), ("with", "the"))
-# before a claim: a number and "and", unless the number ends another claim: 5 and 2/3
+# before a claim: a number and "and"
 AND_BEFORE = re.compile(r"[\d)%$]\s+and\s+[$\\(\[]*$")
-CLAIM_AND_BEFORE = re.compile(r"[=≈<>≤≥]\s*[$-]*[\d.,]+[$%]?\s+and\s+[$\\(\[]*$")
+# before it: another claim
+RELATION_BEFORE = re.compile(r"[=≈<>≤≥]|\\(?:approx|le|ge|equiv)")
 # before one of these the right side is only the beginning: = 3 dozen
 WORDS_AFTER = word_set(
     "times plus minus dozen dozens hundred thousand million billion trillion remainder r mod"
     " modulo squared cubed half halves third thirds quarter quarters fourths fifths tenths"
-    " hundredths choose multiplied divided sin cos tan log ln sqrt something base hundreds"
+    " tens hundredths choose multiplied divided sin cos tan log ln sqrt something base hundreds"
     " thousands r. rem leftover score"
 )
 # the same, only directly behind the right side: = 5 of

@@ -29,8 +29,13 @@ _REMAINDER = re.compile(
 )
 
 
-def find_excuse(link: Link, text: str, values: Pair) -> str:
-    """The name of the first excuse for a difference; empty if there is none."""
+def find_excuse(link: Link, text: str, values: Pair, only_ranges: bool = False) -> str:
+    """The name of the first excuse for a difference; empty if there is none.
+
+    `only_ranges`: an inequality, for which only a range may be misread.
+    """
+    if only_ranges:
+        return "range" if _is_range(link, text, values) else ""
     return next((name for name, applies in EXCUSES if applies(link, text, values)), "")
 
 

@@ -230,7 +230,7 @@ class ExpressionScanner:
         if end > at and (
             self.is_operator(end)
             or (self.word(end) in ("x", "X") and self.starts_operand(end + 1))
-            or self.is_relation(end)
+            or (self.is_relation(end) and self.kind(end) != "word")
             or (self.kind(end) == "close" and depth)
             or (self.kind(end) in ("pct",))
         ):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from orion.answers.steps.cues import CONNECTIVES
 from orion.answers.steps.lexer import Token
-from orion.answers.steps.links import MAX_EARLIER, RELATIONS, Link
-from orion.answers.steps.sides import Side, build_side
+from orion.answers.steps.links import MAX_EARLIER, RELATIONS, Link, Side
+from orion.answers.steps.sides import build_side
 from orion.answers.steps.signs import DIVIDE, MINUS, TEXTS, TIMES
 
 _CUTS = frozenset(

@@ -1,14 +1,18 @@
-"""The relations of a block as links: two sides, the sign between them, and what stands around.
+"""One relation of a text: two sides, the sign between them, and what stands around.
 
-Input: tokens of a block. Output: `Link`. `prose` and `formulas` find them.
+Input: none. Output: `Side`, `Link`. `sides` makes the sides, `prose` and `formulas` find the links.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
+from orion.answers.parsing.normalise import overline_repeating, unicode_to_latex
+from orion.answers.parsing.parse_expression import parse_expression
+from orion.answers.parsing.tree import Node, ParseError
+from orion.answers.steps.arithmetic import Item
 from orion.answers.steps.lexer import Token
-from orion.answers.steps.sides import Side
 
 RELATIONS = {
     "=": "=", "==": "=", "≈": "approx", "≃": "approx", "≅": "approx", "≠": "!=", "!=": "!=",
@@ -17,13 +21,57 @@ RELATIONS = {
     "\\geqslant": ">=", "\\lt": "<", "\\gt": ">", "\\ne": "!=", "\\neq": "!=",
     "\\approx": "approx", "\\simeq": "approx", "\\equiv": "equiv", "\\cong": "cong",
     "\\sim": "cong", "\\doteq": "approx", "\\in": "in", "\\ll": "in", "\\gg": "in",
-    "\\to": "in", "\\propto": "in", "\\mid": "in", "\\subset": "in", "\\notin": "in",
+    "\\to": "in", "\\propto": "in", "\\subset": "in", "\\notin": "in",
     "\\parallel": "in", "\\perp": "in",
 }  # fmt: skip
 
 MAX_LINKS = 5_000
+# digits of a number whose rounding is judged
+MAX_LITERAL = 200
 # sides before a link that are kept with it
 MAX_EARLIER = 4
+
+
+@dataclass
+class Side:
+    """One side of a relation: its offsets, its items, and the text that the parser reads."""
+
+    start: int
+    end: int
+    items: tuple[Item, ...]
+    source: str
+    # why it is not understood; empty: it may be
+    trouble: str = ""
+    # words behind the side, as a unit may be there
+    after: tuple[str, ...] = ()
+    has_money: bool = False
+    kinds: frozenset[str] = field(default_factory=frozenset)
+
+    @cached_property
+    def node(self) -> Node | None:
+        """The tree of the side, None if it is no expression."""
+        if self.trouble or len(self.source) > 2_000:
+            return None
+        try:
+            return parse_expression(overline_repeating(unicode_to_latex(self.source)))
+        except ParseError:
+            return None
+
+    @cached_property
+    def literal(self) -> str | None:
+        """The digits of a side that is one number, with its sign; None for anything else."""
+        items = [item for item in self.items if item[0] not in ("u", "%", "(", ")")]
+        sign = ""
+        if items and items[0][0] == "-":
+            sign, items = "-", items[1:]
+        single = len(items) == 1 and items[0][0] == "n" and len(items[0][1]) <= MAX_LITERAL
+        return sign + items[0][1] if single else None
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units in the side and behind it."""
+        inside = tuple(text for kind, text in self.items if kind == "u")
+        return inside + ((" ".join(self.after),) if self.after else ())
 
 
 @dataclass

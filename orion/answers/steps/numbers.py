@@ -46,5 +46,5 @@ def judge_numbers(link: Link, text: str, values: Pair) -> Verdict:
 
 def judge_different(link: Link, text: str, values: Pair, name: str) -> Verdict:
     """The verdict on numbers that differ under every reading and are no roundings."""
-    excuse = find_excuse(link, text, values)
+    excuse = find_excuse(link, text, values, only_ranges=name == "inequality")
     return (UNKNOWN, excuse) if excuse else refuse(link, text, name)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from orion.answers.steps.expressions import ExpressionScanner
 from orion.answers.steps.lexer import Token
-from orion.answers.steps.links import MAX_EARLIER, MAX_LINKS, RELATIONS, Link
-from orion.answers.steps.sides import Side, build_side
+from orion.answers.steps.links import MAX_EARLIER, MAX_LINKS, RELATIONS, Link, Side
+from orion.answers.steps.sides import build_side
 from orion.answers.steps.signs import SKIPPED
 
 _ABOUT = frozenset(

@@ -6,14 +6,9 @@ text; the items keep the units. A side with words that are no unit is not unders
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
-
-from orion.answers.parsing.normalise import overline_repeating, unicode_to_latex
-from orion.answers.parsing.parse_expression import parse_expression
-from orion.answers.parsing.tree import Node, ParseError
 from orion.answers.steps.arithmetic import Item
 from orion.answers.steps.lexer import Token
+from orion.answers.steps.links import Side
 from orion.answers.steps.quantities import unit
 from orion.answers.steps.signs import (
     DIVIDE,
@@ -26,54 +21,12 @@ from orion.answers.steps.signs import (
     TIMES,
 )
 
-MAX_LITERAL = 200
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _SEPARATORS = str.maketrans("", "", ",{}\\!")
 _OPERAND_END = frozenset(("n", ")", "%", "!", "u", "v"))
 # words that may stand in a unit and yet change nothing
 _UNIT_LINKS = frozenset(("per", "of", "the", "a", "an", "each", "in", "for", "and", "to"))
-
-
-@dataclass
-class Side:
-    """One side of a relation: its offsets, its items, and the text that the parser reads."""
-
-    start: int
-    end: int
-    items: tuple[Item, ...]
-    source: str
-    # why it is not understood; empty: it may be
-    trouble: str = ""
-    # words behind the side, as a unit may be there
-    after: tuple[str, ...] = ()
-    has_money: bool = False
-    kinds: frozenset[str] = field(default_factory=frozenset)
-
-    @cached_property
-    def node(self) -> Node | None:
-        """The tree of the side, None if it is no expression."""
-        if self.trouble or len(self.source) > 2_000:
-            return None
-        try:
-            return parse_expression(overline_repeating(unicode_to_latex(self.source)))
-        except ParseError:
-            return None
-
-    @cached_property
-    def literal(self) -> str | None:
-        """The digits of a side that is one number, with its sign; None for anything else."""
-        items = [item for item in self.items if item[0] not in ("u", "%", "(", ")")]
-        sign = ""
-        if items and items[0][0] == "-":
-            sign, items = "-", items[1:]
-        single = len(items) == 1 and items[0][0] == "n" and len(items[0][1]) <= MAX_LITERAL
-        return sign + items[0][1] if single else None
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        """The units in the side and behind it."""
-        inside = tuple(text for kind, text in self.items if kind == "u")
-        return inside + ((" ".join(self.after),) if self.after else ())
 
 
 class _Builder:
@@ -337,13 +290,45 @@ class _Builder:
         else:
             self.put("w", inside, f"\\text{{{inside}}}")
 
+    def put_base(self, digits: str) -> None:
+        """Reads the number before a subscript in the base that the subscript names."""
+        literal = self.items[-1][1]
+        try:
+            value = str(int(literal, int(digits)))
+        except ValueError:
+            self.trouble = "no numeral of its base"
+            return
+        self.items[-1] = ("n", value)
+        self.parts[-1] = self.parts[-1].replace(literal, value)
+
+    def take_subscript(self) -> str:
+        """The digits of the subscript behind the sign at hand, empty if it is something else."""
+        ahead = [token.text for token in self.tokens[self.at + 1 : self.at + 4]]
+        if len(ahead) == 3 and ahead[0] == "{" and ahead[2] == "}" and ahead[1].isdecimal():
+            self.at += 3
+            return ahead[1]
+        if ahead and ahead[0].isdecimal():
+            self.at += 1
+            return ahead[0]
+        return ""
+
     def put_punct(self, token: Token) -> None:
+        if token.text == "_" and self.items and self.items[-1][0] == "n":
+            digits = self.take_subscript()
+            if digits and len(digits) <= 2 and len(self.items[-1][1]) <= 60:
+                self.put_base(digits)
+            else:
+                self.trouble = "a subscript of a number"
+            return
         if token.text in "|_',’":
             self.put("v", token.text, token.text.replace("’", "'"))
         elif token.text not in "&~":
             self.put("w", token.text, token.text)
 
     def put_sub(self, token: Token) -> None:
+        if self.items and self.items[-1][0] == "n" and len(token.text) <= 2:
+            self.put_base(token.text.translate(_SUBSCRIPT))
+            return
         self.put("v", token.text, token.text)
 
     def put_other(self, token: Token) -> None:
