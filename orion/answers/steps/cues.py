@@ -89,6 +89,6 @@ INTRODUCED = re.compile(r"\b(?:get|write|have|obtain|gives|yields|becomes):\s*$"
 # behind a claim: it holds modulo a number
 MODULO_AFTER = re.compile(r"[\s$)]{0,3}\(?\\?(?:p?mod|modulo)\b")
 # behind a number: the rest of it, 5 and 2/3
-MORE_AFTER = re.compile(r"\$?[^\S\n]*(?:and|&)[^\S\n]*[($]?\d")
+MORE_AFTER = re.compile(r"\$?[^\S\n]*(?:and|&)[^\S\n]*(?:[($]?\d+\s?/\s?\d|a half)")
 # behind a claim: the sentence is a question
 QUESTION = re.compile(r"[^.\n;!]{0,80}\?")

@@ -133,7 +133,8 @@ class ProseScanner(ExpressionScanner):
         if before.text == "**" and not (self.touches(start - 1) and self.touches(start)):
             # Markdown's bold
             return mark, None, ()
-        if words and at >= 0 and self.kind(at) == "op" and len(words) < 6:
+        list_mark = at <= 0 or self.kind(at - 1) == "nl"
+        if words and self.kind(at) == "op" and len(words) < 6 and not list_mark:
             # a sum whose first terms are in words: + his 1 teacher + 2
             before = self.tokens[at]
         elif self.is_split_before(start):
