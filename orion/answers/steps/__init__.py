@@ -12,6 +12,7 @@ Modules, from the text to the verdict:
     lexer         blocks of prose and formulas, and their tokens
     expressions   the longest expression in plain text
     prose         the relations of plain text
+    restated      a name computed on one line, its value on the next
     formulas      the relations of a formula, over the rows of an environment
     links, sides  one relation, and one side of it
     signs, cues   the signs, and the words that decide what a relation means

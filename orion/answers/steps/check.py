@@ -15,6 +15,7 @@ from orion.answers.steps.judge import judge
 from orion.answers.steps.lexer import Token, split_blocks, tokenize
 from orion.answers.steps.links import MAX_LINKS, Link
 from orion.answers.steps.prose import ProseScanner
+from orion.answers.steps.restated import find_restated
 from orion.answers.steps.verdicts import Verdict
 
 DEFAULT_TIMEOUT_S = 2.5
@@ -36,7 +37,9 @@ def find_links(text: str, seconds_left: Callable[[], float] = lambda: 1.0) -> li
         if block.is_formula:
             links.extend(FormulaScanner(tokens, text).find())
         else:
-            links.extend(ProseScanner(tokens, text).find())
+            scanner = ProseScanner(tokens, text)
+            links.extend(scanner.find())
+            links.extend(find_restated(scanner))
             links.extend(_links_in_marks(tokens, text))
     return links[:MAX_LINKS]
 

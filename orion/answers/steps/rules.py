@@ -54,6 +54,13 @@ RULES: tuple[Rule, ...] = (
         False,
     ),
     Rule(
+        "restated",
+        "a name computed on one line and given its value on the next",
+        "m = 87 - 16 - 19\nm = 48",
+        (_F,),
+        False,
+    ),
+    Rule(
         "remark",
         "words in brackets between numbers are passed over",
         "$10 (bacon) + $24 (chicken) = $35",
