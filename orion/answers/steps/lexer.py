@@ -30,13 +30,15 @@ class Block(NamedTuple):
     end: int
 
 
+# a letter: neither a digit nor a raised, lowered or vulgar one
+_LETTER = r"[^\W\d_²³¹¼-¾⁰-ₜ]"
 _TOKEN = re.compile(
     r"(?P<space>[^\S\n]+)"
     r"|(?P<mark><<[^<>\n]{0,300}>>)"
     r"|(?P<num>\d{1,3}(?:(?:,|\{,\}|,\\!|\\,|\{\\,\})\d{3})+(?!\d)(?:\.\d+)?"
     r"|\d+(?:\.\d+|\.(?=\\(?:overline|bar|dot)\b))?|\.\d+)"
     r"|(?P<sup>[⁰¹²³⁴-⁹⁻]+)|(?P<sub>[₀-₉]+)"
-    r"|(?P<word>[^\W\d_]{2,}(?:['’-][^\W\d_]{2,}|['’]s)*|[^\W\d_])"
+    rf"|(?P<word>{_LETTER}{{2,}}(?:['’-]{_LETTER}{{2,}}|['’]s)*|{_LETTER})"
     r"|(?P<cmd>\\(?:[A-Za-z]+|.))"
     r"|(?P<arrow>=>|->|→|⇒|⟹|<-)"
     r"|(?P<rel>==|<=|>=|(?<![\w)\]}])!=|=|≈|≠|≤|≥|≡|<|>|≃|≅)"

@@ -12,6 +12,7 @@ from orion.answers.steps.links import MAX_EARLIER, MAX_LINKS, RELATIONS, Link, S
 from orion.answers.steps.sides import build_side
 from orion.answers.steps.signs import SKIPPED
 
+_EQUAL = ("=", "approx")
 _ABOUT = frozenset(
     ("about", "approximately", "approx", "roughly", "around", "nearly", "almost", "only", "just")
 )
@@ -104,6 +105,10 @@ class ProseScanner(ExpressionScanner):
             relation = self.relation_behind(end)
             if relation < 0 and end > behind:
                 end = behind
+        for link, before_it in zip(links[first + 1 :], links[first:], strict=False):
+            # a >= 5 = 638 - 44: the number belongs to the inequality
+            if link.left.literal and link.operator == "=" and before_it.operator not in _EQUAL:
+                link.trouble = "a mixed chain"
         for link in links[first:]:
             link.length = len(sides) - 1
             link.chain_end = sides[-1].end

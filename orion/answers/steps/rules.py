@@ -83,6 +83,7 @@ RULES: tuple[Rule, ...] = (
         (_T, _F),
     ),
     Rule("algebra", "roots and functions are compared exactly", "$\\sqrt{50} = 4\\sqrt{2}$", (_F,)),
+    Rule("sympy", "a worker proves what algebra and numbers leave open", "$|5 - 12i| = 13$", (_T,)),
     Rule(
         "identity", "both sides are the same function of their letters", "$x(x+1) = x^2 + x$", (_T,)
     ),

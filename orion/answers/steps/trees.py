@@ -20,7 +20,10 @@ from orion.answers.steps.links import Link
 from orion.answers.steps.numbers import HOLDS
 from orion.answers.steps.rounding import decimals, half_unit
 from orion.answers.steps.verdicts import NOT_UNDERSTOOD, Verdict, refuse
+from orion.answers.workers import pool
 
+# seconds of a worker for one claim
+SYMPY_S = 0.8
 _DEGREES = re.compile(r"°|degree|circ")
 _EXPRESSIONS = frozenset(
     ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
@@ -79,6 +82,8 @@ def judge_trees(link: Link, text: str, left_seconds: Callable[[], float]) -> Ver
         return judge_letters(link, text, a, b, (names_in(a), names_in(b)), equal)
     if equal:
         return TRUE, "algebra"
+    if equal is None and left_seconds() > SYMPY_S and is_proven_by_sympy(a, b):
+        return TRUE, "sympy"
     return judge_values(link, text, a, b, equal)
 
 
@@ -89,6 +94,14 @@ def same(a: Node, b: Node) -> bool | None:
     except ParseError:
         decided = None
     return decided if decided is not None else agree_numerically(a, b)
+
+
+def is_proven_by_sympy(a: Node, b: Node) -> bool:
+    """Whether a worker proves two numbers equal within SYMPY_S; a lost worker proves nothing."""
+    try:
+        return pool.sympy_equal(a, b, SYMPY_S) is True
+    except pool.WorkerLostError:
+        return False
 
 
 def judge_values(link: Link, text: str, a: Node, b: Node, equal: bool | None) -> Verdict:
