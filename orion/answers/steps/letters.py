@@ -45,6 +45,7 @@ def is_rewriting(link: Link, a: Node, b: Node) -> bool:
         return False
     return (
         (link.length > 1 or not link.in_formula)
+        and (not link.left.units or not link.right.units or link.left.units == link.right.units)
         and link.operator == "="
         and not has_lost_superscript(link)
         and a.kind in _COMPOUND
