@@ -11,6 +11,7 @@ import re
 from orion.answers.steps import cues
 from orion.answers.steps.lexer import Token
 from orion.answers.steps.links import Link
+from orion.answers.steps.quantities import unit
 
 BEFORE, AFTER = 240, 260
 # tokens beside a side with which it may be one expression
@@ -63,6 +64,8 @@ def _before_is_word(link: Link, token: Token) -> str:
     word = token.text.lower()
     if token.end == link.start:
         return "a sign before"
+    if word == "of" and link.words_before[-2:-1] and link.words_before[-2] in cues.WHOLES:
+        return "a name before" if link.left.literal is not None else ""
     if word in cues.WORDS_BEFORE or link.words_before[-2:] in cues.PHRASES_BEFORE:
         return "a word before"
     if link.left.literal is not None and word not in cues.GETS:
@@ -97,6 +100,11 @@ def _incomplete_after(link: Link, text: str) -> str:
         words and words[0] in cues.NEXT_WORDS
     ):
         return "a word after"
+    if not link.in_formula and text[link.end : link.end + 1].isalpha():
+        # 6ab goes on, 6cm does not
+        letters = re.match(r"\w+", text[link.end : link.end + 20])
+        if letters and unit(letters.group()) is None:
+            return "letters after"
     if link.end == len(text) > _LONG and not link.right.after:
         return "the text may be cut off"
     if cues.MODULO_AFTER.match(text, link.end):

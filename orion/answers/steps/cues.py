@@ -20,6 +20,11 @@ WORDS_BEFORE = word_set(
     " step day week month year page chapter question part number problem case equation line"
     " until choose base or to between through versus vs not isn't"
 )
+# of these "of" begins a whole: a total of 3 + 4
+WHOLES = word_set(
+    "total sum amount cost weight distance profit score earnings length area price balance"
+    " income maximum minimum average value"
+)
 # the same, the last two words
 PHRASES_BEFORE = (("to", "the"), ("from", "the"), ("with", "the"))
 # before a claim: a number and "and"
@@ -70,10 +75,10 @@ RETRACTED = re.compile(
 )
 # before a claim on its line: it is supposed, tested or denied
 HYPOTHESIS = re.compile(
-    r"\b(?:if|suppose|supposing|assume|assuming|let|whether|unless|imagine|does|would it|could"
-    r"|check that|verify that|guess|test|trying|solve|solving|is it|instead of|rather than|not"
-    r"|cannot|can't|doesn't|never|isn't|mistakenly|satisf(?:y|ies)|such that|must have"
-    r"|must equal)\b[^.;\n]*$",
+    r"\b(?:if|suppose|supposing|assume|assuming|let(?!['’]s| us)|whether|unless|imagine|does"
+    r"|would it|could|check that|verify that|guess|test|trying|solve|solving|is it|instead of"
+    r"|rather than|is not|are not|not equal|cannot|can't|doesn't|never|isn't|mistakenly"
+    r"|satisf(?:y|ies)|such that|must have|must equal)\b[^.;\n]*$",
     re.I,
 )
 # what ends the reach of such a word

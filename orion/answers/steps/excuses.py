@@ -71,7 +71,8 @@ def _is_run_on(link: Link, text: str, values: Pair) -> bool:
     numbers = [
         [text for kind, text in side.items if kind == "n"] for side in (link.left, link.right)
     ]
-    if len(numbers[1]) < len(numbers[0]) and not Counter(numbers[1]) - Counter(numbers[0]):
+    part = len(numbers[1]) < len(numbers[0]) and not Counter(numbers[1]) - Counter(numbers[0])
+    if part and len(numbers[1]) > 1 and link.place < link.length - 1:
         # 1 * 2 * 3 = 1 * 2 = 2: the writer begins again with a part
         return True
     for end in range(1, len(items) - 1):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from orion.answers.steps.cues import NO_UNIT
 from orion.answers.steps.lexer import Token
 from orion.answers.steps.links import RELATIONS
-from orion.answers.steps.signs import DIVIDE, FRACTIONS, SKIPPED, TEXTS, TIMES
+from orion.answers.steps.signs import DIVIDE, FRACTIONS, FUNCTION_WORDS, SKIPPED, TEXTS, TIMES
 
 MAX_UNIT_WORDS = 6
 # tokens that all expressions of a block together may look at, beside some for each token
@@ -74,6 +74,8 @@ class ExpressionScanner:
             )
         if kind == "op":
             return word in _SIGNS and self.starts_sign(at)
+        if kind == "word" and word in FUNCTION_WORDS:
+            return self.kind(at + 1) == "open" and self.touches(at + 1)
         return kind == "other" and word in "√π"
 
     def starts_sign(self, at: int) -> bool:
@@ -153,6 +155,9 @@ class ExpressionScanner:
             return at + 1, 0, False
         if kind == "other" and word in "√π":
             return at + 1, 0, word == "√"
+        if kind == "word" and word in FUNCTION_WORDS:
+            end = self.group_end(at + 1)
+            return (end, 0, False) if end > at + 1 else None
         if self.is_variable(at):
             return at + 1, 0, False
         return None

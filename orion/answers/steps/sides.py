@@ -13,6 +13,7 @@ from orion.answers.steps.quantities import unit
 from orion.answers.steps.signs import (
     DIVIDE,
     FRACTIONS,
+    FUNCTION_WORDS,
     LISTING,
     MINUS,
     OPAQUE,
@@ -195,6 +196,8 @@ class _Builder:
             self.put("/", "/", "/")
         elif word == "percent":
             self.put("%", "%", "\\%")
+        elif word in FUNCTION_WORDS:
+            self.put("v", word, word)
         elif word in ("mod", "MOD"):
             self.put("mod", "mod", "\\bmod ")
         elif self.is_short_unit(word):

@@ -27,3 +27,5 @@ OPAQUE = frozenset(
 )  # fmt: skip
 # functions of a list of numbers: 132,100 in them is no thousands group
 LISTING = frozenset(("gcd", "lcm", "\\gcd", "\\max", "\\min", "max", "min", "GCD", "LCM", "GCF"))
+# functions in plain text
+FUNCTION_WORDS = frozenset(("sqrt", "gcd", "lcm"))

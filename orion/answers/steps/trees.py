@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import lru_cache
 
 from orion.answers.algebra.canonical_form import decide_equality
 from orion.answers.algebra.numeric import agree_numerically
@@ -24,6 +25,8 @@ from orion.answers.workers import pool
 
 # seconds of a worker for one claim
 SYMPY_S = 0.8
+_COMPLEX = re.compile(r"complex|imaginary|real part|\di\b", re.I)
+_INDEX = re.compile(r"\bi\s*=|_\{?i\b")
 _DEGREES = re.compile(r"°|degree|circ")
 _EXPRESSIONS = frozenset(
     ("num", "sym", "const", "add", "mul", "pow", "fn", "fact", "binom", "pct", "deg", "sum", "prod")
@@ -53,16 +56,34 @@ def is_expression(node: Node) -> bool:
     )
 
 
-def is_ambiguous(node: Node) -> bool:
-    """Whether a tree holds what may mean something else: sin 30, log 2, a name e or i."""
+def is_ambiguous(node: Node, text: str = "") -> bool:
+    """Whether a tree holds what may mean something else: sin 30, log 2, a name e or i.
+
+    An i is the imaginary unit where the text speaks of complex numbers.
+    """
     for top in walk(node):
         if top.kind == "const" and top.value in ("e", "i"):
+            if top.value == "e" or not is_about_complex_numbers(text):
+                return True
+            continue
+        if top.kind == "fn" and top.value == "abs" and has_imaginary(top):
             return True
         # the base of a logarithm may be given
         based = top.value == "log" and len(top.args) == 2
         if top.kind == "fn" and top.value in AMBIGUOUS_FUNCTIONS and not based:
             return True
     return False
+
+
+def has_imaginary(node: Node) -> bool:
+    """Whether the imaginary unit is in a tree."""
+    return any(top.kind == "const" and top.value == "i" for top in walk(node))
+
+
+@lru_cache(maxsize=32)
+def is_about_complex_numbers(text: str) -> bool:
+    """Whether i is the imaginary unit in a text: it speaks of it, and i is no index."""
+    return _COMPLEX.search(text) is not None and _INDEX.search(text) is None
 
 
 def judge_trees(link: Link, text: str, left_seconds: Callable[[], float]) -> Verdict | None:
@@ -77,7 +98,7 @@ def judge_trees(link: Link, text: str, left_seconds: Callable[[], float]) -> Ver
         return UNKNOWN, "deadline"
     equal = same(a, b)
     if names:
-        if is_ambiguous(a) or is_ambiguous(b) or has_open_division(link):
+        if is_ambiguous(a, text) or is_ambiguous(b, text) or has_open_division(link):
             equal = equal or None
         return judge_letters(link, text, a, b, (names_in(a), names_in(b)), equal)
     if equal:
@@ -124,7 +145,7 @@ def judge_values(link: Link, text: str, a: Node, b: Node, equal: bool | None) ->
             return UNKNOWN, "cut_down"
         if _is_near_by_decimals(link, gap, first, said):
             return UNKNOWN, "rounded_inside"
-    if equal is None or is_ambiguous(a) or is_ambiguous(b) or has_open_division(link):
+    if equal is None or is_ambiguous(a, text) or is_ambiguous(b, text) or has_open_division(link):
         return UNKNOWN, "undecided"
     angles = [any(top.kind == "const" for top in walk(node)) for node in (a, b)]
     if angles[0] != angles[1] and _DEGREES.search(text, link.start, link.chain_end + 80):
@@ -170,6 +191,6 @@ def judge_inequality(link: Link, text: str, a: Node, b: Node) -> Verdict:
         return UNKNOWN, "undecided"
     if HOLDS[link.operator](Fraction(first), Fraction(second)):
         return TRUE, "inequality"
-    if is_ambiguous(a) or is_ambiguous(b) or has_open_division(link):
+    if is_ambiguous(a, text) or is_ambiguous(b, text) or has_open_division(link):
         return UNKNOWN, "undecided"
     return refuse(link, text, "inequality")
