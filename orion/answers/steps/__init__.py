@@ -20,6 +20,7 @@ Modules, from the text to the verdict:
     judge         which comparison decides a link
     numbers       two rational numbers: arithmetic, readings, rounding, excuses
     congruences   whole numbers modulo a number
+    bindings      the names that have been given one number
     trees         roots, functions and letters: floats, letters
     context       whether the text means a relation that does not hold
     verdicts      when a relation that does not hold is called false

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable
 
+from orion.answers.steps.bindings import Bindings
 from orion.answers.steps.claims import FALSE, TRUE, UNKNOWN, Claim
 from orion.answers.steps.formulas import FormulaScanner
 from orion.answers.steps.judge import judge
@@ -64,8 +65,12 @@ def check_steps(text: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[Clai
         return deadline - time.monotonic()
 
     judged: list[tuple[Link, Verdict]] = []
+    bindings = Bindings()
     for link in find_links(text, seconds_left):
         verdict = judge(link, text, seconds_left) if seconds_left() > 0 else (UNKNOWN, "deadline")
+        in_letters = verdict in (None, (UNKNOWN, "letters"))
+        if in_letters and not bindings.take(link) and bindings.holds(link):
+            verdict = TRUE, "substituted"
         if verdict is not None:
             judged.append((link, verdict))
     claims = [

@@ -88,6 +88,12 @@ RULES: tuple[Rule, ...] = (
         "identity", "both sides are the same function of their letters", "$x(x+1) = x^2 + x$", (_T,)
     ),
     Rule(
+        "substituted",
+        "true for the one number that each name has been given",
+        "So x = 5. Check: 3x + 1 = 16.",
+        (_T,),
+    ),
+    Rule(
         "rewriting",
         "both sides rewrite one expression in letters, and are equal for no value but 0",
         "The total is (25x + 150) / 10 = 25x + 15 cards.",
