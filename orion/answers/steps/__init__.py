@@ -23,6 +23,7 @@ Modules, from the text to the verdict:
     bindings      the names that have been given one number
     trees         roots, functions and letters: floats, letters
     context       whether the text means a relation that does not hold
+    budget        the deadline of a text
     verdicts      when a relation that does not hold is called false
 
 A relation that does not hold is `false` only where all that stands in it and around it is

@@ -6,10 +6,9 @@ Input: any str. Output: claims in reading order. Never raises for a str; one dea
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 
 from orion.answers.steps.bindings import Bindings
+from orion.answers.steps.budget import Budget
 from orion.answers.steps.claims import FALSE, TRUE, UNKNOWN, Claim
 from orion.answers.steps.formulas import FormulaScanner
 from orion.answers.steps.judge import judge
@@ -26,11 +25,11 @@ _RELATION = re.compile(
 )
 
 
-def find_links(text: str, seconds_left: Callable[[], float] = lambda: 1.0) -> list[Link]:
+def find_links(text: str, budget: Budget) -> list[Link]:
     """The links of the text, marks included, up to MAX_LINKS or to the end of the time."""
     links: list[Link] = []
     for block in split_blocks(text):
-        if len(links) > MAX_LINKS or seconds_left() <= 0:
+        if len(links) > MAX_LINKS or budget.seconds_left() <= 0:
             break
         if not _RELATION.search(text, block.start, block.end):
             continue
@@ -56,18 +55,16 @@ def _links_in_marks(tokens: list[Token], text: str) -> list[Link]:
 
 def check_steps(text: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[Claim]:
     """The claims of a text with their truth, in reading order. Never raises for a str."""
-    deadline = time.monotonic() + timeout_s
+    budget = Budget(timeout_s)
     text = text[:MAX_TEXT]
     if not _RELATION.search(text):
         return []
 
-    def seconds_left() -> float:
-        return deadline - time.monotonic()
-
     judged: list[tuple[Link, Verdict]] = []
     bindings = Bindings()
-    for link in find_links(text, seconds_left):
-        verdict = judge(link, text, seconds_left) if seconds_left() > 0 else (UNKNOWN, "deadline")
+    for link in find_links(text, budget):
+        in_time = budget.seconds_left() > 0
+        verdict = judge(link, text, budget) if in_time else (UNKNOWN, "deadline")
         in_letters = verdict in (None, (UNKNOWN, "letters"))
         if in_letters and not bindings.take(link) and bindings.holds(link):
             verdict = TRUE, "substituted"

@@ -5,9 +5,8 @@ Input: a `Link` and the text. Output: truth and the name of the rule, None if th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from orion.answers.steps.arithmetic import NotArithmeticError, evaluate
+from orion.answers.steps.budget import Budget
 from orion.answers.steps.congruences import judge_congruence
 from orion.answers.steps.links import Link
 from orion.answers.steps.numbers import judge_numbers
@@ -15,7 +14,7 @@ from orion.answers.steps.trees import judge_trees
 from orion.answers.steps.verdicts import NOT_UNDERSTOOD, Verdict
 
 
-def judge(link: Link, text: str, left_seconds: Callable[[], float]) -> Verdict | None:
+def judge(link: Link, text: str, budget: Budget) -> Verdict | None:
     """The truth of a link and the rule that decided; None if it is no claim."""
     if link.operator in ("in", "cong"):
         return None
@@ -26,5 +25,5 @@ def judge(link: Link, text: str, left_seconds: Callable[[], float]) -> Verdict |
     try:
         values = evaluate(link.left.items), evaluate(link.right.items)
     except NotArithmeticError:
-        return judge_trees(link, text, left_seconds)
+        return judge_trees(link, text, budget)
     return judge_numbers(link, text, values)

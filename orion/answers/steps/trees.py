@@ -6,13 +6,14 @@ Input: a `Link` and its text. Output: truth and the name of the rule, None if th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 
 from orion.answers.algebra.canonical_form import decide_equality
 from orion.answers.algebra.numeric import agree_numerically
 from orion.answers.parsing.tree import Node, ParseError
+from orion.answers.steps.budget import SYMPY_S, Budget
 from orion.answers.steps.claims import TRUE, UNKNOWN
 from orion.answers.steps.cues import AMBIGUOUS_FUNCTIONS
 from orion.answers.steps.floats import approximate
@@ -23,8 +24,8 @@ from orion.answers.steps.rounding import decimals, half_unit
 from orion.answers.steps.verdicts import NOT_UNDERSTOOD, Verdict, refuse
 from orion.answers.workers import pool
 
-# seconds of a worker for one claim
-SYMPY_S = 0.8
+# beyond these sympy may take for ever
+MAX_SYMPY_NODES, MAX_SYMPY_NUMBER, MAX_SYMPY_POWER = 80, 10_000, 8
 _COMPLEX = re.compile(r"complex|imaginary|real part|\di\b", re.I)
 _INDEX = re.compile(r"\bi\s*=|_\{?i\b")
 _DEGREES = re.compile(r"°|degree|circ")
@@ -86,7 +87,7 @@ def is_about_complex_numbers(text: str) -> bool:
     return _COMPLEX.search(text) is not None and _INDEX.search(text) is None
 
 
-def judge_trees(link: Link, text: str, left_seconds: Callable[[], float]) -> Verdict | None:
+def judge_trees(link: Link, text: str, budget: Budget) -> Verdict | None:
     """The verdict on a link between expressions that hold more than arithmetic."""
     a, b = link.left.node, link.right.node
     if a is None or b is None or not is_expression(a) or not is_expression(b):
@@ -94,7 +95,7 @@ def judge_trees(link: Link, text: str, left_seconds: Callable[[], float]) -> Ver
     names = names_in(a) | names_in(b)
     if link.operator not in ("=", "approx"):
         return None if names else judge_inequality(link, text, a, b)
-    if left_seconds() <= 0:
+    if budget.seconds_left() <= 0:
         return UNKNOWN, "deadline"
     equal = same(a, b)
     if names:
@@ -103,7 +104,7 @@ def judge_trees(link: Link, text: str, left_seconds: Callable[[], float]) -> Ver
         return judge_letters(link, text, a, b, (names_in(a), names_in(b)), equal)
     if equal:
         return TRUE, "algebra"
-    if equal is None and left_seconds() > SYMPY_S and is_proven_by_sympy(a, b):
+    if equal is None and budget.allows_worker() and is_proven_by_sympy(a, b, budget):
         return TRUE, "sympy"
     return judge_values(link, text, a, b, equal)
 
@@ -117,12 +118,26 @@ def same(a: Node, b: Node) -> bool | None:
     return decided if decided is not None else agree_numerically(a, b)
 
 
-def is_proven_by_sympy(a: Node, b: Node) -> bool:
-    """Whether a worker proves two numbers equal within SYMPY_S; a lost worker proves nothing."""
+def is_proven_by_sympy(a: Node, b: Node, budget: Budget) -> bool:
+    """Whether a worker proves two small expressions equal; a lost worker proves nothing."""
+    nodes = [*walk(a), *walk(b)]
+    if len(nodes) > MAX_SYMPY_NODES or not all(map(_is_small, nodes)):
+        return False
     try:
         return pool.sympy_equal(a, b, SYMPY_S) is True
     except pool.WorkerLostError:
+        budget.worker_lost = True
         return False
+
+
+def _is_small(node: Node) -> bool:
+    """Whether a node is cheap for sympy: a small number, a small power, a plain function."""
+    if node.kind == "num":
+        return abs(node.value) < MAX_SYMPY_NUMBER
+    if node.kind == "pow":
+        exponent = node.args[1]
+        return exponent.kind == "num" and abs(exponent.value) <= MAX_SYMPY_POWER
+    return node.kind in ("const", "add", "mul", "fn", "deg")
 
 
 def judge_values(link: Link, text: str, a: Node, b: Node, equal: bool | None) -> Verdict:
