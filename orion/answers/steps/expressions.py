@@ -245,6 +245,11 @@ class ExpressionScanner:
     def is_unit_word(self, at: int) -> bool:
         return self.kind(at) == "word" and len(self.word(at)) > 1 and self.word(at) != "pi"
 
+    def is_unit_behind_slash(self, at: int) -> bool:
+        """Whether a word may be the lower part of a unit; 459 blinks / x is a calculation."""
+        word = self.word(at)
+        return self.kind(at) == "word" and (len(word) > 1 or word in _SHORT_UNITS)
+
     def unit_end(self, at: int) -> int:
         """The index behind the words of a unit, such as `kb/s` or `tennis balls`."""
         end = at
@@ -257,7 +262,7 @@ class ExpressionScanner:
                 if len(self.word(end)) == 1 and self.word(end) not in _SHORT_UNITS:
                     return end
                 end += 1
-            elif (self.word(end) == "/" and self.kind(end + 1) == "word") or (
+            elif (self.word(end) == "/" and self.is_unit_behind_slash(end + 1)) or (
                 self.word(end) == "^" and self.kind(end + 1) == "num" and end > at
             ):
                 end += 2

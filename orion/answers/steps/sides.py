@@ -102,7 +102,8 @@ class _Builder:
             self.put(sign, sign, sign)
 
     def is_word_ahead(self) -> bool:
-        return self.at + 1 < len(self.tokens) and self.tokens[self.at + 1].kind == "word"
+        ahead = self.tokens[self.at + 1 : self.at + 2]
+        return bool(ahead) and ahead[0].kind == "word" and ahead[0].text not in ("x", "y", "n")
 
     def put_power(self, token: Token) -> None:
         ahead = [t.text for t in self.tokens[self.at + 1 : self.at + 4]]
