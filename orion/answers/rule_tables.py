@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from orion.answers.audit import one_line
 from orion.answers.comparison.compare import WHOLE_RULES
 from orion.answers.comparison.rules import RULES
 from orion.answers.comparison.values import VALUE_RULES
 from orion.answers.parsing.units import UNITS
+from orion.answers.steps.rules import RULES as STEP_RULES
 from orion.answers.wording.cues import BEFORE, BEHIND, LEADING, NEXT
+
+# characters of an example of several lines
+SHOWN = 100
 
 
 class TableRow(NamedTuple):
@@ -42,6 +47,11 @@ def all_rules() -> Iterator[TableRow]:
     ):
         for cue in cues:
             yield TableRow(table, cue.name, cue.effect, cue.example)
+    for rule in STEP_RULES:
+        truths = ", ".join(rule.truths) or "no claim"
+        yield TableRow(
+            "steps", rule.name, rule.what, f"{one_line(rule.example, SHOWN)}  ->  {truths}"
+        )
     for unit in UNITS:
         name = unit.spellings[0]
         yield TableRow("units", name, f"{unit.factor} {unit.canonical}", ", ".join(unit.spellings))

@@ -1,7 +1,7 @@
-"""``orion answers check | lint | audit | rules``: verdicts, unparseable golds, two policies, rules.
+"""``orion answers check | lint | audit | steps | rules``: verdicts on answers and on steps.
 
-Inputs: files of problems or responses (JSONL, JSONL.zst, parquet). Outputs: text on standard
-output; ``audit`` also writes JSONL.
+Inputs: files of problems or responses (JSONL, JSONL.zst, parquet), for ``steps`` a text. Outputs:
+text on standard output; ``audit`` also writes JSONL.
 Run: ``orion answers --help``.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from orion.answers import audit, check, policies, rule_tables
+from orion.answers.steps import check_steps, report
 from orion.data.sources import read_source
 from orion.errors import InputError
 from orion.paths import AtomicFile
@@ -31,7 +32,7 @@ FINISHED = {"stop": True, "length": False, "prompt_too_long": False, "error": Fa
 def add(commands: Any) -> None:
     """Add the command ``answers`` to the subparsers of the console script."""
     group = commands.add_parser(
-        "answers", help="check an answer, lint golds, compare two answer policies"
+        "answers", help="check an answer or its steps, lint golds, compare two answer policies"
     )
     actions = group.add_subparsers(required=True)
     check_parser = actions.add_parser("check", help="the verdict on one response, as JSON")
@@ -44,8 +45,11 @@ def add(commands: Any) -> None:
         "audit", help="two policies on the same responses, and where they differ"
     )
     _add_audit_arguments(audit_parser)
+    steps_parser = actions.add_parser("steps", help="the claims of a text and the truth of each")
+    steps_parser.add_argument("file", metavar="FILE", help="a text file; - is standard input")
+    steps_parser.set_defaults(run=_steps)
     rules_parser = actions.add_parser(
-        "rules", help="the tables of comparison rules, cues and units, in the order they are tried"
+        "rules", help="the tables of rules, cues, units and steps, in the order they are tried"
     )
     rules_parser.set_defaults(run=_print_rules)
     for parser in (check_parser, lint_parser, audit_parser):
@@ -184,6 +188,18 @@ def read_rows(path: str, columns: dict[str, str], limit: int | None = None) -> l
     if not rows:
         raise InputError(f"{path}: no rows")
     return rows
+
+
+def _steps(args: argparse.Namespace) -> None:
+    if args.file == "-":
+        data = sys.stdin.buffer.read()
+    else:
+        try:
+            data = Path(args.file).read_bytes()
+        except OSError as error:
+            raise InputError(f"{args.file}: {error.strerror}") from None
+    text = data.decode("utf-8", "replace")
+    print("\n".join(report.format_claims(text, check_steps(text))))
 
 
 def _gold_text(value: object) -> str | None:

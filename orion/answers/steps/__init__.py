@@ -1,54 +1,37 @@
-"""Truth of the steps that a text writes out: a text in, its claims with their truth out.
+r"""Step checking: the claims of a written solution in, the truth of each out.
 
-A stand-in: it reads ``a op b = c`` in integers and nothing else.
+    from orion.answers.steps import check_steps
+    check_steps("He pays 3 * 4 = 13 dollars.")[0].truth    # 'false'
+
+Modules, from the text to the verdict:
+
+    claims        Claim, StepSummary, summary
+    check         find the relations of a text, judge each: check_steps
+    rules         the table of all rules, each with an example that is a test
+    report        the lines of `orion answers steps`
+    lexer         blocks of prose and formulas, and their tokens
+    expressions   the longest expression in plain text
+    prose         the relations of plain text
+    restated      a name computed on one line, its value on the next
+    formulas      the relations of a formula, over the rows of an environment
+    links, sides  one relation, and one side of it
+    signs, cues   the signs, and the words that decide what a relation means
+    quantities    units and their factors
+    judge         which comparison decides a link
+    numbers       two rational numbers: arithmetic, readings, rounding, excuses
+    congruences   whole numbers modulo a number
+    bindings      the names that have been given one number
+    trees         roots, functions and letters: floats, letters
+    context       whether the text means a relation that does not hold
+    budget        the deadline of a text
+    verdicts      when a relation that does not hold is called false
+
+A relation that does not hold is `false` only where all that stands in it and around it is
+understood; otherwise it is `unknown`.
 """
 
-import re
-from dataclasses import dataclass
+from orion.answers.steps.check import check_steps
+from orion.answers.steps.claims import TRUTHS, Claim, StepSummary, summary
+from orion.answers.steps.rules import RULES, Rule
 
-_INTEGER = r"(-?\d{1,30})"
-_CLAIM = re.compile(rf"{_INTEGER} ?([-+*/]) ?{_INTEGER} ?= ?{_INTEGER}(?![\d.])")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim of a text: ``text[start:end]`` is ``text``; truth: true, false or unknown."""
-
-    start: int
-    end: int
-    text: str
-    truth: str
-    rule: str
-
-
-@dataclass(frozen=True)
-class StepSummary:
-    """The number of claims by truth, and the first false one."""
-
-    true: int
-    false: int
-    unknown: int
-    first_false: Claim | None
-
-
-def check_steps(text: str, *, timeout_s: float = 2.5) -> list[Claim]:
-    """The claims of a text, in order; no text raises."""
-    claims = []
-    for match in _CLAIM.finditer(text):
-        left, op, right, stated = match.groups()
-        a, b, c = int(left), int(right), int(stated)
-        if op == "/" and b == 0:
-            truth = "unknown"
-        else:
-            holds = {"+": a + b == c, "-": a - b == c, "*": a * b == c, "/": a == b * c}[op]
-            truth = "true" if holds else "false"
-        claims.append(Claim(match.start(), match.end(), match.group(), truth, "arithmetic"))
-    return claims
-
-
-def summary(claims: list[Claim]) -> StepSummary:
-    """The counts of the claims and the first false one."""
-    counts = {truth: sum(c.truth == truth for c in claims) for truth in ("true", "false")}
-    first = next((claim for claim in claims if claim.truth == "false"), None)
-    unknown = len(claims) - sum(counts.values())
-    return StepSummary(counts["true"], counts["false"], unknown, first)
+__all__ = ["RULES", "TRUTHS", "Claim", "Rule", "StepSummary", "check_steps", "summary"]

@@ -1,11 +1,12 @@
 """Fuzz the answer checker for a given time, and shrink the inputs that break it.
 
     python -m tests.helpers.answers.fuzz --minutes 30 [--seed 1] [--policy math] [--rss-mb 1024]
-        [--failures found.jsonl]
+        [--failures found.jsonl] [--steps]
 
 Every example must give: no exception, a verdict with its reason, the extracted span at its
 offsets, fields that can be written, a readable gold correct against itself, the same verdict twice,
-an answer in time, and memory within its limit. Exits with status 1 if anything failed.
+an answer in time, and memory within its limit. With --steps the examples go through `check_steps`,
+whose promises are in `fuzz_steps`. Exits with status 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hypothesis.errors import Flaky, HypothesisWarning
 from orion.answers import POLICIES, parse_gold
 from tests.helpers.answers.fuzz_inputs import cases
 from tests.helpers.answers.fuzz_promises import SHOWN, BrokenPromiseError, Promises
+from tests.helpers.answers.fuzz_steps import StepPromises
 
 # an example that takes longer hangs: SIGALRM interrupts it, regular expressions and loops included
 HANG_S = 90.0
@@ -138,6 +140,10 @@ class Session(Promises):
         )
 
 
+class StepSession(StepPromises, Session):
+    """The examples of one run through `check_steps`."""
+
+
 def _short(text: str) -> str:
     if len(text) <= SHOWN:
         return repr(text)
@@ -168,11 +174,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--failures", type=Path, help="file to which each fault is appended as a line of JSON"
     )
+    parser.add_argument("--steps", action="store_true", help="fuzz check_steps instead")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGALRM, _alarm)
     # the samples make long representations
     warnings.simplefilter("ignore", HypothesisWarning)
-    session = Session(
+    session = (StepSession if args.steps else Session)(
         args.policy or _installed(),
         args.rss_mb,
         args.failures,

@@ -1,0 +1,99 @@
+"""The words that decide what a relation means: beside it, around it, and inside units.
+
+Input: none. Output: one set or pattern per role. Every pattern is linear: plain alternatives and
+bounded runs.
+"""
+
+from __future__ import annotations
+
+import re
+
+from orion.answers.parsing.vocabulary import word_set
+
+# behind one of these the left side is only the end of what is meant: twice 3 + 4 = 14
+WORDS_BEFORE = word_set(
+    "times twice plus minus by of than half double triple squared cubed over less sum product"
+    " difference quotient thrice quarter third fourth fifth tenth percent point factor"
+    " negative sqrt root mod modulo weeks days months years steps pages chapters questions"
+    " parts numbers problems cases equations grade grades level levels x thirds quarters"
+    " fourths fifths multiplied divided added multiply divide subtract add log ln sin cos tan"
+    " step day week month year page chapter question part number problem case equation line"
+    " until choose base or to between through versus vs not isn't"
+)
+# of these "of" begins a whole: a total of 3 + 4
+WHOLES = word_set(
+    "total sum amount cost weight distance profit score earnings length area price balance"
+    " income maximum minimum average value"
+)
+# the same, the last two words
+PHRASES_BEFORE = (("to", "the"), ("from", "the"), ("with", "the"))
+# before a claim: a number and "and"
+AND_BEFORE = re.compile(r"[\d)%$]\s+and\s+[$\\(\[]*$")
+# before it: another claim
+RELATION_BEFORE = re.compile(r"[=≈<>≤≥]|\\(?:approx|le|ge|equiv)")
+# before one of these the right side is only the beginning: = 3 dozen
+WORDS_AFTER = word_set(
+    "times plus minus dozen dozens hundred thousand million billion trillion remainder r mod"
+    " modulo squared cubed half halves third thirds quarter quarters fourths fifths tenths"
+    " tens hundredths choose multiplied divided sin cos tan log ln sqrt something base hundreds"
+    " thousands r. rem leftover score"
+)
+# the same, only directly behind the right side: = 5 of
+NEXT_WORDS = word_set("of to k m with and or through percent out in")
+# words that go on with a calculation whose value is not written as a relation: = 3 + 4 is 7
+GOES_ON = word_set("is are plus times minus equals gives")
+# words behind which two bare numbers are meant as equal: we get 3 = 7
+GETS = word_set("get gets got obtain obtains gives yields have becomes")
+# words that no unit holds: behind them a new statement begins
+NO_UNIT = word_set(
+    "is be was are were would will has have had he she they it and then so which that we i"
+    " you gives give gets get makes but because if when while who equals total leaves means or"
+    " costs cost from to at where as by than with along between through dx"
+)
+# words in a formula that join two statements
+CONNECTIVES = word_set(
+    "and or so since because thus if for where then hence therefore which but when with as we"
+    " get gives that by now also is from let have modulo"
+)
+# functions whose argument may be in degrees or end elsewhere, or whose base is not certain
+AMBIGUOUS_FUNCTIONS = word_set(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc log"
+)
+# behind a claim: the text takes it back, corrects it, or shows a contradiction
+RETRACTED = re.compile(
+    r"\bwait\b|\bhmm|\bfalse\b|❌|✗|\bno,|\boops|\bwrong\b|\bincorrect|\bmistake|\berror\b"
+    r"|not possible|impossible"
+    r"|contradict|doesn't make sense|does not make sense|not make sense|can't be|cannot be"
+    r"|\bnot true|isn't true|not equal|\bnot correct|not right|isn't right|not satisf"
+    r"|doesn't work|does not work|not valid|invalid|inconsistent|doesn't hold|does not hold"
+    r"|no solution|not work|not match|doesn't match|does not match|doesn't equal|does not equal"
+    r"|\bactually\b|should be|should have|correction|correct this|re-?evaluate|re-?check"
+    r"|re-?examine|re-?calculate|let me redo|try again|misunderst|misread|discrepan|\bunless\b"
+    r"|too (?:small|big|large|high|low|much)|\bnot an integer|not a valid|not the same|absurd"
+    r"|nonsens|extraneous|which is not|not feasible|\bapolog|\bsorry|not enough|≠|\\ne\b|\\neq\b",
+    re.I,
+)
+# before a claim on its line: it is supposed, tested or denied
+HYPOTHESIS = re.compile(
+    r"\b(?:if|suppose|supposing|assume|assuming|let(?!['’]s| us)|whether|unless|imagine|does"
+    r"|would it|could|check that|verify that|guess|test|trying|solve|solving|is it|instead of"
+    r"|rather than|is not|are not|not equal|cannot|can't|doesn't|never|isn't|mistakenly"
+    r"|satisf(?:y|ies)|such that|must have|must equal)\b[^.;\n]*$",
+    re.I,
+)
+# what ends the reach of such a word
+CLAUSE = re.compile(r",|\bthen\b|\bso\b|\bwe get\b|\bwe have\b", re.I)
+# near a claim: rounding is announced
+ROUNDED = re.compile(
+    r"round|approx|about|nearest|whole number|estimat|roughly|\bat (?:least|most)\b|ceil|floor"
+    r"|integer|full\b|complete\b|around|almost|nearly|decimal|significant",
+    re.I,
+)
+# before a bare number: it is written as an equation
+INTRODUCED = re.compile(r"\b(?:get|write|have|obtain|gives|yields|becomes):\s*$")
+# behind a claim: it holds modulo a number
+MODULO_AFTER = re.compile(r"[\s$)]{0,3}\(?\\?(?:p?mod|modulo)\b")
+# behind a number: the rest of it, 5 and 2/3
+MORE_AFTER = re.compile(r"\$?[^\S\n]*(?:and|&)[^\S\n]*(?:[($]?\d+\s?/\s?\d|a half)")
+# behind a claim: the sentence is a question
+QUESTION = re.compile(r"[^.\n;!]{0,80}\?")
