@@ -78,9 +78,18 @@ BEHIND = (
         starts_with(r"\s+instead\s+of\s+[a-z]+ing(?:\s+[a-z]+){0,4}(?=[.,!]|\s*$)"),
         "She earns «140» dollars in a week instead of playing games."),
     Cue("irreducible", "behind", END,
-        starts_with(SPACE + r",?\s*which\s+(?:cannot|can\s+not|can['’]t)\s+be\s+(?:reduced"
-              r"|simplified)\b"),
+        starts_with(SPACE + r",?\s*(?:which|and\s+(?:this|that|it|the)(?:\s+\w+)?)\s+"
+                    r"(?:(?:cannot|can\s+not|can['’]t)\s+be\s+(?:reduced|simplified|improved|exceeded"
+                    r"|increased|decreased|beaten|lowered|raised|larger|smaller|greater)"
+                    r"|do(?:es)?\s+not\s+contradict)\b"),
         "The answer is «7», which cannot be reduced any further."),
+    Cue("whether_or_not", "behind", END,
+        starts_with(SPACE + r",\s*(?:whether|no\s+matter|regardless\s+of|whichever|however\s+we)\b"),
+        "The answer is «12», whether we count by rows or by columns."),
+    Cue("and_clause", "behind", END,
+        clause(SPACE + r",\s*and\s+(?:the|this|that|it|we|he|she|they|all|both)\b", REJECTED,
+               LEFT_OPEN, digits=False),
+        "The answer is «12», and this is the largest one."),
     Cue("no_other", "behind", END,
         starts_with(SPACE + r",?\s*(?:and|with)\s+(?:there\s+(?:are|is)\s+|has\s+)?no\s+(?:other"
                             r"|others"
@@ -334,7 +343,8 @@ NEXT = (
                 r"(?:to\s+be\s+|be\s+)?(?:(?:obviously|clearly|still|just|probably|definitely)\s+)?"
                 r"(?:not\b(?!\s+(?:only|just))|n['’]t\b|(?<=cannot)\b|never|wrong|incorrect"
                 r"|impossible|invalid|false|right\?"
-                r"|correct\?|absurd|a\s+mistake|too\s+\w+|be\s+wrong|(?<=contradicts)\b))"),
+                r"|correct\?|absurd|a\s+mistake|too\s+\w+|be\s+wrong"
+                r"|(?<=contradicts)\b)(?!\s+to\b))"),
         "The answer is «5». Wait, that is wrong."),
     Cue("alternative_next", "next", HEDGED,
         starts_with(r"[\s*_)\]$.,!\"'”]*(?:\\[)\]])?[\s*_.$]*(?:or|maybe|perhaps|possibly)\b"),
@@ -344,7 +354,8 @@ NEXT = (
 # what may not stand directly before "the answer is"
 LEADING = (
     Cue("not_that", "leading", DENIED,
-        ends_with(r"\b(?:(?:not|false|wrong|untrue|incorrect|impossible|tempting|mistaken|naive"
+        ends_with(r"\b(?:(?:not|mistakes?|errors?|misconceptions?|trap|pitfall|wrongly|incorrectly"
+                  r"|careless|false|wrong|untrue|incorrect|impossible|tempting|mistaken|naive"
                   r"|doubt\w*)\b[^.,;!?\n]{0,40}"
                   r"|(?:say|says|said|saying|claim\w*|argue\w*|pretend|imagine|expect\w*"
                   r"|thought)\s+(?:that\s+)?)"
