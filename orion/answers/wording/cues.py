@@ -84,7 +84,8 @@ BEHIND = (
                     r"|do(?:es)?\s+not\s+contradict)\b"),
         "The answer is «7», which cannot be reduced any further."),
     Cue("whether_or_not", "behind", END,
-        starts_with(SPACE + r",\s*(?:whether|no\s+matter|regardless\s+of|whichever|however\s+we)\b"),
+        starts_with(SPACE + r",\s*(?:whether|no\s+matter|regardless\s+of|whichever"
+                    r"|however\s+we)\b"),
         "The answer is «12», whether we count by rows or by columns."),
     Cue("and_clause", "behind", END,
         clause(SPACE + r",\s*and\s+(?:the|this|that|it|we|he|she|they|all|both)\b", REJECTED,
