@@ -46,11 +46,11 @@ def share_of_true_rows(results: str) -> pl.DataFrame:
     rows = []
     for path in sorted(artifact(results, "").glob(TRAIN.format(dataset="*", model="*", arm="*"))):
         dataset, model, arm = path.parts[-4:-1]
-        table = pl.read_parquet(path, columns=["target", "target_kind"])
+        table = pl.read_parquet(path, columns=["completion", "target_kind"])
         for kind, part in table.group_by("target_kind", maintain_order=True):
             if kind[0] == "teacher_trace":
                 continue
-            true = sum(map(is_wholly_true, part["target"]))
+            true = sum(map(is_wholly_true, part["completion"]))
             rows.append((dataset, model, arm, kind[0], part.height, true, true / part.height))
     columns = ["dataset", "model", "arm", "target_kind", "rows", "wholly_true", "share"]
     return pl.DataFrame(rows, columns, orient="row")

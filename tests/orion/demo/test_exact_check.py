@@ -44,6 +44,6 @@ def test_shares_per_arm(tmp_path):
     path = artifact(tmp_path, TRAIN, dataset="d", model="m", arm="orion")
     path.parent.mkdir(parents=True)
     texts = [DETAILED, DETAILED.replace("= 254 ;", "= 255 ;")]
-    pl.DataFrame({"target": texts, "target_kind": ["reflection"] * 2}).write_parquet(path)
+    pl.DataFrame({"completion": texts, "target_kind": ["reflection"] * 2}).write_parquet(path)
     [row] = share_of_true_rows(str(tmp_path)).rows(named=True)
     assert (row["arm"], row["rows"], row["wholly_true"], row["share"]) == ("orion", 2, 1, 0.5)
