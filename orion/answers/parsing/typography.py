@@ -18,6 +18,7 @@ _FRACTION_GROUPS = re.compile(r"(?<=\.)\d{3}(?:(?:\\,|\\ )\d{3})*(?:\\,|\\ )\d{1
 _MARKS = {ord(c): "" for c in "{},\\ '"}
 # 36 400 dollars
 _SPACED_GROUPS = re.compile(r"[-+]?(?:\\?\$)?[1-9]\d{0,2}(?: \d{3})+(?=\s*(?:[A-Za-z\\%]|$))")
+_OR_EQUIVALENTLY = re.compile(r"\bor,?\s+equivalently,?\s*")
 _AND_A_HALF = re.compile(r"(?<![\d.,/])(\d+)\s+and\s+(?:a|one)\s+(half|quarter)\b", re.I)
 _GLUED_SPACING = re.compile(r"\\(q?quad)(?=[A-Za-z])")
 # a prefix of a unit behind a number: 5 \mu m, 5 μm
@@ -70,6 +71,8 @@ def normalise_typography(text: str) -> str:
             text = _QUAD.sub(", ", text)
     if "mu" in text or not text.isascii():
         text = _MICRO.sub(lambda m: f" {_MICRO_UNITS[m[1]]}", text)
+    if "equivalently" in text:
+        text = _OR_EQUIVALENTLY.sub("or ", text)
     if " half" in text or " quarter" in text:
         text = _AND_A_HALF.sub(lambda m: m[1] + (".5" if m[2].lower() == "half" else ".25"), text)
     if _SPACED_GROUPS.match(text):

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from orion.answers.wording import phrases
 from orion.answers.wording.matchers import (
-    DENIED_STRICTLY,
     FILLERS,
     LEFT_OPEN,
     MULTIPLE,
@@ -96,10 +95,10 @@ BEHIND = (
                             r"|others"
                     r"|remainder|further|more)\b"),
         "The answer is «35», and there are no other solutions."),
-    Cue("harmless_but", "behind", END,
-        clause(SPACE + r",?\s*(?:but|although|though)\b", DENIED_STRICTLY, LEFT_OPEN,
-                digits=False),
-        "The answer is «88», but this was long."),
+    Cue("found_otherwise", "behind", END,
+        starts_with(SPACE + r",?\s*but\s+(?:this|that|it)\s+(?:can|could|may)\s+(?:also\s+)?be\s+"
+                    r"(?:found|checked|verified|computed|done|shown|obtained|derived|written|solved)\b"),
+        "The answer is «88», but this can also be found by counting."),
     Cue("rejected", "behind", DENIED,
         starts_with(SPACE + r"[,;(]?\s*(?:(?:which|that|this|it)\s+)?(?:is|are|was|were|seems?"
               r"|looks?|can|could|does|did|would"
@@ -264,7 +263,7 @@ BEFORE = (
     Cue("at_point", "before", ALLOW,
         ends_with(r"\b(?:at|through|point)"),
         "The vertex sits at «(-4, 9)».",
-        re.compile(r"\(\s*-?[\d\\]")),
+        re.compile(r"[$\\]*(?:left)?\s*\(\s*-?[\d\\]")),
     Cue("rate", "before", ALLOW,
         ends_with(r"\bat(?:\s+(?:about|exactly|only))?"),
         "He covers the"

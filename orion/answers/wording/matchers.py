@@ -42,15 +42,14 @@ REJECTING = (
     r"\b(?:not|never|no|none|cannot|neither|nor|without|wrong|incorrect|invalid|impossible"
     r"|undefined|false|mistakes?|errors?|contradict\w*|reject\w*|discard\w*|extraneous|fails?"
     r"|unless"
-    r"|doubt\w*|but|however|although|though|instead|except|absurd|inadmissible|unacceptable"
+    r"|doubt\w*|violat\w*|exceeds?|outside|disagree\w*|inconsistent|conflict\w*|but|however"
+    r"|although|though|instead|except|absurd|inadmissible|unacceptable"
     r"|too\s+(?:small|large|big|low|high|many|few|much|little))\b|n['’]t\b|[✗✘❌]"
 )
 OPEN = (
     r"\b(?:or|maybe|perhaps|possibly|probably|either|might|could|may|unsure|uncertain|guess\w*"
     r"|depend\w*|provided|assuming)\b|\?"
 )
-# without the words that only set something against the value
-DENIED_STRICTLY = re.compile(REJECTING.replace("but|however|although|though|", ""), re.I)
 MULTIPLE = re.compile(r"\b(?:twice|half|double|triple|times|number|product|sum|square)\b", re.I)
 REJECTED = re.compile(REJECTING, re.I)
 LEFT_OPEN = re.compile(OPEN, re.I)
