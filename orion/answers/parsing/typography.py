@@ -54,6 +54,17 @@ _DISPLAY = re.compile(r"\\(?:display|text|script)style(?![A-Za-z])\s*")
 _COLON = re.compile(r"\{\s*:\s*\}|\\colon(?![A-Za-z])")
 
 
+def _spell_words(text: str) -> str:
+    """The text with "and a half" as .5, "or equivalently" as "or", "negative 5" as -5."""
+    if "equivalently" in text:
+        text = _OR_EQUIVALENTLY.sub("or ", text)
+    if " half" in text or " quarter" in text:
+        text = _AND_A_HALF.sub(lambda m: m[1] + (".5" if m[2].lower() == "half" else ".25"), text)
+    if text[:1] in "nmNM" and (sign := _SPOKEN_SIGN.match(text)):
+        text = "-" + text[sign.end() :]
+    return text
+
+
 def normalise_typography(text: str) -> str:
     """The text with thousands marks, spacing, colons, periods and times signs normalised."""
     if not text.isprintable():
@@ -71,14 +82,9 @@ def normalise_typography(text: str) -> str:
             text = _QUAD.sub(", ", text)
     if "mu" in text or not text.isascii():
         text = _MICRO.sub(lambda m: f" {_MICRO_UNITS[m[1]]}", text)
-    if "equivalently" in text:
-        text = _OR_EQUIVALENTLY.sub("or ", text)
-    if " half" in text or " quarter" in text:
-        text = _AND_A_HALF.sub(lambda m: m[1] + (".5" if m[2].lower() == "half" else ".25"), text)
+    text = _spell_words(text)
     if _SPACED_GROUPS.match(text):
         text = _SPACED_GROUPS.sub(lambda m: m.group().replace(" ", ""), text, count=1)
-    if text[:1] in "nmNM" and (sign := _SPOKEN_SIGN.match(text)):
-        text = "-" + text[sign.end() :]
     if "\\\\" in text and "\\begin" not in text:
         text = _ESCAPED_TWICE.sub(r"\\", text)
     if "style" in text:
