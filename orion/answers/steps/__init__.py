@@ -22,7 +22,7 @@ Modules, from the text to the verdict:
     congruences   whole numbers modulo a number
     bindings      the names that have been given one number
     trees         roots, functions and letters: floats, letters
-    context       whether the text means a relation that does not hold
+    meaning       whether the text means a relation that does not hold
     budget        the deadline of a text
     verdicts      when a relation that does not hold is called false
 

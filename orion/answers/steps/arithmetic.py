@@ -164,7 +164,7 @@ class _Evaluator:
         if kind == "n":
             value = number(text)
             if self.kind == "f" and value.denominator == 1 and self.reading.mixed:
-                return value + self.mixed()
+                return value + self.read_mixed()
             if self.kind == "n" and value.denominator == 1:
                 return value + self.mixed_in_line()
             return value
@@ -202,7 +202,7 @@ class _Evaluator:
             raise NotArithmeticError
         return self.atom()
 
-    def mixed(self) -> Fraction:
+    def read_mixed(self) -> Fraction:
         r"""The fraction behind a whole number, as in 3 \frac{1}{2}."""
         self.at += 1
         top, bottom = self.group(), self.group()

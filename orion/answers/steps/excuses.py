@@ -175,7 +175,7 @@ def _is_lost_superscript(link: Link, text: str, values: Pair) -> bool:
     for places in chosen:
         try:
             left, right = (
-                evaluate(_raised(sides[side], {i for s, i in places if s == side}))
+                evaluate(_undo_raised_digits(sides[side], {i for s, i in places if s == side}))
                 for side in (0, 1)
             )
         except NotArithmeticError:
@@ -185,7 +185,7 @@ def _is_lost_superscript(link: Link, text: str, values: Pair) -> bool:
     return False
 
 
-def _raised(items: tuple[Item, ...], places: set[int]) -> tuple[Item, ...]:
+def _undo_raised_digits(items: tuple[Item, ...], places: set[int]) -> tuple[Item, ...]:
     found: list[Item] = []
     for at, (kind, literal) in enumerate(items):
         head, last = literal[:-1], literal[-1:]

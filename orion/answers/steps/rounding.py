@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from orion.answers.steps import context
+from orion.answers.steps import meaning
 from orion.answers.steps.arithmetic import NotArithmeticError, evaluate
 from orion.answers.steps.claims import TRUE, UNKNOWN
 from orion.answers.steps.links import Link
@@ -40,7 +40,7 @@ def compare_rounded(link: Link, text: str, pairs: list[Pair]) -> Verdict | None:
             continue
         unit = half_unit(literal, said)
         if any(abs(a - b) <= unit * _scale((a, b)[place], literal) for a, b in pairs):
-            if decimals(literal) or said or context.is_rounding_announced(link, text):
+            if decimals(literal) or said or meaning.is_rounding_announced(link, text):
                 return TRUE, "rounded"
             return UNKNOWN, "whole_number_rounding"
     if any(abs(a - b) <= slack(link) for a, b in pairs) or is_rounded_from_earlier(link):

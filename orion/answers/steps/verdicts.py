@@ -5,7 +5,7 @@ Input: a `Link` and its text. Output: `Verdict`: truth and the name of the rule 
 
 from __future__ import annotations
 
-from orion.answers.steps import context
+from orion.answers.steps import meaning
 from orion.answers.steps.claims import FALSE, UNKNOWN
 from orion.answers.steps.links import Link
 
@@ -15,11 +15,11 @@ NOT_UNDERSTOOD: Verdict = (UNKNOWN, "not_understood")
 
 def refuse(link: Link, text: str, rule: str) -> Verdict:
     """The verdict on a link that does not hold: false, unless the text does not mean it."""
-    if context.is_incomplete(link, text):
+    if meaning.is_incomplete(link, text):
         return UNKNOWN, "incomplete"
     if is_given_rate(link):
         return UNKNOWN, "given_rate"
-    why = context.why_not_meant(link, text)
+    why = meaning.why_not_meant(link, text)
     return (UNKNOWN, why) if why else (FALSE, rule)
 
 
