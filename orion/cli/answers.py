@@ -51,6 +51,7 @@ def add(commands: Any) -> None:
     rules_parser = actions.add_parser(
         "rules", help="the tables of rules, cues, units and steps, in the order they are tried"
     )
+    rules_parser.add_argument("name", nargs="?", help="only the rows of this name")
     rules_parser.set_defaults(run=_print_rules)
     for parser in (check_parser, lint_parser, audit_parser):
         names = ", ".join(sorted(policies.POLICIES))
@@ -68,8 +69,14 @@ def add(commands: Any) -> None:
 
 
 def _print_rules(args: argparse.Namespace) -> None:
+    rows = list(rule_tables.all_rules())
+    if args.name is not None:
+        names = dict.fromkeys(row.name for row in rows)
+        rows = [row for row in rows if row.name == args.name]
+        if not rows:
+            raise InputError(f"no rule is named {args.name!r}; known: {', '.join(names)}")
     table = None
-    for row in rule_tables.all_rules():
+    for row in rows:
         if row.table != table:
             print(f"{'' if table is None else chr(10)}{row.table}")
             table = row.table

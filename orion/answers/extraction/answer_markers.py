@@ -242,11 +242,9 @@ def find_stated_answer(text: str, finished: bool | None) -> Found | None:
         found = _find_behind(text, at, _FOREIGN_MARKER.search(word) is not None)
         if found is None:
             continue
-        cue = found.cue
-        # "1/2, or 50 %" is read as a whole: one value twice, or a hedge
-        open_end = cue is not None and cue.effect in (DENIED, HEDGED, QUESTIONED)
-        if cue is not None and open_end and cue.name != "alternative":
-            return Found(0, 0, cue)
+        # alternatives are read as a whole: "1/2, or 50 %" is one value twice
+        if found.cue is not None and found.cue.effect in (DENIED, HEDGED, QUESTIONED):
+            return Found(0, 0, found.cue)
         if finished is False and not _PASSED.search(text, found.end):
             return None
         return found

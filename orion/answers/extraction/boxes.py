@@ -17,6 +17,7 @@ from orion.answers.extraction.surrounding_text import (
 from orion.answers.wording import phrases
 
 MAX_BOXES = 64
+EMPTY_BOX = no_answer("empty box", "empty_box")
 
 _DIGITS = re.compile(r"[-+\d.,{}\\!$\s]*")
 # text allowed between the boxes of a row: space, delimiters, emphasis
@@ -172,7 +173,7 @@ def extract_box(response: str, low: int, high: int, finished: bool | None) -> Sp
     texts = [_bounded_content(response, b.start, b.end).strip() for b in group]
     start, end = group[0].start, group[-1].end
     if not all(t.strip("$ \n") for t in texts):
-        return no_answer("empty box")
+        return EMPTY_BOX
     if len(texts) == 1:
         text = _bounded_content(response, start, end)
         return Span(text, start, start + len(text), "box", "")

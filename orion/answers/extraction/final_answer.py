@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from orion.answers.extraction.answer_markers import find_stated_answer
-from orion.answers.extraction.boxes import extract_box, find_last_box
+from orion.answers.extraction.boxes import EMPTY_BOX, extract_box, find_last_box
 from orion.answers.extraction.math_runs import find_runs, split_relation
 from orion.answers.extraction.span import Span, no_answer
 from orion.answers.extraction.surrounding_text import (
@@ -119,7 +119,7 @@ def extract_answer(response: str, policy: Policy, finished: bool | None = None) 
     if still_open:
         return no_answer("the thinking was never closed")
     box = extract_box(response, low, high, finished)
-    if box is not None and box.reason != "empty box":
+    if box is not None and box is not EMPTY_BOX:
         return box
     if box is not None:
         # an empty box only mentions the command if an answer is stated behind it

@@ -49,7 +49,7 @@ def refusing_cue_before(text: str, start: int) -> Cue | None:
         # "so 5", "it's 5": the word that begins the clause is all of it
         clause = rest if rest.strip(" $(\\[") else match.group() + rest
     for cue in cues.BEFORE:
-        scope = sentence if cue.effect in (ALLOW, END) or cue.name == "doubted" else clause
+        scope = sentence if cue.effect in (ALLOW, END) or cue.far else clause
         if cue.value is not None and not cue.value.match(text, start):
             continue
         if cue.match(scope, 0) is not None:
@@ -63,7 +63,7 @@ _TEXT_END = re.compile(r"[\s.$*)\]}]*(?:\\[)\]][\s.]*)?$")
 _DENYING = ("not", "n't", "n’t", "ever", "nor", "oubt", "either", "NOT", "Not", "Nor")
 _END_OF_SENTENCE = next(cue for cue in cues.BEHIND if cue.name == "end_of_sentence")
 _REJECTED = next(cue for cue in cues.BEHIND if cue.name == "rejected")
-_DOUBTS = tuple(cue for cue in cues.BEFORE if cue.name in ("denied", "doubted"))
+_DOUBTS = tuple(cue for cue in cues.BEFORE if cue.boxes)
 
 
 def refusing_cue_behind(text: str, end: int) -> Cue | None:

@@ -34,8 +34,8 @@ from orion.answers.wording.matchers import (
 from orion.answers.wording.verbs import QUANTITIES, VERBS
 
 # effects: the value stands; the value stands and nothing behind it matters; the value is refused
-ALLOW, END, DENIED, HEDGED, QUESTIONED, PART = (
-    "allow", "end", "denied", "hedged", "questioned", "part of more",
+ALLOW, END, DENIED, HEDGED, QUESTIONED, PART, ALTERNATIVES = (
+    "allow", "end", "denied", "hedged", "questioned", "part of more", "one of alternatives",
 )  # fmt: skip
 
 
@@ -43,7 +43,8 @@ class Cue(NamedTuple):
     """One row. match(text, at): the offset behind the cue that begins at `at`, None if none does.
 
     Rows of the side "before" get the text before the value and must reach its end. value: what the
-    value and the text behind it must look like, if the row is for such values only.
+    value and the text behind it must look like, if the row is for such values only. far: the row
+    sees the whole sentence and not only the clause of the value. boxes: the row also judges boxes.
     """
 
     name: str
@@ -52,6 +53,8 @@ class Cue(NamedTuple):
     match: Match
     example: str
     value: re.Pattern | None = None
+    far: bool = False
+    boxes: bool = False
 
 
 BEHIND = (
@@ -104,7 +107,7 @@ BEHIND = (
               r"|looks?|can|could|does|did|would"
                 r"|has|do)?\s*(?:to\s+be\s+)?(?:" + REJECTING + ")"),
         "The answer is «5» but this cannot be right."),
-    Cue("alternative", "behind", HEDGED,
+    Cue("alternative", "behind", ALTERNATIVES,
         starts_with(SPACE + r"[,;(]?\s*(?:" + OPEN + ")"),
         "The answer is «5» or 6."),
     Cue("period", "behind", ALLOW,
@@ -223,13 +226,13 @@ BEFORE = (
     Cue("denied", "before", DENIED,
         ends_with(r"(?:\b(?:not|never|cannot|nor|neither)\b|n['’]t\b)(?:\s+(?:be|equal|to|just"
               r"|simply)){0,3}"),
-        "The answer is not «5»."),
+        "The answer is not «5».", boxes=True),
     Cue("doubted", "before", DENIED,
         ends_with(r"(?:\bdoubt|(?:\b(?:not|never)|n['’]t)\s+(?:think|believe|true|certain|sure"
                   r"|clear"
               r"|the\s+case))\b"
               r"[^.,;:!?\n]{0,40}"),
-        "I do not think that we get «5»."),
+        "I do not think that we get «5».", far=True, boxes=True),
     Cue("no_solution", "before", DENIED,
         ends_with(r"\b(?:no|none|neither|nor|not|never|cannot|impossible|undefined|without|unless"
               r"|except|wrong|incorrect"

@@ -254,3 +254,16 @@ def test_without_the_package_every_command_and_the_lint_stage_name_the_extra(
     with pytest.raises(InputError, match="install the extra"):
         lint.find_unparseable(pl.DataFrame({"problem_id": ["1"], "answer": ["1"]}), "math-verify")
     assert run("audit", rows, "--against", "strict")[0] == 0
+
+
+def test_rules_prints_one_rule_and_names_all_for_an_unknown_one(capsys):
+    main(["answers", "rules", "scale"])
+    out = capsys.readouterr().out
+    assert out.splitlines() == [
+        "cues behind a value",
+        "  scale                  part of more   It takes «5» score.",
+    ]
+    with pytest.raises(SystemExit):
+        main(["answers", "rules", "nothing"])
+    error = capsys.readouterr().err
+    assert "no rule is named 'nothing'; known: number, " in error and "scale" in error
