@@ -27,8 +27,10 @@ _BARE_BOX = re.compile(
     r"\s*(\\[dt]?frac\s*(?:\d\s*\d|\{[^{}]*\}\s*\{[^{}]*\})|-?\.?\d[\d.,/]*(?<![.,])|[A-Za-z](?![A-Za-z])|\\(?:pi|infty|emptyset|varnothing)\b)"
 )
 _PLACEHOLDER = re.compile(
-    r"[\s.…]*(?:\.{3}|…|\\ldots|\\dots)[\s.]*|\s*(?:your|the|final|\s)*answer(?:\s+here)?\s*", re.I
+    r"(?:\.{3,}|…+|\\l?dots)[.\s]*|(?:(?:your|the|final)\s+){0,3}answer(?:\s+here)?", re.I
 )
+# characters of the longest placeholder in a box that is only mentioned
+MAX_PLACEHOLDER = 60
 _LABEL = re.compile(r"([A-Za-z](?:_\{?\w\}?)?)\s*=\s*(?:\\[(\[]|\$)?\s*$")
 _BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
 _BETWEEN = re.compile(
@@ -41,7 +43,6 @@ _NEXT_CLAUSE = re.compile(
     re.I,
 )
 _JOINS = re.compile(r"[,;&]|\band\b|\bor\b")
-_NEGATED = re.compile(r"(?:\b(?:not|cannot|never)|n't)(?:\s+(?:be|equal(?: to)?))?[\s$(\\\[]*$")
 
 
 class _Box(NamedTuple):
@@ -149,12 +150,19 @@ def _group_of_boxes(
     return group, commands
 
 
+def _is_placeholder(response: str, box: _Box) -> bool:
+    """Whether a box holds what an instruction puts there: "...", "your answer"."""
+    if box.end - box.start > MAX_PLACEHOLDER:
+        return False
+    return _PLACEHOLDER.fullmatch(response[box.start : box.end].strip()) is not None
+
+
 def extract_box(response: str, low: int, high: int, finished: bool | None) -> Span | None:
     """The last box, or the list of boxes that it ends; None if there is no box with content."""
     command = find_last_box(response, low, high)
     while command >= 0:
         box = _read_box(response, command, high)
-        mentioned = box.stop == box.start or _PLACEHOLDER.fullmatch(response, box.start, box.end)
+        mentioned = box.stop == box.start or _is_placeholder(response, box)
         if not box.closed or not mentioned or (box.end == box.start and box.stop > box.end):
             break
         # "\boxed" without braces only mentions the command

@@ -165,11 +165,6 @@ def _widen(text: str, start: int, end: int) -> tuple[int, int]:
     return (sign.start() if sign else start), end
 
 
-def is_balanced(text: str, start: int, end: int) -> bool:
-    """Whether every bracket of the run has its partner."""
-    return _find_unmatched(text, start, end) is None
-
-
 def split_relation(text: str, start: int, end: int) -> tuple[int, int]:
     """The value of a run: of `72/24 = 3` and `N = 42` the right side, of `x^2 = 9` the whole."""
     depth, marks, commas = 0, [], 0

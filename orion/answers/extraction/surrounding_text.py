@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from orion.answers.wording import cues
-from orion.answers.wording.cues import ALLOW, DENIED, END, Cue
+from orion.answers.wording.cues import ALLOW, DENIED, END, QUESTIONED, Cue
 from orion.answers.wording.matchers import nothing_matches
 
 BEFORE, BEHIND = 160, 400
@@ -27,15 +27,17 @@ _CLAUSE = re.compile(
 
 # "\\boxed{5}, but ..." only goes on
 _ASIDE = re.compile(
-    r"[\s$]*(?:\\[)\]])?[\s$]*[,;(]\s*(?:but|however|although|though|not|without|instead)\b", re.I
+    r"[\s$]*+(?:\\[)\]][\s$]*+)?+[,;(]\s*+(?:but|however|although|though|not|without|instead)\b",
+    re.I,
 )
 
 
+_BLANKS = re.compile(r"([ \t\u00a0]|\n\s)(?:[ \t\u00a0]|\n\s)+")
 _EMPHASIS = re.compile(r"\*\*|__|`|(?<=\w)\*(?=[\s.,!?:;)]|$)|(?<![\w*])\*(?=\w)")
 
 
 def _without_emphasis(text: str) -> str:
-    return _EMPHASIS.sub("", text)
+    return _BLANKS.sub(r"\1", _EMPHASIS.sub("", text))
 
 
 def refusing_cue_before(text: str, start: int) -> Cue | None:
@@ -62,6 +64,8 @@ _TEXT_END = re.compile(r"[\s.$*)\]}]*(?:\\[)\]][\s.]*)?$")
 # without one of these nothing is denied; a plain search is many times faster than a pattern
 _DENYING = ("not", "n't", "n’t", "ever", "nor", "oubt", "either", "NOT", "Not", "Nor")
 _END_OF_SENTENCE = next(cue for cue in cues.BEHIND if cue.name == "end_of_sentence")
+_QUESTION = next(cue for cue in cues.BEHIND if cue.effect == QUESTIONED)
+_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _REJECTED = next(cue for cue in cues.BEHIND if cue.name == "rejected")
 _DOUBTS = tuple(cue for cue in cues.BEFORE if cue.boxes)
 
@@ -119,7 +123,9 @@ def rejecting_cue_behind(text: str, end: int) -> Cue | None:
     """The cue that rejects, behind it, what needs no context to be the answer, such as a box."""
     if len(text) - end < 12 and _TEXT_END.match(text, end):
         return None
-    piece = text[end : end + BEHIND]
+    piece = _TEXT.sub(r"\1", _without_emphasis(text[end : end + BEHIND]))
+    if _QUESTION.match(piece, 0) is not None:
+        return _QUESTION
     if _REJECTED.match(piece, 0) is not None and not _ASIDE.match(piece):
         return _REJECTED
     found = _END_OF_SENTENCE.match(piece, 0)

@@ -62,8 +62,8 @@ BEHIND = (
         starts_with(SPACE + r"\?"),
         "Is the answer «5»?"),
     Cue("end_of_sentence", "behind", END,
-        starts_with(SPACE + r"(?:[.!。;:]?" + SPACE + r"(?:\n|$|</|<\||```)"
-              r"|[.!。](?=[\s*_\"'”)\]$\\]))"),
+        starts_with(SPACE + r"(?:[.!。;:]?+" + SPACE + r"(?:\\[)\]])?(?:\n|$|</|<\|)"
+                    r"|[.!。](?=[\s*_\"'”)\]$\\]))"),
         "The answer is «5»."),
     Cue("percent", "behind", ALLOW,
         starts_with(SPACE + r"(?:\\?%|(?:percent|per\s?cent|percentage|pct)\b)"
@@ -103,12 +103,12 @@ BEHIND = (
                     r"(?:found|checked|verified|computed|done|shown|obtained|derived|written|solved)\b"),
         "The answer is «88», but this can also be found by counting."),
     Cue("rejected", "behind", DENIED,
-        starts_with(SPACE + r"[,;(]?\s*(?:(?:which|that|this|it)\s+)?(?:is|are|was|were|seems?"
+        starts_with(SPACE + r"[,;(]?\s*+(?:(?:which|that|this|it)\s+)?(?:is|are|was|were|seems?"
               r"|looks?|can|could|does|did|would"
-                r"|has|do)?\s*(?:to\s+be\s+)?(?:" + REJECTING + ")"),
+                r"|has|do)?\s*+(?:to\s+be\s+)?(?:" + REJECTING + ")"),
         "The answer is «5» but this cannot be right."),
     Cue("alternative", "behind", ALTERNATIVES,
-        starts_with(SPACE + r"[,;(]?\s*(?:" + OPEN + ")"),
+        starts_with(SPACE + r"[,;(]?\s*+(?:" + OPEN + ")"),
         "The answer is «5» or 6."),
     Cue("period", "behind", ALLOW,
         starts_with(r"\s+(?:[a-z]+\s+)?(?:over|throughout|during)\s+(?:the|a|this|that"
@@ -334,7 +334,7 @@ BEFORE = (
 
 NEXT = (
     Cue("retracted_next", "next", DENIED,
-        starts_with(r"[\s*_)\]$.,!\"'”]*(?:\\[)\]])?[\s*_.$]*(?:wait|hmm+|oops|no[,.!]|nope"
+        starts_with(r"[\s*_)\]$.,!\"'”]*+(?:\\[)\]][\s*_.$]*+)?+(?:wait|hmm+|oops|no[,.!]|nope"
                 r"|not\s+quite|sorry|correction"
                 r"|scratch\s+that|actually[,:]?\s+no\b|(?:but|however),?\s+wait\b"
                 r"|let\s+me\s+(?:re(?:do|consider|think|calculate|compute|visit)|correct|fix|try)\b"
@@ -350,7 +350,7 @@ NEXT = (
                 r"|(?<=contradicts)\b)(?!\s+to\b))"),
         "The answer is «5». Wait, that is wrong."),
     Cue("alternative_next", "next", HEDGED,
-        starts_with(r"[\s*_)\]$.,!\"'”]*(?:\\[)\]])?[\s*_.$]*(?:or|maybe|perhaps|possibly)\b"),
+        starts_with(r"[\s*_)\]$.,!\"'”]*+(?:\\[)\]][\s*_.$]*+)?+(?:or|maybe|perhaps|possibly)\b"),
         "The answer is «5». Or maybe 6."),
 )  # fmt: skip
 

@@ -84,7 +84,9 @@ def clause(opening: str, *guards: re.Pattern, digits: bool = True) -> Match:
     return match
 
 
-SPACE = r"[\s*_`\"'”’$)\]]*(?:\\[)\]])?[\s*_`\"'”’$)\]]*"
+# blanks, emphasis and closing signs behind a value, up to the end of the line; possessive, so that no
+# row that goes on with blanks can backtrack into it
+SPACE = r"[ \t\u00a0*_`\"'”’$)\]]*+(?:\\[)\]][ \t\u00a0*_`\"'”’$)\]]*+)?+"
 SCALE = (
     r"dozens?|hundreds?|thousands?|millions?|billions?|trillions?|lakhs?|crores?|score|gross"
     r"|myriads?"
