@@ -103,7 +103,8 @@ def _decide_pair(
 ) -> tuple[Result, str | None]:
     """The result for one (extracted, gold) pair, and the printed form of the extracted side."""
     literal = decimal_literal(text.strip())
-    if literal is not None and literal == gold.answer.plain and gold.problem is None:
+    same = literal is not None and literal == gold.answer.plain
+    if same and gold.problem is None and gold.answer.currency is None:
         return Result(CORRECT, "", "number"), literal
     if gold.problem is not None and (rules.integers is not None or text.strip() != gold.text):
         return Result(UNPARSEABLE, f"gold: {gold.problem}", "gold"), None

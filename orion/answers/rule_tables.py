@@ -14,10 +14,26 @@ from orion.answers.comparison.rules import RULES
 from orion.answers.comparison.values import VALUE_RULES
 from orion.answers.parsing.units import UNITS
 from orion.answers.steps.rules import RULES as STEP_RULES
-from orion.answers.wording.cues import BEFORE, BEHIND, LEADING, NEXT
+from orion.answers.wording.cues import BEFORE, BEHIND
+from orion.answers.wording.statements import LEADING, NEXT
 
 # characters of an example of several lines
 SHOWN = 100
+
+
+# names of what decides before or instead of a row
+OTHER = (
+    ("words_before", "the words before a value are not understood"),
+    ("words_behind", "the words behind a value are not understood"),
+    ("extract", "the response has no answer: empty, cut off, no value, no box where one is needed"),
+    ("empty_box", "the last box is empty"),
+    ("part_of_box", "the last box is an operand or an argument"),
+    ("parse", "the answer cannot be read"),
+    ("gold", "the gold cannot be read"),
+    ("compare", "neither equality nor difference could be shown"),
+    ("identical", "both sides are the same when read"),
+    ("math-verify", "Math-Verify decided, under a policy that replays it"),
+)
 
 
 class TableRow(NamedTuple):
@@ -52,6 +68,8 @@ def all_rules() -> Iterator[TableRow]:
         yield TableRow(
             "steps", step.name, step.what, f"{one_line(step.example, SHOWN)}  ->  {truths}"
         )
+    for name, effect in OTHER:
+        yield TableRow("where no row decides", name, "", effect)
     for unit in UNITS:
         name = unit.spellings[0]
         yield TableRow("units", name, f"{unit.factor} {unit.canonical}", ", ".join(unit.spellings))

@@ -15,7 +15,7 @@ from orion.answers.comparison.rules import AnswerComparison
 from orion.answers.comparison.values import UndecidedError
 from orion.answers.parsing.read_answer import Answer, is_well_formed, is_word
 from orion.answers.parsing.tree import ParseError
-from orion.answers.parsing.units import CURRENCIES, read_unit
+from orion.answers.parsing.units import read_unit, unit_key
 from orion.answers.policies import Policy
 from orion.answers.verdict import CORRECT, INCORRECT, UNPARSEABLE
 from orion.answers.wording.phrases import is_phrase_word
@@ -125,15 +125,24 @@ def _refuse_unread(answer: Answer, gold: Answer, policy: Policy) -> Result | Non
 
 
 def _compare_currency(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
-    """A currency sign on one side and another unit of money on the other: $85 is not 85 cents."""
-    for signed, other in ((answer, gold), (gold, answer)):
-        if signed.currency is None or other.node is None or other.node.kind != "unit":
-            continue
-        measure, own = read_unit(other.node.value), read_unit(signed.currency)
-        money = {read_unit(name).dimensions for name in CURRENCIES.values()}  # type: ignore[union-attr]
-        if measure is not None and measure != own and measure.dimensions in money:
-            return Result(INCORRECT, "the units differ", "currency")
+    """A currency sign, and another unit on the other side: $85 is neither 85 cents nor 85 %."""
+    if answer.currency is None and gold.currency is None:
+        return None
+    if not policy.ignore_units and None in (answer.currency, gold.currency):
+        return Result(INCORRECT, "the units differ", "currency")
+    sizes = [_size(side) for side in (answer, gold)]
+    if None not in sizes and sizes[0] != sizes[1]:
+        return Result(INCORRECT, "the units differ", "currency")
     return None
+
+
+def _size(side: Answer) -> object | None:
+    """What the unit of one side measures; None without a unit."""
+    if side.currency is not None:
+        return read_unit(side.currency)
+    if side.node is None or side.node.kind not in ("unit", "pct", "deg"):
+        return None
+    return unit_key(side.node.value) if side.node.kind == "unit" else side.node.kind
 
 
 def _compare_printed_float(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
@@ -154,6 +163,7 @@ class WholeRule(NamedTuple):
 
 # rules on whole answers, in their order; what none decides is compared as trees, by `rules.RULES`
 WHOLE_RULES = (
+    WholeRule("currency", _compare_currency, ("\\$85", "85\\text{ cents}", False)),
     WholeRule("number", _compare_numbers, ("1,250", "1250.0", True)),
     WholeRule("spelling", _compare_spelling, ("f \\circ g", "f \\circ g", True)),
     WholeRule("sentence", _compare_sentences,
@@ -161,7 +171,6 @@ WHOLE_RULES = (
     WholeRule("items", _compare_items, ("\\text{a and b}", "b, a", True)),
     WholeRule("word", _compare_words, ("cat", "act", False)),
     WholeRule("unread", _refuse_unread, ("\\mathcal L + ?", "5", False)),
-    WholeRule("currency", _compare_currency, ("\\$85", "85\\text{ cents}", False)),
     WholeRule("printed_float", _compare_printed_float, ("\\frac13", "0.3333333333333333", True)),
 )  # fmt: skip
 

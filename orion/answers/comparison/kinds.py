@@ -97,6 +97,9 @@ class KindComparison(RelationComparison):
         return values[1] == values[3] and (values[0] - values[2]) % values[1] == 0
 
     def compare_units(self, a: Node, b: Node) -> bool:
+        if {a.kind, b.kind} & {"pct", "deg"}:
+            # 7 cm is neither 7 % nor 7 degrees
+            return False
         if a.kind == b.kind:
             same_unit = unit_key(a.value) == unit_key(b.value)
             return same_unit and self.same(a.args[0], b.args[0])
@@ -113,6 +116,8 @@ class KindComparison(RelationComparison):
         if a.kind == b.kind:
             return self.same(a.args[0], b.args[0])
         bare, other = (a.args[0], b) if a.kind == "pct" else (b.args[0], a)
+        if other.kind == "deg":
+            return False
         if self.same(mul(bare, num(Fraction(1, 100))), other):
             return True
         return self.policy.percent_scale and self.same(bare, other)

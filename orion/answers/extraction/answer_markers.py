@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from orion.answers.extraction.math_runs import iterate_runs, split_relation
 from orion.answers.extraction.surrounding_text import (
+    doubting_cue,
     refusing_cue_before,
     refusing_cue_behind,
     refusing_cue_of_statement,
@@ -226,7 +227,10 @@ def find_stated_answer(text: str, finished: bool | None) -> Found | None:
         if _NEGATION.match(text, marker.end()):
             return None
         if word[0] not in "#<":
-            cue = refusing_cue_of_statement(text, marker.start())
+            # "Rejected answer", "Some think the answer is": who says it matters in English alone
+            english = word.endswith(("answer", "answers"))
+            judge = refusing_cue_of_statement if english else doubting_cue
+            cue = judge(text, marker.start())
             if cue is not None:
                 return Found(0, 0, cue)
         link = _CONNECTOR.match(text, marker.end())

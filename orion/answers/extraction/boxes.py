@@ -24,13 +24,20 @@ _DIGITS = re.compile(r"[-+\d.,{}\\!$\s]*")
 _BETWEEN_ROW = re.compile(r"\\(?:q?quad|[,;:! ()\[\]])|[\s$&*/|]")
 _BRACES = re.compile(r"\\.|[{}]", re.S)
 _BARE_BOX = re.compile(
-    r"\s*(\\[dt]?frac\s*(?:\d\s*\d|\{[^{}]*\}\s*\{[^{}]*\})|-?\.?\d[\d.,/]*(?<![.,])|[A-Za-z](?![A-Za-z])|\\(?:pi|infty|emptyset|varnothing)\b)"
+    r"\s*(\\[dt]?frac\s*(?:\d\s*\d|\{[^{}]*\}\s*\{[^{}]*\})|-?\.?\d[\d.,/]*(?<![.,])"
+    r"|[A-Za-z](?![A-Za-z])|\\(?:pi|infty|emptyset|varnothing)\b)"
 )
 _PLACEHOLDER = re.compile(
     r"(?:\.{3,}|…+|\\l?dots)[.\s]*|(?:(?:your|the|final)\s+){0,3}answer(?:\s+here)?", re.I
 )
 # characters of the longest placeholder in a box that is only mentioned
 MAX_PLACEHOLDER = 60
+# a box that is an operand or an argument: -\boxed{7}, \sqrt{\boxed{7}}, \boxed{7}^2, x > \boxed{7}
+_PART_BEFORE = re.compile(
+    r"(?:\\sqrt(?:\[\w\])?\s*\{\s*|\\[dt]?frac\s*\{\s*|\\(?:neq?|lt|gt|leq?|geq?)\s*|[-+*/^\d]"
+    r"|[<>≤≥≠]\s*)$"
+)
+_PART_BEHIND = re.compile(r"\^(?!\s*\{?\s*\\circ)|[!_]|\s*[+*/·×÷]\s*\d|\s*-\s*\d")
 _LABEL = re.compile(r"([A-Za-z](?:_\{?\w\}?)?)\s*=\s*(?:\\[(\[]|\$)?\s*$")
 _BOX_CUT = re.compile(r"\\[)\]]|(?<!\\)\$|\n")
 _BETWEEN = re.compile(
@@ -171,6 +178,10 @@ def extract_box(response: str, low: int, high: int, finished: bool | None) -> Sp
         return None
     if not box.closed:
         return _extract_unclosed_box(response, box, finished)
+    if _PART_BEFORE.search(response, max(low, command - 16), command) or _PART_BEHIND.match(
+        response, box.stop
+    ):
+        return no_answer("the box is part of more", "part_of_box")
     cue = doubting_cue(response, command) or rejecting_cue_behind(response, box.stop)
     if cue is not None:
         return no_answer("the box is negated", cue.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from orion.answers.wording import cues
+from orion.answers.wording import cues, statements
 from orion.answers.wording.cues import ALLOW, DENIED, END, QUESTIONED, Cue
 from orion.answers.wording.matchers import nothing_matches
 
@@ -62,7 +62,10 @@ def refusing_cue_before(text: str, start: int) -> Cue | None:
 # the end of the text, which is what most values have behind them
 _TEXT_END = re.compile(r"[\s.$*)\]}]*(?:\\[)\]][\s.]*)?$")
 # without one of these nothing is denied; a plain search is many times faster than a pattern
-_DENYING = ("not", "n't", "n’t", "ever", "nor", "oubt", "either", "NOT", "Not", "Nor")
+_DENYING = (
+    "not", "n't", "n’t", "ever", "nor", "oubt", "either", "NOT", "Not", "Nor",
+    "false", "ntrue", "rong", "ncorrect", "istaken",
+)  # fmt: skip
 _END_OF_SENTENCE = next(cue for cue in cues.BEHIND if cue.name == "end_of_sentence")
 _QUESTION = next(cue for cue in cues.BEHIND if cue.effect == QUESTIONED)
 _TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
@@ -96,7 +99,7 @@ def refusing_cue_behind(text: str, end: int) -> Cue | None:
 def refusing_cue_next(text: str, at: int) -> Cue | None:
     """The cue that takes a value back in the sentence that begins at `at`."""
     piece = text[at : at + BEHIND]
-    return next((cue for cue in cues.NEXT if cue.match(piece, 0) is not None), None)
+    return next((cue for cue in statements.NEXT if cue.match(piece, 0) is not None), None)
 
 
 def refusing_cue_of_statement(text: str, start: int) -> Cue | None:
@@ -104,7 +107,7 @@ def refusing_cue_of_statement(text: str, start: int) -> Cue | None:
     low = max(0, start - BEFORE)
     breaks = [match.end() for match in _SENTENCE.finditer(text, low, start)]
     before = _without_emphasis(text[breaks[-1] if breaks else low : start])
-    found = next((cue for cue in cues.LEADING if cue.match(before, 0) is not None), None)
+    found = next((cue for cue in statements.LEADING if cue.match(before, 0) is not None), None)
     return found or doubting_cue(text, start)
 
 

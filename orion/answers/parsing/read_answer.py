@@ -42,6 +42,7 @@ _ARTICLE = re.compile(r"^(?:an?|the)\s+(?!and\b|or\b)(?=\w)")
 _SHORT_WORD = re.compile(r"(?=[A-Za-z]*[aeiouyAEIOUY])[A-Za-z]{2,3}")
 _ESCAPED_SIGN = re.compile(r"\\.", re.S)
 _OPERATOR_AT_END = re.compile(r"[-+*/^_=<>(\[{,][\s$]*$")
+_CURRENCY_BEHIND = re.compile(r"\d\s*([€£¥₹¢])\s*$")
 # a currency sign before a number; a dollar sign may also open a formula
 _CURRENCY = re.compile(r"\s*[-+]?(?:\\?\$|([€£¥₹¢]))\s*\d")
 _TEXT_BEHIND = re.compile(
@@ -168,7 +169,12 @@ def _is_plain_text(text: str) -> bool:
 
 def _read_uncached(raw: str) -> Answer:
     answer = _read_without_currency(raw)
+    if "~~" in raw:
+        return Answer(raw, text_key(raw), None, "struck out")
+    behind = _CURRENCY_BEHIND.search(raw)
     sign = _CURRENCY.match(raw)
+    if behind is not None:
+        return replace(answer, currency=CURRENCIES[behind[1]])
     if sign is None or not (sign[1] or raw.count("$") % 2):
         return answer
     return replace(answer, currency=CURRENCIES[sign[1] or "$"])

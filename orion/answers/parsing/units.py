@@ -10,6 +10,8 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from orion.answers.parsing.vocabulary import word_set
+
 
 class Unit(NamedTuple):
     """One row: one `factor` of the `canonical` unit, and every way to write it.
@@ -53,11 +55,11 @@ UNITS = (
     _unit("gram", "1/1000", "milligram milligrams mg"),
     _unit("gram", "1e-6", "microgram micrograms μg mcg"),
     _unit("second", "1e-6", "microsecond microseconds μs"),
-    _unit("farad", "1e-6", "microfarad microfarads μf"),
-    _unit("coulomb", "1e-6", "microcoulomb microcoulombs μc"),
-    _unit("ampere", "1e-6", "microampere microamperes μa"),
-    _unit("volt", "1e-6", "microvolt microvolts μv"),
-    _unit("litre", "1e-6", "microlitre microliter microliters microlitres μl"),
+    _unit("farad", "1e-6", "microfarad microfarads μF"),
+    _unit("coulomb", "1e-6", "microcoulomb microcoulombs μC"),
+    _unit("ampere", "1e-6", "microampere microamperes μA"),
+    _unit("volt", "1e-6", "microvolt microvolts μV"),
+    _unit("litre", "1e-6", "microlitre microliter microliters microlitres μl μL"),
     _unit("gram", 1000, "kilogram kilograms kg kgs kilo kilos"),
     _unit("gram", 1000000, "tonne tonnes"),
     _unit("gram", "453.59237", "pound pounds lb lbs"),
@@ -82,38 +84,38 @@ UNITS = (
     _unit("metre/second", "0.44704", "mph"),
     _unit("metre/second", "5/18", "kph kmh"),
     _unit("mile/gallon", 1, "mpg"),
-    _unit("hertz", 1, "hertz hz"),
-    _unit("hertz", 1000, "kilohertz khz"),
+    _unit("hertz", 1, "hertz Hz hz"),
+    _unit("hertz", 1000, "kilohertz kHz khz"),
     _unit("hertz", "1/1000", "millihertz mHz"),
     _unit("hertz", 1000000, "megahertz MHz"),
-    _unit("hertz", 1000000000, "gigahertz ghz"),
+    _unit("hertz", 1000000000, "gigahertz GHz ghz"),
     _unit("joule", 1, "joule joules J"),
     _unit("joule", "1/1000", "millijoule millijoules mJ"),
     _unit("joule", 1000000, "megajoule megajoules MJ"),
-    _unit("joule", 1000, "kilojoule kilojoules kj"),
+    _unit("joule", 1000, "kilojoule kilojoules kJ kj"),
     _unit("calorie", 1, "calorie calories cal"),
     _unit("calorie", 1000, "kilocalorie kilocalories kcal"),
     _unit("newton", 1, "newton newtons N"),
-    _unit("newton", 1000, "kilonewton kilonewtons kn"),
+    _unit("newton", 1000, "kilonewton kilonewtons kN"),
     _unit("watt", 1, "watt watts W"),
-    _unit("watt", 1000, "kilowatt kilowatts kw"),
+    _unit("watt", 1000, "kilowatt kilowatts kW kw"),
     _unit("watt", "1/1000", "milliwatt milliwatts mW"),
     _unit("watt", 1000000, "megawatt megawatts MW"),
-    _unit("joule", 3600, "wh"),
-    _unit("joule", 3600000, "kilowatthour kwh kilowatt-hour kilowatt-hours"),
+    _unit("joule", 3600, "Wh wh"),
+    _unit("joule", 3600000, "kilowatthour kWh kwh kilowatt-hour kilowatt-hours"),
     _unit("volt", 1, "volt volts V"),
-    _unit("volt", 1000, "kilovolt kilovolts kv"),
+    _unit("volt", 1000, "kilovolt kilovolts kV kv"),
     _unit("ampere", 1, "ampere amperes amp amps A"),
-    _unit("ampere", "1/1000", "milliampere milliamperes milliamp milliamps ma"),
+    _unit("ampere", "1/1000", "milliampere milliamperes milliamp milliamps mA"),
     _unit("ohm", 1, "ohm ohms Ω"),
-    _unit("ohm", 1000, "kiloohm kiloohms kω"),
+    _unit("ohm", 1000, "kiloohm kiloohms kΩ"),
     _unit("coulomb", 1, "coulomb coulombs C"),
-    _unit("coulomb", 3600, "ah amperehour ampere-hour ampere-hours"),
-    _unit("coulomb", "3.6", "mah milliampere-hour milliampere-hours"),
+    _unit("coulomb", 3600, "Ah amperehour ampere-hour ampere-hours"),
+    _unit("coulomb", "3.6", "mAh milliampere-hour milliampere-hours"),
     _unit("farad", 1, "farad farads F"),
     _unit("tesla", 1, "tesla teslas T"),
-    _unit("pascal", 1, "pascal pascals pa"),
-    _unit("pascal", 1000, "kilopascal kilopascals kpa"),
+    _unit("pascal", 1, "pascal pascals Pa"),
+    _unit("pascal", 1000, "kilopascal kilopascals kPa"),
     # a pound is a mass here, as in "pounds per square inch"
     _unit("gram/square metre", Fraction("453.59237") / Fraction("0.0254") ** 2, "psi"),
     _unit("bar", 1, "bar"),
@@ -125,21 +127,24 @@ UNITS = (
     _unit("turn", 1, "turn turns revolution revolutions"),
     _unit("turn/second", "1/60", "rpm"),
     _unit("beat/second", "1/60", "bpm"),
-    _unit("decibel", 1, "decibel decibels db"),
+    _unit("decibel", 1, "decibel decibels dB"),
     _unit("lumen", 1, "lumen lumens lm"),
     _unit("lux", 1, "lux"),
     _unit("candela", 1, "candela cd"),
-    _unit("electronvolt", 1, "electronvolt electronvolts ev"),
+    _unit("electronvolt", 1, "electronvolt electronvolts eV"),
     _unit("metre", "9460730472580800", "light-year light-years"),
     _unit("knot", 1, "knot knots"),
     _unit("carat", 1, "carat carats"),
     _unit("stone", 1, "stone"),
     _unit("radian", 1, "radian radians rad rads"),
     _unit("bit", 1, "bit bits"),
+    _unit("bit", 1000, "kilobit kilobits kb kbit"),
+    _unit("bit", 1000000, "megabit megabits Mb Mbit"),
+    _unit("bit", 1000000000, "gigabit gigabits Gb Gbit"),
     _unit("bit", 8, "byte bytes"),
-    _unit("bit", 8000, "kilobyte kilobytes kb"),
-    _unit("bit", 8000000, "megabyte megabytes mb"),
-    _unit("bit", 8000000000, "gigabyte gigabytes gb"),
+    _unit("bit", 8000, "kilobyte kilobytes KB kB"),
+    _unit("bit", 8000000, "megabyte megabytes MB"),
+    _unit("bit", 8000000000, "gigabyte gigabytes GB"),
     _unit("unit", 1, "unit units"),
 )
 # the unit that a currency sign stands for
@@ -155,9 +160,11 @@ SCALES = {
     "thousandths": Fraction(1, 1000),
 }  # fmt: skip
 _EXACT = {spelling: unit for unit in UNITS for spelling in unit.spellings}
-_LOWER = [s.lower() for s in _EXACT if len(s) > 1]
-# mW and MW differ by their case alone
-_FOLDED = {s.lower(): u for s, u in _EXACT.items() if len(s) > 1 and _LOWER.count(s.lower()) == 1}
+# symbols whose case carries nothing; of the others it does: mg and Mg, Mb and MB
+_LOOSE = word_set(
+    "cm km kg kgs ml ft lb lbs oz mph kph kmh usd eur hr hrs min mins sec secs kwh kw khz ghz mpg"
+)
+_FOLDED = {s.lower(): u for s, u in _EXACT.items() if len(s) > 3 or s.lower() in _LOOSE}
 _POWER_BEFORE = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWER_BEHIND = {"squared": 2, "cubed": 3}
 _PART = re.compile(r"\s*(?:(per|a|an|each)\b|([/*·])|([A-Za-zμΩω]+(?:-[a-z]+)?)\.?|\^\{?(-?\d)\}?)")

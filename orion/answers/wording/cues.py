@@ -12,10 +12,13 @@ from typing import NamedTuple
 
 from orion.answers.wording import phrases
 from orion.answers.wording.matchers import (
+    CJK,
     FILLERS,
     LEFT_OPEN,
     MULTIPLE,
     NAMED,
+    NOT_ASSERTED,
+    NOT_COUNTERS,
     NUMBER_WORDS,
     ONE_OF,
     OPEN,
@@ -27,7 +30,6 @@ from orion.answers.wording.matchers import (
     Match,
     clause,
     ends_with,
-    ends_with_unknown_that,
     skip_gap,
     starts_with,
 )
@@ -81,7 +83,8 @@ BEHIND = (
         "She earns «140» dollars in a week instead of playing games."),
     Cue("irreducible", "behind", END,
         starts_with(SPACE + r",?\s*(?:which|and\s+(?:this|that|it|the)(?:\s+\w+)?)\s+"
-                    r"(?:(?:cannot|can\s+not|can['’]t)\s+be\s+(?:reduced|simplified|improved|exceeded"
+                    r"(?:(?:cannot|can\s+not|can['’]t)\s+be\s+(?:reduced|simplified|improved"
+                    r"|exceeded"
                     r"|increased|decreased|beaten|lowered|raised|larger|smaller|greater)"
                     r"|do(?:es)?\s+not\s+contradict)\b"),
         "The answer is «7», which cannot be reduced any further."),
@@ -100,7 +103,8 @@ BEHIND = (
         "The answer is «35», and there are no other solutions."),
     Cue("found_otherwise", "behind", END,
         starts_with(SPACE + r",?\s*but\s+(?:this|that|it)\s+(?:can|could|may)\s+(?:also\s+)?be\s+"
-                    r"(?:found|checked|verified|computed|done|shown|obtained|derived|written|solved)\b"),
+                    r"(?:found|checked|verified|computed|done|shown|obtained|derived|written"
+                    r"|solved)\b"),
         "The answer is «88», but this can also be found by counting."),
     Cue("rejected", "behind", DENIED,
         starts_with(SPACE + r"[,;(]?\s*+(?:(?:which|that|this|it)\s+)?(?:is|are|was|were|seems?"
@@ -140,7 +144,7 @@ BEHIND = (
     Cue("consequence", "behind", END,
         clause(SPACE + r",?\s*(?:and\s+)?(?:so|thus|hence|therefore|meaning|making|leaving"
               r"|giving|given|while"
-                r"|which|where|who|that\s+is|namely|after|when|once|as|respectively|in\s+which)\b"
+                r"|which|where|who|that\s+is|namely|respectively|in\s+which)\b"
                 r"|[\s*$]*[,(]?\s*i\.\s?e\.", REJECTED,
                 LEFT_OPEN),
         "The answer is «72», so the farmer earns that much."),
@@ -198,11 +202,13 @@ BEHIND = (
                     r"|with)\b)"),
         "The total is «72» clips, altogether."),
     Cue("remark", "behind", ALLOW,
-        starts_with(r"\s*\((?:(?![^()]*(?:" + REJECTING + "|" + OPEN + r"))[^()]{1,120})\)"),
+        phrases.match_remark,
         "The answer is «5» (rounded to the nearest integer)."),
+    Cue("struck_out", "behind", DENIED,
+        starts_with(r"\s*~~"),
+        "The answer is ~~«5»~~."),
     Cue("chinese", "behind", END,
-        starts_with(r"[ \t]*(?![不或吗？])[\u4e00-\u9fff\u3040-\u30ff\uac00-\ud7af]{1,12}"
-                r"(?:[。．.!！，,；]|\s|$)"),
+        starts_with(rf"[ \t]*(?!{NOT_COUNTERS})[{CJK}]{{1,10}}(?:[。．.!！，,；]|\s*$|\n)"),
         "答：一共有«12»种方法。"),
 )  # fmt: skip
 
@@ -212,7 +218,7 @@ BEFORE = (
               r"|is))?"),
         "The answer is not 24 but «42»."),
     Cue("number_in_words", "before", ALLOW,
-        ends_with(rf"\b{NUMBER_WORDS}[-\s]*"),
+        ends_with(rf"(?<!negative )(?<!minus )\b{NUMBER_WORDS}[-\s]*"),
         "There are twenty-four («24») ways.", re.compile(r"\(?[\d,.]+\)")),
     Cue("clock", "before", ALLOW,
         ends_with(r"\b(?:at|by|until)"),
@@ -228,15 +234,23 @@ BEFORE = (
               r"|simply)){0,3}"),
         "The answer is not «5».", boxes=True),
     Cue("doubted", "before", DENIED,
-        ends_with(r"(?:\bdoubt|(?:\b(?:not|never)|n['’]t)\s+(?:think|believe|true|certain|sure"
-                  r"|clear"
-              r"|the\s+case))\b"
-              r"[^.,;:!?\n]{0,40}"),
+        ends_with(r"(?:\bdoubt|\b(?:false|untrue|wrong|incorrect|mistaken)"
+                  r"|(?:\b(?:not|never)|n['’]t)\s+(?:think|believe|true|certain|sure|clear"
+                  r"|the\s+case))\b"
+                  r"[^.,;:!?\n]{0,40}"),
         "I do not think that we get «5».", far=True, boxes=True),
+    Cue("rejected_label", "before", DENIED,
+        ends_with(r"\b(?:errors?|wrong|bound|confidence|rejected|former|tentative|unconfirmed"
+                  r"|guess|attempt|draft"
+                  r"|incorrect|old|previous|earlier)\b[^:\n]{0,20}[:=]\s*"),
+        "Confidence: «70»",
+        far=True),
     Cue("no_solution", "before", DENIED,
         ends_with(r"\b(?:no|none|neither|nor|not|never|cannot|impossible|undefined|without|unless"
               r"|except|wrong|incorrect"
               r"|invalid|contradict\w*|exclud\w*|instead|fails?|reject\w*"
+              r"|unlikely|rumou?red|exceed\w*|missed|pretend\w*|lied|slip|supposed|alleged|bound"
+              r"|confidence"
               r"|discard\w*|rul(?:e|es|ed|ing)\s+out|eliminat\w*|ignor\w*"
               r"|dismiss\w*)\b[^.,;!?\n]{0,80}"
               r"|n['’]t\b[^.,;!?\n]{0,80}"),
@@ -328,51 +342,6 @@ BEFORE = (
         ends_with(r"(?:^|[\s,])(?:so|thus|hence|therefore|then|finally|that|i\.e\.|namely)[,:]?"),
         "Therefore, «5»."),
     Cue("chinese", "before", ALLOW,
-        ends_with(r"(?<![不或])[\u4e00-\u9fff\u3040-\u30ff\uac00-\ud7af]"),
+        ends_with(rf"(?:^|[。，：:；\n])(?![^。，；\n]*{NOT_ASSERTED})[^。，；\n]*[{CJK}]"),
         "答：一共有«12»种方法。"),
 )  # fmt: skip
-
-NEXT = (
-    Cue("retracted_next", "next", DENIED,
-        starts_with(r"[\s*_)\]$.,!\"'”]*+(?:\\[)\]][\s*_.$]*+)?+(?:wait|hmm+|oops|no[,.!]|nope"
-                r"|not\s+quite|sorry|correction"
-                r"|scratch\s+that|actually[,:]?\s+no\b|(?:but|however),?\s+wait\b"
-                r"|let\s+me\s+(?:re(?:do|consider|think|calculate|compute|visit)|correct|fix|try)\b"
-                r"|i\s+(?:made\s+a|was\s+wrong|am\s+not\s+sure|take\s+that\s+back)\b"
-                r"|(?:(?:but|however|actually|and|yet)[,:]?\s+)?(?:this|that|it|which|(?:the"
-                r"|my)\s+answer|[$\\(]*\d+\$?)"
-                r"(?:['’]s|\s+(?:is|was|seems|looks|can|could|does|did|must|should|would|cannot"
-                r"|contradicts)\b)?\s*"
-                r"(?:to\s+be\s+|be\s+)?(?:(?:obviously|clearly|still|just|probably|definitely)\s+)?"
-                r"(?:not\b(?!\s+(?:only|just))|n['’]t\b|(?<=cannot)\b|never|wrong|incorrect"
-                r"|impossible|invalid|false|right\?"
-                r"|correct\?|absurd|a\s+mistake|too\s+\w+|be\s+wrong"
-                r"|(?<=contradicts)\b)(?!\s+to\b))"),
-        "The answer is «5». Wait, that is wrong."),
-    Cue("alternative_next", "next", HEDGED,
-        starts_with(r"[\s*_)\]$.,!\"'”]*+(?:\\[)\]][\s*_.$]*+)?+(?:or|maybe|perhaps|possibly)\b"),
-        "The answer is «5». Or maybe 6."),
-)  # fmt: skip
-
-# what may not stand directly before "the answer is"
-LEADING = (
-    Cue("not_that", "leading", DENIED,
-        ends_with(r"\b(?:(?:not|mistakes?|errors?|misconceptions?|trap|pitfall|wrongly|incorrectly"
-                  r"|careless|false|wrong|untrue|incorrect|impossible|tempting|mistaken|naive"
-                  r"|doubt\w*)\b[^.,;!?\n]{0,40}"
-                  r"|(?:say|says|said|saying|claim\w*|argue\w*|pretend|imagine|expect\w*"
-                  r"|thought)\s+(?:that\s+)?)"
-                  r"(?:the|our|my|your|its)?\s*(?:final|correct|right)?\s*"),
-        "It is false that the answer is «65»."),
-    Cue("if_the_answer", "leading", HEDGED,
-        ends_with(r"\b(?:(?:if|whether|unless|suppose|assume|assuming|supposing|guess\w*|perhaps"
-                  r"|maybe|possibly"
-                  r"|probably)\b[^.,;!?\n]{0,20})"
-                  r"(?:the|our|my|your|its)?\s*(?:final|correct|right)?\s*"),
-        "Suppose that the answer is «65»."),
-    Cue("unknown_that", "leading", DENIED,
-        ends_with_unknown_that,
-        "He fears that the answer is «65»."),
-)  # fmt: skip
-
-CUES = (*LEADING, *BEFORE, *BEHIND, *NEXT)

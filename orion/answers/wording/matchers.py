@@ -84,8 +84,8 @@ def clause(opening: str, *guards: re.Pattern, digits: bool = True) -> Match:
     return match
 
 
-# blanks, emphasis and closing signs behind a value, up to the end of the line; possessive, so that no
-# row that goes on with blanks can backtrack into it
+# blanks, emphasis and closing signs behind a value, up to the end of the line; possessive, so that
+# no row that goes on with blanks can backtrack into it
 SPACE = r"[ \t\u00a0*_`\"'”’$)\]]*+(?:\\[)\]][ \t\u00a0*_`\"'”’$)\]]*+)?+"
 SCALE = (
     r"dozens?|hundreds?|thousands?|millions?|billions?|trillions?|lakhs?|crores?|score|gross"
@@ -110,7 +110,8 @@ ONE_OF = "|".join
 FILLERS = (
     r"(?:\s*\b(?:only|exactly|just|about|approximately|around|roughly|nearly|precisely|a|an|the"
     r"|another"
-    r"|additional|extra|equal\s+to|also|now|still|all|them|him|her|it|us|me|you|simply|indeed"
+    r"|additional|extra|equal\s+to|also|now|still|originally|initially|actually|currently|all"
+    r"|them|him|her|it|us|me|you|simply|indeed"
     r"|(?:an?|the)\s+(?:\w+\s+)?(?:" + ONE_OF(QUANTITIES.split()) + r")\s+of"
     r"|(?:" + ONE_OF(QUANTITIES.split()) + r")"
     r"|(?:his|her|their|my|our|your|the|each)\s+(?!(?:first|last|other|next|square|cube|root|half"
@@ -183,3 +184,27 @@ def ends_with_unknown_that(text: str, at: int) -> int | None:
     """The end of a text such as "he fears that the", if its verb is none that asserts."""
     found = _THAT.search(text, at)
     return len(text) if found and found[1].lower() not in _ASSERTING else None
+
+
+# Chinese, Japanese and Korean characters
+CJK = "\\u4e00-\\u9fff\\u3040-\\u30ff\\uac00-\\ud7af"
+# what is no counter or noun behind a number: negations, scales, alternatives, bounds
+NOT_COUNTERS = (
+    rf"[{CJK} ]*(?:不(?!同)|[没非或吗万百十亿半倍打余多几]|千(?![米克])"
+    r"|的(?:平方|立方|一半)|分之|以上|以下|以内|可能|ない|ません|아니|또는|이상|이하|かも)"
+)
+NOT_ASSERTED = r"(?:可能|不是|并非|或|也许|大概|如果|假设|또는|아니|かも|ない)"
+# words that may stand directly before "answer"; others make it another's, or an earlier one
+_ALLOWED_BEFORE_ANSWER = (
+    "the final correct right our my your its an this exact numerical simplified desired required"
+    " overall complete short full and so thus hence therefore then is as that get give gives have"
+    " find a real only main last in of to for with by single true unique actual best"
+)
+_BEFORE_ANSWER = frozenset(_ALLOWED_BEFORE_ANSWER.split())
+_ADJECTIVE = re.compile(r"([A-Za-z'’]+)[ \t]+$")
+
+
+def ends_with_unknown_adjective(text: str, at: int) -> int | None:
+    """The end of a text whose last word, directly before "answer", is none that may stand there."""
+    found = _ADJECTIVE.search(text, at)
+    return len(text) if found and found[1].lower() not in _BEFORE_ANSWER else None

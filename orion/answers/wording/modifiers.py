@@ -1,6 +1,10 @@
 """Words that may stand between a number and its noun without changing the number."""
 
 WORDS = (
+    "backyard beer bread butter care cheese coffee concrete electricity exercise fabric flour "
+    "food fuel furniture gas gasoline gold homework honey iron juice jam lemonade luggage meat "
+    "milk money oil paint paper petrol practice rain ribbon rice rope salt sand silver sleep "
+    "soda soil soup steel sugar tea time traffic water whole wine wire wood work yard "
     "such "
     "acceptable action active acute additional adjacent adventure affordable african airline "
     "airplane airport alive almond alphabetical alternating aluminium aluminum amateur amber "

@@ -11,14 +11,17 @@ from functools import lru_cache
 
 from orion.answers.parsing.units import read_unit
 from orion.answers.parsing.vocabulary import word_set
+from orion.answers.wording.matchers import CJK, NOT_COUNTERS
 from orion.answers.wording.nouns import MODIFIERS, NOUNS
+from orion.answers.wording.verbs import VERBS
 
 # words that close a phrase without changing its value
 _CLOSERS = word_set(
     "each apiece altogether total overall left remaining away apart ago old long tall wide high"
     " deep thick now today tonight tomorrow yesterday later afterwards needed required sold"
     " together"
-    " combined again exactly precisely daily weekly monthly yearly annually ratio"
+    " combined again himself herself itself themselves"
+    " exactly precisely daily weekly monthly yearly annually ratio"
 )
 # a comparison is whole only with the thing compared: "5 more cookies", not "5 more"
 _COMPARED = word_set("more fewer less additional extra")
@@ -39,6 +42,13 @@ _FORBIDDEN = word_set(
     " two three four five six seven eight nine eleven twelve twenty thirty forty fifty"
     " power powers times squared cubed factorial root roots plus minus over under above below"
     " between least most modulo mod remainder twice double triple thrice percent"
+)
+_VERBS = word_set(VERBS)
+# "playing", "making" and so on, of the known verbs
+_ACTIVITIES = frozenset(
+    form
+    for verb in _VERBS
+    for form in (f"{verb}ing", f"{verb.removesuffix('e')}ing", f"{verb}{verb[-1]}ing")
 )
 _STARTERS = (_LINKS - {"and"}) | word_set("a an every each this last next")
 _IN_TOTAL = re.compile(
@@ -70,10 +80,8 @@ def is_phrase_word(word: str) -> bool:
     return word.lower() in _KNOWN
 
 
-# up to six Chinese, Japanese or Korean characters that neither deny nor scale their number
-_CJK_THING = re.compile(
-    "(?![\u3040-\u9fff\uac00-\ud7af]*[不没非或吗万千百十亿半倍打余多几])[\u3040-\u9fff\uac00-\ud7af]{1,6}"
-)
+# Chinese, Japanese or Korean characters that neither deny nor scale their number
+_CJK_THING = re.compile(rf"(?!{NOT_COUNTERS})[{CJK}]{{1,10}}")
 
 
 def is_harmless(words: str) -> bool:
@@ -129,7 +137,8 @@ def match_counted(text: str, at: int = 0) -> int | None:
 
 _PREDICATE = re.compile(r"\s+(?:is|are|was|were)\s+(?:(?:still|now|then|all|also)\s+)?([a-z]+)\b")
 _VERB_AT_END = re.compile(
-    r"\b([a-z]{3,}s)(?:\s+(?:out|up|off|away|back|about|exactly|only|just|a|an|the|another|him|her|them|it))*"
+    r"\b([a-z]{3,}s)(?:\s+(?:out|up|off|away|back|about|exactly|only|just|a|an|the|another|him"
+    r"|her|them|it))*"
     r"[\s$(\[\\*_]*$"
 )
 
@@ -154,6 +163,32 @@ def _is_thing(word: str) -> bool:
     return word in NOUNS or word in _SCALES_OF_ANGLE or ("-" in word and last in NOUNS)
 
 
+_REMARK = re.compile(r"\s*\(([^()]{1,120})\)")
+_REMARK_WORDS = re.compile(
+    r"(?:rounded|rounding|to\s+the\s+nearest|approximately|approx\.?|about|roughly|exactly|exact"
+    r"|simplified"
+    r"|in\s+simplest\s+form|as\s+(?:required|desired|a\s+fraction|a\s+decimal|a\s+percentage)"
+    r"|i\.e\.|that\s+is"
+    r"|since|because|which\s+(?:is|means)|in\s+total|in\s+all|or\s+(?:equivalently\s+|about\s+"
+    r"|approximately\s+)?[$\\]*[-\d])",
+    re.I,
+)
+_OPEN_REMARK = re.compile(
+    r"\b(?:not|no|never|wrong|maybe|perhaps|but|if|unless)\b|n['’]t\b|\?", re.I
+)
+
+
+def match_remark(text: str, at: int) -> int | None:
+    """The offset behind a remark in brackets: how a value was rounded, its unit, why it holds."""
+    match = _REMARK.match(text, at)
+    if match is None:
+        return None
+    inside = match[1].strip()
+    told = _REMARK_WORDS.match(inside) is not None and _OPEN_REMARK.search(inside) is None
+    known = told or is_unit_phrase(inside)
+    return match.end() if known else None
+
+
 def match_closers(text: str, at: int = 0) -> int | None:
     """The offset behind closing words: "each", "in total", "of them", "left", "per day"."""
     total = _IN_TOTAL.match(text, at)
@@ -163,19 +198,30 @@ def match_closers(text: str, at: int = 0) -> int | None:
     return end if word.lower() in _CLOSERS else None
 
 
+def _is_known(word: str) -> bool:
+    """Whether a word of a prepositional phrase is in a table: things, names, verbs, units."""
+    lower = word.lower().removesuffix("'s").removesuffix("’s")
+    if lower in _KNOWN or lower in _VERBS or lower in _ACTIVITIES or word[0].isupper():
+        return True
+    last = lower.rpartition("-")[2]
+    return (
+        f"{lower}s" in NOUNS or last in NOUNS or (len(lower) > 2 and read_unit(lower) is not None)
+    )
+
+
 def match_prepositional(text: str, at: int = 0) -> int | None:
     """The offset behind a prepositional phrase: "at the farmer's market", "in the first bag"."""
     word, end = _word_at(text, at)
     lower = word.lower()
     # "70 minutes playing these games"
-    active = len(lower) > 4 and lower.endswith("ing")
+    active = lower in _ACTIVITIES
     if lower not in _STARTERS and not active:
         return None
     inner = int(active)
     for _ in range(MAX_WORDS):
         word, stop = _word_at(text, end)
         lower = word.lower()
-        if not word or lower in _FORBIDDEN:
+        if not word or lower in _FORBIDDEN or not _is_known(word):
             break
         end = stop
         inner += lower not in _LINKS and lower not in _ARTICLES
@@ -210,6 +256,8 @@ def is_unit_phrase(phrase: str) -> bool:
         word, end = _word_at(text, at)
         lower = word.lower()
         step = match_closers(text, at)
+        if step is None and lower == "and":
+            step = match_phrase(text, end)
         if step is None and lower in ("per", "of", "a", "an", "each", "every", "in", "for", "the"):
             step = match_phrase(text, end)
             if step is None and lower in ("in", "of"):

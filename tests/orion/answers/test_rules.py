@@ -15,7 +15,7 @@ from orion.answers.extraction.surrounding_text import (
 )
 from orion.answers.parsing.units import UNITS, read_unit
 from orion.answers.rule_tables import all_rules
-from orion.answers.wording import cues
+from orion.answers.wording import cues, statements
 from orion.answers.wording.cues import ALLOW, END
 from orion.answers.wording.nouns import MODIFIERS, NOUNS
 from orion.answers.wording.phrases import is_unit_phrase
@@ -49,7 +49,7 @@ def test_a_cue_before_a_value_judges_its_example(cue):
     assert found is (None if cue.effect in (ALLOW, END) else cue)
 
 
-@pytest.mark.parametrize("cue", by_name((*cues.BEHIND, *cues.NEXT)))
+@pytest.mark.parametrize("cue", by_name((*cues.BEHIND, *statements.NEXT)))
 def test_a_cue_behind_a_value_judges_its_example(cue):
     text, _, end = value_of(cue.example)
     assert any(cue.match(text[end:], at) is not None for at in range(len(text) - end + 1))
@@ -57,13 +57,15 @@ def test_a_cue_behind_a_value_judges_its_example(cue):
     assert found is (None if cue.effect in (ALLOW, END) else cue)
 
 
-@pytest.mark.parametrize("cue", by_name(cues.LEADING))
+@pytest.mark.parametrize("cue", by_name(statements.LEADING))
 def test_a_cue_before_a_marker_judges_its_example(cue):
     text, _, _ = value_of(cue.example)
     assert refusing_cue_of_statement(text, text.index("answer")) is cue
 
 
-@pytest.mark.parametrize("cue", by_name(cues.CUES))
+@pytest.mark.parametrize(
+    "cue", by_name((*cues.BEFORE, *cues.BEHIND, *statements.NEXT, *statements.LEADING))
+)
 def test_a_value_is_credited_as_its_cue_says(cue):
     text, start, end = value_of(cue.example)
     verdict = check(text, text[start:end], finished=True)
