@@ -1,11 +1,17 @@
 """Check the steps of a text: find its relations, decide each, and keep the asserted ones.
 
 Input: any str. Output: claims in reading order. Never raises for a str; one deadline per text.
+
+Limits: MAX_TEXT characters and MAX_LINKS relations of a text are read, and of a block as much as
+`expressions.MAX_WORK` allows. The first relation beyond a limit is one claim, `unknown` by the rule
+`too_long`. Where the time ends, every relation found by then is `unknown` by the rule `deadline`,
+and so is the first relation of the blocks that were not read.
 """
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from orion.answers.steps.bindings import Bindings
 from orion.answers.steps.budget import Budget
@@ -25,11 +31,23 @@ _RELATION = re.compile(
 )
 
 
-def find_links(text: str, budget: Budget) -> list[Link]:
-    """The links of the text, marks included, up to MAX_LINKS or to the end of the time."""
+class Cut(NamedTuple):
+    """Where the search for relations ended before the text did, and the rule that says why."""
+
+    at: int
+    rule: str
+
+
+def find_links(text: str, budget: Budget) -> tuple[list[Link], Cut | None]:
+    """The links of the text, marks included, and where a limit cut it; None if none did."""
     links: list[Link] = []
+    cut = Cut(MAX_TEXT, "too_long") if len(text) > MAX_TEXT else None
+    text = text[:MAX_TEXT]
     for block in split_blocks(text):
-        if len(links) > MAX_LINKS or budget.seconds_left() <= 0:
+        if len(links) > MAX_LINKS:
+            break
+        if budget.seconds_left() <= 0:
+            cut = Cut(block.start, "deadline")
             break
         if not _RELATION.search(text, block.start, block.end):
             continue
@@ -41,7 +59,20 @@ def find_links(text: str, budget: Budget) -> list[Link]:
             links.extend(scanner.find())
             links.extend(find_restated(scanner))
             links.extend(_links_in_marks(tokens, text))
-    return links[:MAX_LINKS]
+            if scanner.gave_up_at is not None and cut is None:
+                cut = Cut(scanner.gave_up_at, "too_long")
+    links.sort(key=lambda link: (link.start, link.end))
+    if len(links) > MAX_LINKS:
+        return links[:MAX_LINKS], Cut(links[MAX_LINKS].left.end, "too_long")
+    return links, cut
+
+
+def claim_at_cut(text: str, cut: Cut | None) -> list[Claim]:
+    """The sign of the first relation beyond a cut as an unknown claim; none if none is there."""
+    sign = _RELATION.search(text, cut.at) if cut is not None else None
+    if cut is None or sign is None:
+        return []
+    return [Claim(sign.start(), sign.end(), sign.group(), UNKNOWN, cut.rule)]
 
 
 def _links_in_marks(tokens: list[Token], text: str) -> list[Link]:
@@ -56,15 +87,18 @@ def _links_in_marks(tokens: list[Token], text: str) -> list[Link]:
 def check_steps(text: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[Claim]:
     """The claims of a text with their truth, in reading order. Never raises for a str."""
     budget = Budget(timeout_s)
-    text = text[:MAX_TEXT]
     if not _RELATION.search(text):
         return []
 
     judged: list[tuple[Link, Verdict]] = []
     bindings = Bindings()
-    for link in find_links(text, budget):
+    links, cut = find_links(text, budget)
+    for link in links:
         in_time = budget.seconds_left() > 0
         verdict = judge(link, text, budget) if in_time else (UNKNOWN, "deadline")
+        if link.end == MAX_TEXT < len(text):
+            # its last number may go on beyond the cut
+            verdict = UNKNOWN, "too_long"
         in_letters = verdict in (None, (UNKNOWN, "letters"))
         if in_letters and not bindings.take(link) and bindings.holds(link):
             verdict = TRUE, "substituted"
@@ -74,6 +108,7 @@ def check_steps(text: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[Clai
         Claim(link.start, link.end, text[link.start : link.end], *verdict)
         for link, verdict in excuse_corrected(judged)
     ]
+    claims += claim_at_cut(text, cut)
     claims.sort(key=lambda claim: (claim.start, claim.end))
     return claims
 

@@ -70,8 +70,52 @@ RETRACTED = re.compile(
     r"|\bactually\b|should be|should have|correction|correct this|re-?evaluate|re-?check"
     r"|re-?examine|re-?calculate|let me redo|try again|misunderst|misread|discrepan|\bunless\b"
     r"|too (?:small|big|large|high|low|much)|\bnot an integer|not a valid|not the same|absurd"
-    r"|nonsens|extraneous|which is not|not feasible|\bapolog|\bsorry|not enough|≠|\\ne\b|\\neq\b",
+    r"|nonsens|extraneous|which is not|not feasible|\bapolog|\bsorry|not enough|≠|\\ne\b|\\neq\b"
+    r"|\b(?:hold|hang) on\b|\b(?:scratch|strike) that\b|\bmy bad\b|\bnever ?mind\b|\[sic\]",
     re.I,
+)
+# before a claim: an opening mark of struck text
+STRUCK = re.compile(r"(?:<(?:s|del|strike)>|\\(?:[bx]?cancel|sout)\{)[^<{}\n]*$")
+# from such a word to a claim, also over the end of a line with a colon
+_REACH = r"[^.;\n]*(?::[*_ ]{0,4}\n{1,2}[^.;\n]*)?$"
+_LEARNER = r"\b(?:student|pupil|classmate|learner)"
+# before a claim: it is what someone else holds, or is shown as an error
+ATTRIBUTED = re.compile(
+    r"(?:\b(?:thought|believes?|believed|claims|claimed|assumes|assumed|argues|argued|guesse[sd]"
+    r"|misconceptions?|mistakes?|errors?|pitfall|fallacy|typo|myth|wrong(?:ly)?|incorrect(?:ly)?"
+    r"|erroneous(?:ly)?|false(?:ly)?|non-?example|sa(?:id|ys) that|wrote down)\b"
+    rf"|(?<!\bI )(?<!\bwe )\bthinks?\b|{_LEARNER}(?:['’]s|s?:)|[❌✗✘]){_REACH}",
+    re.I,
+)
+# the same, if no unit follows: a student wrote 3 * 4 = 13, but not he wrote 3 * 4 = 13 pages
+WRITTEN = re.compile(
+    rf"(?:\b(?:s?he|they|people|some(?:one|body))\s+(?:wrote|writes?|put|says?|said)|{_LEARNER}s?"
+    r"\s+(?:\w+\s+){0,3}?(?:wrote|writes?|put|says?|said|got|gets?|answer(?:s|ed)|comput(?:es|ed)"
+    rf"|calculat(?:es|ed)|obtain(?:s|ed)))\b{_REACH}",
+    re.I,
+)
+# before or in it: the claim mends the error
+MENDED = re.compile(r"\b(?:fix|correct|mend)(?:ing|ed|s|es)?\b", re.I)
+# directly behind a claim: it is someone's words
+SAID_AFTER = re.compile(
+    r"[.,\"'’”$)\s]{0,4}\b(?:(?:s?he|they|the \w+) (?:thought|claimed|wrote|said|believed|guessed)"
+    r"|(?:said|thought|claimed|wrote|guessed) (?:[A-Z]|he\b|she\b|they\b|the\b))"
+)
+# before a lone number: the first number of a ratio or division, 10 : 5 and 3:4
+RATIO_BEFORE = re.compile(r"(?:[\d)%]|\b[A-Za-z])(?::|\s{1,3}:\s*)$")
+# before any side: the same, with nothing before that first number
+LONE_RATIO_BEFORE = re.compile(r"(?:^|[\n(=,;])[^\S\n]*\d[\d.,]*(?::|\s:[^\S\n]*)$")
+# before one of two bare numbers: the same
+NUMBER_BEFORE = re.compile(r"\d\s*:\s*$")
+# behind a side: the second number of a ratio
+RATIO_AFTER = re.compile(r"\s*:\s*(?:\d|[A-Za-z]\b)")
+# before a number: a word that is cut short and says what the number counts
+CUT_SHORT = re.compile(
+    r"\b(?:nos?|nr|eqn?s?|figs?|exs?|prob|q|ch|chap|sec|pp?|vol|ref|art|thm|lem)\.\s*$", re.I
+)
+# near a claim: a time of day
+TIME_OF_DAY = re.compile(
+    r"\d[\s$)]{0,3}[ap]\.?\s?m\b|o['’]\s?clock|\bnoon\b|\bmidnight\b|\bclock\b", re.I
 )
 # before a claim on its line: it is supposed, tested or denied
 HYPOTHESIS = re.compile(

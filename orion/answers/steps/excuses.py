@@ -12,6 +12,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 
+from orion.answers.steps import cues
 from orion.answers.steps.arithmetic import Item, NotArithmeticError, evaluate
 from orion.answers.steps.links import Link
 from orion.answers.steps.quantities import hidden_factors
@@ -253,11 +254,20 @@ def _has_mixed_units(link: Link, text: str, values: Pair) -> bool:
     return link.in_formula and len(units) > 1 and set(link.left.units) != set(link.right.units)
 
 
+def _is_clock(link: Link, text: str, values: Pair) -> bool:
+    """Hours of a day that differ by half a day or more: 11 + 3 = 2 pm."""
+    if values[0] == values[1] or (values[0] - values[1]) % 12:
+        return False
+    near = text[max(0, link.start - 120) : link.end + 120]
+    return cues.TIME_OF_DAY.search(near) is not None
+
+
 EXCUSES: tuple[tuple[str, Callable[[Link, str, Pair], bool]], ...] = (
     ("silent_conversion", _is_silent_conversion),
     ("scale_in_words", _is_scaled),
     ("run_on", _is_run_on),
     ("remainder", _is_with_remainder),
+    ("clock", _is_clock),
     ("own_operation", _is_own_operation),
     ("other_base", _is_other_base),
     ("inverse_modulo", _is_inverse_modulo),

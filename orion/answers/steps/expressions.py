@@ -32,6 +32,8 @@ class ExpressionScanner:
         self.kinds = [token.kind for token in tokens] + ["end"] * _AHEAD
         self.words = [token.text for token in tokens] + [""] * _AHEAD
         self.work = 0
+        # the offset of the first expression that was not looked at, as the block cost too much
+        self.gave_up_at: int | None = None
 
     # tokens
 
@@ -118,6 +120,8 @@ class ExpressionScanner:
         """The index behind the longest expression at `start`; `start` if there is none."""
         at, depth, good, wants = start, 0, start, True
         if self.is_exhausted():
+            if self.gave_up_at is None and start < self.size:
+                self.gave_up_at = self.tokens[start].start
             return start
         while at < self.size and at - start < MAX_EXPRESSION:
             ahead = self.operand(at) if wants else self.continuation(at, depth)

@@ -7,6 +7,7 @@ an empty string. Only looked at when a claim does not hold.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from orion.answers.steps import cues
 from orion.answers.steps.lexer import Token
@@ -18,6 +19,10 @@ BEFORE, AFTER = 240, 260
 _SIGNS = frozenset(
     ("op", "num", "close", "pct", "cmd", "sup", "dots", "sub", "cur", "mark", "rel")
 )  # fmt: skip
+# signs of mathematics that take a side beside them, with a blank between too
+_OPEN_SIGNS = frozenset("°√∛∜∑∏∫±∓∠∶")
+# signs of mathematics between statements: therefore, because, end of proof
+_BETWEEN_STATEMENTS = frozenset("∴∵∎⟶⟺⇔↦▷")
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "log"))
 # a text as long as this that ends in the middle of a line may be cut off
 _LONG = 600
@@ -35,6 +40,13 @@ def _incomplete_before(link: Link, text: str) -> str:
     if text[link.start : link.start + 1] == "+":
         return "a running sum"
     head = text[max(0, link.start - 80) : link.start]
+    lone = link.left.literal is not None
+    if cues.LONE_RATIO_BEFORE.search(head) or (lone and cues.RATIO_BEFORE.search(head)):
+        return "a ratio before"
+    if lone and link.right.literal is not None and cues.NUMBER_BEFORE.search(head):
+        return "a ratio before"
+    if lone and cues.CUT_SHORT.search(head):
+        return "a name before"
     if cues.AND_BEFORE.search(head):
         # 5 and 2/3, or the sum of 5 and 3 * 2; behind another claim a new one begins
         fraction = [kind for kind, _ in link.left.items] == ["n", "//", "n"]
@@ -82,8 +94,11 @@ def _before_is_sign(link: Link, token: Token, text: str) -> str:
     if token.kind == "rel" and not lone:
         # the total = 15 + 9 = 24
         return ""
-    if token.kind in _SIGNS or (token.kind == "other" and token.text in "°√"):
+    if token.kind in _SIGNS or is_sign(token, touches):
         return "a sign before"
+    if lone and token.kind == "other" and (touches or both) and token.text not in "“‘«•":
+        # #3, §3, a tag that the number belongs to
+        return "a name before"
     if token.kind == "punct":
         if (lone and link.words_before == ("num",)) or text[link.start] in "-−–":
             return "a list before"
@@ -111,6 +126,8 @@ def _incomplete_after(link: Link, text: str) -> str:
         return "modulo"
     if cues.MORE_AFTER.match(text, link.end):
         return "more after"
+    if link.right.literal is not None and cues.RATIO_AFTER.match(text, link.end):
+        return "a ratio after"
     if link.in_formula:
         word = re.match(r"[A-Za-z]+", text[link.end : link.end + 24].lstrip("$ \\)]}\n"))
         if word and word.group().lower() in cues.WORDS_AFTER:
@@ -129,9 +146,7 @@ def _after_is_token(link: Link, token: Token, text: str) -> str:
         return ""
     if token.kind == "cur" and link.right.after:
         return ""
-    if token.kind in _SIGNS - {"close", "mark", "rel"} or (
-        token.kind == "other" and token.text in "°√"
-    ):
+    if token.kind in _SIGNS - {"close", "mark", "rel"} or is_sign(token, touches):
         return "a sign after"
     if token.kind == "word" and token.text in cues.GOES_ON and link.right.literal is None:
         return "a word after"
@@ -143,6 +158,13 @@ def _after_is_token(link: Link, token: Token, text: str) -> str:
     return ""
 
 
+def is_sign(token: Token, touches: bool) -> bool:
+    """Whether a token that no rule knows is a sign of mathematics, as the root of ∛27."""
+    if token.kind != "other" or token.text in _BETWEEN_STATEMENTS:
+        return False
+    return token.text in _OPEN_SIGNS or (touches and unicodedata.category(token.text) == "Sm")
+
+
 def is_rounding_announced(link: Link, text: str) -> bool:
     """Whether words near the claim speak of rounding."""
     around = text[max(0, link.start - 120) : link.end + 160]
@@ -152,15 +174,38 @@ def is_rounding_announced(link: Link, text: str) -> bool:
 def why_not_meant(link: Link, text: str) -> str:
     """Why the text does not assert a relation that does not hold; empty if it does."""
     tail = text[link.end : link.end + AFTER]
-    if cues.RETRACTED.search(tail):
+    # a remark in brackets is part of the right side
+    if cues.RETRACTED.search(text, link.right.start, link.end + AFTER):
         return "retracted"
     if cues.QUESTION.match(tail):
         return "question"
     head = text[max(0, link.start - BEFORE) : link.start]
     line = head.rpartition("\n")[2]
+    if is_struck(line, tail):
+        return "retracted"
+    if is_attributed(link, head, tail):
+        return "attributed"
     hypothesis = cues.HYPOTHESIS.search(line)
     if hypothesis:
         single = link.left.literal is not None and link.right.literal is not None
         if single or not cues.CLAUSE.search(hypothesis.group()):
             return "hypothesis"
     return ""
+
+
+def is_struck(line: str, tail: str) -> bool:
+    """Whether a claim stands between marks of struck text."""
+    between = line.count("~~") % 2 == 1 and "~~" in tail.partition("\n")[0]
+    return between or cues.STRUCK.search(line) is not None
+
+
+def is_attributed(link: Link, head: str, tail: str) -> bool:
+    """Whether a claim is what someone else holds, or is shown as an error."""
+    if cues.SAID_AFTER.match(tail):
+        return True
+    found = cues.ATTRIBUTED.search(head)
+    if found is None and not link.right.units:
+        found = cues.WRITTEN.search(head)
+    if found is None or cues.MENDED.search(head, max(0, found.start() - 24)):
+        return False
+    return not cues.CLAUSE.search(found.group())

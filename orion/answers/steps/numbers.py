@@ -30,8 +30,9 @@ def judge_numbers(link: Link, text: str, values: Pair) -> Verdict:
     if link.operator not in ("=", "approx"):
         if HOLDS[link.operator](*values):
             return TRUE, "inequality"
-        if any(HOLDS[link.operator](a, b) for a, b, _ in readings(link)):
-            return TRUE, "reading"
+        for a, b, rule in readings(link):
+            if HOLDS[link.operator](a, b):
+                return TRUE, rule
         return judge_different(link, text, values, "inequality")
     if values[0] == values[1]:
         return TRUE, "exact"

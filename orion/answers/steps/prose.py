@@ -25,7 +25,7 @@ class ProseScanner(ExpressionScanner):
         """All links of the block."""
         links: list[Link] = []
         at, head = 0, -1
-        while at < self.size and len(links) < MAX_LINKS:
+        while at < self.size and len(links) <= MAX_LINKS:
             if self.kinds[at] == "word" and len(self.words[at]) > 2:
                 at += 1
                 continue
@@ -70,7 +70,7 @@ class ProseScanner(ExpressionScanner):
         sides = [self.side(start, end)]
         mark, before, named = self.surroundings(start)
         first = len(links)
-        while relation >= 0 and len(links) < MAX_LINKS:
+        while relation >= 0 and len(links) <= MAX_LINKS:
             words = self.kind(relation) == "word"
             operator = "=" if words else RELATIONS.get(self.word(relation), "in")
             at = self.relation_end(relation)
@@ -127,7 +127,11 @@ class ProseScanner(ExpressionScanner):
         if self.kind(at) == "op" and (at == 0 or self.kind(at - 1) == "nl"):
             # a list mark such as "* " or "- " that is no part of the side
             return mark, None, ()
-        numbered = self.kind(at) in ("close", "punct") and self.kind(at - 1) in ("num", "word")
+        # 1. or a) or 2: but neither the name a_3 nor the ratio 3:4
+        sign = self.word(at) in (")", "]", "}") or (
+            self.word(at) in (".", ":") and not self.touches(start)
+        )
+        numbered = sign and self.kind(at - 1) in ("num", "word")
         if numbered and (at - 2 < 0 or self.kind(at - 2) == "nl"):
             return mark, None, ()
         words: list[str] = []

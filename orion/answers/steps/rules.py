@@ -163,6 +163,12 @@ RULES: tuple[Rule, ...] = (
         "3 * 4 = 14.\nStep 2.\n3 * 4 = 12.",
         (_U, _T),
     ),
+    Rule(
+        "attributed",
+        "another's words, or an error that is shown",
+        "Common mistake: 3 * 4 = 13.",
+        (_U,),
+    ),
     Rule("question", "a question", "Is 3 * 4 = 14?", (_U,)),
     Rule("hypothesis", "a supposition, a test or a denial", "Suppose that 2 * 3 = 7.", (_U,)),
     Rule("silent_conversion", "a factor between units like those named", "3 weeks * 2 = 42", (_U,)),
@@ -179,6 +185,7 @@ RULES: tuple[Rule, ...] = (
         (_U, _T),
     ),
     Rule("remainder", "a division with a remainder", "17 / 3 = 5, with 2 left.", (_U,)),
+    Rule("clock", "hours of the day, which begin again at 12", "11 + 3 = 2 pm", (_U,)),
     Rule(
         "own_operation",
         "a star that may be an operation of the problem",
@@ -221,4 +228,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("undecided", "neither equal nor different for certain", "$\\sin 30 = 0.6$", (_U,)),
     Rule("deadline", "the time for the text was over; no example can show it", "", ()),
+    Rule(
+        "too_long",
+        "the text has more claims or characters than are read; stands once, at the cut",
+        "",
+        (),
+    ),
 )

@@ -7,6 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orion.answers.steps import RULES, TRUTHS, Claim, check_steps, summary
+from orion.answers.steps.budget import Budget
+from orion.answers.steps.check import MAX_TEXT
+from orion.answers.steps.links import MAX_LINKS
 
 NAMES = {rule.name for rule in RULES if rule.decides}
 # one piece of mathematics or prose, between blanks
@@ -68,8 +71,49 @@ def test_hostile_texts_keep_the_deadline(kind):
 
 
 def test_a_claim_without_time_is_unknown():
-    assert {claim.rule for claim in check_steps("2 + 2 = 5. " * 3, timeout_s=0)} <= {"deadline"}
+    claims = check_steps("2 + 2 = 4. " * 3, timeout_s=0)
+    assert [(claim.truth, claim.rule) for claim in claims] == [("unknown", "deadline")]
     assert [c.truth for c in check_steps("2 + 2 = 5 and 3 + 3 = 7.")] == ["false", "false"]
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("1+1=2 " * (MAX_LINKS + 9), len("1+1=2 ") * MAX_LINKS + 3),
+        ("$1+1=2$ " * (MAX_LINKS + 9), len("$1+1=2$ ") * MAX_LINKS + 4),
+        ("1+1=2. " + "a" * MAX_TEXT + " 2+2=4 and 3+3=6", MAX_TEXT + 11),
+        ("a" * MAX_TEXT + " 2+2=4", MAX_TEXT + 4),
+    ],
+    ids=["claims", "formulas", "characters", "no claim before the cut"],
+)
+def test_a_text_beyond_a_limit_ends_with_one_unknown_claim(text, at):
+    *others, last = check_steps(text, timeout_s=60)
+    assert (last.start, last.text, last.truth, last.rule) == (at, "=", "unknown", "too_long")
+    assert {claim.truth for claim in others} <= {"true"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1+1=2 " * MAX_LINKS, "1+1=2. " + "a" * MAX_TEXT],
+    ids=["claims", "characters"],
+)
+def test_a_limit_without_claims_beyond_it_is_silent(text):
+    assert {claim.rule for claim in check_steps(text, timeout_s=60)} == {"exact"}
+
+
+def test_a_number_that_the_limit_cuts_is_unknown():
+    text = "a" * (MAX_TEXT - 6) + " 5+5=10"
+    assert text[:MAX_TEXT].endswith("5+5=1")
+    assert [(c.truth, c.rule) for c in check_steps(text)] == [("unknown", "too_long")]
+
+
+def test_blocks_that_are_not_reached_in_time_are_one_unknown_claim(monkeypatch):
+    left = iter([1.0, 1.0, -1.0])
+    monkeypatch.setattr(Budget, "seconds_left", lambda self: next(left, -1.0))
+    claims = check_steps("We get 2+2=4 and $3+3=6$ and $4+4=8$.")
+    assert [(claim.text, claim.rule) for claim in claims] == [
+        ("2+2=4", "deadline"), ("3+3=6", "deadline"), ("=", "deadline"),
+    ]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(TRUTHS), max_size=12))

@@ -19,6 +19,19 @@ def test_the_rule_of_a_row_decides_its_example(rule):
     assert rule.name in {claim.rule for claim in check_steps(rule.example)}
 
 
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("2 hours > 90 minutes", "units"),
+        ("50% > 30", "percent"),
+        ("24 / 2/3 > 30", "division"),
+        ("- 8 + 3 > 10", "list_mark"),
+    ],
+)
+def test_an_inequality_that_holds_under_a_reading_has_the_rule_of_the_reading(text, rule):
+    assert [(claim.truth, claim.rule) for claim in check_steps(text)] == [("true", rule)]
+
+
 def test_names_are_unique_and_truths_known():
     names = [rule.name for rule in RULES]
     assert len(set(names)) == len(names)
