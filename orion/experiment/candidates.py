@@ -20,20 +20,23 @@ KEY = ["problem_id", "sample_id"]
 _ALWAYS = ("wrong_answer", "truncated")
 
 
-def join_checks(texts: pl.DataFrame, verdicts: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
-    """Samples or reflections with ``verdict`` and ``false_steps``, sorted by key.
+def join_checks(
+    texts: pl.DataFrame, verdicts: pl.DataFrame, steps: pl.DataFrame, *, files: Sequence[str]
+) -> pl.DataFrame:
+    """Samples, reflections or traces with ``verdict`` and ``false_steps``, sorted by key.
 
-    Raises InputError where a text has no verdict or no steps: it was never checked.
+    ``files``: where the verdicts and the steps were read, for the message. Raises InputError where
+    a text has no verdict or no steps: it was never checked.
     """
-    false_steps = steps.select(*KEY, false_steps="false")
-    joined = texts.join(verdicts.select(*KEY, "verdict"), on=KEY, validate="1:1").join(
-        false_steps, on=KEY, validate="1:1"
-    )
-    if joined.height != texts.height:
-        raise InputError(
-            f"{texts.height - joined.height} of {texts.height} texts have no verdict or no steps; "
-            "delete both tables of the stage check and run again"
-        )
+    checks = (verdicts.select(*KEY, "verdict"), steps.select(*KEY, false_steps="false"))
+    joined = texts
+    for file, found in zip(files, checks, strict=True):
+        joined = joined.join(found, on=KEY, validate="1:1")
+        if joined.height != texts.height:
+            raise InputError(
+                f"{file}: {texts.height - joined.height} of {texts.height} texts have no row, so "
+                "they were never checked; delete the file and run again"
+            )
     return joined.sort(KEY)
 
 
@@ -71,8 +74,8 @@ class Candidates:
                 self.correct.setdefault(row["problem_id"], []).append(row)
 
     def _find_objections(self, row: Row, limits: Limits) -> list[str]:
-        sample = filters.Reflection(
-            refined=row["response"],
+        sample = filters.Candidate(
+            text=row["response"],
             verdict=row["verdict"],
             finish_reason=row["finish_reason"],
             completion_tokens=row["completion_tokens"],
@@ -103,7 +106,10 @@ class Candidates:
         """The student's own correct samples, in order of sample_id, equal texts once."""
         rows = drop_repeated(self.correct.get(problem_id, []), "response")[: self.max_per_problem]
         return [
-            make_target(row["response"], "own_correct", sample_id=row["sample_id"]) for row in rows
+            make_target(
+                row["response"], "own_correct", sample_id=row["sample_id"], passed=self.names
+            )
+            for row in rows
         ]
 
 

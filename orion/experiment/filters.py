@@ -1,8 +1,9 @@
-"""Named filters on reflections: which refined chains of thought may be trained on.
+"""Named filters on candidates: which chains of thought may be trained on.
 
-A filter looks at one reflection and either objects to it or not. A correct final answer alone is a
-weak filter, because the teacher's trace in the prompt contains the answer (LOG.md). The other
-filters catch faults that a correct answer does not exclude; `false_step` looks at the chain itself.
+A candidate is the refined part of a reflection or one of the student's own samples. A filter looks
+at one candidate and either objects to it or not. A correct final answer alone is a weak filter: the
+teacher's trace in the prompt of a reflection contains the answer (LOG.md). The other filters catch
+faults that a correct answer does not exclude; `false_step` looks at the chain itself.
 """
 
 import re
@@ -33,15 +34,15 @@ _BOX = re.compile(r"\\boxed\s*\{([^{}]{0,200})")
 
 
 @dataclass(frozen=True)
-class Reflection:
+class Candidate:
     """What the filters look at.
 
-    ``refined``: the refined part, None if the response has none. ``verdict`` and
-    ``finish_reason``: as in the tables. ``teacher_trace``: None if the problem has none.
-    ``false_steps``: its false claims (table steps).
+    ``text``: what would be trained on: a whole sample, or the refined part of a reflection, None if
+    it has none. ``verdict`` and ``finish_reason``: as in the tables. ``teacher_trace``: the one in
+    the prompt, None if there is none. ``false_steps``: its false claims (table steps).
     """
 
-    refined: str | None
+    text: str | None
     verdict: str
     finish_reason: str
     completion_tokens: int
@@ -90,20 +91,20 @@ def _has_answer_first(text: str) -> bool:
 
 
 # name → whether the filter objects; a step whose truth is unknown is no objection
-FILTERS: Mapping[str, Callable[[Reflection, Limits], bool]] = {
-    "no_refined_part": lambda r, _: r.refined is None,
-    "wrong_answer": lambda r, _: r.verdict != "correct",
-    "false_step": lambda r, _: r.false_steps > 0,
-    "leak": lambda r, limits: LEAKS[limits.prompt_set].search(r.refined or "") is not None,
-    "copy": lambda r, limits: (
-        copied_fraction(r.refined or "", r.teacher_trace, limits.copy_ngram) > limits.copy_fraction
+FILTERS: Mapping[str, Callable[[Candidate, Limits], bool]] = {
+    "no_refined_part": lambda c, _: c.text is None,
+    "wrong_answer": lambda c, _: c.verdict != "correct",
+    "false_step": lambda c, _: c.false_steps > 0,
+    "leak": lambda c, limits: LEAKS[limits.prompt_set].search(c.text or "") is not None,
+    "copy": lambda c, limits: (
+        copied_fraction(c.text or "", c.teacher_trace, limits.copy_ngram) > limits.copy_fraction
     ),
-    "answer_first": lambda r, _: _has_answer_first(r.refined or ""),
-    "loop": lambda r, limits: has_loop(r.refined or "", limits.loop_ngram, limits.loop_repeats),
-    "truncated": lambda r, _: r.finish_reason != "stop",
-    "several_answers": lambda r, _: len({inner for _, inner in find_boxes(r.refined or "")}) > 1,
-    "too_long": lambda r, limits: (
-        limits.max_tokens is not None and r.completion_tokens > limits.max_tokens
+    "answer_first": lambda c, _: _has_answer_first(c.text or ""),
+    "loop": lambda c, limits: has_loop(c.text or "", limits.loop_ngram, limits.loop_repeats),
+    "truncated": lambda c, _: c.finish_reason != "stop",
+    "several_answers": lambda c, _: len({inner for _, inner in find_boxes(c.text or "")}) > 1,
+    "too_long": lambda c, limits: (
+        limits.max_tokens is not None and c.completion_tokens > limits.max_tokens
     ),
 }
 
@@ -120,6 +121,6 @@ def check_names(names: Sequence[str]) -> None:
             raise ValueError(f"unknown filter {name!r}; the filters are: {', '.join(FILTERS)}")
 
 
-def find_objections(reflection: Reflection, names: list[str], limits: Limits) -> list[str]:
-    """Those of the named filters that object to the reflection, in the order of ``names``."""
-    return [name for name in names if FILTERS[name](reflection, limits)]
+def find_objections(candidate: Candidate, names: list[str], limits: Limits) -> list[str]:
+    """Those of the named filters that object to the candidate, in the order of ``names``."""
+    return [name for name in names if FILTERS[name](candidate, limits)]

@@ -105,8 +105,8 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
         dataset,
         model,
         tables.read(locate(with_traces), tables.PROBLEMS),
-        join_checks(traces, locate(paths.TRACE_VERDICTS), locate(paths.TRACE_STEPS)),
-        join_checks(
+        read_checked(traces, locate(paths.TRACE_VERDICTS), locate(paths.TRACE_STEPS)),
+        read_checked(
             tables.read(locate(paths.SAMPLES), tables.SAMPLES),
             locate(paths.VERDICTS),
             locate(paths.STEPS),
@@ -122,7 +122,7 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
     )
 
 
-def join_checks(rows: pl.DataFrame, verdicts: Path, steps: Path) -> pl.DataFrame:
+def read_checked(rows: pl.DataFrame, verdicts: Path, steps: Path) -> pl.DataFrame:
     """Samples, reflections or traces with their verdicts and steps, sorted by key.
 
     Raises InputError unless every row has exactly one verdict and one row of steps.
@@ -143,7 +143,7 @@ def _load_arm(config: Config, name: str, locate: Callable[..., Path]) -> Arm:
     arm = Arm(name, trained_on)
     if trained_on == "reflection":
         arm.errors = tables.read(locate(paths.ERRORS), tables.ERRORS)
-        arm.reflections = join_checks(
+        arm.reflections = read_checked(
             tables.read(locate(paths.REFLECTIONS), tables.REFLECTIONS),
             locate(paths.REFLECTION_VERDICTS),
             locate(paths.REFLECTION_STEPS),
@@ -173,7 +173,7 @@ def _load_log(path: Path) -> list[dict]:
 
 def _load_evaluation(locate: Locate) -> Evaluation:
     scores = locate(paths.SCORES)
-    rows = join_checks(
+    rows = read_checked(
         tables.read(locate(paths.EVALUATION_SAMPLES), tables.SAMPLES),
         locate(paths.EVALUATION_VERDICTS),
         locate(paths.EVALUATION_STEPS),

@@ -78,15 +78,15 @@ def apply_filters(
     rows = []
     for row in reflections.iter_rows(named=True):
         refined = prompts.extract_refined(limits.prompt_set, row["response"])
-        reflection = filters.Reflection(
-            refined=refined,
+        candidate = filters.Candidate(
+            text=refined,
             verdict=row["verdict"],
             finish_reason=row["finish_reason"],
             completion_tokens=row["completion_tokens"],
             teacher_trace=traces.get(row["problem_id"]),
             false_steps=row["false_steps"],
         )
-        objections = filters.find_objections(reflection, names, limits)
+        objections = filters.find_objections(candidate, names, limits)
         rows.append({**row, "refined": refined, "objections": objections})
     return rows
 
@@ -227,21 +227,28 @@ OPTIONAL = {
 
 
 def read_inputs(files: dict[str, str]) -> Inputs:
-    """The tables by the name of their option; an optional one that is not given is empty."""
+    """The tables by the name of their option; an optional one that is not given is empty.
+
+    Raises InputError where a sample, a reflection or a trace has no verdict or no steps.
+    """
     found = {
         name: tables.read(files[name], table) if name in files else tables.empty(table)
         for name, table in {**REQUIRED, **OPTIONAL}.items()
     }
-    problems = tables.with_correct_traces(found["problems"], found["trace_verdicts"])
-    used = problems.drop_nulls("teacher_trace")["problem_id"]
-    false = found["trace_steps"].filter(
-        pl.col("false") > 0, pl.col("problem_id").is_in(used.implode())
-    )
+
+    def join(texts: pl.DataFrame, verdicts: str, steps: str) -> pl.DataFrame:
+        named = [files.get(name, name) for name in (verdicts, steps)]
+        return join_checks(texts, found[verdicts], found[steps], files=named)
+
+    traces = found["problems"].drop_nulls("teacher_trace")
+    traces = traces.select("problem_id", pl.lit(0, pl.Int64).alias("sample_id"))
+    checked = join(traces, "trace_verdicts", "trace_steps")
+    false = checked.filter(pl.col("verdict") == "correct", pl.col("false_steps") > 0)
     return Inputs(
-        problems,
-        join_checks(found["samples"], found["verdicts"], found["steps"]),
+        tables.with_correct_traces(found["problems"], found["trace_verdicts"]),
+        join(found["samples"], "verdicts", "steps"),
         found["errors"],
-        join_checks(found["reflections"], found["reflection_verdicts"], found["reflection_steps"]),
+        join(found["reflections"], "reflection_verdicts", "reflection_steps"),
         false["problem_id"].to_list(),
     )
 

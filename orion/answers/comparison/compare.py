@@ -1,4 +1,4 @@
-"""Compare two answers: literals and texts here, trees in `equality`.
+"""Compare two answers: literals and texts here, trees in `rules`.
 
 Input: two `Answer` records and a policy. Output: a `Result`.
 """

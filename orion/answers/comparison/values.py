@@ -1,7 +1,7 @@
 """Compare two values, or two sequences of items: exact numbers, algebra, certified numbers, sympy.
 
 Input: expression trees and a policy. Output: True or False, or UndecidedError. The lower layer of
-`equality`. Everything except sympy runs in this process and is bounded.
+`rules`. Everything except sympy runs in this process and is bounded.
 """
 
 from __future__ import annotations

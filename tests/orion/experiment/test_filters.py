@@ -10,7 +10,7 @@ LONG = " ".join(f"w{i}" for i in range(40))
 
 def find_objections(text, names=tuple(filters.FILTERS), prompt_set="chat", **changes):
     seen = {
-        "refined": text,
+        "text": text,
         "verdict": "correct",
         "finish_reason": "stop",
         "completion_tokens": 50,
@@ -20,7 +20,7 @@ def find_objections(text, names=tuple(filters.FILTERS), prompt_set="chat", **cha
     limits = filters.Limits(
         prompt_set, max_tokens=100, copy_ngram=5, copy_fraction=0.5, loop_ngram=3, loop_repeats=3
     )
-    return filters.find_objections(filters.Reflection(**{**seen, **changes}), list(names), limits)
+    return filters.find_objections(filters.Candidate(**{**seen, **changes}), list(names), limits)
 
 
 GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answer is \\boxed{10}."

@@ -311,6 +311,7 @@ def test_an_own_sample_with_a_false_step_is_removed_and_counted(folder):
     assert run(folder, "own_correct")[0]["problem_id"].to_list() == ["a", "c"]
     rows, summary = run(folder, "own_correct", names=WITH_STEPS)
     assert pairs(rows) == [("c", "right c", "own_correct")]
+    assert rows["filters_passed"].to_list() == [["wrong_answer", "false_step", "truncated"]]
     assert summary["own_samples"] == {
         "samples": 5,
         "waterfall": [
@@ -351,9 +352,22 @@ def test_teacher_traces_with_a_false_step_are_dropped_if_the_configuration_says_
     assert run(folder, **reflecting, drop_false_traces=True)[0]["problem_id"].to_list() == ["c"]
 
 
-def test_a_text_that_was_not_checked_is_refused(folder):
-    write_steps(folder, "reflection-steps", REFLECTIONS[:-2])
-    with pytest.raises(InputError, match="2 of 7 texts have no verdict or no steps"):
+@pytest.mark.parametrize(
+    ("name", "keys", "message"),
+    [
+        ("reflection-steps", REFLECTIONS[:-2], "2 of 7"),
+        ("steps", SAMPLES[1:], "1 of 5"),
+        ("trace-steps", TRACES[1:], "1 of 3"),
+        ("trace-verdicts", TRACES[:2], "1 of 3"),
+    ],
+)
+def test_a_text_that_was_not_checked_is_refused(folder, name, keys, message):
+    if name == "trace-verdicts":
+        kept = verdicts([(*key, "correct") for key in keys])
+        tables.write(kept, folder / name, tables.VERDICTS, {})
+    else:
+        write_steps(folder, name, keys)
+    with pytest.raises(InputError, match=f"/{name}: {message} texts have no row, .*delete the fi"):
         run(folder)
 
 
@@ -371,18 +385,7 @@ def test_an_empty_training_set_stops_and_says_why(folder):
     with pytest.raises(
         InputError, match=r"arm x: no training row is left; 7 reflections, waterfall .*leak"
     ):
-        run(
-            folder,
-            names=[
-                "no_refined_part",
-                "leak",
-                "wrong_answer",
-                "truncated",
-                "answer_first",
-                "too_long",
-            ],
-            limit=0,
-        )
+        run(folder, names=["leak", "wrong_answer", "too_long"], limit=0)
 
 
 def test_preview_is_for_reading(folder):
