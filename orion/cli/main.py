@@ -1,6 +1,8 @@
 """The parser of the console script ``orion``; each command group is a module beside it."""
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 
 from orion.cli import answers, completions, config
@@ -16,4 +18,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for group in (config, answers, completions):
         group.add(commands)
     args = parser.parse_args(argv)
-    command.run(lambda: args.run(args))
+    try:
+        command.run(lambda: args.run(args))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # the reader, such as head, has gone; the exit must not write into the pipe again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

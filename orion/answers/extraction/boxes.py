@@ -35,7 +35,7 @@ MAX_PLACEHOLDER = 60
 # a box that is an operand or an argument: -\boxed{7}, \sqrt{\boxed{7}}, \boxed{7}^2, x > \boxed{7}
 _PART_BEFORE = re.compile(
     r"(?:\\sqrt(?:\[\w\])?\s*\{\s*|\\[dt]?frac\s*\{\s*|\\(?:neq?|lt|gt|leq?|geq?)\s*|[-+*/^\d]"
-    r"|[<>≤≥≠]\s*)$"
+    r"|[<>≤≥≠]\s*)\Z"
 )
 _PART_BEHIND = re.compile(r"\^(?!\s*\{?\s*\\circ)|[!_]|\s*[+*/·×÷]\s*\d|\s*-\s*\d")
 _LABEL = re.compile(r"([A-Za-z](?:_\{?\w\}?)?)\s*=\s*(?:\\[(\[]|\$)?\s*$")

@@ -2,7 +2,8 @@
 
 Input: the text before or behind a value. Output: the rows that match. Every row has an example with
 the value between guillemets, which is a test. `extraction.surrounding_text` applies the table: a
-value is committed only if the text around it is used up by rows that allow it.
+value is committed only if a row allows the words directly before it and rows that allow use up the
+text behind it, to the end of its sentence.
 """
 
 from __future__ import annotations

@@ -266,4 +266,4 @@ def test_rules_prints_one_rule_and_names_all_for_an_unknown_one(capsys):
     with pytest.raises(SystemExit):
         main(["answers", "rules", "nothing"])
     error = capsys.readouterr().err
-    assert "no rule is named 'nothing'; known: number, " in error and "scale" in error
+    assert "no rule is named 'nothing'; known: currency, " in error and "scale" in error
