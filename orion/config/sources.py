@@ -3,6 +3,7 @@
 ``orion.config.models`` builds the whole configuration from them. Unknown keys are errors.
 """
 
+import datetime
 import math
 import re
 from typing import Annotated, Any, Literal
@@ -212,6 +213,10 @@ class Model(Block):
     enable_thinking: bool | None = Field(
         None, description="passed to chat templates that have a thinking switch"
     )
+    prompt_date: datetime.date = Field(
+        datetime.date(2025, 1, 1),
+        description="the date, YYYY-MM-DD, that chat templates print which print today's",
+    )
     context_length: Count | None = Field(
         None, description="tokens; null: the checkpoint's own; required of the kind server"
     )
@@ -233,7 +238,9 @@ class Model(Block):
                 "server.served_model: source.model is the name of a model of the kind server; "
                 "remove it"
             )
-        ignored = sorted({"chat_template", "dtype", "trust_remote_code"} & self.model_fields_set)
+        ignored = sorted(
+            {"chat_template", "dtype", "prompt_date", "trust_remote_code"} & self.model_fields_set
+        )
         if ignored:
             raise ValueError(
                 f"{', '.join(ignored)}: the server decides this for a model of the kind server; "
