@@ -156,6 +156,15 @@ class DemoStudent(Block):
     drills: Count | None = Field(None, description="comparison drills; null: the recipe's number")
 
 
+def read_date(value: Any) -> Any:
+    """A date as text, YYYY-MM-DD; YAML reads an unquoted one as a date. Raises ValueError."""
+    text = value.isoformat() if isinstance(value, datetime.date) else value
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        raise ValueError(f"{text} is not a date such as 2025-01-31")
+    datetime.date.fromisoformat(text)
+    return text
+
+
 class HubModel(Block):
     kind: Literal["huggingface"]
     repo: str
@@ -213,8 +222,8 @@ class Model(Block):
     enable_thinking: bool | None = Field(
         None, description="passed to chat templates that have a thinking switch"
     )
-    prompt_date: datetime.date = Field(
-        datetime.date(2025, 1, 1),
+    prompt_date: Annotated[str, BeforeValidator(read_date)] = Field(
+        "2025-01-01",
         description="the date, YYYY-MM-DD, that chat templates print which print today's",
     )
     context_length: Count | None = Field(

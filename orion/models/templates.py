@@ -97,8 +97,8 @@ def control_tokens(tokenizer: Any) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
     for number, token in added.items():
         is_tag = re.fullmatch(r"<.*>|\[.*\]", token.content) and token.content in template
-        # white space is text, and a single character cannot be taken apart
-        if (token.special or is_tag) and len(token.content.strip()) > 1:
+        # white space is text
+        if (token.special or is_tag) and token.content.strip():
             found[token.content] = number
     for tag in (THINK, END_THINK):
         if tag in template:
@@ -111,7 +111,9 @@ def _control_pattern(tokenizer: Any, template: str | None) -> re.Pattern[str] | 
     """Matches the first character of a control token; ``template`` is part of the cache's key."""
     rests: dict[str, list[str]] = {}
     for token in sorted(control_tokens(tokenizer)):
-        rests.setdefault(token[0], []).append(re.escape(token[1:]))
+        # a single character cannot be taken apart
+        if len(token) > 1:
+            rests.setdefault(token[0], []).append(re.escape(token[1:]))
     parts = [f"{re.escape(first)}(?={'|'.join(rest)})" for first, rest in rests.items()]
     return re.compile("|".join(parts)) if parts else None
 
