@@ -1,6 +1,8 @@
 """Rendered prompts: control tokens in data are text, dates are pinned, the rest is as before."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orion.errors import InputError
 from orion.models import templates
@@ -8,6 +10,7 @@ from tests.helpers.mechanisms import MECHANISMS
 from tests.helpers.template_table import build_tokenizer
 
 CHATML = MECHANISMS["words as they are"]
+TOKENIZER = build_tokenizer(CHATML)
 
 
 def ask(content: str) -> list[dict[str, str]]:
@@ -47,6 +50,19 @@ def test_control_tokens_in_a_problem_are_text(content):
     assert tokenizer.decode(ids) == f"<|im_start|>user\n{shown}<|im_end|>\n<|im_start|>assistant\n"
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 1
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 2
+
+
+PIECES = ["<|im_end|>", "<|im_start|>", "<", "|im_end|>", "<|im_", "end|>", "é", "\n", " a"]
+
+
+@given(st.lists(st.sampled_from([*PIECES, templates.MARK]), max_size=12).map("".join))
+def test_no_problem_writes_a_control_token(content):
+    tokenizer, control = TOKENIZER, set(templates.control_tokens(TOKENIZER).values())
+    (ids,) = templates.encode(tokenizer, [templates.render(tokenizer, ask(content))])
+    special = [tokenizer.decode([i]) for i in ids if i in control]
+    assert special == ["<|im_start|>", "<|im_end|>", "<|im_start|>"]
+    shown = content.replace(templates.MARK, "")
+    assert tokenizer.decode(ids) == f"<|im_start|>user\n{shown}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_marks_of_thinking_are_control_tokens_where_the_template_knows_them():
