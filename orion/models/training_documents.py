@@ -87,8 +87,8 @@ class DocumentEncoder:
         others = {None, tokenizer.unk_token_id}
         self.control_ids = set(templates.control_tokens(tokenizer).values()) - others
         self.prompt = self._render(QUESTION)
-        # whether the words have thinking → how they are printed, or why they cannot be
-        self.layouts: dict[bool, Layout | RejectedRowError] = {}
+        # whether the words have thinking → how they are printed, or the reason against it
+        self.layouts: dict[bool, Layout | str] = {}
         # the same → the ids of the control tokens that a document has
         self.control: dict[bool, list[int]] = {}
         # what ends the turn where the template prints no end token behind the words
@@ -156,8 +156,8 @@ class DocumentEncoder:
 
     def _layout(self, words: Words) -> Layout:
         layout = self.layouts[words.thinking is not None]
-        if isinstance(layout, RejectedRowError):
-            raise layout
+        if isinstance(layout, str):
+            raise RejectedRowError(layout)
         return layout
 
     def _prepare(self, words: Words) -> None:
@@ -172,7 +172,7 @@ class DocumentEncoder:
                 raise RejectedRowError("ends_early")
             self.control[thinks] = self._list_control(ids + self._cut(tail))
         except RejectedRowError as error:
-            self.layouts[thinks] = error
+            self.layouts[thinks] = error.reason
 
     def _find_answer(self) -> Layout:
         before, ending = self._print(ANSWER)
