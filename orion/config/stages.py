@@ -70,7 +70,9 @@ def _model(config: Config, model: str) -> dict[str, Any]:
     block = _dump(config.models[model])
     # address and API key change no answer, so they are resources of the rules
     alias = (block["server"] or {}).get("served_model")
-    return {**block, "server": {"served_model": alias} if alias else None}
+    server = {"served_model": alias} if alias else None
+    is_served = config.models[model].source.kind == "server"
+    return {**block, "server": server, "prompt_date": None if is_served else block["prompt_date"]}
 
 
 def _sample(config: Config, dataset: str, model: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from orion import paths
 from orion.errors import InputError
 from orion.models import served, weights
 from orion.models.document import ModelDocument
-from orion.models.templates import render
+from orion.models.templates import DATE_FUNCTION, render
 from orion.provenance import canonical_json, digest_file, digest_text
 
 
@@ -64,6 +64,7 @@ def checkpoint_document(
     *,
     name: str,
     chat_template_file: str | Path | None = None,
+    prompt_date: str | None = None,
     context_length: int | None = None,
     dtype: str,
     trust_remote_code: bool = False,
@@ -74,7 +75,8 @@ def checkpoint_document(
     """The model.json document of a checkpoint folder, without provenance.
 
     Its digest covers the bytes of weights, configuration and tokenizer, the chat template and the
-    dtype, but neither the folder's place nor its name.
+    dtype, but neither the folder's place nor its name. ``prompt_date`` is kept where the template
+    prints a date.
     Raises InputError, with the cure, for a folder that cannot be used.
     """
     folder = Path(folder)
@@ -82,6 +84,7 @@ def checkpoint_document(
     stored = weights.list_weight_files(folder)
     files = {path.name: digest_file(path) for path in _list_files(folder, trust_remote_code)}
     tokenizer = _load_folder_tokenizer(folder, trust_remote_code)
+    tokenizer.prompt_date = prompt_date
     template = _read_chat_template(tokenizer, chat_template_file, folder)
     text_config = config.get("text_config") or config
     vocabulary = text_config.get("vocab_size") or len(tokenizer)
@@ -104,6 +107,7 @@ def checkpoint_document(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         chat_template=template,
+        prompt_date=prompt_date if DATE_FUNCTION in template else None,
         vocab_size=vocabulary,
         parameters=weights.count_parameters(stored),
         served_name=served_name,
@@ -111,7 +115,7 @@ def checkpoint_document(
 
 
 def load_tokenizer(document: ModelDocument) -> Any:
-    """The tokenizer of a model.json document, with the document's chat template; pads on the left.
+    """The tokenizer of a model.json document, with its template and date; pads on the left.
 
     For a served model, a ``ServedTokenizer``, which only renders messages as JSON.
     """
@@ -119,6 +123,7 @@ def load_tokenizer(document: ModelDocument) -> Any:
         return served.ServedTokenizer(document)
     tokenizer = _load_folder_tokenizer(_document_folder(document), document.trust_remote_code)
     tokenizer.chat_template = document.chat_template
+    tokenizer.prompt_date = document.prompt_date
     return tokenizer
 
 

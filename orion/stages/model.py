@@ -29,6 +29,7 @@ class ModelConfig:
     dtype: str
     trust_remote_code: bool
     chat_template: str | None = None
+    prompt_date: str | None = None
     enable_thinking: bool | None = None
     context_length: int | None = None
     server: ServerConfig | None = None
@@ -47,6 +48,7 @@ def make_document(name: str, config: ModelConfig, checkpoint: str | None) -> Mod
         checkpoints.find_folder(checkpoint or source.get("path"), repo=repo, revision=revision),
         name=name,
         chat_template_file=config.chat_template,
+        prompt_date=config.prompt_date,
         context_length=config.context_length,
         dtype=config.dtype,
         trust_remote_code=config.trust_remote_code,

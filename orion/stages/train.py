@@ -300,6 +300,7 @@ def trained_document(
         dtype=base.dtype,
         trust_remote_code=base.trust_remote_code,
         context_length=base.context_length,
+        prompt_date=base.prompt_date,
     )
 
 

@@ -277,3 +277,23 @@ def test_a_checkpoint_without_an_end_token_is_refused(folder):
     tokenizer.eos_token = None
     with pytest.raises(InputError, match="names no end token"):
         checkpoints.eos_ids(document, tokenizer)
+
+
+def test_a_date_of_the_template_is_part_of_its_prompts_only(folder, tmp_path):
+    (folder / "chat_template.jinja").unlink()
+    template = tmp_path / "dated.jinja"
+    template.write_text("{{ strftime_now('%d') }} " + TEMPLATE, encoding="utf-8")
+    with pytest.raises(InputError, match="set the model's `prompt_date:`"):
+        make_document(folder, chat_template_file=template)
+    old, new = (
+        make_document(folder, chat_template_file=template, prompt_date=date)
+        for date in ("2025-01-03", "2025-01-04")
+    )
+    assert old.digest == new.digest and old.prompt_date == "2025-01-03"
+    user = [{"role": "user", "content": "1"}]
+    prompts = [templates.render(checkpoints.load_tokenizer(d), user) for d in (old, new)]
+    assert prompts == ["03<user> 1 <assistant>", "04<user> 1 <assistant>"]
+
+
+def test_a_template_without_a_date_keeps_none(folder):
+    assert make_document(folder, prompt_date="2025-01-03") == make_document(folder)
