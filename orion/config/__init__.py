@@ -5,7 +5,9 @@ Stages never import this package: they get their keys as one JSON string, so tha
 change their source digest.
 """
 
-from orion.config.models import WILDCARD, Config, load, validate
+from orion.config.context import token_limits
+from orion.config.loading import load, validate
+from orion.config.models import WILDCARD, Config
 from orion.config.stages import checkpoint_files, local_files, params, stage_config
 
 __all__ = [
@@ -16,5 +18,6 @@ __all__ = [
     "local_files",
     "params",
     "stage_config",
+    "token_limits",
     "validate",
 ]

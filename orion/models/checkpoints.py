@@ -85,7 +85,7 @@ def checkpoint_document(
     files = {path.name: digest_file(path) for path in _list_files(folder, trust_remote_code)}
     tokenizer = _load_folder_tokenizer(folder, trust_remote_code)
     template = _read_chat_template(tokenizer, chat_template_file, folder)
-    text_config = config.get("text_config") or config
+    text_config = _text_config(config)
     vocabulary = text_config.get("vocab_size") or len(tokenizer)
     if len(tokenizer) > vocabulary:
         raise InputError(
@@ -98,7 +98,7 @@ def checkpoint_document(
         digest=digest_text(
             canonical_json({"files": files, "chat_template": template, "dtype": dtype})
         ),
-        context_length=_choose_context_length(folder, text_config, context_length),
+        context_length=_choose_context_length(folder, config, context_length),
         path=None if repo else paths.relative_to_cwd(folder),
         repo=repo,
         revision=revision,
@@ -297,15 +297,26 @@ def _read_chat_template(tokenizer: Any, file: str | Path | None, folder: Path) -
     return template
 
 
+def native_context_length(config: dict[str, Any]) -> int | None:
+    """The tokens of context that a checkpoint's config.json names, or None."""
+    tokens = _text_config(config).get("max_position_embeddings")
+    return None if tokens is None else int(tokens)
+
+
+def _text_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of config.json on the language model, where it has one on images too."""
+    return config.get("text_config") or config
+
+
 def _choose_context_length(folder: Path, config: dict[str, Any], wanted: int | None) -> int:
-    maximum = config.get("max_position_embeddings")
+    maximum = native_context_length(config)
     if wanted is None:
         if maximum is None:
             raise InputError(
                 f"{folder}/config.json: no max_position_embeddings; "
                 "set the model's `context_length:`"
             )
-        return int(maximum)
+        return maximum
     if maximum is not None and wanted > maximum:
         raise InputError(
             f"context_length: {wanted} is more than the {maximum} tokens that "

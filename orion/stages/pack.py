@@ -16,6 +16,7 @@ import polars as pl
 
 from orion import provenance, tables
 from orion.errors import InputError
+from orion.experiment.degenerate import MIN_ROWS
 from orion.models import checkpoints, templates
 from orion.models.document import read_document
 from orion.progress import log
@@ -26,10 +27,14 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class PackConfig:
-    """The configuration keys of the stage; ``max_length``: tokens of a packed sequence."""
+    """The configuration keys of the stage.
+
+    ``max_length``: tokens of a packed sequence. ``min_rows``: fewer rows that fit are an error.
+    """
 
     max_length: int
     enable_thinking: bool | None = None
+    min_rows: int = MIN_ROWS
 
 
 def encode_document(
@@ -120,10 +125,10 @@ def main(argv: list[str] | None = None) -> None:
         encode_document(tokenizer, p, c, eos=eos, thinking=config.enable_thinking) for p, c in pairs
     ]
     fitting = [document for document in documents if len(document[0]) <= limit]
-    if not fitting:
+    if len(fitting) < config.min_rows:
         raise InputError(
-            f"{args.train}: none of the {len(documents)} rows fits into pack.max_length = {limit} "
-            "tokens; raise it"
+            f"{args.train}: {len(fitting)} of the {len(documents)} rows fit into pack.max_length = "
+            f"{limit} tokens, fewer than select.min_rows = {config.min_rows}; raise max_length"
         )
     packed = pack_sequences(fitting, limit)
     tokens = sum(len(ids) for ids, _ in fitting)

@@ -112,11 +112,11 @@ def arm(tmp_path, tokenizer):
     return tmp_path
 
 
-def run(folder, max_length):
+def run(folder, max_length, min_rows=1):
     pack.main(
         [
             "--config",
-            json.dumps({"max_length": max_length}),
+            json.dumps({"max_length": max_length, "min_rows": min_rows}),
             "--train",
             str(folder / "train"),
             "--model",
@@ -140,8 +140,21 @@ def test_long_rows_are_dropped_and_counted_never_cut(arm):
 
 @pytest.mark.parametrize(
     ("max_length", "message"),
-    [(4, "none of the 3 rows fits into pack.max_length = 4"), (513, "more than the 512 tokens")],
+    [
+        (4, r"train: 0 of the 3 rows fit into pack\.max_length = 4"),
+        (513, "more than the 512 tokens"),
+    ],
 )
 def test_impossible_lengths_stop_early(arm, max_length, message):
     with pytest.raises(InputError, match=message):
         run(arm, max_length)
+
+
+def test_too_few_rows_that_fit_stop_the_run(arm):
+    with pytest.raises(
+        InputError,
+        match=r"train: 2 of the 3 rows fit into pack\.max_length = 60 tokens, fewer than "
+        r"select\.min_rows = 3; raise max_length",
+    ):
+        run(arm, 60, min_rows=3)
+    assert not (arm / "packed").exists() and not (arm / "stats.json").exists()
