@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orion.config.context import check_contexts
 from orion.config.files import read_mapping
 from orion.config.models import Config, explain, merge
+from orion.config.token_limits import check_contexts
 from orion.errors import InputError
 
 

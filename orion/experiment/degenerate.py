@@ -23,18 +23,18 @@ class FailedRows:
     longest_prompt: int | None
 
     @property
-    def failed(self) -> int:
+    def count(self) -> int:
         """All rows that have failed."""
         return self.prompt_too_long + self.error + self.empty
 
     def exceeds(self, fraction: float) -> bool:
         """Whether more than this fraction of the rows has failed."""
-        return self.failed > fraction * self.rows
+        return self.count > fraction * self.rows
 
     def __str__(self) -> str:
         counts = {name: getattr(self, name) for name in ("prompt_too_long", "error", "empty")}
         named = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        return f"{self.failed:,} of {self.rows:,} rows failed ({named})"
+        return f"{self.count:,} of {self.rows:,} rows failed ({named})"
 
 
 def count_failed(completions: pl.DataFrame) -> FailedRows:

@@ -10,8 +10,8 @@ from orion import completions, processes
 from orion.engines import GenerationConfig, RuntimeOptions
 from orion.errors import InputError
 from orion.experiment.degenerate import count_failed
-from orion.models.context import check_token_limits
 from orion.models.document import ModelDocument
+from orion.models.token_limits import check_token_limits
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from orion import provenance, tables
 from orion.errors import InputError
 from orion.models import checkpoints, served
-from orion.models.context import check_token_limits
 from orion.models.document import SERVED, ModelDocument
+from orion.models.token_limits import check_token_limits
 from orion.progress import log
 from orion.stages import command
 

@@ -74,7 +74,7 @@ def server(key):
 
 def token_limits(wildcards):
     """The stages' token limits on a model; a resource, since they can refuse it, not change it."""
-    limits = settings.token_limits(CONFIG, wildcards.model)
+    limits = settings.list_token_limits(CONFIG, wildcards.model)
     return " ".join(f"{key}={tokens}" for key, tokens in limits.items())
 
 

@@ -25,7 +25,7 @@ def test_each_row_counts_under_one_name():
         )
     )
     assert (found.prompt_too_long, found.error, found.empty) == (2, 1, 2)
-    assert (found.failed, found.rows, found.longest_prompt) == (5, 7, 90)
+    assert (found.count, found.rows, found.longest_prompt) == (5, 7, 90)
     assert str(found) == "5 of 7 rows failed (2 prompt_too_long, 1 error, 2 empty)"
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from orion.config.models import Config
 from orion.config.sources import Block, LocalModel, Model
 from orion.models.checkpoints import native_context_length
-from orion.models.context import check_token_limits
+from orion.models.token_limits import check_token_limits
 
 
-def token_limits(config: Config, model: str) -> dict[str, int]:
+def list_token_limits(config: Config, model: str) -> dict[str, int]:
     """Key of the configuration → tokens, for the stages of the run that read this model."""
     limits: dict[str, int] = {}
     for dataset in config.runs.datasets:
@@ -41,7 +41,7 @@ def _arm_limit(config: Config, arm: str, stage: str, key: str) -> dict[str, int]
 def check_contexts(config: Config) -> None:
     """Raise InputError where a stage of the run cannot work within a model's context."""
     for name, model in config.models.items():
-        limits = token_limits(config, name)
+        limits = list_token_limits(config, name)
         context = _known_context(model) if limits else None
         if context is not None:
             check_token_limits(name, context, limits)

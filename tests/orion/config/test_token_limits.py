@@ -33,15 +33,15 @@ def write_checkpoint(folder, settings) -> dict:
 def test_the_limits_are_those_of_the_stages_that_read_the_model(raw):
     limits = {"sample.max_tokens": 128, "pack.max_length": 512, "reflect.max_tokens": 192}
     limits |= {"evaluate.max_tokens": 256}
-    assert config.token_limits(config.validate(raw), "tiny") == limits
-    assert config.token_limits(config.validate(raw), "big") == {"teacher.max_tokens": 300}
+    assert config.list_token_limits(config.validate(raw), "tiny") == limits
+    assert config.list_token_limits(config.validate(raw), "big") == {"teacher.max_tokens": 300}
     raw["arms"]["orion"] |= {"reflect": {"max_tokens": 99}, "pack": {"max_length": 300}}
     limits |= {"arms.orion.pack.max_length": 300, "arms.orion.reflect.max_tokens": 99}
     del limits["reflect.max_tokens"]
-    assert config.token_limits(config.validate(raw), "tiny") == limits
+    assert config.list_token_limits(config.validate(raw), "tiny") == limits
     raw["runs"]["arms"] = ["base"]
     limits = {"sample.max_tokens": 128, "evaluate.max_tokens": 256}
-    assert config.token_limits(config.validate(raw), "tiny") == limits
+    assert config.list_token_limits(config.validate(raw), "tiny") == limits
 
 
 @pytest.mark.parametrize(
