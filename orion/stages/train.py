@@ -156,6 +156,11 @@ class PackedTrainer(Trainer):
         self._sums["entropy"] += metrics.entropy.sum(dtype=torch.float64)
         return (loss, None) if return_outputs else loss
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """No step beyond the last one, which the library would add to a run that ended."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._sums["trained_tokens"]:
             count = self._sums["trained_tokens"]

@@ -163,6 +163,22 @@ def test_a_run_goes_on_from_the_last_good_checkpoint(folder, monkeypatch, value)
     assert find_checkpoints(folder) == []
 
 
+def test_a_run_that_ended_before_it_was_published_gets_no_further_step(folder, monkeypatch):
+    """Seven steps are not whole passes over four sequences: the library would train an eighth."""
+    run(folder, learning_rate=1e-3, max_steps=7)
+    whole = {path.name: path.read_bytes() for path in folder.glob("out/model/*")}
+    log = (folder / "out/log.jsonl").read_bytes()
+    shutil.rmtree(folder / "out")
+    with monkeypatch.context() as fault:
+        fault.setattr(train.training_checkpoints, "publish", None)
+        with pytest.raises(TypeError):
+            run(folder, learning_rate=1e-3, max_steps=7)
+    assert find_checkpoints(folder) == ["checkpoint-7"]
+    run(folder, learning_rate=1e-3, max_steps=7)
+    assert {path.name: path.read_bytes() for path in folder.glob("out/model/*")} == whole
+    assert (folder / "out/log.jsonl").read_bytes() == log
+
+
 def test_the_log_has_no_number_that_is_not_finite(folder):
     run(folder, learning_rate=1e-3)
     lines = (folder / "out/log.jsonl").read_text().splitlines()
