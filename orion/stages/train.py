@@ -197,7 +197,7 @@ class PackedTrainer(Trainer):
         model: Any = self.model
         model.eval()
         batch = collate_packed([self.train_dataset[0]])  # type: ignore[index]
-        targets = batch["valid_index"].numel()
+        targets = max(1, batch["valid_index"].numel())
         with torch.no_grad():
             loss = self.compute_loss(
                 self.model_wrapped, self._prepare_inputs(batch), num_items_in_batch=targets
