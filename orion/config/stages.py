@@ -37,7 +37,9 @@ def _dump(block: Block) -> dict[str, Any]:
 
 def _generation(config: Config, block: Generation, model: str) -> dict[str, Any]:
     settings = _dump(block)
-    extra = {key: settings.pop(key) for key in ("errors_per_prompt",) if key in settings}
+    # what decides no completion; the rest names one in the store
+    names = ("errors_per_prompt", "max_failed_fraction")
+    extra = {key: settings.pop(key) for key in names if key in settings}
     thinking = config.models[model].enable_thinking
     return {"prompts": config.prompts, "generation": settings, "enable_thinking": thinking, **extra}
 
@@ -133,7 +135,10 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
 
 
 def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
+    select = config.arm_block("select", arm)
+    assert isinstance(select, Select)
     return {
+        "min_rows": select.min_rows,
         **_dump(config.arm_block("pack", arm)),
         "enable_thinking": config.models[model].enable_thinking,
     }

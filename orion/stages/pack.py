@@ -17,6 +17,7 @@ import polars as pl
 
 from orion import provenance, tables
 from orion.errors import InputError
+from orion.experiment.degenerate import MIN_ROWS
 from orion.models import checkpoints
 from orion.models.document import read_document
 from orion.models.training_documents import (
@@ -33,10 +34,14 @@ Document = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class PackConfig:
-    """The configuration keys of the stage; ``max_length``: tokens of a packed sequence."""
+    """The configuration keys of the stage.
+
+    ``max_length``: tokens of a packed sequence. ``min_rows``: fewer rows that fit are an error.
+    """
 
     max_length: int
     enable_thinking: bool | None = None
+    min_rows: int = MIN_ROWS
 
 
 def encode_rows(
@@ -99,16 +104,24 @@ def pack_sequences(documents: list[Document], max_length: int) -> pl.DataFrame:
     return tables.from_rows(rows, tables.PACKED)
 
 
-def explain_nothing_left(path: str, limit: int, documents: int, rejected: Counter[str]) -> str:
-    """The message where no row can be packed: why, and the cure."""
-    if documents:
-        some = f" ({rejected.total()} others were rejected)" if rejected else ""
-        return (
-            f"{path}: none of the {documents} rows fits into pack.max_length = {limit} "
-            f"tokens{some}; raise it"
-        )
-    reasons = "; ".join(f"{count} {name}: {REASONS[name]}" for name, count in rejected.items())
-    return f"{path}: the chat template can carry none of the rows ({reasons or 'there is none'})"
+def explain_too_few(
+    config: PackConfig, fitting: int, documents: int, rejected: Counter[str]
+) -> str:
+    """The message where too few rows can be packed: the counts, the reasons and the cure."""
+    reasons = "; ".join(
+        f"{count} {name}: {REASONS[name]}" for name, count in rejected.most_common()
+    )
+    if rejected and not documents:
+        return f"the chat template can carry none of the rows ({reasons})"
+    text = (
+        f"{fitting} of the {documents + rejected.total()} rows fit into pack.max_length = "
+        f"{config.max_length} tokens, fewer than select.min_rows = {config.min_rows}"
+    )
+    if fitting < documents:
+        text += f"; raise max_length, {documents - fitting} rows are longer"
+    if rejected:
+        text += f"; the chat template cannot carry {rejected.total()} rows ({reasons})"
+    return text
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -128,8 +141,10 @@ def main(argv: list[str] | None = None) -> None:
     columns = train.select("problem_id", "row", "prompt", "completion", "target_kind")
     documents, rejected = encode_rows(columns, encoder)
     fitting = [document for document in documents if len(document[0]) <= limit]
-    if not fitting:
-        raise InputError(explain_nothing_left(args.train, limit, len(documents), rejected))
+    if len(fitting) < max(1, config.min_rows):
+        raise InputError(
+            f"{args.train}: {explain_too_few(config, len(fitting), len(documents), rejected)}"
+        )
     packed = pack_sequences(fitting, limit)
     tokens = sum(len(ids) for ids, _ in fitting)
     stats = {

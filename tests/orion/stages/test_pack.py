@@ -91,11 +91,11 @@ def arm(tmp_path, tokenizer):
     return write_arm(tmp_path, tokenizer, texts)
 
 
-def run(folder, max_length):
+def run(folder, max_length, min_rows=1):
     pack.main(
         [
             "--config",
-            json.dumps({"max_length": max_length}),
+            json.dumps({"max_length": max_length, "min_rows": min_rows}),
             "--train",
             str(folder / "train"),
             "--model",
@@ -119,11 +119,24 @@ def test_long_rows_are_dropped_and_counted_never_cut(arm):
 
 @pytest.mark.parametrize(
     ("max_length", "message"),
-    [(4, "none of the 3 rows fits into pack.max_length = 4"), (513, "more than the 512 tokens")],
+    [
+        (4, r"train: 0 of the 3 rows fit into pack\.max_length = 4"),
+        (513, "more than the 512 tokens"),
+    ],
 )
 def test_impossible_lengths_stop_early(arm, max_length, message):
     with pytest.raises(InputError, match=message):
         run(arm, max_length)
+
+
+def test_too_few_rows_that_fit_stop_the_run(arm):
+    with pytest.raises(
+        InputError,
+        match=r"train: 2 of the 3 rows fit into pack\.max_length = 60 tokens, fewer than "
+        r"select\.min_rows = 3; raise max_length",
+    ):
+        run(arm, 60, min_rows=3)
+    assert not (arm / "packed").exists() and not (arm / "stats.json").exists()
 
 
 def test_rejected_rows_are_counted_by_reason_and_end_no_arm(tmp_path, capsys):
@@ -150,3 +163,17 @@ def test_an_arm_whose_rows_are_all_rejected_stops_with_the_cure(tmp_path):
     folder = write_arm(tmp_path, tokenizer, ["A", "<think>", "  "], kind="solution")
     with pytest.raises(InputError, match=r"can carry none of the rows \(2 template_changes_words"):
         run(folder, 100)
+
+
+def test_too_few_rows_name_both_the_long_and_the_rejected_ones(tmp_path):
+    tokenizer = build_chat_tokenizer(MECHANISMS["thinking opened"])
+    folder = write_arm(tmp_path, tokenizer, ["T</think>A", "no end", "T</think>A" * 99])
+    with pytest.raises(
+        InputError,
+        match=r"train: 1 of the 3 rows fit into pack\.max_length = 100 tokens, fewer than "
+        r"select\.min_rows = 2; raise max_length, 1 rows are longer; the chat template cannot "
+        r"carry 1 rows \(1 broken_thinking: the thinking is not closed",
+    ):
+        run(folder, 100, min_rows=2)
+    assert not (folder / "packed").exists() and not (folder / "stats.json").exists()
+    assert run(folder, 100, min_rows=1)[1]["documents"] == 1
