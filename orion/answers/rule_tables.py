@@ -47,10 +47,10 @@ def all_rules() -> Iterator[TableRow]:
     ):
         for cue in cues:
             yield TableRow(table, cue.name, cue.effect, cue.example)
-    for rule in STEP_RULES:
-        truths = ", ".join(rule.truths) or "no claim"
+    for step in STEP_RULES:
+        truths = ", ".join(step.truths) or "no claim"
         yield TableRow(
-            "steps", rule.name, rule.what, f"{one_line(rule.example, SHOWN)}  ->  {truths}"
+            "steps", step.name, step.what, f"{one_line(step.example, SHOWN)}  ->  {truths}"
         )
     for unit in UNITS:
         name = unit.spellings[0]

@@ -13,7 +13,7 @@ from orion.answers.parsing.units import UNITS
 
 # the canonical units of the table whose conversions claims may use in silence, and further units
 _DIMENSIONS = frozenset(("second", "metre", "gram", "litre", "gallon", "dollar", "bit"))
-_MORE = {
+_MORE: dict[str, dict[int | Fraction, str]] = {
     # a month as 30 days and a year as 365
     "second": {
         2592000: "month months", 31536000: "year years", 315360000: "decade decades",
