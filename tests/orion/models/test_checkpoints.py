@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from orion.errors import InputError
-from orion.models import checkpoints, templates
+from orion.models import checkpoints, templates, training_checkpoints
 from orion.models.document import ModelDocument, from_json
 
 WORDS = ["<pad>", "<end>", "<user>", "<assistant>", "plus", "is", *"0123456789"]
@@ -364,3 +364,13 @@ def test_a_date_of_the_template_is_part_of_its_prompts_only(folder, tmp_path):
 
 def test_a_template_without_a_date_keeps_none(folder):
     assert make_document(folder, prompt_date="2025-01-03") == make_document(folder)
+
+
+def test_a_trained_checkpoint_keeps_the_date_of_its_base(folder, tmp_path):
+    (folder / "chat_template.jinja").unlink()
+    template = tmp_path / "dated.jinja"
+    template.write_text("{{ strftime_now('%d') }} " + TEMPLATE, encoding="utf-8")
+    base = make_document(folder, chat_template_file=template, prompt_date="2025-01-03")
+    (folder / "chat_template.jinja").write_text(base.chat_template, encoding="utf-8")
+    trained = training_checkpoints.trained_document(folder, "trained", base, adapter=False)
+    assert trained.prompt_date == "2025-01-03"
