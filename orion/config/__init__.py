@@ -5,13 +5,16 @@ Stages never import this package: they get their keys as one JSON string, so tha
 change their source digest.
 """
 
-from orion.config.models import WILDCARD, Config, load, validate
+from orion.config.loading import load, validate
+from orion.config.models import WILDCARD, Config
 from orion.config.stages import checkpoint_files, local_files, params, stage_config
+from orion.config.token_limits import list_token_limits
 
 __all__ = [
     "WILDCARD",
     "Config",
     "checkpoint_files",
+    "list_token_limits",
     "load",
     "local_files",
     "params",

@@ -13,6 +13,7 @@ from orion.config.sources import (
     Positive,
     ReadExponents,
 )
+from orion.experiment.degenerate import MAX_FAILED_FRACTION, MIN_ROWS
 from orion.experiment.filters import (
     COPY_FRACTION,
     COPY_NGRAM,
@@ -46,6 +47,10 @@ class Generation(Block):
     engine: Literal["transformers", "vllm", "openai"] = Field(
         "transformers", description="which engine generates"
     )
+    max_failed_fraction: Fraction = Field(
+        MAX_FAILED_FRACTION,
+        description="stop if a larger part of the rows is prompt_too_long, error or empty",
+    )
 
 
 class Check(Block):
@@ -75,6 +80,9 @@ class Select(Block):
     )
     max_per_problem: Count = Field(
         2, description="training rows per problem at most, for every arm"
+    )
+    min_rows: Count = Field(
+        MIN_ROWS, description="stop if an arm has fewer training rows, selected or packed"
     )
     max_tokens: Count | None = Field(
         None, description="too_long: completion tokens; null: no limit"

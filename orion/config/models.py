@@ -1,11 +1,10 @@
-"""Pydantic model of config.yaml: the grid, the checks across blocks, reading and validating files.
+"""Pydantic model of config.yaml: the grid and the checks across blocks.
 
 The stages' blocks are in ``orion.config.blocks``; ``datasets``, ``benchmarks`` and ``models`` in
 ``orion.config.sources``. Unknown keys are errors.
 """
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -20,9 +19,7 @@ from orion.config.blocks import (
     Select,
     Train,
 )
-from orion.config.files import read_mapping
 from orion.config.sources import Block, Count, Dataset, Model, ProblemSet, ReadExponents
-from orion.errors import InputError
 
 WILDCARD = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 
@@ -111,7 +108,7 @@ class Config(Block):
                 try:
                     self.arm_block(stage, name)
                 except ValidationError as error:
-                    raise ValueError(f"arms.{name}.{stage}: {_explain(error)}") from None
+                    raise ValueError(f"arms.{name}.{stage}: {explain(error)}") from None
         return self
 
     @model_validator(mode="after")
@@ -209,20 +206,20 @@ class Config(Block):
     def arm_block(self, stage: str, arm: str) -> Block:
         """A stage's block with the arm's own changes merged in, of the block's class."""
         block: Block = getattr(self, stage)
-        return type(block).model_validate(
-            _merge(block.model_dump(), getattr(self.arms[arm], stage))
-        )
+        return type(block).model_validate(merge(block.model_dump(), getattr(self.arms[arm], stage)))
 
 
-def _merge(base: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+    """The mapping with the changes of another one, key by key; lists are replaced."""
     merged = dict(base)
     for key, value in delta.items():
         nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if nested else value
+        merged[key] = merge(merged[key], value) if nested else value
     return merged
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """Each bad key with its cure, as one line."""
     lines = []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"]) or "configuration"
@@ -233,22 +230,3 @@ def _explain(error: ValidationError) -> str:
         )
         lines.append(f"{place}: {hint}")
     return "; ".join(lines)
-
-
-def validate(raw: dict[str, Any], origin: str = "the configuration") -> Config:
-    """A validated configuration; raises InputError that names each bad key and its cure."""
-    try:
-        return Config.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(f"{origin} is not valid: {_explain(error)}") from None
-
-
-def load(*paths: str | Path) -> Config:
-    """Read and validate YAML files.
-
-    Later files are merged over earlier ones, as ``snakemake --configfile`` does.
-    """
-    raw: dict[str, Any] = {}
-    for path in paths:
-        raw = _merge(raw, read_mapping(path))
-    return validate(raw, " + ".join(str(p) for p in paths))

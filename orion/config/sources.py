@@ -3,6 +3,7 @@
 ``orion.config.models`` builds the whole configuration from them. Unknown keys are errors.
 """
 
+import datetime
 import math
 import re
 from typing import Annotated, Any, Literal
@@ -155,6 +156,15 @@ class DemoStudent(Block):
     drills: Count | None = Field(None, description="comparison drills; null: the recipe's number")
 
 
+def read_date(value: Any) -> Any:
+    """A date as text, YYYY-MM-DD; YAML reads an unquoted one as a date. Raises ValueError."""
+    text = value.isoformat() if isinstance(value, datetime.date) else value
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        raise ValueError(f"{text} is not a date such as 2025-01-31")
+    datetime.date.fromisoformat(text)
+    return text
+
+
 class HubModel(Block):
     kind: Literal["huggingface"]
     repo: str
@@ -212,6 +222,10 @@ class Model(Block):
     enable_thinking: bool | None = Field(
         None, description="passed to chat templates that have a thinking switch"
     )
+    prompt_date: Annotated[str, BeforeValidator(read_date)] = Field(
+        "2025-01-01",
+        description="the date, YYYY-MM-DD, that chat templates print which print today's",
+    )
     context_length: Count | None = Field(
         None, description="tokens; null: the checkpoint's own; required of the kind server"
     )
@@ -233,7 +247,9 @@ class Model(Block):
                 "server.served_model: source.model is the name of a model of the kind server; "
                 "remove it"
             )
-        ignored = sorted({"chat_template", "dtype", "trust_remote_code"} & self.model_fields_set)
+        ignored = sorted(
+            {"chat_template", "dtype", "prompt_date", "trust_remote_code"} & self.model_fields_set
+        )
         if ignored:
             raise ValueError(
                 f"{', '.join(ignored)}: the server decides this for a model of the kind server; "

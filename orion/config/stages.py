@@ -37,7 +37,9 @@ def _dump(block: Block) -> dict[str, Any]:
 
 def _generation(config: Config, block: Generation, model: str) -> dict[str, Any]:
     settings = _dump(block)
-    extra = {key: settings.pop(key) for key in ("errors_per_prompt",) if key in settings}
+    # what decides no completion; the rest names one in the store
+    names = ("errors_per_prompt", "max_failed_fraction")
+    extra = {key: settings.pop(key) for key in names if key in settings}
     thinking = config.models[model].enable_thinking
     return {"prompts": config.prompts, "generation": settings, "enable_thinking": thinking, **extra}
 
@@ -70,7 +72,9 @@ def _model(config: Config, model: str) -> dict[str, Any]:
     block = _dump(config.models[model])
     # address and API key change no answer, so they are resources of the rules
     alias = (block["server"] or {}).get("served_model")
-    return {**block, "server": {"served_model": alias} if alias else None}
+    server = {"served_model": alias} if alias else None
+    is_served = config.models[model].source.kind == "server"
+    return {**block, "server": server, "prompt_date": None if is_served else block["prompt_date"]}
 
 
 def _sample(config: Config, dataset: str, model: str) -> dict[str, Any]:
@@ -131,7 +135,10 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
 
 
 def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
+    select = config.arm_block("select", arm)
+    assert isinstance(select, Select)
     return {
+        "min_rows": select.min_rows,
         **_dump(config.arm_block("pack", arm)),
         "enable_thinking": config.models[model].enable_thinking,
     }

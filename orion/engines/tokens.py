@@ -9,6 +9,7 @@ from typing import Any
 
 from orion.engines.protocol import Request, Sampling
 from orion.errors import InputError
+from orion.models import templates
 from orion.models.document import ModelDocument
 
 
@@ -17,15 +18,15 @@ def encode_prompts(
 ) -> Iterator[tuple[Request, list[int]]]:
     """Each request with its prompt's ids, in the given order; empty ids without a tokenizer.
 
-    Rendered text already contains the template's special tokens, so none is added. Raises
-    InputError for a prompt without any token.
+    Prompts are rendered by ``orion.models.templates``. Raises InputError for a prompt without any
+    token.
     """
     requests = list(requests)
     texts = list({request.prompt: None for request in requests})
     if tokenizer is None or not texts:
         yield from ((request, []) for request in requests)
         return
-    ids = dict(zip(texts, tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True))
+    ids = dict(zip(texts, templates.encode(tokenizer, texts), strict=True))
     if [] in ids.values():
         raise InputError("a prompt has no token: the chat template renders nothing for it")
     yield from ((request, ids[request.prompt]) for request in requests)

@@ -4,7 +4,9 @@ Weights are read from safetensors only. Code that comes with a checkpoint runs o
 ``trust_remote_code`` is true. Importing this module imports neither torch nor transformers.
 """
 
+import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +15,7 @@ from orion import paths
 from orion.errors import InputError
 from orion.models import served, weights
 from orion.models.document import ModelDocument
-from orion.models.templates import render
+from orion.models.templates import DATE_FUNCTION, render
 from orion.provenance import canonical_json, digest_file, digest_text
 
 
@@ -64,6 +66,7 @@ def checkpoint_document(
     *,
     name: str,
     chat_template_file: str | Path | None = None,
+    prompt_date: str | None = None,
     context_length: int | None = None,
     dtype: str,
     trust_remote_code: bool = False,
@@ -74,7 +77,8 @@ def checkpoint_document(
     """The model.json document of a checkpoint folder, without provenance.
 
     Its digest covers the bytes of weights, configuration and tokenizer, the chat template and the
-    dtype, but neither the folder's place nor its name.
+    dtype, but neither the folder's place nor its name. ``prompt_date`` is kept where the template
+    prints a date.
     Raises InputError, with the cure, for a folder that cannot be used.
     """
     folder = Path(folder)
@@ -82,8 +86,9 @@ def checkpoint_document(
     stored = weights.list_weight_files(folder)
     files = {path.name: digest_file(path) for path in _list_files(folder, trust_remote_code)}
     tokenizer = _load_folder_tokenizer(folder, trust_remote_code)
+    tokenizer.prompt_date = prompt_date
     template = _read_chat_template(tokenizer, chat_template_file, folder)
-    text_config = config.get("text_config") or config
+    text_config = _text_config(config)
     vocabulary = text_config.get("vocab_size") or len(tokenizer)
     if len(tokenizer) > vocabulary:
         raise InputError(
@@ -96,7 +101,7 @@ def checkpoint_document(
         digest=digest_text(
             canonical_json({"files": files, "chat_template": template, "dtype": dtype})
         ),
-        context_length=_choose_context_length(folder, text_config, context_length),
+        context_length=_choose_context_length(folder, config, context_length),
         path=None if repo else paths.relative_to_cwd(folder),
         repo=repo,
         revision=revision,
@@ -104,6 +109,7 @@ def checkpoint_document(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         chat_template=template,
+        prompt_date=prompt_date if DATE_FUNCTION in template else None,
         vocab_size=vocabulary,
         parameters=weights.count_parameters(stored),
         served_name=served_name,
@@ -111,7 +117,7 @@ def checkpoint_document(
 
 
 def load_tokenizer(document: ModelDocument) -> Any:
-    """The tokenizer of a model.json document, with the document's chat template; pads on the left.
+    """The tokenizer of a model.json document, with its template and date; pads on the left.
 
     For a served model, a ``ServedTokenizer``, which only renders messages as JSON.
     """
@@ -119,6 +125,7 @@ def load_tokenizer(document: ModelDocument) -> Any:
         return served.ServedTokenizer(document)
     tokenizer = _load_folder_tokenizer(_document_folder(document), document.trust_remote_code)
     tokenizer.chat_template = document.chat_template
+    tokenizer.prompt_date = document.prompt_date
     return tokenizer
 
 
@@ -239,8 +246,40 @@ def _load_folder_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
         return tokenizer.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True, padding_side="left"
         )
-    except (ValueError, OSError, KeyError) as error:
-        raise InputError(f"{folder}: the tokenizer cannot be loaded ({error})") from None
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise InputError(
+            f"{folder}: the tokenizer cannot be loaded ({_missing_packages(folder) or error})"
+        ) from None
+
+
+def _missing_packages(folder: Path) -> str | None:
+    """What to install for a vocabulary that transformers has to convert; None where it need not.
+
+    A ``*.model`` file is a SentencePiece model, or tiktoken's lines of a base64 text and a rank.
+    transformers tries both and then names the second, whichever the file is.
+    """
+    vocabulary = next(iter(sorted(folder.glob("*.model"))), None)
+    if vocabulary is None or (folder / "tokenizer.json").is_file():
+        return None
+    with open(vocabulary, "rb") as handle:
+        is_tiktoken = re.fullmatch(rb"[A-Za-z0-9+/]+=* [0-9]+\s*", handle.readline(1000))
+    modules = ("tiktoken",) if is_tiktoken else ("sentencepiece", "google.protobuf")
+    absent = [name for name in modules if not _is_installed(name)]
+    if not absent:
+        return None
+    packages = " ".join(name.removeprefix("google.") for name in absent)
+    return (
+        f"there is {vocabulary.name} only, and reading it takes `pip install {packages}` in this "
+        "environment; or put the tokenizer.json of the same model beside it"
+    )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        # its parent package is missing
+        return False
 
 
 def _read_chat_template(tokenizer: Any, file: str | Path | None, folder: Path) -> str:
@@ -263,15 +302,26 @@ def _read_chat_template(tokenizer: Any, file: str | Path | None, folder: Path) -
     return template
 
 
+def native_context_length(config: dict[str, Any]) -> int | None:
+    """The tokens of context that a checkpoint's config.json names, or None."""
+    tokens = _text_config(config).get("max_position_embeddings")
+    return None if tokens is None else int(tokens)
+
+
+def _text_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of config.json on the language model, where it has one on images too."""
+    return config.get("text_config") or config
+
+
 def _choose_context_length(folder: Path, config: dict[str, Any], wanted: int | None) -> int:
-    maximum = config.get("max_position_embeddings")
+    maximum = native_context_length(config)
     if wanted is None:
         if maximum is None:
             raise InputError(
                 f"{folder}/config.json: no max_position_embeddings; "
                 "set the model's `context_length:`"
             )
-        return int(maximum)
+        return maximum
     if maximum is not None and wanted > maximum:
         raise InputError(
             f"context_length: {wanted} is more than the {maximum} tokens that "

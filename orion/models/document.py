@@ -28,8 +28,10 @@ class ModelDocument:
     a completion depends on: the bytes of weights, configuration and tokenizer, the chat template
     and the dtype; for a served model, its name and revision. ``context_length`` counts tokens.
     ``parameters`` counts stored numbers, tied ones once; None for a served model. ``files``: file
-    name → sha256. ``served_name``: the name of the model on a server. A checkpoint has either
-    ``path`` or ``repo``, a served model neither.
+    name → sha256. ``served_name``: the name of the model on a server. ``prompt_date``: the date
+    (YYYY-MM-DD) that the chat template prints, None if it prints none; not part of the digest,
+    since it is part of each prompt. A checkpoint has either ``path`` or ``repo``, a served model
+    neither.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ModelDocument:
     dtype: str | None = None
     trust_remote_code: bool = False
     chat_template: str | None = None
+    prompt_date: str | None = None
     vocab_size: int | None = None
     parameters: int | None = None
     served_name: str | None = None

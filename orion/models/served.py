@@ -42,9 +42,13 @@ class ServedTokenizer:
         *,
         tokenize: bool = False,
         add_generation_prompt: bool = True,
+        strftime_now: Any = None,
         **switches: Any,
     ) -> str:
-        """The messages and ``switches`` (enable_thinking), all part of a completion's key."""
+        """The messages and ``switches`` (enable_thinking), all part of a completion's key.
+
+        The server knows its own date, so ``strftime_now`` is not used.
+        """
         if tokenize or not add_generation_prompt:
             raise self._missing_tokenizer()
         return canonical_json(

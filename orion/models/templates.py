@@ -1,8 +1,32 @@
-"""Chat templates: from messages to the text that a model reads."""
+"""Chat templates: from messages to the text that a model reads, and from that text to token ids.
 
+Two rules hold wherever a prompt is made, for sampling and for training alike:
+
+- Control tokens inside data are text. ``render`` puts ``MARK`` behind the first character of every
+  control token that a message happens to contain, so that neither the template nor the tokenizer
+  recognises it; ``encode`` removes the marks and tokenises the pieces between them apart. A text
+  without marks is tokenised as it is.
+- A date is pinned. Templates that print today's date get the document's ``prompt_date`` instead,
+  which ``checkpoints.load_tokenizer`` sets on the tokenizer as an attribute of that name.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from orion.errors import InputError
+
+# a noncharacter of Unicode, which no text contains; one in data is removed
+MARK = "\ufdd0"
+THINK, END_THINK = "<think>", "</think>"
+# the function by which a template asks for today's date
+DATE_FUNCTION = "strftime_now"
+
+
+class TemplateRefusedError(InputError):
+    """The chat template raises an error for these messages."""
 
 
 def render(
@@ -12,18 +36,97 @@ def render(
     enable_thinking: bool | None = None,
     add_generation_prompt: bool = True,
 ) -> str:
-    """Messages as the text that the model reads; raises InputError if the template refuses them."""
+    """Messages as the text that the model reads, for ``encode``.
+
+    Control tokens are marked in all messages but the assistant's, whose words may hold the marks of
+    thinking: the caller marks those. Raises TemplateRefusedError if the template refuses the
+    messages, InputError if it prints a date and the tokenizer has no ``prompt_date``.
+    """
     switch = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
     # imported here, so that a process without a tokenizer does not load jinja2
     from jinja2 import TemplateError
 
+    marked = [
+        message
+        if message["role"] == "assistant"
+        else {**message, "content": mark_control_tokens(tokenizer, message["content"])}
+        for message in messages
+    ]
     try:
         text: str = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt, **switch
+            marked,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            **switch,
+            **{DATE_FUNCTION: _date_formatter(tokenizer)},
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError) as error:
         roles = ", ".join(message["role"] for message in messages)
-        raise InputError(
+        raise TemplateRefusedError(
             f"the chat template refuses messages of the roles {roles}: {error}"
         ) from None
     return text
+
+
+def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """The token ids of rendered texts, which hold the template's special tokens: none is added."""
+    pieces = [text.split(MARK) for text in texts]
+    flat = [piece for parts in pieces for piece in parts]
+    if not flat:
+        return []
+    ids = iter(tokenizer(flat, add_special_tokens=False)["input_ids"])
+    return [[token for _ in parts for token in next(ids)] for parts in pieces]
+
+
+def mark_control_tokens(tokenizer: Any, text: str) -> str:
+    """The text with ``MARK`` inside every control token, so that ``encode`` reads it as text."""
+    text = text.replace(MARK, "")
+    pattern = _control_pattern(tokenizer, getattr(tokenizer, "chat_template", None))
+    return pattern.sub(rf"\g<0>{MARK}", text) if pattern else text
+
+
+def control_tokens(tokenizer: Any) -> dict[str, int | None]:
+    """The control tokens of a tokenizer and its template, with their ids where they have one.
+
+    They are the special tokens; the other added tokens in angle or square brackets that the
+    template contains; and the marks of thinking if the template contains them, since templates cut
+    or move what stands between them. A served model has none here.
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    template = getattr(tokenizer, "chat_template", None) or ""
+    found: dict[str, int | None] = {}
+    for number, token in added.items():
+        is_tag = re.fullmatch(r"<.*>|\[.*\]", token.content) and token.content in template
+        # white space is text
+        if (token.special or is_tag) and token.content.strip():
+            found[token.content] = number
+    for tag in (THINK, END_THINK):
+        if tag in template:
+            found.setdefault(tag, None)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _control_pattern(tokenizer: Any, template: str | None) -> re.Pattern[str] | None:
+    """Matches the first character of a control token; ``template`` is part of the cache's key."""
+    rests: dict[str, list[str]] = {}
+    for token in sorted(control_tokens(tokenizer)):
+        # a single character cannot be taken apart
+        if len(token) > 1:
+            rests.setdefault(token[0], []).append(re.escape(token[1:]))
+    parts = [f"{re.escape(first)}(?={'|'.join(rest)})" for first, rest in rests.items()]
+    return re.compile("|".join(parts)) if parts else None
+
+
+def _date_formatter(tokenizer: Any) -> Any:
+    date = getattr(tokenizer, "prompt_date", None)
+
+    def strftime_now(form: str) -> str:
+        if date is None:
+            raise InputError(
+                "the chat template prints today's date; set the model's `prompt_date:`, so that "
+                "its prompts stay the same"
+            )
+        return datetime.fromisoformat(date).strftime(form)
+
+    return strftime_now

@@ -75,6 +75,7 @@ def summarise_training(arm: Arm) -> dict:
             "train_rows",
             "train_problems",
             "dropped_too_long",
+            "rejected",
             "packed_tokens",
             "trained_tokens",
         )
@@ -89,6 +90,7 @@ def summarise_training(arm: Arm) -> dict:
         "train_rows": arm.train.height,
         "train_problems": arm.train["problem_id"].n_unique(),
         "dropped_too_long": arm.packed["dropped_too_long"],
+        "rejected": sum(arm.packed["rejected"].values()),
         "packed_tokens": arm.packed["tokens"],
         "trained_tokens": arm.packed["trained_tokens"],
         "trained_tokens_per_row": arm.packed["trained_tokens"] / max(1, arm.packed["documents"]),

@@ -34,6 +34,12 @@ TRAINED_ON = {
     "own_correct": "trained on the student's own correct samples",
     "reflection": "trained on the student's reflections",
 }
+# columns of the table: why training rows were left out of the packed sequences
+UNPACKED = {
+    "dropped_too_long": "were longer than pack.max_length and dropped",
+    "rejected": "were rejected, because the chat template cannot carry them; packed/stats.json "
+    "has the reasons",
+}
 
 
 def describe_arms(config: Config) -> list[dict]:
@@ -187,13 +193,9 @@ def _warn_about(item: dict) -> list[str]:
             f"{place}: the answers of {wrong} of {base['with_trace']} teacher traces are not "
             "correct; these traces are not used."
         )
-    dropped = {
-        row["arm"]: row["dropped_too_long"] for row in item["table"] if row["dropped_too_long"]
-    }
-    for arm, count in dropped.items():
-        lines.append(
-            f"{place}, {arm}: {count} training rows were longer than pack.max_length and dropped."
-        )
+    for name, reason in UNPACKED.items():
+        counts = {row["arm"]: row[name] for row in item["table"] if row[name]}
+        lines += [f"{place}, {arm}: {n} training rows {reason}." for arm, n in counts.items()]
     for row in item["table"]:
         unfinished = row["unfinished"] + row["failed"]
         if unfinished > 0.1:

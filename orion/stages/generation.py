@@ -1,4 +1,4 @@
-"""Options, shards and the call of the completion store, shared by the generating stages."""
+"""Options, shards, the call of the completion store and its limits, for generating stages."""
 
 import argparse
 import sys
@@ -8,7 +8,10 @@ import polars as pl
 
 from orion import completions, processes
 from orion.engines import GenerationConfig, RuntimeOptions
+from orion.errors import InputError
+from orion.experiment.degenerate import count_failed
 from orion.models.document import ModelDocument
+from orion.models.token_limits import check_token_limits
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -47,13 +50,18 @@ def complete(
     module: str,
     document: ModelDocument,
     generation: GenerationConfig,
+    max_failed_fraction: float,
 ) -> pl.DataFrame | None:
     """The completed table of the requests.
 
     With ``--shard`` the shard's completions only go to the store, and the result is None. With
     ``--shards`` N, ``module`` runs N times with the same command line and one shard each. Raises
-    InputError where a shard fails.
+    InputError where a shard fails, where ``max_tokens`` leaves no room for a prompt, and where more
+    than ``max_failed_fraction`` of the rows have failed.
     """
+    check_token_limits(
+        document.name, document.context_length, {"max_tokens": generation.max_tokens}
+    )
     options = read_options(args)
     if args.shard is not None:
         completions.complete_shard(
@@ -67,12 +75,41 @@ def complete(
         return None
     if args.shards > 1:
         processes.run_shards(module, sys.argv[1:] if argv is None else argv, args.shards)
-    return completions.complete(
+    table = completions.complete(
         requests,
         document=document,
         generation=generation,
         root=args.completions,
         options=options,
+    )
+    check_completions(table, args.output, document, generation.max_tokens, max_failed_fraction)
+    return table
+
+
+def check_completions(
+    table: pl.DataFrame, output: str, document: ModelDocument, max_tokens: int, limit: float
+) -> None:
+    """Raise InputError where more than the fraction ``limit`` of the rows have failed.
+
+    ``output``: the table's place, which the message names.
+    """
+    found = count_failed(table)
+    if not found.exceeds(limit):
+        return
+    cures = []
+    if found.prompt_too_long:
+        cures.append(
+            f"lower max_tokens, since the longest prompt has {found.longest_prompt} tokens, and "
+            f"with max_tokens = {max_tokens} it must fit into the {document.context_length} tokens "
+            f"of context that {document.name} has"
+        )
+    if found.error:
+        cures.append("run again, which asks for the failed requests only")
+    if found.empty:
+        cures.append("see whether the chat template and the end tokens are the model's own")
+    raise InputError(
+        f"{output}: {found}, more than max_failed_fraction = {limit:g}. Cures: "
+        f"{'; '.join(cures)}; or raise max_failed_fraction if so many may fail"
     )
 
 

@@ -1,66 +1,68 @@
 """Pack training rows into sequences: train + tokenizer → packed/train.parquet, packed/stats.json.
 
-A document is the prompt exactly as the model reads it when it is sampled, then the completion and
-the token that ends the turn. Only the completion and that token are trained on. Documents are
-placed end to end in sequences of at most ``max_length`` tokens; none is cut: a document that does
-not fit is dropped and counted.
+A document is the prompt exactly as the model reads it when it is sampled, then the turn as the chat
+template prints it, up to the token that ends it (``orion.models.training_documents``). Only the
+turn is trained on. A row that the template cannot carry is rejected and counted with its reason.
+Documents are placed end to end in sequences of at most ``max_length`` tokens; none is cut: a
+document that does not fit is dropped and counted.
 Run: ``python -m orion.stages.pack --config JSON --train T --model M --output O --stats S``.
 """
 
 import bisect
 import json
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
 from orion import provenance, tables
 from orion.errors import InputError
-from orion.models import checkpoints, templates
+from orion.experiment.degenerate import MIN_ROWS
+from orion.models import checkpoints
 from orion.models.document import read_document
+from orion.models.training_documents import (
+    IGNORED,
+    REASONS,
+    DocumentEncoder,
+    RejectedRowError,
+)
 from orion.progress import log
 from orion.stages import command
 
-IGNORED = -100
+Document = tuple[list[int], list[int]]
 
 
 @dataclass(frozen=True)
 class PackConfig:
-    """The configuration keys of the stage; ``max_length``: tokens of a packed sequence."""
+    """The configuration keys of the stage.
+
+    ``max_length``: tokens of a packed sequence. ``min_rows``: fewer rows that fit are an error.
+    """
 
     max_length: int
     enable_thinking: bool | None = None
+    min_rows: int = MIN_ROWS
 
 
-def encode_document(
-    tokenizer: Any, prompt: str, completion: str, *, eos: set[int], thinking: bool | None
-) -> tuple[list[int], list[int]]:
-    """Token ids and labels of one document; labels are -100 outside the completion.
+def encode_rows(
+    train: pl.DataFrame, encoder: DocumentEncoder
+) -> tuple[list[Document], Counter[str]]:
+    """The documents of the rows (problem_id, row, prompt, completion, target_kind).
 
-    Prompt and completion are tokenised separately, as they are when a completion is generated, so
-    that training and serving see the same ids. Raises InputError where the template changes the
-    assistant's message.
+    The rows that the template cannot carry are counted by reason, and the first one of each reason
+    is named in the log.
     """
-    turn = [{"role": "user", "content": prompt}]
-    prompt_text = templates.render(tokenizer, turn, enable_thinking=thinking)
-    full = templates.render(
-        tokenizer,
-        [*turn, {"role": "assistant", "content": completion}],
-        enable_thinking=thinking,
-        add_generation_prompt=False,
-    )
-    # the text that the template puts after the assistant's words: the end of the turn
-    _, found, ending = full.rpartition(completion.strip())
-    if not found:
-        raise InputError(
-            "the chat template does not print the assistant's message unchanged; "
-            "such a model cannot be trained"
-        )
-    head = tokenizer(prompt_text, add_special_tokens=False)["input_ids"]
-    body = tokenizer(completion.strip() + ending, add_special_tokens=False)["input_ids"]
-    last = max((i for i, token in enumerate(body) if token in eos), default=None)
-    body = [*body, tokenizer.eos_token_id] if last is None else body[: last + 1]
-    return head + body, [IGNORED] * len(head) + body
+    documents: list[Document] = []
+    rejected: Counter[str] = Counter()
+    for problem_id, row, prompt, completion, kind in train.iter_rows():
+        try:
+            is_own = kind == "own_correct"
+            documents.append(encoder.encode(prompt, completion, is_own_sample=is_own))
+        except RejectedRowError as error:
+            if error.reason not in rejected:
+                log(f"{problem_id}, row {row}: rejected, {error.reason}: {error}")
+            rejected[error.reason] += 1
+    return documents, rejected
 
 
 def best_fit_bins(lengths: list[int], capacity: int) -> list[list[int]]:
@@ -82,7 +84,7 @@ def best_fit_bins(lengths: list[int], capacity: int) -> list[list[int]]:
     return bins
 
 
-def pack_sequences(documents: list[tuple[list[int], list[int]]], max_length: int) -> pl.DataFrame:
+def pack_sequences(documents: list[Document], max_length: int) -> pl.DataFrame:
     """The packed table.
 
     The label of each document's first token is -100, so that no document predicts the next one.
@@ -102,6 +104,26 @@ def pack_sequences(documents: list[tuple[list[int], list[int]]], max_length: int
     return tables.from_rows(rows, tables.PACKED)
 
 
+def explain_too_few(
+    config: PackConfig, fitting: int, documents: int, rejected: Counter[str]
+) -> str:
+    """The message where too few rows can be packed: the counts, the reasons and the cure."""
+    reasons = "; ".join(
+        f"{count} {name}: {REASONS[name]}" for name, count in rejected.most_common()
+    )
+    if rejected and not documents:
+        return f"the chat template can carry none of the rows ({reasons})"
+    text = (
+        f"{fitting} of the {documents + rejected.total()} rows fit into pack.max_length = "
+        f"{config.max_length} tokens, fewer than select.min_rows = {config.min_rows}"
+    )
+    if fitting < documents:
+        text += f"; raise max_length, {documents - fitting} rows are longer"
+    if rejected:
+        text += f"; the chat template cannot carry {rejected.total()} rows ({reasons})"
+    return text
+
+
 def main(argv: list[str] | None = None) -> None:
     args = command.make_parser(__doc__, "train", "model", "output", "stats").parse_args(argv)
     config = command.read_config(PackConfig, args.config)
@@ -115,15 +137,13 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = checkpoints.load_tokenizer(document)
     eos = checkpoints.eos_ids(document, tokenizer)
     train = tables.read(args.train, tables.TRAIN).sort("problem_id", "row")
-    pairs = train.select("prompt", "completion").iter_rows()
-    documents = [
-        encode_document(tokenizer, p, c, eos=eos, thinking=config.enable_thinking) for p, c in pairs
-    ]
+    encoder = DocumentEncoder(tokenizer, eos=eos, enable_thinking=config.enable_thinking)
+    columns = train.select("problem_id", "row", "prompt", "completion", "target_kind")
+    documents, rejected = encode_rows(columns, encoder)
     fitting = [document for document in documents if len(document[0]) <= limit]
-    if not fitting:
+    if len(fitting) < max(1, config.min_rows):
         raise InputError(
-            f"{args.train}: none of the {len(documents)} rows fits into pack.max_length = {limit} "
-            "tokens; raise it"
+            f"{args.train}: {explain_too_few(config, len(fitting), len(documents), rejected)}"
         )
     packed = pack_sequences(fitting, limit)
     tokens = sum(len(ids) for ids, _ in fitting)
@@ -131,6 +151,7 @@ def main(argv: list[str] | None = None) -> None:
         "rows": packed.height,
         "documents": len(fitting),
         "dropped_too_long": len(documents) - len(fitting),
+        "rejected": dict(sorted(rejected.items())),
         "tokens": tokens,
         "trained_tokens": sum(label != IGNORED for labels in packed["labels"] for label in labels),
         "max_length": limit,

@@ -15,6 +15,7 @@ import polars as pl
 from orion import prompts, provenance, tables
 from orion.engines import GenerationConfig
 from orion.errors import InputError
+from orion.experiment.degenerate import MAX_FAILED_FRACTION
 from orion.models import checkpoints, templates
 from orion.models.document import read_document
 from orion.progress import log
@@ -29,7 +30,8 @@ class ReflectConfig:
     """The configuration keys of the stage.
 
     ``prompt_includes``: teacher, errors or both. ``rewrite``: which problems also get a prompt
-    without errors: ``all``, those with ``no_errors``, or ``none``.
+    without errors: ``all``, those with ``no_errors``, or ``none``. ``max_failed_fraction``: the
+    largest part of the rows that may fail.
     """
 
     prompts: str
@@ -38,6 +40,7 @@ class ReflectConfig:
     rewrite: str
     errors_per_prompt: int
     enable_thinking: bool | None = None
+    max_failed_fraction: float = MAX_FAILED_FRACTION
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ def main(argv: list[str] | None = None) -> None:
         module="orion.stages.reflect",
         document=document,
         generation=config.generation,
+        max_failed_fraction=config.max_failed_fraction,
     )
     if reflections is None:
         return

@@ -13,6 +13,7 @@ import polars as pl
 
 from orion import prompts, provenance, tables
 from orion.engines import GenerationConfig
+from orion.experiment.degenerate import MAX_FAILED_FRACTION
 from orion.models import checkpoints, templates
 from orion.models.document import read_document
 from orion.stages import command
@@ -21,11 +22,15 @@ from orion.stages.generation import add_options, complete
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """The configuration keys of the stage; ``prompts``: the prompt set."""
+    """The configuration keys of the stage; ``prompts``: the prompt set.
+
+    ``max_failed_fraction``: the largest part of the rows that may fail.
+    """
 
     prompts: str
     generation: GenerationConfig
     enable_thinking: bool | None = None
+    max_failed_fraction: float = MAX_FAILED_FRACTION
 
 
 def make_requests(
@@ -68,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         module="orion.stages.sample",
         document=document,
         generation=config.generation,
+        max_failed_fraction=config.max_failed_fraction,
     )
     if samples is None:
         return

@@ -20,6 +20,7 @@ from orion import prompts, provenance, tables
 from orion.errors import InputError
 from orion.experiment import filters
 from orion.experiment.candidates import Candidates, Row, drop_repeated, join_checks, make_target
+from orion.experiment.degenerate import MIN_ROWS
 from orion.experiment.filters import (
     COPY_FRACTION,
     COPY_NGRAM,
@@ -38,7 +39,8 @@ PREVIEW_ROWS = 50
 class SelectConfig:
     """The configuration keys of the stage.
 
-    ``max_per_problem``: training rows per problem. ``drop_false_traces``: whether teacher traces
+    ``max_per_problem``: training rows per problem. ``min_rows``: fewer are an error.
+    ``drop_false_traces``: whether teacher traces
     with a false step are not trained on.
     """
 
@@ -54,6 +56,7 @@ class SelectConfig:
     loop_repeats: int = LOOP_REPEATS
     max_tokens: int | None = None
     drop_false_traces: bool = False
+    min_rows: int = MIN_ROWS
 
     @property
     def limits(self) -> Limits:
@@ -320,10 +323,11 @@ def main(argv: list[str] | None = None) -> None:
         "problems_trained": train["problem_id"].n_unique(),
     }
     log(json.dumps({k: summary[k] for k in ("reflections", "rows", "rows_by_kind", "fallbacks")}))
-    if train.is_empty():
+    if train.height < config.min_rows:
         raise InputError(
-            f"arm {args.arm}: no training row is left; {_why(summary, config.trained_on)} "
-            "See the waterfall above, relax select.filters or choose another fallback_all_filtered"
+            f"arm {args.arm}: {train.height} training rows are left, fewer than select.min_rows = "
+            f"{config.min_rows}; {_why(summary, config.trained_on)} See the waterfall above, relax "
+            "select.filters, choose another fallback_all_filtered, or lower select.min_rows"
         )
     record = provenance.record("orion.stages.select", args.config, files)
     write_outputs(train, summary, args, record)
@@ -346,7 +350,8 @@ def _why(summary: Row, kind: str) -> str:
         return (
             f"{summary['reflections']} reflections, waterfall {json.dumps(summary['waterfall'])}."
         )
-    why = f"none of the {summary['problems']} problems has a usable {kind}."
+    usable = summary["problems_trained"]
+    why = f"{usable} of the {summary['problems']} problems have a usable {kind}."
     if kind == "own_correct":
         why += f" {json.dumps(summary['own_samples'])}."
     return why

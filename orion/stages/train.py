@@ -5,13 +5,15 @@ completion tokens only, no attention crosses a document, no (tokens, vocabulary)
 The method is full fine-tuning, or LoRA through peft. LoRA is merged before saving unless
 ``lora.merge_adapter`` is false: then the folder holds the adapter alone and model.json names its
 base too. A killed run resumes from the last checkpoint in the work folder, which is named after the
-run's content and is not an output.
+run's content and is not an output. A loss, gradient norm or weight that is not finite stops the run
+in the step where it shows: nothing is published, and the last good checkpoint stays in that folder.
 Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR
 --output-dir O --output-model J --log L [--micro-batch N]
 [--kernels auto|torch|triton|triton-lean]``.
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -27,9 +29,9 @@ from transformers import Trainer, TrainingArguments
 
 from orion import provenance, tables
 from orion.errors import InputError
-from orion.models import adapters, checkpoints
+from orion.models import checkpoints, training_checkpoints
 from orion.models.document import ModelDocument, read_document
-from orion.paths import AtomicFile, partial_path
+from orion.paths import AtomicFile
 from orion.progress import log
 from orion.stages import command
 
@@ -124,7 +126,8 @@ def collate_packed(rows: list[dict[str, list[int]]]) -> dict[str, Any]:
 class PackedTrainer(Trainer):
     """Trainer with the fused linear cross-entropy over packed documents.
 
-    ``kernels``: a key of KERNELS.
+    ``kernels``: a key of KERNELS. Raises InputError in the step whose loss or gradient norm is not
+    finite.
     """
 
     def __init__(self, *args: Any, kernels: str = "auto", **kwargs: Any):
@@ -153,6 +156,11 @@ class PackedTrainer(Trainer):
         self._sums["entropy"] += metrics.entropy.sum(dtype=torch.float64)
         return (loss, None) if return_outputs else loss
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """No step beyond the last one, which the library would add to a run that ended."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._sums["trained_tokens"]:
             count = self._sums["trained_tokens"]
@@ -166,7 +174,51 @@ class PackedTrainer(Trainer):
                 "tokens": int(self.state.num_input_tokens_seen),
             }
             self._sums = dict.fromkeys(self._sums, 0)
+            self._check_step(logs)
         super().log(logs, start_time)
+
+    def _check_step(self, logs: dict[str, float]) -> None:
+        """Stop where a logged number is not finite; else the checkpoint before this step is good.
+
+        The library logs before it saves, so no checkpoint is written behind such a step.
+        """
+        step = self.state.global_step
+        wrong = [f"{key} is {logs[key]}" for key in LOGGED if not math.isfinite(logs.get(key, 0.0))]
+        if wrong:
+            self._stop(f"stopped at step {step} of {self.args.max_steps}", wrong, bad=step - 1)
+        elif self.is_world_process_zero() and (step - 1) % int(self.args.save_steps) == 0:
+            training_checkpoints.keep_newest_checkpoint(Path(str(self.args.output_dir)))
+
+    def check_result(self) -> None:
+        """Raise InputError where the last step has spoiled the model: its loss or a weight.
+
+        No step follows the last one, so the first packed sequence is read once more.
+        """
+        model: Any = self.model
+        model.eval()
+        batch = collate_packed([self.train_dataset[0]])  # type: ignore[index]
+        targets = max(1, batch["valid_index"].numel())
+        with torch.no_grad():
+            loss = self.compute_loss(
+                self.model_wrapped, self._prepare_inputs(batch), num_items_in_batch=targets
+            )
+        name = training_checkpoints.first_non_finite_weight(model)
+        wrong = [] if math.isfinite(float(loss)) else [f"the loss is {float(loss)}"]
+        wrong += [] if name is None else [f"{name} is not finite"]
+        if wrong:
+            last = self.state.global_step
+            self._stop(f"ended with step {last}, but spoiled the model", wrong, bad=last)
+
+    def _stop(self, what: str, wrong: list[str], *, bad: int) -> None:
+        """Raise InputError that names the last good checkpoint, one of a step before ``bad``."""
+        work = Path(str(self.args.output_dir))
+        good = training_checkpoints.last_good_checkpoint(work, bad)
+        place = f"the last good checkpoint is {good}" if good else "there is no good checkpoint yet"
+        raise InputError(
+            f"the training {what}: {', '.join(wrong)}. Nothing is published; {place}. Lower "
+            f"train.learning_rate ({self.args.learning_rate:g}), raise train.warmup_fraction, or "
+            "look at the rows (preview.jsonl of the arm)"
+        )
 
 
 def training_arguments(
@@ -203,8 +255,11 @@ def training_arguments(
         data_seed=config.seed,
         logging_steps=1,
         logging_strategy="steps",
+        # a NaN is an error (PackedTrainer) and not left out of the log
+        logging_nan_inf_filter=False,
         save_steps=SAVE_EVERY_STEPS,
-        save_total_limit=1,
+        # the newest one, and the one before it until the newest has turned out to be good
+        save_total_limit=2,
         include_num_input_tokens_seen="all",
         remove_unused_columns=False,
         report_to=[],
@@ -247,6 +302,7 @@ def load_trainable_model(document: ModelDocument, config: TrainConfig) -> Any:
     model = checkpoints.load_model(document).float()
     model.set_attn_implementation(register_attention())
     model.config.use_cache = False
+    training_checkpoints.make_generation_config_savable(model)
     if config.method == "lora":
         import peft
 
@@ -265,57 +321,13 @@ def load_trainable_model(document: ModelDocument, config: TrainConfig) -> Any:
     return model
 
 
-def publish(
-    trainer: Trainer, tokenizer: Any, document: ModelDocument, output_dir: Path, *, adapter: bool
-) -> None:
-    """Write the trained checkpoint, or the adapter alone, and rename it to ``output_dir``."""
-    model: Any = trainer.model
-    if hasattr(model, "merge_and_unload") and not adapter:
-        model = model.merge_and_unload()
-    assert document.dtype is not None, "a served model cannot be trained"
-    model.to(getattr(torch, document.dtype))
-    partial = partial_path(output_dir)
-    shutil.rmtree(partial, ignore_errors=True)
-    if adapter:
-        adapters.save_adapter(model, partial)
-    else:
-        model.config.use_cache = True
-        model.set_attn_implementation("sdpa")
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-    shutil.rmtree(output_dir, ignore_errors=True)
-    os.replace(partial, output_dir)
-
-
-def trained_document(
-    folder: str, name: str, base: ModelDocument, config: TrainConfig
-) -> ModelDocument:
-    """The document of the published checkpoint or adapter."""
-    if config.keeps_adapter:
-        return adapters.adapter_document(folder, base, name=name)
-    assert base.dtype is not None, "a served model cannot be trained"
-    return checkpoints.checkpoint_document(
-        folder,
-        name=name,
-        dtype=base.dtype,
-        trust_remote_code=base.trust_remote_code,
-        context_length=base.context_length,
-    )
-
-
-def newest_checkpoint(work: Path) -> str | None:
-    """The last complete checkpoint of a killed run.
-
-    Incomplete ones are removed: trainer_state.json is written last.
-    """
-    whole: dict[int, Path] = {}
-    for folder in work.glob("checkpoint-*"):
-        try:
-            state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-            whole[state["global_step"]] = folder
-        except (OSError, ValueError, KeyError):
-            shutil.rmtree(folder)
-    return str(whole[max(whole)]) if whole else None
+def run_training(trainer: PackedTrainer, work: Path) -> None:
+    """Train to the last step, from the last checkpoint of a killed run if there is one."""
+    resumed = training_checkpoints.newest_checkpoint(work)
+    if resumed:
+        log(f"resuming from {resumed}")
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    trainer.check_result()
 
 
 def write_log(history: list[dict[str, Any]], path: str) -> None:
@@ -365,14 +377,15 @@ def main(argv: list[str] | None = None) -> None:
         data_collator=collate_packed,
         kernels=args.kernels,
     )
-    resumed = newest_checkpoint(work)
-    if resumed:
-        log(f"resuming from {resumed}")
-    trainer.train(resume_from_checkpoint=resumed)
+    try:
+        run_training(trainer, work)
+    except InputError as error:
+        raise InputError(f"{args.packed}: {error}") from None
     tokenizer = checkpoints.load_tokenizer(document)
-    publish(trainer, tokenizer, document, Path(args.output_dir), adapter=config.keeps_adapter)
+    output, adapter = Path(args.output_dir), config.keeps_adapter
+    training_checkpoints.publish(trainer.model, tokenizer, document, output, adapter=adapter)
     write_log(trainer.state.log_history, args.log)
-    trained = trained_document(args.output_dir, args.name, document, config)
+    trained = training_checkpoints.trained_document(output, args.name, document, adapter=adapter)
     tables.write_json(trained.as_json(), args.output_model, record)
     shutil.rmtree(work, ignore_errors=True)
 

@@ -31,6 +31,8 @@ SKILL = {
     "orion": 0.62,
 }
 # probability that the refined part writes out the step that the own error got wrong
+# the training rows that the chat template cannot carry
+REJECTED = ("train-00004", "own_correct")
 COVERAGE = {"orion": 0.8, "orion_placebo": 0.2, "sft_rewrite": 0.05, "orion_no_teacher": 0.6}
 FILTERS = [
     "no_refined_part",
@@ -355,7 +357,11 @@ def _make_training(maker: _Maker, wildcards: dict, parents: dict, document: Path
     rows: list[dict] = []
     trained_tokens, max_length = 0, maker.config.pack.max_length
     selected = tables.read(train, tables.TRAIN)
+    rejected = 0
     for row in selected.iter_rows(named=True):
+        if (row["problem_id"], row["target_kind"]) == REJECTED:
+            rejected += 1
+            continue
         prompt, target = (len(text.split()) for text in (row["prompt"], row["completion"]))
         if prompt + target <= max_length:
             ids = list(range(prompt + target))
@@ -375,7 +381,8 @@ def _make_training(maker: _Maker, wildcards: dict, parents: dict, document: Path
     numbers = {
         "rows": len(rows),
         "documents": len(rows),
-        "dropped_too_long": selected.height - len(rows),
+        "dropped_too_long": selected.height - len(rows) - rejected,
+        "rejected": {"no_answer": rejected} if rejected else {},
         "tokens": tokens,
         "trained_tokens": trained_tokens,
         "max_length": max_length,

@@ -1,7 +1,8 @@
 """Compute the report's numbers again from the tables on disk, without the report's code.
 
 ``find_faults(results)`` returns one line for every number of report.json that does not follow from
-the samples, verdicts, errors, reflections, train and packed tables and the training logs.
+the samples, verdicts, errors, reflections, train and packed tables and the training logs. Only
+why a row was not packed is taken from packed/stats.json.
 ``report_page.py`` compares the CSV files and the page with report.json. Run both on any finished
 results folder: ``python -m tests.helpers.recompute_report results``.
 """
@@ -114,6 +115,7 @@ class Recomputed:
             "train_rows",
             "train_problems",
             "dropped_too_long",
+            "rejected",
             "packed_tokens",
             "trained_tokens",
         )
@@ -123,6 +125,8 @@ class Recomputed:
             )
         train = pl.read_parquet(self.folder / arm / "train.parquet")
         packed = pl.read_parquet(self.folder / arm / "packed" / "train.parquet")
+        stats = json.loads((self.folder / arm / "packed" / "stats.json").read_text("utf-8"))
+        rejected = sum(stats["rejected"].values())
         documents = sum(len(lengths) for lengths in packed["seq_lengths"])
         trained = sum(label != -100 for labels in packed["labels"].to_list() for label in labels)
         last = [self.log(arm, seed)[-1] for seed in self.doc["grid"]["seeds"]]
@@ -130,7 +134,8 @@ class Recomputed:
         return {
             "train_rows": train.height,
             "train_problems": len(set(train["problem_id"])),
-            "dropped_too_long": train.height - documents,
+            "dropped_too_long": train.height - documents - rejected,
+            "rejected": rejected,
             "packed_tokens": sum(len(ids) for ids in packed["input_ids"]),
             "trained_tokens": trained,
             "trained_tokens_per_row": trained / documents,

@@ -55,6 +55,7 @@ def folder(root, tmp_path_factory):
     # so weak a student hardly writes a text without a false step: its own samples pass without that
     # filter, and where all reflections are filtered out the trace is trained on
     config["select"]["fallback_all_filtered"] = "teacher"
+    config["select"]["min_rows"] = 1
     every = config["select"]["filters"]
     config["arms"]["sft_own"]["select"] = {
         "filters": [name for name in every if name != "false_step"]

@@ -87,8 +87,11 @@ def test_a_comment_or_docstring_runs_nothing(changing):
         ("pack.max_length", 500, {"pack", *FROM_TRAIN}),
         ("select.max_per_problem", 1, FROM_SELECT),
         ("select.drop_false_traces", True, FROM_SELECT),
+        ("select.min_rows", 5, FROM_SELECT),
         ("expose.max_errors", 1, {"expose", *FROM_REFLECT}),
         ("evaluate.num_samples", 5, {*EVALUATION, "report"}),
+        # the rule register_model gets it too, as a resource
+        ("evaluate.max_tokens", 200, {*EVALUATION, "report"}),
         ("report.title", "Another", {"report"}),
         ("datasets.chains.source.n", 300, FROM_DATASET),
     ],

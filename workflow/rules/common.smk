@@ -72,6 +72,12 @@ def server(key):
     )
 
 
+def token_limits(wildcards):
+    """The stages' token limits on a model; a resource, since they can refuse it, not change it."""
+    limits = settings.list_token_limits(CONFIG, wildcards.model)
+    return " ".join(f"{key}={tokens}" for key, tokens in limits.items())
+
+
 def environment(*engines):
     """The conda definition of a generating rule; vLLM needs its own."""
     return f"../../envs/{'vllm' if 'vllm' in engines else 'base'}.yaml"

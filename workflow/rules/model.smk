@@ -41,12 +41,15 @@ rule register_model:
     localrule: True
     conda:
         "../../envs/base.yaml"
+    resources:
+        token_limits=token_limits,
     params:
         config=tracked_config("model"),
         code=source_digest("orion.stages.model"),
     shell:
         "python -m orion.stages.model --config {params.config:q} --name {wildcards.model}"
-        " --checkpoint {input.checkpoint} --output {output} 2> {log}"
+        " --checkpoint {input.checkpoint} --token-limits {resources.token_limits}"
+        " --output {output} 2> {log}"
 
 
 use rule register_model as register_demo_model with:

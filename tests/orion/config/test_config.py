@@ -65,6 +65,7 @@ def changed_stages(raw, path, value):
     [
         (["sample", "temperature"], 0.5, {"sample"}),
         (["sample", "num_samples"], 16, {"sample"}),
+        (["sample", "max_failed_fraction"], 0.2, {"sample"}),
         (
             ["check", "timeout_s"],
             9.0,
@@ -79,6 +80,7 @@ def changed_stages(raw, path, value):
         (["arms", "orion", "reflect"], {"temperature": 0.1}, {"reflect"}),
         (["arms", "orion_placebo", "reflect"], {"temperature": 0.1}, set()),
         (["select", "fallback_no_error"], "rewrite", {"select", "reflect"}),
+        (["select", "min_rows"], 20, {"select", "pack"}),
         (["pack", "max_length"], 256, {"pack"}),
         (["train", "learning_rate"], 1.0e-3, {"train"}),
         (["arms", "orion", "train"], {"max_steps": 81}, {"train"}),

@@ -14,8 +14,8 @@ SOURCES = {
 # engine and revision → digest of those sources
 PINNED = {
     ("transformers", 1): "be14caabccdb83262fd968be59bcb917651e255cbdd062447deb6014d7e14366",
-    ("vllm", 1): "43973bf8527a3e94fefb6d3dbbdfbdf0a36aeb23989e9ff133c0f58421d3cbfb",
-    ("openai", 1): "423bb374dd775305cdf1764b67399d2c67f84fd6217e78d79569bbd035f7b6a9",
+    ("vllm", 1): "39cf605bd82a35fce68d3d8ded5400825f3857ab3242148bee565cb4d87f76e2",
+    ("openai", 1): "aeb931f035a28dc0055543b0f4ae43880bda50d6fb4c8c3e168f0cec9c53a0fa",
 }
 
 

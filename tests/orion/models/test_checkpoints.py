@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from orion.errors import InputError
-from orion.models import checkpoints, templates
+from orion.models import checkpoints, templates, training_checkpoints
 from orion.models.document import ModelDocument, from_json
 
 WORDS = ["<pad>", "<end>", "<user>", "<assistant>", "plus", "is", *"0123456789"]
@@ -229,6 +229,73 @@ def test_a_context_longer_than_the_models_is_refused(folder):
         make_document(folder, context_length=65)
 
 
+def write_shards(folder):
+    """The weights in two shards with their index, instead of one file."""
+    (folder / "model.safetensors").unlink()
+    names = {
+        "embed": "model-00001-of-00002.safetensors",
+        "norm": "model-00002-of-00002.safetensors",
+    }
+    save_file({"embed": np.zeros((16, 4), np.float32)}, folder / names["embed"])
+    save_file({"norm": np.ones(4, np.float32)}, folder / names["norm"])
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+
+
+@pytest.mark.parametrize("write", [lambda folder: None, write_shards], ids=["whole", "shards"])
+def test_weights_that_lie_there_twice_are_counted_once(folder, write):
+    write(folder)
+    assert make_document(folder).parameters == 68
+    again = {"embed": np.zeros((16, 4), np.float32), "norm": np.ones(4, np.float32)}
+    save_file(again, folder / "consolidated.safetensors")
+    save_file({"lora": np.ones(3, np.float32)}, folder / "adapter_model.safetensors")
+    assert make_document(folder).parameters == 68
+
+
+def test_weights_that_transformers_does_not_read_are_refused(folder):
+    (folder / "model.safetensors").rename(folder / "consolidated.00.safetensors")
+    with pytest.raises(
+        InputError,
+        match=r"only in Mistral's own format \(consolidated\.00\.safetensors\).*download model\.",
+    ):
+        make_document(folder)
+
+
+def test_a_damaged_index_is_named(folder):
+    write_shards(folder)
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": ')
+    with pytest.raises(
+        InputError, match=r"index\.json: no readable index .*download the file again"
+    ):
+        make_document(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "packages"),
+    [
+        # the field `pieces` of a SentencePiece model with one piece
+        (b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02", "sentencepiece protobuf"),
+        (b"IQ== 0\nIg== 1\n", "tiktoken"),
+    ],
+    ids=["sentencepiece", "tiktoken"],
+)
+def test_a_vocabulary_that_needs_a_package_names_it(folder, monkeypatch, content, packages):
+    # as where none of them is installed
+    monkeypatch.setattr(checkpoints, "_is_installed", lambda module: False)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_bytes(content)
+    with pytest.raises(
+        InputError,
+        match=rf"tokenizer\.model only, and reading it takes `pip install {packages}`.*or put the "
+        r"tokenizer\.json of the same model beside it",
+    ):
+        make_document(folder)
+
+
+def test_a_package_is_installed_or_not():
+    assert checkpoints._is_installed("jinja2") and checkpoints._is_installed("xml.dom")
+    assert not checkpoints._is_installed("absent") and not checkpoints._is_installed("absent.part")
+
+
 def test_a_path_is_a_folder_or_refused(folder):
     assert checkpoints.find_folder(str(folder)) == folder
     with pytest.raises(InputError, match="no such folder; `path:`"):
@@ -277,3 +344,33 @@ def test_a_checkpoint_without_an_end_token_is_refused(folder):
     tokenizer.eos_token = None
     with pytest.raises(InputError, match="names no end token"):
         checkpoints.eos_ids(document, tokenizer)
+
+
+def test_a_date_of_the_template_is_part_of_its_prompts_only(folder, tmp_path):
+    (folder / "chat_template.jinja").unlink()
+    template = tmp_path / "dated.jinja"
+    template.write_text("{{ strftime_now('%d') }} " + TEMPLATE, encoding="utf-8")
+    with pytest.raises(InputError, match="set the model's `prompt_date:`"):
+        make_document(folder, chat_template_file=template)
+    old, new = (
+        make_document(folder, chat_template_file=template, prompt_date=date)
+        for date in ("2025-01-03", "2025-01-04")
+    )
+    assert old.digest == new.digest and old.prompt_date == "2025-01-03"
+    user = [{"role": "user", "content": "1"}]
+    prompts = [templates.render(checkpoints.load_tokenizer(d), user) for d in (old, new)]
+    assert prompts == ["03<user> 1 <assistant>", "04<user> 1 <assistant>"]
+
+
+def test_a_template_without_a_date_keeps_none(folder):
+    assert make_document(folder, prompt_date="2025-01-03") == make_document(folder)
+
+
+def test_a_trained_checkpoint_keeps_the_date_of_its_base(folder, tmp_path):
+    (folder / "chat_template.jinja").unlink()
+    template = tmp_path / "dated.jinja"
+    template.write_text("{{ strftime_now('%d') }} " + TEMPLATE, encoding="utf-8")
+    base = make_document(folder, chat_template_file=template, prompt_date="2025-01-03")
+    (folder / "chat_template.jinja").write_text(base.chat_template, encoding="utf-8")
+    trained = training_checkpoints.trained_document(folder, "trained", base, adapter=False)
+    assert trained.prompt_date == "2025-01-03"

@@ -246,6 +246,18 @@ def test_different_package_versions_are_a_visible_warning(copy):
     assert "different versions of torch" in copy.page
 
 
+def test_rows_that_were_not_packed_are_counted_and_named(finished):
+    table = finished.doc["results"][0]["table"]
+    rows = {row["arm"]: (row["dropped_too_long"], row["rejected"]) for row in table}
+    assert rows["sft_own"] == (0, 1) and rows["sft_teacher"] == (0, 0)
+    assert rows["base"] == (None, None)
+    named = [text for text in finished.doc["warnings"] if "training rows" in text]
+    assert named == [
+        "tiny on chains, sft_own: 1 training rows were rejected, because the chat template cannot "
+        "carry them; packed/stats.json has the reasons."
+    ]
+
+
 def test_one_seed_and_an_arm_outside_the_grid(small):
     def change(raw):
         raw["runs"] |= {"seeds": [1], "arms": ["base", "orion"]}

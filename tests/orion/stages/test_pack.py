@@ -8,13 +8,10 @@ from orion import tables
 from orion.demo.tokenizer import build_tokenizer
 from orion.errors import InputError
 from orion.models.document import ModelDocument
+from orion.models.training_documents import DocumentEncoder
 from orion.stages import pack
-
-CHATML = (
-    "{% for m in messages %}"
-    "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
+from tests.helpers.mechanisms import MECHANISMS
+from tests.helpers.template_table import build_tokenizer as build_chat_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +21,9 @@ def tokenizer():
 
 def test_only_the_completion_and_its_end_are_trained(tokenizer):
     prompt, completion = "Question: Sam has 47 pens", "47 + 38 = 85 ; \\boxed{ 85 }"
-    ids, labels = pack.encode_document(
-        tokenizer, prompt, completion, eos={tokenizer.eos_token_id}, thinking=None
+    eos = {tokenizer.eos_token_id}
+    ids, labels = DocumentEncoder(tokenizer, eos=eos, enable_thinking=None).encode(
+        prompt, completion
     )
     trained = [label for label in labels if label != -100]
     assert tokenizer.decode(trained[:-1]) == completion and trained[-1] == tokenizer.eos_token_id
@@ -35,30 +33,6 @@ def test_only_the_completion_and_its_end_are_trained(tokenizer):
     )
     assert head == tokenizer(asked, add_special_tokens=False)["input_ids"]
     assert ids[len(head) :] == labels[len(head) :]
-
-
-def test_what_follows_the_end_of_the_turn_is_left_out():
-    # ChatML templates add a line break after the end token, which generation never produces
-    tokenizer = build_tokenizer()
-    tokenizer.chat_template = CHATML.replace("<|im_end|>", tokenizer.eos_token)
-    ids, _ = pack.encode_document(
-        tokenizer, "Sam", "has 5", eos={tokenizer.eos_token_id}, thinking=None
-    )
-    assert ids[-1] == tokenizer.eos_token_id and ids.count(tokenizer.eos_token_id) == 2
-
-
-def test_a_template_without_an_end_still_ends(tokenizer):
-    bare = build_tokenizer()
-    bare.chat_template = "{% for m in messages %}{{ m.content + ' ' }}{% endfor %}"
-    ids, labels = pack.encode_document(bare, "Sam", "has 5", eos={bare.eos_token_id}, thinking=None)
-    assert ids[-1] == labels[-1] == bare.eos_token_id
-
-
-def test_a_template_that_alters_the_answer_is_refused():
-    altering = build_tokenizer()
-    altering.chat_template = "{% for m in messages %}{{ m.content | upper }}{% endfor %}"
-    with pytest.raises(InputError, match="does not print the assistant's message unchanged"):
-        pack.encode_document(altering, "sam", "has five", eos={1}, thinking=None)
 
 
 @given(st.lists(st.integers(1, 64), max_size=60))
@@ -82,41 +56,46 @@ def test_sequences_restart_at_every_document():
     }
 
 
-@pytest.fixture
-def arm(tmp_path, tokenizer):
-    """A train table of three rows and a model document whose folder holds the demo's tokenizer."""
-    tokenizer.save_pretrained(tmp_path / "model")
-    texts = ["5", "5 + 5 = 10 ; \\boxed{ 10 }", " ; ".join(["5 + 5 = 10"] * 30)]
+def write_arm(folder, tokenizer, texts, kind="own_correct"):
+    """A train table of a row per text, and a model document with the tokenizer in its folder."""
+    tokenizer.save_pretrained(folder / "model")
     rows = [
         {
             "problem_id": f"p{i}",
             "row": 0,
             "prompt": "Question: Sam",
             "completion": text,
-            "target_kind": "own_correct",
-            "sample_id": 0,
+            "target_kind": kind,
+            "sample_id": 0 if kind == "own_correct" else None,
             "error_sample_ids": [],
             "filters_passed": [],
         }
         for i, text in enumerate(texts)
     ]
-    tables.write(tables.from_rows(rows, tables.TRAIN), tmp_path / "train", tables.TRAIN, {})
+    tables.write(tables.from_rows(rows, tables.TRAIN), folder / "train", tables.TRAIN, {})
     document = ModelDocument(
         name="student",
         digest="0" * 64,
-        path=str(tmp_path / "model"),
+        path=str(folder / "model"),
         chat_template=tokenizer.chat_template,
         context_length=512,
     )
-    tables.write_json(document.as_json(), tmp_path / "model.json", {})
-    return tmp_path
+    tables.write_json(document.as_json(), folder / "model.json", {})
+    return folder
 
 
-def run(folder, max_length):
+@pytest.fixture
+def arm(tmp_path, tokenizer):
+    """An arm of three rows with the demo's tokenizer."""
+    texts = ["5", "5 + 5 = 10 ; \\boxed{ 10 }", " ; ".join(["5 + 5 = 10"] * 30)]
+    return write_arm(tmp_path, tokenizer, texts)
+
+
+def run(folder, max_length, min_rows=1):
     pack.main(
         [
             "--config",
-            json.dumps({"max_length": max_length}),
+            json.dumps({"max_length": max_length, "min_rows": min_rows}),
             "--train",
             str(folder / "train"),
             "--model",
@@ -140,8 +119,61 @@ def test_long_rows_are_dropped_and_counted_never_cut(arm):
 
 @pytest.mark.parametrize(
     ("max_length", "message"),
-    [(4, "none of the 3 rows fits into pack.max_length = 4"), (513, "more than the 512 tokens")],
+    [
+        (4, r"train: 0 of the 3 rows fit into pack\.max_length = 4"),
+        (513, "more than the 512 tokens"),
+    ],
 )
 def test_impossible_lengths_stop_early(arm, max_length, message):
     with pytest.raises(InputError, match=message):
         run(arm, max_length)
+
+
+def test_too_few_rows_that_fit_stop_the_run(arm):
+    with pytest.raises(
+        InputError,
+        match=r"train: 2 of the 3 rows fit into pack\.max_length = 60 tokens, fewer than "
+        r"select\.min_rows = 3; raise max_length",
+    ):
+        run(arm, 60, min_rows=3)
+    assert not (arm / "packed").exists() and not (arm / "stats.json").exists()
+
+
+def test_rejected_rows_are_counted_by_reason_and_end_no_arm(tmp_path, capsys):
+    tokenizer = build_chat_tokenizer(MECHANISMS["thinking opened"])
+    texts = ["T\n</think>\n\nA", "no end", "<think>T</think>", "<think>never", "T</think>A" * 99]
+    folder = write_arm(tmp_path, tokenizer, texts)
+    packed, stats = run(folder, 100)
+    assert stats["rejected"] == {"broken_thinking": 2, "no_answer": 1}
+    assert (stats["documents"], stats["dropped_too_long"], packed.height) == (1, 1, 1)
+    log = capsys.readouterr().err
+    assert "p1, row 0: rejected, broken_thinking: the thinking is not closed" in log
+    assert "p2, row 0: rejected, no_answer: no words, or thinking without an answer" in log
+    assert "p3" not in log
+
+
+def test_only_a_models_own_sample_must_close_the_thinking(tmp_path):
+    tokenizer = build_chat_tokenizer(MECHANISMS["thinking opened"])
+    _, stats = run(write_arm(tmp_path, tokenizer, ["no end"], kind="solution"), 100)
+    assert stats["rejected"] == {} and stats["documents"] == 1
+
+
+def test_an_arm_whose_rows_are_all_rejected_stops_with_the_cure(tmp_path):
+    tokenizer = build_chat_tokenizer(MECHANISMS["case changed"])
+    folder = write_arm(tmp_path, tokenizer, ["A", "<think>", "  "], kind="solution")
+    with pytest.raises(InputError, match=r"can carry none of the rows \(2 template_changes_words"):
+        run(folder, 100)
+
+
+def test_too_few_rows_name_both_the_long_and_the_rejected_ones(tmp_path):
+    tokenizer = build_chat_tokenizer(MECHANISMS["thinking opened"])
+    folder = write_arm(tmp_path, tokenizer, ["T</think>A", "no end", "T</think>A" * 99])
+    with pytest.raises(
+        InputError,
+        match=r"train: 1 of the 3 rows fit into pack\.max_length = 100 tokens, fewer than "
+        r"select\.min_rows = 2; raise max_length, 1 rows are longer; the chat template cannot "
+        r"carry 1 rows \(1 broken_thinking: the thinking is not closed",
+    ):
+        run(folder, 100, min_rows=2)
+    assert not (folder / "packed").exists() and not (folder / "stats.json").exists()
+    assert run(folder, 100, min_rows=1)[1]["documents"] == 1

@@ -162,6 +162,7 @@ def run(
     names=NAMES,
     limit=2,
     drop_false_traces=False,
+    min_rows=1,
 ):
     config = {
         "prompts": "demo",
@@ -175,6 +176,7 @@ def run(
         "fallback_no_error": fallback_no_error,
         "fallback_all_filtered": fallback_all_filtered,
         "drop_false_traces": drop_false_traces,
+        "min_rows": min_rows,
     }
     given = ["problems", "trace-verdicts", "trace-steps", "samples", "verdicts", "steps"]
     if trained_on == "reflection":
@@ -383,9 +385,29 @@ def test_the_limit_holds_for_every_arm(folder):
 
 def test_an_empty_training_set_stops_and_says_why(folder):
     with pytest.raises(
-        InputError, match=r"arm x: no training row is left; 7 reflections, waterfall .*leak"
+        InputError, match=r"arm x: 0 training rows are left.*; 7 reflections, waterfall .*leak"
     ):
         run(folder, names=["leak", "wrong_answer", "too_long"], limit=0)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "rows", "why"),
+    [
+        ("reflection", 2, "7 reflections, waterfall "),
+        ("teacher_trace", 2, "2 of the 4 problems have a usable teacher_trace"),
+        ("own_correct", 2, r'2 of the 4 problems have a usable own_correct\. {"samples": 5, '),
+    ],
+)
+def test_an_arm_with_too_few_rows_stops_and_says_why(folder, trained_on, rows, why):
+    assert run(folder, trained_on, min_rows=rows)[0].height == rows
+    (folder / "out").unlink()
+    with pytest.raises(
+        InputError,
+        match=rf"arm x: {rows} training rows are left, fewer than select\.min_rows = {rows + 1}; "
+        rf"{why}.* or lower select\.min_rows",
+    ):
+        run(folder, trained_on, min_rows=rows + 1)
+    assert not (folder / "out").exists()
 
 
 def test_preview_is_for_reading(folder):

@@ -16,6 +16,7 @@ from orion.demo.tokenizer import build_tokenizer
 from orion.errors import InputError
 from orion.models import adapters, checkpoints
 from orion.models.document import read_document
+from orion.models.training_documents import DocumentEncoder
 from orion.stages import pack, train
 from orion.stages.command import read_config
 
@@ -69,10 +70,8 @@ def folder(tmp_path_factory):
         (f"Question: Sam has {n} pens", f"{n} + {n} = {2 * n} ; \\boxed{{ {2 * n} }}")
         for n in range(10, 40)
     ]
-    documents = [
-        pack.encode_document(tokenizer, *pair, eos={tokenizer.eos_token_id}, thinking=None)
-        for pair in pairs
-    ]
+    encoder = DocumentEncoder(tokenizer, eos={tokenizer.eos_token_id}, enable_thinking=None)
+    documents = [encoder.encode(*pair) for pair in pairs]
     tables.write(pack.pack_sequences(documents, 160), folder / "packed", tables.PACKED, {})
     return folder
 

@@ -1,0 +1,61 @@
+"""Token limits of the stages against the models' contexts, before any work.
+
+A context is known here if it is configured, or if the model is a folder that exists. For others
+the rule that registers the model gets the limits.
+"""
+
+import json
+from pathlib import Path
+
+from orion.config.models import Config
+from orion.config.sources import Block, LocalModel, Model
+from orion.models.checkpoints import native_context_length
+from orion.models.token_limits import check_token_limits
+
+
+def list_token_limits(config: Config, model: str) -> dict[str, int]:
+    """Key of the configuration → tokens, for the stages of the run that read this model."""
+    limits: dict[str, int] = {}
+    for dataset in config.runs.datasets:
+        if config.datasets[dataset].teacher == model and config.teacher is not None:
+            limits["teacher.max_tokens"] = config.teacher.max_tokens
+    if model not in config.runs.models:
+        return limits
+    limits["sample.max_tokens"] = config.sample.max_tokens
+    for arm in config.runs.arms:
+        trained_on = config.arms[arm].trained_on
+        if trained_on == "reflection":
+            limits |= _arm_limit(config, arm, "reflect", "max_tokens")
+        if trained_on != "nothing":
+            limits |= _arm_limit(config, arm, "pack", "max_length")
+    limits["evaluate.max_tokens"] = config.evaluate.max_tokens
+    return limits
+
+
+def _arm_limit(config: Config, arm: str, stage: str, key: str) -> dict[str, int]:
+    own = key in getattr(config.arms[arm], stage)
+    block: Block = config.arm_block(stage, arm)
+    return {f"arms.{arm}.{stage}.{key}" if own else f"{stage}.{key}": getattr(block, key)}
+
+
+def check_contexts(config: Config) -> None:
+    """Raise InputError where a stage of the run cannot work within a model's context."""
+    for name, model in config.models.items():
+        limits = list_token_limits(config, name)
+        context = _known_context(model) if limits else None
+        if context is not None:
+            check_token_limits(name, context, limits)
+
+
+def _known_context(model: Model) -> int | None:
+    """The tokens of a model's context as far as they are known without a download."""
+    if model.context_length is not None:
+        return model.context_length
+    if not isinstance(model.source, LocalModel):
+        return None
+    try:
+        text = (Path(model.source.path) / "config.json").read_text(encoding="utf-8")
+        return native_context_length(json.loads(text))
+    except (OSError, ValueError, TypeError, AttributeError):
+        # the rule that registers the model says what is wrong with the folder
+        return None

@@ -1,0 +1,152 @@
+"""Checkpoints of a training: those that it resumes from, and the result that is published.
+
+A checkpoint is good once the step behind it had a finite loss and a finite gradient norm. Until
+then the one before it is kept too. Importing this module imports neither torch nor transformers.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from orion.errors import InputError
+from orion.models import adapters, checkpoints
+from orion.models.document import ModelDocument
+from orion.paths import partial_path
+
+# what the transformers library refuses to save beside greedy decoding
+SAMPLING_KEYS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "top_h",
+    "typical_p",
+    "epsilon_cutoff",
+    "eta_cutoff",
+)
+
+
+def complete_checkpoints(work: Path) -> dict[int, Path]:
+    """Step → folder of the complete checkpoints, in the order of the steps.
+
+    Incomplete ones are removed: trainer_state.json is written last.
+    """
+    found: dict[int, Path] = {}
+    for folder in work.glob("checkpoint-*"):
+        try:
+            state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+            found[state["global_step"]] = folder
+        except (OSError, ValueError, KeyError):
+            shutil.rmtree(folder)
+    return dict(sorted(found.items()))
+
+
+def newest_checkpoint(work: Path) -> Path | None:
+    """The last complete checkpoint of a killed run."""
+    return next(reversed(complete_checkpoints(work).values()), None)
+
+
+def keep_newest_checkpoint(work: Path) -> None:
+    """Remove all checkpoints but the newest, which has turned out to be good."""
+    for folder in [*complete_checkpoints(work).values()][:-1]:
+        shutil.rmtree(folder)
+
+
+def last_good_checkpoint(work: Path, bad: int) -> Path | None:
+    """The newest checkpoint of a step before ``bad``; those from there on are removed."""
+    good = None
+    for step, folder in complete_checkpoints(work).items():
+        if step < bad:
+            good = folder
+        else:
+            # each process of a training on several GPUs comes here
+            shutil.rmtree(folder, ignore_errors=True)
+    return good
+
+
+def first_non_finite_weight(model: Any) -> str | None:
+    """The name of a trained tensor with a NaN or an infinity; None if there is none."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not bool(parameter.detach().isfinite().all()):
+            return str(name)
+    return None
+
+
+def make_generation_config_savable(model: Any) -> None:
+    """Change the model's generation_config so that the transformers library will save it.
+
+    The library reads a file with a temperature and without ``do_sample``, but refuses to write it.
+    Such a file means sampling. Beside ``do_sample: false`` a temperature has no effect and is
+    dropped. Raises InputError for a file that cannot be saved for another reason.
+    """
+    settings = getattr(model, "generation_config", None)
+    if settings is None or _refusal(settings) is None:
+        return
+    if settings.do_sample is False:
+        defaults = type(settings)()
+        for key in SAMPLING_KEYS:
+            if hasattr(settings, key):
+                setattr(settings, key, getattr(defaults, key, None))
+    else:
+        settings.do_sample = True
+    refusal = _refusal(settings)
+    if refusal is not None:
+        folder = Path(model.config.name_or_path)
+        raise InputError(
+            f"{folder / 'generation_config.json'}: a trained checkpoint could not be saved with "
+            f"it ({refusal}); correct the file or delete it, and delete model.json"
+        )
+
+
+def _refusal(settings: Any) -> str | None:
+    """Why the transformers library would not save these settings; None if it would."""
+    try:
+        settings.validate(strict=True)
+    except ValueError as error:
+        return " ".join(str(error).split())
+    return None
+
+
+def publish(
+    model: Any, tokenizer: Any, document: ModelDocument, output_dir: Path, *, adapter: bool
+) -> None:
+    """Write the trained checkpoint, or the adapter alone, and rename it to ``output_dir``.
+
+    ``document``: of the model before training.
+    """
+    import torch
+
+    if hasattr(model, "merge_and_unload") and not adapter:
+        model = model.merge_and_unload()
+    assert document.dtype is not None, "a served model cannot be trained"
+    model.to(getattr(torch, document.dtype))
+    partial = partial_path(output_dir)
+    shutil.rmtree(partial, ignore_errors=True)
+    if adapter:
+        adapters.save_adapter(model, partial)
+    else:
+        model.config.use_cache = True
+        model.set_attn_implementation("sdpa")
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+    shutil.rmtree(output_dir, ignore_errors=True)
+    os.replace(partial, output_dir)
+
+
+def trained_document(
+    folder: Path, name: str, base: ModelDocument, *, adapter: bool
+) -> ModelDocument:
+    """The document of the published checkpoint or adapter."""
+    if adapter:
+        return adapters.adapter_document(folder, base, name=name)
+    assert base.dtype is not None, "a served model cannot be trained"
+    return checkpoints.checkpoint_document(
+        folder,
+        name=name,
+        dtype=base.dtype,
+        trust_remote_code=base.trust_remote_code,
+        context_length=base.context_length,
+        prompt_date=base.prompt_date,
+    )
