@@ -127,6 +127,8 @@ HYPOTHESIS = re.compile(
 )
 # what ends the reach of such a word
 CLAUSE = re.compile(r",|\bthen\b|\bso\b|\bwe get\b|\bwe have\b", re.I)
+# what ends the reach of a word for an error or another's words: the text speaks for itself
+OWN_WORDS = re.compile(CLAUSE.pattern + r"|\bbecause\b|\bsince\b", re.I)
 # near a claim: rounding is announced
 ROUNDED = re.compile(
     r"round|approx|about|nearest|whole number|estimat|roughly|\bat (?:least|most)\b|ceil|floor"

@@ -208,4 +208,4 @@ def is_attributed(link: Link, head: str, tail: str) -> bool:
         found = cues.WRITTEN.search(head)
     if found is None or cues.MENDED.search(head, max(0, found.start() - 24)):
         return False
-    return not cues.CLAUSE.search(found.group())
+    return not cues.OWN_WORDS.search(found.group())
