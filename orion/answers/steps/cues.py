@@ -89,7 +89,8 @@ ATTRIBUTED = re.compile(
 )
 # the same, if no unit follows: a student wrote 3 * 4 = 13, but not he wrote 3 * 4 = 13 pages
 WRITTEN = re.compile(
-    rf"(?:\b(?:s?he|they|people|some(?:one|body))\s+(?:wrote|writes?|put|says?|said)|{_LEARNER}s?"
+    rf"(?:(?<!\bI )(?<!\bwe )\b(?:said|wrote)|\b(?:s?he|they|people)\s+(?:writes?|put|says?)"
+    rf"|\btempting to|{_LEARNER}s?"
     r"\s+(?:\w+\s+){0,3}?(?:wrote|writes?|put|says?|said|got|gets?|answer(?:s|ed)|comput(?:es|ed)"
     rf"|calculat(?:es|ed)|obtain(?:s|ed)))\b{_REACH}",
     re.I,
@@ -115,7 +116,7 @@ CUT_SHORT = re.compile(
 )
 # near a claim: a time of day
 TIME_OF_DAY = re.compile(
-    r"\d[\s$)]{0,3}[ap]\.?\s?m\b|o['’]\s?clock|\bnoon\b|\bmidnight\b|\bclock\b", re.I
+    r"\d[\s$()]{0,3}[ap]\.?\s?m\b|o['’]\s?clock|\bnoon\b|\bmidnight\b|\bclock\b", re.I
 )
 # before a claim on its line: it is supposed, tested or denied
 HYPOTHESIS = re.compile(
@@ -127,6 +128,8 @@ HYPOTHESIS = re.compile(
 )
 # what ends the reach of such a word
 CLAUSE = re.compile(r",|\bthen\b|\bso\b|\bwe get\b|\bwe have\b", re.I)
+# what ends the reach of a word for an error or another's words: the text speaks for itself
+OWN_WORDS = re.compile(CLAUSE.pattern + r"|\bbecause\b|\bsince\b", re.I)
 # near a claim: rounding is announced
 ROUNDED = re.compile(
     r"round|approx|about|nearest|whole number|estimat|roughly|\bat (?:least|most)\b|ceil|floor"

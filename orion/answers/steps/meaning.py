@@ -41,11 +41,10 @@ def _incomplete_before(link: Link, text: str) -> str:
         return "a running sum"
     head = text[max(0, link.start - 80) : link.start]
     lone = link.left.literal is not None
-    if cues.LONE_RATIO_BEFORE.search(head) or (lone and cues.RATIO_BEFORE.search(head)):
+    last = head.rstrip()[-1:]
+    if last == ":" and _is_ratio_before(link, head):
         return "a ratio before"
-    if lone and link.right.literal is not None and cues.NUMBER_BEFORE.search(head):
-        return "a ratio before"
-    if lone and cues.CUT_SHORT.search(head):
+    if last == "." and lone and cues.CUT_SHORT.search(head):
         return "a name before"
     if cues.AND_BEFORE.search(head):
         # 5 and 2/3, or the sum of 5 and 3 * 2; behind another claim a new one begins
@@ -62,6 +61,15 @@ def _incomplete_before(link: Link, text: str) -> str:
     if link.before.kind == "word":
         return _before_is_word(link, link.before)
     return _before_is_sign(link, link.before, text)
+
+
+def _is_ratio_before(link: Link, head: str) -> bool:
+    if cues.LONE_RATIO_BEFORE.search(head):
+        return True
+    if link.left.literal is None:
+        return False
+    both = link.right.literal is not None
+    return bool(cues.RATIO_BEFORE.search(head) or (both and cues.NUMBER_BEFORE.search(head)))
 
 
 def _before_formula(head: str) -> str:
@@ -208,4 +216,4 @@ def is_attributed(link: Link, head: str, tail: str) -> bool:
         found = cues.WRITTEN.search(head)
     if found is None or cues.MENDED.search(head, max(0, found.start() - 24)):
         return False
-    return not cues.CLAUSE.search(found.group())
+    return not cues.OWN_WORDS.search(found.group())

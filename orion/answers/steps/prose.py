@@ -128,8 +128,9 @@ class ProseScanner(ExpressionScanner):
             # a list mark such as "* " or "- " that is no part of the side
             return mark, None, ()
         # 1. or a) or 2: but neither the name a_3 nor the ratio 3:4
+        named = self.word(at) == ":" and self.kind(at - 1) == "word" and len(self.word(at - 1)) > 1
         sign = self.word(at) in (")", "]", "}") or (
-            self.word(at) in (".", ":") and not self.touches(start)
+            self.word(at) in (".", ":") and (named or not self.touches(start))
         )
         numbered = sign and self.kind(at - 1) in ("num", "word")
         if numbered and (at - 2 < 0 or self.kind(at - 2) == "nl"):
