@@ -13,6 +13,7 @@ from typing import NamedTuple
 from orion.answers.extraction.math_runs import iterate_runs, split_relation
 from orion.answers.extraction.surrounding_text import (
     doubting_cue,
+    is_named,
     refusing_cue_before,
     refusing_cue_behind,
     refusing_cue_of_statement,
@@ -193,7 +194,7 @@ def _value_in(text: str, at: int, stop: int, foreign: bool) -> Found | None:
         # "g(2), which is 11"
         value = _run_at(text, restated.end(), stop) or value
     if value is not None:
-        refusal = refusing_cue_behind(text, value[2])
+        refusal = refusing_cue_behind(text, value[2], named=True)
         if foreign and refusal is not None and _FOREIGN_THING.fullmatch(text, value[2], stop):
             refusal = None
     elif (last := find_last_value(segment)) is not None and prose_words(segment):
@@ -201,7 +202,9 @@ def _value_in(text: str, at: int, stop: int, foreign: bool) -> Found | None:
         begin = text[value[0] - 1 : value[0]]
         if begin == "$":
             value = (value[0], value[1], value[1] + 1)
-        refusal = refusing_cue_before(text, value[0]) or refusing_cue_behind(text, value[2])
+        refusal = refusing_cue_before(text, value[0]) or refusing_cue_behind(
+            text, value[2], named=is_named(text, value[0])
+        )
     if value is not None and refusal is None:
         return Found(value[0], value[1])
     # what is not understood is taken whole, so that it can equal a gold of words and no number
@@ -262,7 +265,7 @@ def _find_behind(text: str, at: int, foreign: bool) -> Found | None:
         return Found(*quoted)
     formula = _formula_at(text, at)
     if formula is not None:
-        refusal = refusing_cue_behind(text, formula[2])
+        refusal = refusing_cue_behind(text, formula[2], named=True)
         if refusal is None:
             return Found(formula[0], formula[1])
     end = _SENTENCE_END.search(text, at, at + MAX_SEGMENT)

@@ -14,6 +14,7 @@ from orion.answers.extraction.boxes import EMPTY_BOX, extract_box, find_last_box
 from orion.answers.extraction.math_runs import find_runs, split_relation
 from orion.answers.extraction.span import Span, no_answer
 from orion.answers.extraction.surrounding_text import (
+    is_named,
     refusing_cue_before,
     refusing_cue_behind,
 )
@@ -187,7 +188,9 @@ def _extract_last_value(response: str, low: int, high: int, finished: bool | Non
         return no_answer("no value in the text")
     start, end = value
     outer = _formula_around(text, start, end)
-    cue = refusing_cue_before(text, outer[0]) or refusing_cue_behind(text, outer[1])
+    cue = refusing_cue_before(text, outer[0]) or refusing_cue_behind(
+        text, outer[1], named=is_named(text, outer[0])
+    )
     if cue is not None:
         return no_answer(f"the last value is {cue.effect}", cue.name)
     end = _end_of_unit(text, end)

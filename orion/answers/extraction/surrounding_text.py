@@ -73,8 +73,12 @@ _REJECTED = next(cue for cue in cues.BEHIND if cue.name == "rejected")
 _DOUBTS = tuple(cue for cue in cues.BEFORE if cue.boxes)
 
 
-def refusing_cue_behind(text: str, end: int) -> Cue | None:
-    """The cue that refuses the value that ends at `end` for what is behind it."""
+def refusing_cue_behind(text: str, end: int, *, named: bool = False) -> Cue | None:
+    """The cue that refuses the value that ends at `end` for what is behind it.
+
+    named: the text says that the value is the answer: "spent 85 more than Bob" names a difference,
+    "is 85 more than x" an unknown number.
+    """
     if len(text) - end < 12 and _TEXT_END.match(text, end):
         return None
     piece = _without_emphasis(text[end : end + BEHIND])
@@ -82,7 +86,7 @@ def refusing_cue_behind(text: str, end: int) -> Cue | None:
     for _ in range(MAX_CUES):
         for cue in cues.BEHIND:
             found = cue.match(piece, at)
-            if found is None:
+            if found is None or (cue.counted and named and at == 0):
                 continue
             if cue.effect == END:
                 return refusing_cue_next(piece, found)
@@ -94,6 +98,14 @@ def refusing_cue_behind(text: str, end: int) -> Cue | None:
         else:
             return NOT_UNDERSTOOD_BEHIND
     return NOT_UNDERSTOOD_BEHIND
+
+
+_NAMED = re.compile(r"\b(?:is|are|was|were|be|equals)\s*[$*\\(]*$|[=:]\s*[$*\\(]*$")
+
+
+def is_named(text: str, start: int) -> bool:
+    """Whether the words directly before a value say that something is it."""
+    return _NAMED.search(text, max(0, start - 16), start) is not None
 
 
 def refusing_cue_next(text: str, at: int) -> Cue | None:

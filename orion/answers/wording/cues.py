@@ -48,6 +48,7 @@ class Cue(NamedTuple):
     Rows of the side "before" get the text before the value and must reach its end. value: what the
     value and the text behind it must look like, if the row is for such values only. far: the row
     sees the whole sentence and not only the clause of the value. boxes: the row also judges boxes.
+    counted: the row must not follow directly on a value that is named as the answer.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Cue(NamedTuple):
     value: re.Pattern | None = None
     far: bool = False
     boxes: bool = False
+    counted: bool = False
 
 
 BEHIND = (
@@ -191,10 +193,12 @@ BEHIND = (
                 digits=False),
         "She needs «12» dollars to buy it."),
     Cue("compared_with", "behind", END,
-        clause(r"\s+(?:(?:more|less|fewer|older|younger|longer|taller|shorter|faster|heavier"
+        clause(r"\s+(?:(?:more|less|fewer|older|younger|longer|taller|shorter"
+                                 r"|faster|heavier"
                 r"|cheaper|farther)\s+)?"
                 r"than\s+(?=[a-z]{2,})", REJECTED, LEFT_OPEN, MULTIPLE, digits=False),
-        "He has «5» more cookies than Bob."),
+        "He has «5» more cookies than Bob.",
+        counted=True),
     Cue("prepositional_phrase", "behind", ALLOW,
         lambda text, at: phrases.match_prepositional(text, skip_gap(text, at)),
         "She earns «18» dollars every day at the market."),
