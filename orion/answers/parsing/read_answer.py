@@ -30,7 +30,7 @@ MAX_GOLD_WITH_UNIT = 200
 _THIN = re.compile(r"\\[,!;:> ]|(?<!\\)\$|\\\$|[\s~]+|\\(?:left|right)(?![A-Za-z])")
 _THOUSANDS = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 # "1, 2" and "3 4" are no single number; "12 000" is
-_SPACED = re.compile(r"\d(?:\s|\\[,;:! ]|~)+\d|,(?:\s|\\[,;:! ]|~)+\d")
+_SPACED = re.compile(r"\d(?:\s|\\[,;:! ]|~)+\d|(?<!\\),(?:\s|\\[,;:! ]|~)+\d")
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\s\d{3})+(?:\.\d+)?")
 _TEXT_ONLY = re.compile(
     r"\s*\\(?:text(?:bf|it|rm|normal)?|mbox|hbox|mathrm|mathbf)\s*\{([^{}]*)\}\s*"

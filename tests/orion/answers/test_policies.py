@@ -79,6 +79,11 @@ def test_cut_off_outputs_get_no_credit_for_a_bare_last_number(response, finished
 
 MILLION = 1_000_000
 HOSTILE = {
+    "blanks behind a box": "\\boxed{7}" + " " * 20_000 + "!x",
+    "lines behind a box": "\\boxed{7}" + "\n" * 20_000 + "x",
+    "signs behind a value": "The answer is 7" + "$* " * 6_000 + "!x",
+    "blank box": "\\boxed{" + " " * 20_000 + "}",
+    "thin spaces": "\\boxed{1" + "\\," * 8_000 + "}",
     "boxes": "\\boxed{" * (MILLION // 7),
     "dollars": "$" * 60_000,
     "spaced dollars": "$ " * 500_000,
