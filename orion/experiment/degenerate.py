@@ -1,8 +1,12 @@
 """Degenerate tables: how many rows of one have failed, and the limits that make it an error."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import polars as pl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
 
 # defaults of the configuration
 MAX_FAILED_FRACTION = 0.1
@@ -42,6 +46,9 @@ def count_failed(completions: pl.DataFrame) -> FailedRows:
 
     A row is ``empty`` if its response has no character but white space.
     """
+    # here, because the configuration needs the limits above and Snakemake starts without polars
+    import polars as pl
+
     finish = pl.col("finish_reason")
     too_long, error = finish == "prompt_too_long", finish == "error"
     empty = pl.col("response").str.strip_chars().str.len_bytes() == 0
