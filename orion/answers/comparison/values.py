@@ -114,6 +114,8 @@ class ValueComparison:
         except ParseError as error:
             if spell_unordered(a) == spell_unordered(b):
                 return True
+            if _are_powers_of_one_base(a, b):
+                return self.compare_values(a.args[1], b.args[1])
             # numbers may still decide what is too long for algebra
             close = agree_numerically(a, b) if isinstance(error, TooCostlyError) else None
             # a number that is too large here is too large for sympy too
@@ -186,6 +188,14 @@ class ValueComparison:
         if not matched and doubt is not None:
             raise doubt
         return matched
+
+
+def _are_powers_of_one_base(a: Node, b: Node) -> bool:
+    """Whether equality is that of the exponents: both are powers of one number above 1."""
+    if a.kind != "pow" or b.kind != "pow" or a.args[0] != b.args[0]:
+        return False
+    base = a.args[0]
+    return base.kind == "num" and base.value > 1
 
 
 def is_infinite(node: Node) -> bool:

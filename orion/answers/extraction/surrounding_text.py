@@ -21,7 +21,8 @@ NOT_UNDERSTOOD_BEFORE = Cue("words_before", "before", "not understood", nothing_
 _SENTENCE = re.compile(r"(?:[.!?。;](?:[*_\"')\]]*\s)|\n)")
 # where a clause ends, so that a negation before it does not touch the value behind it
 _CLAUSE = re.compile(
-    r"[,;]\s|[。，]|\b(?:so|therefore|thus|hence|then|and\s+(?:so|that)|it\s+is|it['’]s|\\implies)\b|[⇒→]|\)\s",
+    r"[,;]\s|[。，]|\b(?:so|therefore|thus|hence|then|and\s+(?:so|that)|it\s+is|it['’]s"
+    r"|\\implies)\b|[⇒→]|\)\s",
     re.I,
 )
 
@@ -114,11 +115,20 @@ def refusing_cue_next(text: str, at: int) -> Cue | None:
     return next((cue for cue in statements.NEXT if cue.match(piece, 0) is not None), None)
 
 
+# what stands before most markers; nothing in it refuses
+_PLAIN_LEAD = re.compile(
+    r"[\s*_#>]*(?:(?:so|thus|hence|therefore|and|then),?\s+)?(?:the\s+)?(?:final\s+|correct\s+)?",
+    re.I,
+)
+
+
 def refusing_cue_of_statement(text: str, start: int) -> Cue | None:
     """The cue that refuses the statement whose marker, such as "answer", begins at `start`."""
     low = max(0, start - BEFORE)
     breaks = [match.end() for match in _SENTENCE.finditer(text, low, start)]
     before = _without_emphasis(text[breaks[-1] if breaks else low : start])
+    if _PLAIN_LEAD.fullmatch(before):
+        return None
     found = next((cue for cue in statements.LEADING if cue.match(before, 0) is not None), None)
     return found or doubting_cue(text, start)
 

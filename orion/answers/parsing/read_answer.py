@@ -171,6 +171,8 @@ def _read_uncached(raw: str) -> Answer:
     answer = _read_without_currency(raw)
     if "~~" in raw:
         return Answer(raw, text_key(raw), None, "struck out")
+    if not any(sign in raw for sign in CURRENCIES):
+        return answer
     behind = _CURRENCY_BEHIND.search(raw)
     sign = _CURRENCY.match(raw)
     if behind is not None:
