@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from orion.answers.extraction.math_runs import iterate_runs, split_relation
+from orion.answers.extraction.math_runs import NAMED_FUNCTIONS, iterate_runs, split_relation
 from orion.answers.extraction.surrounding_text import (
     doubting_cue,
     is_named,
@@ -141,11 +141,18 @@ def _formula_at(text: str, start: int) -> tuple[int, int, int] | None:
     return (start, stop, stop) if joined else (low, high, stop)
 
 
+_LONG_WORD = re.compile(r"[A-Za-z]{4,}")
+
+
 def _run_at(text: str, at: int, stop: int) -> tuple[int, int, int] | None:
     """(start, end, end of the run) of the undelimited mathematics with which a segment begins."""
     filler = _FILLER.match(text, at, stop)
     # the pattern may be empty, so it always matches
     assert filler is not None
+    word = _LONG_WORD.match(text, filler.end(), stop)
+    if word is not None and word.group() not in NAMED_FUNCTIONS:
+        # no run begins with it, and this is far cheaper than to look for the first run
+        return None
     first = next(iterate_runs(text, at, stop), None)
     if first is None or first[0] > filler.end() + 1 or text[filler.end() : first[0]].strip("*$ "):
         return None

@@ -82,6 +82,8 @@ MAX_BARE = 200
 def find_answer_region(response: str) -> tuple[int, int, bool]:
     """(start, end, thinking left open): the part of the response that may hold the answer."""
     tags = _find_tags(response)
+    if not tags:
+        return 0, len(response), False
     low = max((at + len(mark) for at, mark in tags if mark in _THINK_ENDS), default=0)
     still_open = any(at >= low for at, mark in tags if mark in _THINK_STARTS)
     # a chat template may be echoed at the very start, so a stop token counts only behind some text

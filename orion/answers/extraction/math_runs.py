@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_WORDS = (
-    r"sqrt|pi|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|ln|log|exp|gcd|lcm|mod|inf|infinity|oo"
-    r"|choose"
+from orion.answers.parsing.vocabulary import word_set
+
+NAMED_FUNCTIONS = word_set(
+    "sqrt pi arcsin arccos arctan sin cos tan cot sec csc ln log exp gcd lcm mod inf infinity oo "
+    "choose"
 )
 _TOKEN = re.compile(
     r"(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
@@ -20,7 +22,7 @@ _TOKEN = re.compile(
     r"|(?P<group>\\(?:text|mathrm|textbf|textit|mbox|operatorname|mathbf|mathbb|mathcal|begin"
     r"|end)\*?\s*\{[^{}\n]{0,200}\})"
     r"|(?P<command>\\(?:[A-Za-z]+|.))"
-    rf"|(?P<word>(?<![A-Za-z])(?:{_WORDS})(?![A-Za-z]))"
+    rf"|(?P<word>(?<![A-Za-z])(?:{'|'.join(sorted(NAMED_FUNCTIONS))})(?![A-Za-z]))"
     r"|(?P<abbreviation>(?<![A-Za-z])(?:i\.\s?e|e\.\s?g)\b)"
     r"|(?P<letters>(?<=[\d)}\]^_])[A-Za-zπθ]{1,3}(?![A-Za-z'’])"
     r"|(?<![A-Za-z'’])[A-Za-zπθαβγλφω]{1,2}(?=[\d(^_²³]|\s?[=<>≤≥])"
@@ -53,8 +55,8 @@ _TIMES = re.compile(r"(?<=[\d)\s])[xX](?=[\d(\s])")
 _COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+")
 
 
-def iterate_runs(text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
-    """(start, end) of the maximal runs of mathematics in `text[low:high]`, trimmed, in order."""
+def _untrimmed_runs(text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of the maximal runs of tokens in `text[low:high]`, in order."""
     first, last, depth = -1, -1, 0
     for token in _TOKEN.finditer(text, low, high):
         kind = token.lastgroup
@@ -63,9 +65,7 @@ def iterate_runs(text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
             token.start() == last or (depth > 0 and not text[last : token.start()].strip())
         )
         if (edge or not touches) and first >= 0:
-            span = _trim(text, first, last)
-            if span is not None:
-                yield span
+            yield first, last
         if edge:
             # the edge of an aligned display belongs to no run
             first, last, depth = -1, -1, 0
@@ -80,8 +80,24 @@ def iterate_runs(text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
             name = token.group()
             depth = max(depth + name.startswith("\\begin") - name.startswith("\\end"), 0)
         last = token.end()
-    if first >= 0 and (span := _trim(text, first, last)) is not None:
-        yield span
+    if first >= 0:
+        yield first, last
+
+
+def iterate_runs(text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of the runs of mathematics in `text[low:high]`, trimmed, in order."""
+    for first, last in _untrimmed_runs(text, low, high):
+        span = _trim(text, first, last)
+        if span is not None:
+            yield span
+
+
+def iterate_runs_from_end(text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """The runs of `iterate_runs`, the last one first; only those asked for are trimmed."""
+    for first, last in reversed(list(_untrimmed_runs(text, low, high))):
+        span = _trim(text, first, last)
+        if span is not None:
+            yield span
 
 
 def find_runs(text: str, low: int, high: int) -> list[tuple[int, int]]:
@@ -91,6 +107,8 @@ def find_runs(text: str, low: int, high: int) -> list[tuple[int, int]]:
 
 def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
     """The run without loose punctuation at its ends; None if no mathematics is left."""
+    if text[start:end].isspace():
+        return None
     bullet = _BULLET.match(text, start, end)
     if bullet is not None and (start == 0 or text[start - 1] == "\n"):
         start = bullet.end()

@@ -137,7 +137,10 @@ def doubting_cue(text: str, start: int) -> Cue | None:
     """The cue by which the statement that begins at `start` is doubted or denied."""
     low = max(0, start - BEFORE)
     near = text[low:start]
-    if not any(part in near for part in _DENYING):
+    for part in _DENYING:
+        if part in near:
+            break
+    else:
         return None
     breaks = [match.end() for match in _SENTENCE.finditer(text, low, start)]
     before = text[breaks[-1] if breaks else low : start]

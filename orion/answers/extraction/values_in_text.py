@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from orion.answers.extraction.math_runs import find_runs, split_relation
+from orion.answers.extraction.math_runs import iterate_runs_from_end, split_relation
 from orion.answers.parsing.vocabulary import FUNCTIONS, GREEK, word_set
 
 # characters at the end that are searched for the last value
@@ -135,23 +135,27 @@ def _find_last_run(text: str, low: int) -> tuple[int, int] | None:
         start = line + 1 if line >= 0 and start > low else max(low, min(start, line + 1 or low))
         if "\\end{" in text[start:] and "\\begin{" not in text[start:] and start > low:
             continue
-        runs = find_runs(text, start, len(text))
-        for index in range(len(runs) - 1, -1, -1):
-            first, last = runs[index]
+        runs = iterate_runs_from_end(text, start, len(text))
+        for first, last in runs:
             if not _is_value(text[first:last]):
                 continue
-            joined = _first_of_row(text, runs, index)
+            joined = _first_of_row(text, first, runs)
             return (joined, last) if joined < first else split_relation(text, first, last)
         if start == low:
             break
     return None
 
 
-def _first_of_row(text: str, runs: list[tuple[int, int]], index: int) -> int:
-    """The start of the row "2, 3 and 5" that ends with a run; of a lone run its own start."""
-    while index and _ROW_LINK.fullmatch(text, runs[index - 1][1], runs[index][0]):
-        index -= 1
-    return runs[index][0]
+def _first_of_row(text: str, first: int, earlier: Iterator[tuple[int, int]]) -> int:
+    """The start of the row "2, 3 and 5" whose last run begins at `first`; `first` if it is alone.
+
+    earlier: the runs before it, the last one first.
+    """
+    for start, end in earlier:
+        if not _ROW_LINK.fullmatch(text, end, first):
+            break
+        first = start
+    return first
 
 
 def find_last_value(text: str) -> tuple[int, int] | None:

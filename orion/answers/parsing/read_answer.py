@@ -48,6 +48,8 @@ _CURRENCY = re.compile(r"\s*[-+]?(?:\\?\$|([€£¥₹¢]))\s*\d")
 _TEXT_BEHIND = re.compile(
     r"\s*([^A-Za-z]*\d[^A-Za-z]*?)\s*\\(?:text|mathrm|mbox)\s*\{([^{}\d]+)\}\s*"
 )
+# most answers: no step of the normalisation below changes them
+_NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _BARE_EXPONENT = re.compile(r"(?<![\w.])(\d)e(?=[-+]\d{1,2}(?!\d))")
 
 
@@ -168,6 +170,10 @@ def _is_plain_text(text: str) -> bool:
 
 
 def _read_uncached(raw: str) -> Answer:
+    if _NUMBER.fullmatch(raw):
+        plain = decimal_literal(raw)
+        assert plain is not None
+        return Answer(raw, plain, num(literal_to_fraction(plain)), "", plain)
     answer = _read_without_currency(raw)
     if "~~" in raw:
         return Answer(raw, text_key(raw), None, "struck out")

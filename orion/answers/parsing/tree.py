@@ -131,6 +131,8 @@ def to_int(digits: str) -> int:
     """Decimal digits as an int, up to MAX_DIGITS of them (int() alone allows 4,300)."""
     if len(digits) > MAX_DIGITS:
         raise ParseError("number too long")
+    if len(digits) <= 4000:
+        return int(digits)
     value = 0
     for start in range(0, len(digits), 4000):
         chunk = digits[start : start + 4000]
@@ -142,7 +144,8 @@ def literal_to_fraction(literal: str) -> Fraction:
     """A canonical decimal literal (see `normalise.decimal_literal`) as an exact Fraction."""
     sign = -1 if literal.startswith("-") else 1
     whole, _, part = literal.lstrip("-").partition(".")
-    return Fraction(sign * to_int((whole + part) or "0"), 10 ** len(part))
+    number = sign * to_int((whole + part) or "0")
+    return Fraction(number, 10 ** len(part)) if part else Fraction(number)
 
 
 def check_depth(node: Node, limit: int = MAX_DEPTH) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from orion.answers.parsing.vocabulary import word_set
@@ -197,8 +198,11 @@ def _power_of(name: str, sign: int) -> tuple[str, int]:
 
 def read_unit(phrase: str) -> Measure | None:
     """What a phrase of units measures, None if any part of it is no unit."""
-    if len(phrase) > 80:
-        return None
+    return None if len(phrase) > 80 else _read_phrase(phrase)
+
+
+@lru_cache(maxsize=4096)
+def _read_phrase(phrase: str) -> Measure | None:
     factor, powers = Fraction(1), dict[str, int]()
     at, sign, ahead, last = 0, 1, 1, None
     # J/(g K) is J/g/K

@@ -31,10 +31,11 @@ from orion.answers.wording.matchers import (
     Match,
     clause,
     ends_with,
+    ends_with_verb_and_object,
     skip_gap,
     starts_with,
 )
-from orion.answers.wording.verbs import QUANTITIES, VERBS
+from orion.answers.wording.verbs import QUANTITIES
 
 # effects: the value stands; the value stands and nothing behind it matters; the value is refused
 ALLOW, END, DENIED, HEDGED, QUESTIONED, PART, ALTERNATIVES = (
@@ -333,10 +334,7 @@ BEFORE = (
               r"|approx|therefore)|=>|->"),
         "Total - «5»"),
     Cue("verb", "before", ALLOW,
-        ends_with(r"(?:\b(?:" + ONE_OF(VERBS.split()) + r"|[a-z]{2,}(?:ed|ing)"
-              r"|(?:to|can|will|must|should|would|could)\s+(?!be\b|the\b|a\b)[a-z]{3,})|['’]s)\b"
-              r"(?:\s+(?:out|up|off|away|back|down|in|on))?" + FILLERS
-              + r"(?:\s+(?:with|for))?" + FILLERS),
+        ends_with_verb_and_object,
         "Josh made a profit of «70,000»."),
     Cue("verb_in_s", "before", ALLOW,
         phrases.ends_with_verb, "So the crew excavates «22» tonnes."),
