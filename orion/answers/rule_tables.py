@@ -15,7 +15,7 @@ from orion.answers.comparison.values import VALUE_RULES
 from orion.answers.parsing.units import UNITS
 from orion.answers.steps.rules import RULES as STEP_RULES
 from orion.answers.wording.cues import BEFORE, BEHIND
-from orion.answers.wording.statements import LEADING, NEXT
+from orion.answers.wording.statements import CLOSING, LEADING, NEXT
 
 # characters of an example of several lines
 SHOWN = 100
@@ -60,6 +60,7 @@ def all_rules() -> Iterator[TableRow]:
         ("cues before a value", BEFORE),
         ("cues behind a value", BEHIND),
         ("cues in the next sentence", NEXT),
+        ("sentences that may follow the last value", CLOSING),
     ):
         for cue in cues:
             yield TableRow(table, cue.name, cue.effect, cue.example)

@@ -12,6 +12,7 @@ from orion.answers.comparison.relations import symbols
 from orion.answers.comparison.rewrite import (
     drop_unit_letters,
     drop_units,
+    letters_as_unit,
     unit_as_symbol,
     unit_names,
 )
@@ -110,6 +111,10 @@ class KindComparison(RelationComparison):
         if named is not None and symbols(named) & symbols(other):
             # 4 s^2 against 4s^2: a unit on one side and a name on the other
             return self.same(named, other)
+        other = letters_as_unit(other)
+        if other.kind == "unit":
+            # 9Ω is not 9 V
+            return self.compare_units(unit, other)
         return self.same(a.args[0] if a.kind == "unit" else a, b.args[0] if b.kind == "unit" else b)
 
     def compare_percentages(self, a: Node, b: Node) -> bool:

@@ -249,18 +249,32 @@ def unit_as_symbol(unit: Node) -> Node | None:
     return mul(unit.args[0], power(letter, num(int(match[2]))) if match[2] else letter)
 
 
+def _unit_letters(node: Node) -> str | None:
+    """The unit that stands in letters behind a number, as in 12m, 9Ω and 12 m^2; None if none."""
+    if node.kind != "mul" or node.args[0].kind != "num":
+        return None
+    parts = []
+    for x in node.args[1:]:
+        letter, power_of = (x.args[0], x.args[1]) if x.kind == "pow" else (x, None)
+        if letter.kind != "sym" or letter.value not in _UNIT_LETTERS:
+            return None
+        # no other unit of one letter has a power
+        if power_of is not None and letter.value != "m" and power_of != num(-1):
+            return None
+        name = "Ω" if letter.value == "Omega" else letter.value
+        parts.append(name if power_of is None else f"{name}^{print_tree(power_of)}")
+    return " ".join(parts)
+
+
 def drop_unit_letters(node: Node, other: Node) -> Node:
     """12m compared with a number: without the unit letters at its end."""
-    if other.kind != "num" or node.kind != "mul" or node.args[0].kind != "num":
-        return node
-    # 12m and 12 m^2; no other unit of one letter has a power
-    letters = [
-        x.args[0] if x.kind == "pow" and (x.args[0].value == "m" or x.args[1] == num(-1)) else x
-        for x in node.args[1:]
-    ]
-    return (
-        node.args[0] if all(x.kind == "sym" and x.value in _UNIT_LETTERS for x in letters) else node
-    )
+    return node.args[0] if other.kind == "num" and _unit_letters(node) is not None else node
+
+
+def letters_as_unit(node: Node) -> Node:
+    """12m as 12 metres; any other expression unchanged."""
+    letters = _unit_letters(node)
+    return node if letters is None else Node("unit", node.args[:1], letters)
 
 
 def drop_duplicates(node: Node) -> tuple[Node, ...]:

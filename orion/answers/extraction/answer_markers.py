@@ -26,6 +26,7 @@ from orion.answers.extraction.values_in_text import (
     trim_span,
 )
 from orion.answers.wording.cues import DENIED, HEDGED, QUESTIONED, Cue
+from orion.answers.wording.matchers import nothing_matches
 
 MAX_MARKERS = 16
 MAX_SEGMENT = 2_000
@@ -183,7 +184,11 @@ def _value_in(text: str, at: int, stop: int, foreign: bool) -> Found | None:
     start, stop = trim_span(text, at, stop)
     segment = text[start:stop]
     if _PLAIN.fullmatch(segment):
-        return Found(start, stop, refusing_cue_behind(text, stop))
+        cue = refusing_cue_behind(text, stop)
+        # a number whose surroundings are not understood is no text that could equal the gold
+        return Found(
+            start, start if cue is not None and cue.match is nothing_matches else stop, cue
+        )
     # a code fence or an opening brace behind a marker starts a block, not a value
     if not any(c.isalnum() or c in "\\∅∞" or ord(c) > 0x2000 for c in segment) or segment == "json":
         return None
@@ -257,7 +262,9 @@ def find_stated_answer(text: str, finished: bool | None) -> Found | None:
         if found is None:
             continue
         # alternatives are read as a whole: "1/2, or 50 %" is one value twice
-        if found.cue is not None and found.cue.effect in (DENIED, HEDGED, QUESTIONED):
+        if found.cue is not None and (
+            found.start == found.end or found.cue.effect in (DENIED, HEDGED, QUESTIONED)
+        ):
             return Found(0, 0, found.cue)
         if finished is False and not _PASSED.search(text, found.end):
             return None

@@ -191,7 +191,7 @@ def _extract_last_value(response: str, low: int, high: int, finished: bool | Non
     start, end = value
     outer = _formula_around(text, start, end)
     cue = refusing_cue_before(text, outer[0]) or refusing_cue_behind(
-        text, outer[1], named=is_named(text, outer[0])
+        text, outer[1], named=is_named(text, outer[0]), last=True
     )
     if cue is not None:
         return no_answer(f"the last value is {cue.effect}", cue.name)

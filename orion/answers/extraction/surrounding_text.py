@@ -10,7 +10,7 @@ import re
 
 from orion.answers.wording import cues, statements
 from orion.answers.wording.cues import ALLOW, DENIED, END, QUESTIONED, Cue
-from orion.answers.wording.matchers import nothing_matches
+from orion.answers.wording.matchers import nothing_matches, sentence_end
 
 BEFORE, BEHIND = 160, 400
 # cues that may follow one value before its sentence ends
@@ -74,11 +74,27 @@ _REJECTED = next(cue for cue in cues.BEHIND if cue.name == "rejected")
 _DOUBTS = tuple(cue for cue in cues.BEFORE if cue.boxes)
 
 
-def refusing_cue_behind(text: str, end: int, *, named: bool = False) -> Cue | None:
+# signs and the ends of environments, which say nothing
+_NO_WORDS = re.compile(r"(?:\\end\s?\{[a-z]+\*?\}|[\W_])*+")
+
+
+def _is_closed(piece: str, at: int, cue: Cue) -> bool:
+    """Whether only a known sentence follows the one in which `cue`, that ends at `at`, is."""
+    at = at if cue is _END_OF_SENTENCE else sentence_end(piece, at)
+    found = _NO_WORDS.match(piece, at)
+    at = found.end() if found else at
+    is_end = at == len(piece) and at < BEHIND
+    return is_end or any(row.match(piece, at) is not None for row in statements.CLOSING)
+
+
+def refusing_cue_behind(
+    text: str, end: int, *, named: bool = False, last: bool = False
+) -> Cue | None:
     """The cue that refuses the value that ends at `end` for what is behind it.
 
     named: the text says that the value is the answer: "spent 85 more than Bob" names a difference,
     "is 85 more than x" an unknown number.
+    last: nothing says that the value is an answer, so no sentence but a courtesy may come behind.
     """
     if len(text) - end < 12 and _TEXT_END.match(text, end):
         return None
@@ -90,7 +106,10 @@ def refusing_cue_behind(text: str, end: int, *, named: bool = False) -> Cue | No
             if found is None or (cue.counted and named and at == 0):
                 continue
             if cue.effect == END:
-                return refusing_cue_next(piece, found)
+                refused = refusing_cue_next(piece, found)
+                if refused is None and last and not _is_closed(piece, found, cue):
+                    return NOT_UNDERSTOOD_BEHIND
+                return refused
             if cue.effect != ALLOW:
                 return cue
             if found > at:

@@ -31,6 +31,7 @@ from orion.answers.wording.matchers import (
     Match,
     clause,
     ends_with,
+    ends_with_unknown_equation,
     ends_with_verb_and_object,
     skip_gap,
     starts_with,
@@ -69,7 +70,7 @@ BEHIND = (
         "Is the answer «5»?"),
     Cue("end_of_sentence", "behind", END,
         starts_with(SPACE + r"(?:[.!。;:]?+" + SPACE + r"(?:\\[)\]])?(?:\n|$|</|<\|)"
-                    r"|[.!。](?=[\s*_\"'”)\]$\\]))"),
+                    r"|,\s*$|(?:[.!。]|\.{2,4}|…)(?=[\s*_\"'”)\]$\\]))"),
         "The answer is «5»."),
     Cue("percent", "behind", ALLOW,
         starts_with(SPACE + r"(?:\\?%|(?:percent|per\s?cent|percentage|pct)\b)"
@@ -178,6 +179,11 @@ BEHIND = (
     Cue("unit_or_things", "behind", ALLOW,
         lambda text, at: phrases.match_phrase(text, skip_gap(text, at)),
         "It takes «12» red marbles."),
+    Cue("those_that", "behind", END,
+        clause(r"\s+of\s+(?:these|those|them)\s+(?:satisfy|satisfies|meet|meets|work|works|fit|fits"
+               r"|remain|remains|qualify|qualifies|pass|passes|are\s+(?:valid|possible|integers"
+               r"|primes?|left|even|odd))\b", REJECTED, LEFT_OPEN, digits=False),
+        "Only «2» of these satisfy both conditions."),
     Cue("closing_word", "behind", ALLOW,
         lambda text, at: phrases.match_closers(text, skip_gap(text, at)), "They cost «5» each."),
     Cue("passive", "behind", ALLOW,
@@ -186,6 +192,15 @@ BEHIND = (
                 r"|sold|used|eaten"
                 r"|made|possible|available|enough|given|spent|produced|wasted|in\s+total|there)\b"),
         "So «5» apples are left."),
+    Cue("time_clause", "behind", END,
+        clause(r"\s+(?:when|before|after|until|once|by\s+the\s+time)\s+(?:he|she|they|it|we|you"
+               r"|the|all|everyone)\b", REJECTED, LEFT_OPEN, digits=False),
+        "Sam has «16» gallons of milk left when he gets home."),
+    Cue("took_part", "behind", END,
+        clause(r"\s+(?:stay|stays|stayed|remain|remains|remained|attend|attended|arrive|arrived|came"
+               r"|passed|survived|voted|finished|live|lives|play|plays|like|likes|prefer"
+               r"|showed\s+up)\b", REJECTED, LEFT_OPEN, digits=False),
+        "So «63» students stayed until the end."),
     Cue("predicate", "behind", ALLOW,
         phrases.match_predicate, "Of these, «37» are girls."),
     Cue("purpose", "behind", END,
@@ -226,15 +241,6 @@ BEFORE = (
     Cue("number_in_words", "before", ALLOW,
         ends_with(rf"(?<!negative )(?<!minus )\b{NUMBER_WORDS}[-\s]*"),
         "There are twenty-four («24») ways.", re.compile(r"\(?[\d,.]+\)")),
-    Cue("clock", "before", ALLOW,
-        ends_with(r"\b(?:at|by|until)"),
-        "The movie ends at «11:15».", re.compile(r"\d{1,2}:\d{2}"
-              r"|\d{1,2}\s?[ap]\.?m")),
-    Cue("duration", "before", ALLOW,
-        ends_with(r"\b(?:after|within|in|for|of)"),
-        "The train arrives after «42» minutes.",
-        re.compile(r"[$\\(]*[\d.,/]+[$)]*\s*(?:more\s+)?(?:seconds?|minutes?|hours?|days?|weeks?"
-                   r"|months?|years?)\b")),
     Cue("denied", "before", DENIED,
         ends_with(r"(?:\b(?:not|never|cannot|nor|neither)\b|n['’]t\b)(?:\s+(?:be|equal|to|just"
               r"|simply)){0,3}"),
@@ -267,12 +273,23 @@ BEFORE = (
               r"|or|if(?!\w)[^.,;:!?\n]{0,60})\b[^.,;:!?\n]{0,30}"
               r"|\b(?:might|could|may|would)\s+(?:\w+\s+)?(?:be|equal)\b" + FILLERS),
         "It might be «5»."),
+    Cue("clock", "before", ALLOW,
+        ends_with(r"\b(?:at|by|until)"),
+        "The movie ends at «11:15».", re.compile(r"\d{1,2}:\d{2}"
+              r"|\d{1,2}\s?[ap]\.?m")),
+    Cue("duration", "before", ALLOW,
+        ends_with(r"\b(?:after|within|in|for|of)"),
+        "The train arrives after «42» minutes.",
+        re.compile(r"[$\\(]*[\d.,/]+[$)]*\s*(?:more\s+)?(?:seconds?|minutes?|hours?|days?|weeks?"
+                   r"|months?|years?)\b")),
     Cue("change", "before", ALLOW,
         ends_with(r"\b(?:by|to)"),
         "It grows by «100%».",
         re.compile(r"[$\\(]*[\d.]+\s*\\?%")),
     Cue("comes_to", "before", ALLOW,
-        ends_with(r"\b(?:comes|came|come|amounts?|amounted|works?\s+out|worked\s+out|adds?\s+up"
+        ends_with(r"\b(?:comes?|came|turns?|turned|works?|worked)\s+out\s+(?:as|at|to\s+be)\b"
+                  + FILLERS
+                  + r"|\b(?:comes|came|come|amounts?|amounted|works?\s+out|worked\s+out|adds?\s+up"
               r"|added\s+up|sums?|simplif(?:y|ies)"
               r"|evaluates?|reduces?|leads?|equals?|equates?|rounds?|rounded|goes|drops?|dropped"
               r"|rises?|rose|fell|falls"
@@ -323,6 +340,9 @@ BEFORE = (
               r"|of)\s+[$\\(]*[a-z]"
               r"(?:_\{?\w\}?)?\s*=\s*"),
         "It holds for n = «5»."),
+    Cue("equation_of_a_case", "before", PART,
+        ends_with_unknown_equation,
+        "Consider the case n = «6»."),
     Cue("start", "before", ALLOW,
         ends_with(r"(?:^|[.!?:;。：]|\n|^[\s>#]*(?:[-*•+]|\d+[.)])\s"
               r"|^[\s>#*_]*(?-i:[A-Z])[^,.!?;:\d]{0,60},\s)[\s>#]*"

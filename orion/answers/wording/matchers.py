@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from orion.answers.parsing.vocabulary import word_set
 from orion.answers.wording.verbs import QUANTITIES, VERBS
 
 Match = Callable[[str, int], int | None]
@@ -62,7 +63,8 @@ _SENTENCE_END = re.compile(r"[.!?。](?=[\s*_\"'”)\]$\\]|$)|\n|</|<\|")
 MAX_CLAUSE = 300
 
 
-def _sentence_end(text: str, at: int) -> int:
+def sentence_end(text: str, at: int) -> int:
+    """The offset of the end of the sentence that goes on at `at`, at most MAX_CLAUSE behind it."""
     end = _SENTENCE_END.search(text, at, at + MAX_CLAUSE)
     return end.start() if end else min(len(text), at + MAX_CLAUSE)
 
@@ -75,7 +77,7 @@ def clause(opening: str, *guards: re.Pattern, digits: bool = True) -> Match:
         found = compiled.match(text, at)
         if found is None:
             return None
-        end = _sentence_end(text, found.end())
+        end = sentence_end(text, found.end())
         rest = text[found.end() : end] + ("?" if text.startswith("?", end) else "")
         if any(guard.search(rest) for guard in guards):
             return None
@@ -240,3 +242,20 @@ def ends_with_unknown_adjective(text: str, at: int) -> int | None:
     """The end of a text whose last word, directly before "answer", is none that may stand there."""
     found = _ADJECTIVE.search(text, at)
     return len(text) if found and found[1].lower() not in _BEFORE_ANSWER else None
+
+
+# words that may stand before "n = 6" for 6 to be a result and no case that is looked at
+_BEFORE_EQUATION = word_set(
+    "so thus hence therefore then and that is get gets got give gives given have has find finds "
+    "found obtain obtains yield yields mean means imply implies show shows conclude concludes know "
+    "value solution answer result finally us simplify simplifies sin cos tan log ln where"
+)
+_EQUATION_AT_END = re.compile(
+    r"\b([A-Za-z]{2,})[ \t]+[$\\(]*[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=\s*[$(\[\\*_]*$"
+)
+
+
+def ends_with_unknown_equation(text: str, at: int) -> int | None:
+    """The end of a text such as "the case n =", if no word before the name says that it follows."""
+    found = _EQUATION_AT_END.search(text, at)
+    return len(text) if found and found[1].lower() not in _BEFORE_EQUATION else None

@@ -6,7 +6,7 @@ match. A part of the table in `cues`, with the same kind of rows and examples.
 
 from __future__ import annotations
 
-from orion.answers.wording.cues import DENIED, HEDGED, QUESTIONED, Cue
+from orion.answers.wording.cues import ALLOW, DENIED, HEDGED, QUESTIONED, Cue
 from orion.answers.wording.matchers import (
     ends_with,
     ends_with_unknown_adjective,
@@ -21,8 +21,11 @@ NEXT = (
                 r"|(?:therefore|hence|so|thus)[, ]\s*(?:we\s+reject|there\s+(?:is|are)\s+no"
                 r"|no\s+solution)"
                 r"|scratch\s+that|actually[,:]?\s+no\b|(?:but|however),?\s+wait\b"
-                r"|let\s+me\s+(?:re(?:do|consider|think|calculate|compute|visit)|correct|fix|try)\b"
-                r"|i\s+(?:made\s+a|was\s+wrong|am\s+not\s+sure|take\s+that\s+back)\b"
+                r"|let\s+me\s+(?:re(?:do|consider|think|calculate|compute|visit|start|check)|correct|fix|try"
+                r"|start\s+over)\b|(?:ignore|disregard|strike|forget)\s+(?:that|this|it)\b"
+                r"|my\s+(?:mistake|bad)\b"
+                r"|hold\s+on\b|hang\s+on\b|apologies\b|start\s+over\b"
+                r"|i\s+(?:(?:mis|over)[a-z]+|made\s+an?|was\s+wrong|forgot|apologi[sz]e|am\s+not\s+sure|take\s+that\s+back)\b"
                 r"|(?:(?:but|however|actually|and|yet)[,:]?\s+)?(?:this|that|it|which|(?:the"
                 r"|my)\s+answer|[$\\(]*\d+\$?)"
                 r"(?:['’]s|\s+(?:is|was|seems|looks|can|could|does|did|must|should|would|cannot"
@@ -37,6 +40,21 @@ NEXT = (
     Cue("alternative_next", "next", HEDGED,
         starts_with(r"[\s*_)\]$.,!\"'”]*+(?:\\[)\]][\s*_.$]*+)?+(?:or|maybe|perhaps|possibly)\b"),
         "The answer is «5». Or maybe 6."),
+)  # fmt: skip
+
+# what may follow the last value of a text, if nothing else names it as the answer
+CLOSING = (
+    Cue("courtesy_next", "next", ALLOW,
+        starts_with(r"(?:i\s+hope|hope|please|let\s+me\s+know|feel\s+free|thanks?|thank\s+you|great"
+                    r"|good\s+luck|done|q\.?e\.?d|if\s+you\s+(?:have|need|want|would)"
+                    r"|have\s+a\s+(?:nice|great|good)|(?:would|do)\s+you\s+(?:like|want|need|have)"
+                    r"|does\s+(?:this|that)\s+(?:help|make\s+sense)|is\s+there\s+anything"
+                    r"|any\s+(?:other\s+|more\s+|further\s+)?questions)\b"),
+        "She has «7» apples. Let me know if you need more help."),
+    Cue("named_next", "next", ALLOW,
+        starts_with(r"(?:that|this|it)(?:['’]s|\s+(?:is|solves|answers|gives|completes))\s+"
+                    r"(?:the|our)\s+(?:\w+\s+)?(?:answer|problem|question|solution|result)\b"),
+        "28 + 32 = «60». This solves the problem."),
 )  # fmt: skip
 
 # what may not stand directly before "the answer is"

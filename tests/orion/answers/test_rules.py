@@ -49,7 +49,7 @@ def test_a_cue_before_a_value_judges_its_example(cue):
     assert found is (None if cue.effect in (ALLOW, END) else cue)
 
 
-@pytest.mark.parametrize("cue", by_name((*cues.BEHIND, *statements.NEXT)))
+@pytest.mark.parametrize("cue", by_name((*cues.BEHIND, *statements.NEXT, *statements.CLOSING)))
 def test_a_cue_behind_a_value_judges_its_example(cue):
     text, _, end = value_of(cue.example)
     assert any(cue.match(text[end:], at) is not None for at in range(len(text) - end + 1))
@@ -64,7 +64,10 @@ def test_a_cue_before_a_marker_judges_its_example(cue):
 
 
 @pytest.mark.parametrize(
-    "cue", by_name((*cues.BEFORE, *cues.BEHIND, *statements.NEXT, *statements.LEADING))
+    "cue",
+    by_name(
+        (*cues.BEFORE, *cues.BEHIND, *statements.NEXT, *statements.CLOSING, *statements.LEADING)
+    ),
 )
 def test_a_value_is_credited_as_its_cue_says(cue):
     text, start, end = value_of(cue.example)
@@ -73,6 +76,27 @@ def test_a_value_is_credited_as_its_cue_says(cue):
         assert verdict.correct, verdict
     else:
         assert not verdict.correct, verdict
+
+
+@pytest.mark.parametrize(
+    "text", ["She has 7 apples. Which is more than Bob?", "It is 7. The rest is clear."]
+)
+def test_a_sentence_that_no_row_knows_behind_the_last_value_refuses_it(text):
+    verdict = check(text, "7", finished=True)
+    assert (verdict.correct, verdict.rule) == (False, "words_behind")
+
+
+def test_a_letter_of_a_unit_glued_to_a_number_is_that_unit():
+    for response, gold, right in (
+        ("9\\,\\Omega", "9\\text{ V}", False),
+        ("9V", "9\\text{ V}", True),
+        ("9s", "9\\text{ cm}", False),
+        ("9m^2", "9\\text{ m}^2", True),
+        ("9m^2", "9\\text{ m}", False),
+        ("9\\,\\Omega", "9\\text{ ohms}", True),
+        ("9\\,\\Omega", "9", True),
+    ):
+        assert check(f"\\boxed{{{response}}}", gold).correct is right, (response, gold)
 
 
 def test_words_that_no_row_knows_refuse_a_value():
