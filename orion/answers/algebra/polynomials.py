@@ -65,6 +65,9 @@ class Algebra:
 
     def multiply(self, a: Poly, b: Poly) -> Poly:
         self.spend(len(a) * len(b) * 3)
+        if a is ONE or b is ONE:
+            # most denominators; no polynomial is changed in place, so the other one can be shared
+            return b if a is ONE else a
         total: Poly = {}
         for left, x in a.items():
             for right, y in b.items():

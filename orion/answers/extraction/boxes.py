@@ -85,7 +85,9 @@ def _read_box(text: str, command: int, high: int) -> _Box:
 
 
 def find_last_box(text: str, low: int, high: int) -> int:
-    return max(text.rfind("\\boxed", low, high), text.rfind("\\fbox", low, high))
+    """The offset of the last command of a box in `text[low:high]`, -1 if there is none."""
+    at = text.rfind("\\boxed", low, high)
+    return max(at, text.rfind("\\fbox", max(at, low), high))
 
 
 def _extract_unclosed_box(response: str, box: _Box, finished: bool | None) -> Span:
@@ -108,15 +110,10 @@ def _extract_unclosed_box(response: str, box: _Box, finished: bool | None) -> Sp
     return no_answer("cut off inside the box")
 
 
-def _follows_another_box(response: str, low: int, command: int, box: _Box) -> bool:
-    """Whether a box with other content comes directly before this one."""
-    before = find_last_box(response, low, command)
-    earlier = _read_box(response, before, command) if before >= 0 else None
-    if (
-        earlier is None
-        or not earlier.closed
-        or _BETWEEN_ROW.sub("", response[earlier.stop : command])
-    ):
+def _follows_another_box(response: str, before: int, command: int, box: _Box) -> bool:
+    """Whether the box with its command at `before` has other content and is just before `box`."""
+    earlier = _read_box(response, before, command)
+    if not earlier.closed or _BETWEEN_ROW.sub("", response[earlier.stop : command]):
         return False
     return response[earlier.start : earlier.end].strip() != response[box.start : box.end].strip()
 
@@ -185,21 +182,29 @@ def extract_box(response: str, low: int, high: int, finished: bool | None) -> Sp
     cue = doubting_cue(response, command) or rejecting_cue_behind(response, box.stop)
     if cue is not None:
         return no_answer("the box is negated", cue.name)
+    before = find_last_box(response, low, command)
+    if before < 0:
+        return _span_of_box(response, box)
     group, commands = _group_of_boxes(response, low, command, box)
-    if len(group) == 1 and _follows_another_box(response, low, command, box):
-        return no_answer("a row of boxes")
+    if len(group) == 1:
+        if _follows_another_box(response, before, command, box):
+            return no_answer("a row of boxes")
+        return _span_of_box(response, box)
     group.reverse()
     texts = [_bounded_content(response, b.start, b.end).strip() for b in group]
-    start, end = group[0].start, group[-1].end
     if not all(t.strip("$ \n") for t in texts):
         return EMPTY_BOX
-    if len(texts) == 1:
-        text = _bounded_content(response, start, end)
-        return Span(text, start, start + len(text), "box", "")
     labels = [_LABEL.search(response, max(low, at - 16), at) for at in reversed(commands)]
     if all(labels):
         texts = [f"{label[1]} = {text}" for label, text in zip(labels, texts, strict=True) if label]
-    return Span(", ".join(texts), start, end, "boxes", "")
+    return Span(", ".join(texts), group[0].start, group[-1].end, "boxes", "")
+
+
+def _span_of_box(response: str, box: _Box) -> Span:
+    text = _bounded_content(response, box.start, box.end)
+    if not text.strip("$ \n"):
+        return EMPTY_BOX
+    return Span(text, box.start, box.start + len(text), "box", "")
 
 
 def content_of_last_box(text: str) -> str:

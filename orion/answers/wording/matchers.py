@@ -30,10 +30,16 @@ def starts_with(pattern: str) -> Match:
     return match
 
 
-def ends_with(pattern: str) -> Match:
+def ends_with(pattern: str, needed: str = "") -> Match:
+    """Whether the text from an offset ends with the pattern, blanks and opening signs aside.
+
+    needed: small letters without which the pattern cannot match; to look for them is much cheaper.
+    """
     compiled = re.compile(rf"(?:{pattern})[\s$(\[\\*_]*$", re.I)
 
     def match(text: str, at: int) -> int | None:
+        if needed and needed not in text.lower():
+            return None
         return len(text) if compiled.search(text, at) else None
 
     return match
@@ -109,15 +115,18 @@ def skip_gap(text: str, at: int) -> int:
 _GAP = re.compile(r"[\s*_`\"'”’$]*(?:\\[)\],; ]|~|-)?[\s$]*")
 
 ONE_OF = "|".join
+_FILLER_WORDS = (
+    "only exactly just about approximately around roughly nearly precisely a an the another "
+    "additional extra also now still originally initially actually currently all them him her it "
+    "us me you simply indeed"
+)
+_DETERMINERS = "his her their my our your the each"
 FILLERS = (
-    r"(?:\s*\b(?:only|exactly|just|about|approximately|around|roughly|nearly|precisely|a|an|the"
-    r"|another"
-    r"|additional|extra|equal\s+to|also|now|still|originally|initially|actually|currently|all"
-    r"|them|him|her|it|us|me|you|simply|indeed"
+    r"(?:\s*\b(?:" + ONE_OF(_FILLER_WORDS.split()) + r"|equal\s+to"
     r"|(?:an?|the)\s+(?:\w+\s+)?(?:" + ONE_OF(QUANTITIES.split()) + r")\s+of"
     r"|(?:" + ONE_OF(QUANTITIES.split()) + r")"
-    r"|(?:his|her|their|my|our|your|the|each)\s+(?!(?:first|last|other|next|square|cube|root|half"
-    r"|number)\b)[a-z]{3,}"
+    r"|(?:" + ONE_OF(_DETERMINERS.split()) + r")\s+(?!(?:first|last|other|next|square|cube|root"
+    r"|half|number)\b)[a-z]{3,}"
     r"|(?-i:[A-Z][a-z]+))\b)*"
 )
 _VERBS = frozenset(VERBS.split())
@@ -141,14 +150,30 @@ def _is_verb(text: str, word: re.Match) -> bool:
     return len(lower) > 2 and lower not in ("be", "the") and modal is not None
 
 
+# words that FILLERS or _OBJECT can step over, wherever they stand
+_STEPPED_OVER = word_set(
+    f"{_FILLER_WORDS} {QUANTITIES} {_DETERMINERS} equal to of with for out up off away back down "
+    "in on"
+)
+_STEPPED_BEFORE_NOUN = word_set(f"{_DETERMINERS} a an the")
+
+
 def ends_with_verb_and_object(text: str, at: int) -> int | None:
     """The end of a text such as "made a profit of": a verb, then words that only lead to a value.
 
-    A word is looked up in the set of verbs: one pattern of all of them takes ten times as long.
+    Words are looked up in sets, from the end: one pattern of all verbs takes ten times as long.
     """
-    for word in reversed(list(_VERB_WORD.finditer(text, at))):
+    words = list(_VERB_WORD.finditer(text, at))
+    for index in range(len(words) - 1, -1, -1):
+        word = words[index]
         if _is_verb(text, word) and _OBJECT.match(text, word.end()):
             return len(text)
+        name = word[1] or ""
+        known = name.lower() in _STEPPED_OVER or name[:1].isupper()
+        before = {(words[i][1] or "").lower() for i in range(max(0, index - 2), index)}
+        if not known and not before & _STEPPED_BEFORE_NOUN:
+            # nothing that leads to a value can step over this word
+            return None
     return None
 
 
