@@ -111,8 +111,8 @@ class ExpressionScanner:
         return at
 
     def is_exhausted(self) -> bool:
-        """Whether the block has cost more work than any honest text does."""
-        return self.work > MAX_WORK + 30 * self.size
+        """Whether the block has cost more work than any honest text does (at most 1 per token)."""
+        return self.work > MAX_WORK + 5 * self.size
 
     # expressions
 
