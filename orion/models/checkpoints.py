@@ -74,12 +74,13 @@ def checkpoint_document(
     repo: str | None = None,
     revision: str | None = None,
     served_name: str | None = None,
+    with_digests: bool = True,
 ) -> ModelDocument:
     """The model.json document of a checkpoint folder, without provenance.
 
     Its digest covers the bytes of weights, configuration and tokenizer, the chat template and the
     dtype, but neither the folder's place nor its name. ``prompt_date`` is kept where the template
-    prints a date.
+    prints a date. ``with_digests``: false reads no weights, and the digest covers no file.
     Raises InputError, with the cure, for a folder that cannot be used.
     """
     folder = Path(folder)
@@ -98,7 +99,8 @@ def checkpoint_document(
             "embeddings"
         )
     # last, because it reads all weights
-    files = {path.name: digest_file(path) for path in _list_files(folder, trust_remote_code)}
+    listed = _list_files(folder, trust_remote_code) if with_digests else []
+    files = {path.name: digest_file(path) for path in listed}
     return ModelDocument(
         name=name,
         digest=digest_text(

@@ -1,4 +1,4 @@
-"""LoRA targets: which layers a configured ``target_modules`` means, and whether they can be trained.
+"""LoRA targets: the layers that ``target_modules`` means, and whether they can be trained.
 
 Input: the configured value and the names of a model's modules. They are matched as peft does. The
 names come from the model itself, or, before it is loaded, from the names of its stored weights.
@@ -31,9 +31,7 @@ def match_targets(targets: str | Sequence[str], names: Sequence[str]) -> list[st
     """The modules that ``targets`` means; ``names``: of all modules that could be meant."""
     if isinstance(targets, str):
         return [name for name in names if re.fullmatch(targets, name)]
-    return [
-        name for name in names if any(name == t or name.endswith(f".{t}") for t in targets)
-    ]
+    return [name for name in names if any(name == t or name.endswith(f".{t}") for t in targets)]
 
 
 def check_targets(use: LoraUse, modules: Mapping[str, str], *, tied: bool) -> str:

@@ -132,9 +132,7 @@ def _check_skeleton(document: ModelDocument, uses: Uses) -> list[Check]:
 
     checks = [run_check("tensors", NOT_LOADED, check_tensors)]
     if found:
-        checks.append(
-            run_check("lora_targets", "", lambda: _check_lora(document, uses, found[0]))
-        )
+        checks.append(run_check("lora_targets", "", lambda: _check_lora(document, uses, found[0])))
     return checks
 
 

@@ -27,8 +27,8 @@ ROWS = {
         ),
         (
             "Solve $x^2 - 5x + 6 = 0$ over $\\mathbb{R}$.\n\n  Give the larger root.",
-            "We factor: \\[x^2 - 5x + 6 = (x - 2)(x - 3).\\]\n\n\n- The roots are 2 and 3.\n\t- The "
-            "larger one is \\boxed{3}.",
+            "We factor: \\[x^2 - 5x + 6 = (x - 2)(x - 3).\\]\n\n\n- The roots are 2 and 3.\n"
+            "\t- The larger one is \\boxed{3}.",
         ),
         # control tokens of several vendors, and an answer that is one letter
         (
@@ -120,9 +120,7 @@ def _check_document(
         raise InputError(f"test row {number} does not end with its only end token")
     unknown = tokenizer.unk_token_id
     words = _letters(completion)
-    text = tokenizer.decode(
-        trained, skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
+    text = tokenizer.decode(trained, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     if words not in _letters(text):
         lost = f", {trained.count(unknown)} of them unknown" if unknown in trained else ""
         raise InputError(

@@ -38,14 +38,14 @@ def quiet_library() -> Iterator[None]:
     """No progress bars and no reports on layers that are left out."""
     from transformers.utils import logging
 
-    before = logging.get_verbosity()  # type: ignore[no-untyped-call]
+    before = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if not sys.stderr.isatty():
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        logging.set_verbosity(before)  # type: ignore[no-untyped-call]
+        logging.set_verbosity(before)
 
 
 class Skeleton:
@@ -56,7 +56,7 @@ class Skeleton:
 
         folder = checkpoints.document_folder(document)
         with quiet_library():
-            model, found = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 device_map="meta",
                 output_loading_info=True,
@@ -65,6 +65,7 @@ class Skeleton:
                 trust_remote_code=document.trust_remote_code,
                 local_files_only=True,
             )
+        model, found = loaded
         self.missing: list[str] = sorted(map(str, found["missing_keys"]))
         self.unused: list[str] = sorted(map(str, found["unexpected_keys"]))
         self.mismatched: list[str] = sorted(str(each[0]) for each in found["mismatched_keys"])
