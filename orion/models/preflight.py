@@ -7,6 +7,7 @@ are checked, and the figures say what the model allows. Importing this module im
 nor transformers.
 """
 
+import argparse
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -90,6 +91,19 @@ def read_preflight(path: str | Path) -> Preflight:
         raise InputError(
             f"{path}: not a readable preflight.json ({error!r}); delete it and run again"
         ) from None
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--preflight``, which the rules give to every stage that uses a model."""
+    parser.add_argument("--preflight", metavar="PATH", help="the checks that the model has passed")
+
+
+def required_inputs(args: argparse.Namespace, document: ModelDocument) -> dict[str, str]:
+    """The file of ``--preflight`` as an input for provenance, once it holds passed checks."""
+    if args.preflight is None:
+        return {}
+    require_passed(args.preflight, document)
+    return {"preflight": args.preflight}
 
 
 def require_passed(path: str | Path, document: ModelDocument) -> None:
