@@ -19,7 +19,7 @@ TOKENIZER_FILES = (
 )
 CODE_FILES = "*.py"
 # vocabularies of older tokenizers, which are read where there is no tokenizer.json
-OLD_VOCABULARY_FILES = ("*.spm", "*.codes", "vocab.bpe", "*.vocab", "tekken.json")
+OLD_VOCABULARY_FILES = ("*.spm", "*.codes", "vocab.bpe", "tekken.json", "emoji.json")
 ADAPTER_CONFIG = "adapter_config.json"
 
 

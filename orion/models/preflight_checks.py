@@ -45,6 +45,7 @@ def check_without_weights(document: ModelDocument, uses: Uses) -> list[Check]:
     if document.is_served:
         return checks
     tokenizer = checkpoints.load_tokenizer(document)
+    checks.append(Check("files", True, _describe_files(document, tokenizer)))
     checks.append(
         run_check(
             "end_token",
@@ -57,19 +58,32 @@ def check_without_weights(document: ModelDocument, uses: Uses) -> list[Check]:
     if not uses.is_trained or not checks[-1].passed:
         return checks
     config = checkpoints.read_checkpoint_json(document, "config.json")
-    return [
-        *checks,
-        run_check("family", "take a model of a family in docs/models.md", lambda: _family(config)),
+    cure = "take a model of a family in docs/models.md"
+    checks.append(run_check("family", cure, lambda: _family(config)))
+    if not checks[-1].passed:
+        return checks
+    cure = "correct generation_config.json or delete it, and delete model.json"
+    checks += [
         run_check("positions", "", lambda: _check_positions(config, uses)),
         run_check("documents", NOT_RENDERED, lambda: _check_documents(document, tokenizer, uses)),
-        run_check("generation_config", "", lambda: _check_generation_config(document)),
-        *_check_skeleton(document, uses),
+        run_check("generation_config", cure, lambda: _check_generation_config(document)),
     ]
+    # the library reads that file with the model
+    return checks + (_check_skeleton(document, uses) if checks[-1].passed else [])
 
 
 def _check_context(document: ModelDocument, uses: Uses) -> str:
     check_token_limits(document.name, document.context_length, uses.token_limits)
     return f"{document.context_length} tokens"
+
+
+def _describe_files(document: ModelDocument, tokenizer: Any) -> str:
+    """What making the document has checked already."""
+    names = len(document.files) + len(document.adapter.files if document.adapter else ())
+    return (
+        f"{names} files in the digest, {document.parameters:,} parameters, "
+        f"{len(tokenizer)} of {document.vocab_size} tokens in the tokenizer"
+    )
 
 
 def _family(config: dict[str, Any]) -> str:
