@@ -5,36 +5,36 @@ import pytest
 from orion.errors import InputError
 from orion.models import contexts
 
-YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+N, LONG = 32768, 131072
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": N}
+DEEPSEEK = {**YARN, "factor": 40, "original_max_position_embeddings": 4096}
+
+
+def config(tokens, rope, key="rope_scaling"):
+    return {"max_position_embeddings": tokens, key: rope}
 
 
 @pytest.mark.parametrize(
     ("config", "native", "longest"),
     [
         ({}, None, None),
-        ({"max_position_embeddings": 4096}, 4096, 4096),
-        ({"max_position_embeddings": 32768, "rope_scaling": YARN}, 32768, 131072),
-        ({"max_position_embeddings": 32768, "rope_parameters": YARN}, 32768, 131072),
+        ({"max_position_embeddings": N}, N, N),
+        (config(N, YARN), N, LONG),
+        (config(N, YARN, "rope_parameters"), N, LONG),
         # the older name of the kind, and no original context: that of the model
-        ({"max_position_embeddings": 4096, "rope_scaling": {"type": "yarn", "factor": 2}}, 4096, 8192),
+        (config(N, {"type": "yarn", "factor": 2}), N, 2 * N),
         # one description per kind of layer
-        ({"max_position_embeddings": 32768, "rope_parameters": {"full_attention": YARN}}, 32768, 131072),
+        (config(N, {"full_attention": YARN}, "rope_parameters"), N, LONG),
         # already counted, as DeepSeek-V3 does
-        (
-            {
-                "max_position_embeddings": 163840,
-                "rope_scaling": {**YARN, "factor": 40, "original_max_position_embeddings": 4096},
-            },
-            163840,
-            163840,
-        ),
-        ({"text_config": {"max_position_embeddings": 32768, "rope_scaling": YARN}}, 32768, 131072),
+        (config(163840, DEEPSEEK), 163840, 163840),
+        ({"text_config": config(N, YARN)}, N, LONG),
         # other kinds say nothing of a longer context
-        ({"max_position_embeddings": 4096, "rope_scaling": {**YARN, "rope_type": "linear"}}, 4096, 4096),
-        ({"max_position_embeddings": 4096, "rope_scaling": {"rope_type": "yarn"}}, 4096, 4096),
-        ({"max_position_embeddings": 4096, "rope_scaling": {**YARN, "factor": "x"}}, 4096, 4096),
+        (config(N, {**YARN, "rope_type": "linear"}), N, N),
+        (config(N, {"rope_type": "yarn"}), N, N),
+        (config(N, {**YARN, "factor": "x"}), N, N),
+        (config(N, None), N, N),
     ],
-)  # fmt: skip
+)
 def test_how_far_a_context_may_be_set(config, native, longest, tmp_path):
     assert contexts.native_context_length(config) == native
     assert contexts.longest_context_length(config) == longest

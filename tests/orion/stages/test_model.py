@@ -170,7 +170,7 @@ def run_training(tmp_path, document_path, **changes):
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_an_adapter_student_is_trained_from_what_it_samples_with(tmp_path, adapter, student, method):
+def test_an_adapter_student_is_trained_with_its_adapter(tmp_path, adapter, student, method):
     """B14: the trained checkpoint is base and adapter, changed by two small steps."""
     source = path_source(adapter, base=path_source(student))
     before = register(tmp_path, source=source)
