@@ -10,6 +10,7 @@ from orion import prompts
 from orion.errors import InputError
 from orion.models import templates
 from orion.models.document import ModelDocument
+from orion.models.thinking import CHANNELS
 from orion.models.training_documents import (
     IGNORED,
     REASONS,
@@ -97,6 +98,8 @@ def encode_documents(
 
 
 def _describe_thinking(encoder: DocumentEncoder, prompt_set: str) -> str:
+    if not any(mark in encoder.template for mark in (templates.END_THINK, CHANNELS)):
+        return "the template knows no thinking"
     problem = ROWS[prompt_set][0][0]
     try:
         encoder.encode(prompts.solve(prompt_set, problem), THINKING)

@@ -103,11 +103,27 @@ def test_a_sound_checkpoint_passes_everything_and_leaves_nothing_behind(folder):
     assert all(check.passed and check.figure and not check.cure for check in passed.checks)
     found = figures(passed)
     assert found["files"].endswith("23,936 parameters, 259 of 259 tokens in the tokenizer")
-    assert found["documents"].endswith("rows with thinking are trained")
+    assert found["documents"].endswith("the template knows no thinking")
     assert found["weights"] == "all layers in float32"
     assert found["lora_targets"].startswith("all-linear: down_proj, gate_proj, k_proj")
     assert list((folder.parent / "work").iterdir()) == []
     assert run(folder) == passed
+
+
+@pytest.mark.parametrize(
+    ("template", "enable_thinking", "words"),
+    [
+        ("qwen3", None, "rows with thinking are trained"),
+        ("qwen3", False, "rows with thinking are rejected (thinking_off)"),
+        ("qwen2_5", None, "the template knows no thinking"),
+    ],
+)
+@pytest.mark.data
+def test_what_becomes_of_thinking_is_stated(folder, data, template, enable_thinking, words):
+    path = data / f"chat_templates/{template}.jinja"
+    uses = replace(TRAINED, enable_thinking=enable_thinking)
+    found = figures(run(folder, uses, chat_template_file=path))
+    assert found["documents"].endswith(words)
 
 
 def test_a_model_that_is_not_trained_is_not_loaded(folder, monkeypatch):
