@@ -128,7 +128,8 @@ def publish(
         adapters.save_adapter(model, partial)
     else:
         model.config.use_cache = True
-        model.set_attn_implementation("sdpa")
+        # one that every model has; not sdpa, which gpt-oss refuses
+        model.set_attn_implementation("eager")
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
     shutil.rmtree(output_dir, ignore_errors=True)
