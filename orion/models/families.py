@@ -64,7 +64,7 @@ def _logit_scale(config: Any) -> float:
 
 
 def _logits_scaling(config: Any) -> float:
-    return 1 / float(config.logits_scaling)
+    return 1 / float(config.logits_scaling) if config.logits_scaling else math.inf
 
 
 FAMILIES = {

@@ -155,9 +155,15 @@ SAMPLES = [
 ]  # fmt: skip
 
 
-def write_checkpoint(sample: Sample, folder: Path) -> None:
-    """A random checkpoint with the tokenizer of its template."""
+def write_checkpoint(sample: Sample, folder: Path, base: Any = None) -> None:
+    """A random checkpoint with the tokenizer of its template: bytes, or ``base``'s vocabulary."""
     tokenizer = build_tokenizer(sample.template)
+    if base is not None:
+        base.add_tokens(list(tokenizer.added_tokens_decoder.values()))
+        base.add_special_tokens({"bos_token": tokenizer.bos_token})
+        base.add_special_tokens({"eos_token": tokenizer.eos_token})
+        base.chat_template = sample.template
+        tokenizer = base
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     settings = {**SMALL, **sample.settings, **ids, "pad_token_id": 0}
     kept = {key: value for key, value in settings.items() if value is not None}
