@@ -173,11 +173,19 @@ class HubModel(Block):
     )
 
 
+class LocalBase(Block):
+    kind: Literal["path"]
+    path: str = Field(description="a checkpoint folder, relative to the working directory")
+
+
 class LocalModel(Block):
     kind: Literal["path"]
     path: str = Field(
-        description="a checkpoint folder (safetensors, tokenizer), "
+        description="a checkpoint folder (safetensors, tokenizer) or the folder of a LoRA adapter, "
         "relative to the working directory"
+    )
+    base: Annotated[HubModel | LocalBase, Field(discriminator="kind")] | None = Field(
+        None, description="of an adapter: the checkpoint that it belongs to"
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orion.config.models import Config
 from orion.config.sources import Block, LocalModel, Model
-from orion.models.checkpoints import native_context_length
+from orion.models.contexts import native_context_length
 from orion.models.token_limits import check_token_limits
 
 

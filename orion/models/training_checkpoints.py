@@ -128,12 +128,19 @@ def publish(
         adapters.save_adapter(model, partial)
     else:
         model.config.use_cache = True
-        # one that every model has; not sdpa, which gpt-oss refuses
-        model.set_attn_implementation("eager")
+        _reset_attention(model)
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
     shutil.rmtree(output_dir, ignore_errors=True)
     os.replace(partial, output_dir)
+
+
+def _reset_attention(model: Any) -> None:
+    """The attention of an ordinary checkpoint; some models (gpt-oss) have none in torch's sdpa."""
+    try:
+        model.set_attn_implementation("sdpa")
+    except ValueError:
+        model.set_attn_implementation("eager")
 
 
 def trained_document(

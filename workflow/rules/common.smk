@@ -1,5 +1,7 @@
 """Shared by all rules: the configuration, tracked params, inputs that depend on the arm."""
 
+import json
+
 from orion import config as settings
 from orion.provenance import source_digest
 
@@ -79,6 +81,11 @@ def token_limits(wildcards):
     """The stages' token limits on a model; a resource, since they can refuse it, not change it."""
     limits = settings.list_token_limits(CONFIG, wildcards.model)
     return " ".join(f"{key}={tokens}" for key, tokens in limits.items())
+
+
+def lora(wildcards):
+    """The adapters that the run trains on a model; a resource, as the limits are."""
+    return json.dumps(settings.list_lora(CONFIG, wildcards.model), sort_keys=True)
 
 
 def environment(*engines):

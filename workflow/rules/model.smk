@@ -1,4 +1,8 @@
-"""The student: pre-trained for the embedded default, else a folder, file, hub revision or server."""
+"""The student: pre-trained for the embedded default, else a folder, file, hub revision or server.
+
+register_model writes model.json and, since a failed check stops it, the passed checks of
+preflight.json, which every rule that samples from the model or trains it asks for.
+"""
 
 
 rule student:
@@ -53,7 +57,8 @@ rule register_model:
         files=checkpoint_files,
         template=template_files,
     output:
-        "results/models/{model}/model.json",
+        model="results/models/{model}/model.json",
+        preflight="results/models/{model}/preflight.json",
     log:
         "logs/models/{model}/model.log",
     benchmark:
@@ -67,13 +72,14 @@ rule register_model:
         "../../envs/base.yaml"
     resources:
         token_limits=token_limits,
+        lora=lora,
     params:
         config=tracked_config("model"),
         code=source_digest("orion.stages.model"),
     shell:
         "python -m orion.stages.model --config {params.config:q} --name {wildcards.model}"
         " --checkpoint {input.checkpoint} --token-limits {resources.token_limits}"
-        " --output {output} 2> {log}"
+        " --lora {resources.lora:q} --preflight {output.preflight} --output {output.model} 2> {log}"
 
 
 use rule register_model as register_demo_model with:

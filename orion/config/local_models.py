@@ -1,0 +1,117 @@
+"""Checkpoint folders that exist already, against what the run does with them, before any work.
+
+Input: the validated configuration. ``check_local_models`` reads config.json and the names of stored
+tensors only, so that Snakemake may call it whenever it starts; ``check_without_weights`` adds all
+checks of preflight.json that need no weights. What is wrong with a folder that is not there yet, or
+with a model on the hub, the rule that registers the model says.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from orion.config.models import Config
+from orion.config.sources import LocalModel, Model
+from orion.config.token_limits import check_contexts, list_token_limits
+from orion.config.uses import is_trained, list_lora
+from orion.errors import InputError
+from orion.models import adapters, lora_targets, registration, weights
+from orion.models.lora_targets import LoraUse
+from orion.models.preflight import Uses, stop_if_failed
+from orion.models.preflight_checks import check_adapter_kept
+from orion.models.preflight_checks import check_without_weights as run_checks
+
+
+def check_local_models(config: Config) -> None:
+    """Raise InputError for a limit, an adapter or LoRA targets that a folder does not allow."""
+    check_contexts(config)
+    for name, model in config.models.items():
+        folder = _existing_folder(model)
+        if folder is not None and is_used(config, name):
+            try:
+                _check_folder(folder, model, list_lora_uses(config, name))
+            except InputError as error:
+                raise InputError(f"models.{name}: {error}") from None
+
+
+def is_used(config: Config, name: str) -> bool:
+    """Whether a stage of the run reads the model."""
+    return bool(list_token_limits(config, name))
+
+
+def list_lora_uses(config: Config, name: str) -> tuple[LoraUse, ...]:
+    """The adapters that the run trains on a model."""
+    return tuple(LoraUse(key, **settings) for key, settings in list_lora(config, name).items())
+
+
+def _existing_folder(model: Model) -> Path | None:
+    if not isinstance(model.source, LocalModel):
+        return None
+    folder = Path(model.source.path)
+    return folder if folder.is_dir() else None
+
+
+def _check_folder(folder: Path, model: Model, uses: tuple[LoraUse, ...]) -> None:
+    is_adapter = adapters.is_adapter_folder(folder)
+    for use in uses:
+        check_adapter_kept(is_adapter, use)
+    if is_adapter:
+        base = adapters.find_base(folder, _base(model))
+        if base["kind"] != "path" or not Path(base["path"]).is_dir():
+            return
+        folder = Path(base["path"])
+    weights.refuse_adapter_beside(folder)
+    try:
+        settings: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        tensors = weights.list_tensors(folder)
+        tied = bool(settings.get("tie_word_embeddings", _has_no_head(tensors)))
+    except (InputError, OSError, ValueError, AttributeError):
+        # the rule that registers the model says what is wrong with the folder
+        return
+    for use in uses:
+        modules = lora_targets.modules_of_weights(tensors)
+        lora_targets.check_targets(use, modules, tied=tied)
+
+
+def _base(model: Model) -> dict[str, Any] | None:
+    base = getattr(model.source, "base", None)
+    return None if base is None else dict(base.model_dump(mode="json"))
+
+
+def _has_no_head(tensors: list[str]) -> bool:
+    modules = lora_targets.modules_of_weights(tensors)
+    return lora_targets.HEAD not in modules.values()
+
+
+def check_without_weights(config: Config) -> list[str]:
+    """The used models whose folders exist and pass the checks that need no weights.
+
+    Raises InputError for the first one that fails.
+    """
+    passed = []
+    for name, model in config.models.items():
+        folder = _existing_folder(model)
+        if folder is None or not is_used(config, name):
+            continue
+        uses = Uses(
+            is_trained=is_trained(config, name),
+            prompts=config.prompts,
+            enable_thinking=model.enable_thinking,
+            token_limits=list_token_limits(config, name),
+            lora=list_lora_uses(config, name),
+        )
+        document = registration.make_document(name, _entry(model), with_digests=False)
+        stop_if_failed(name, run_checks(document, uses))
+        passed.append(name)
+    return passed
+
+
+def _entry(model: Model) -> registration.Entry:
+    return registration.Entry(
+        source=model.source.model_dump(mode="json"),
+        dtype=model.dtype,
+        trust_remote_code=model.trust_remote_code,
+        chat_template=model.chat_template,
+        prompt_date=model.prompt_date,
+        context_length=model.context_length,
+    )
