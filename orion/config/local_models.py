@@ -7,12 +7,13 @@ with a model on the hub, the rule that registers the model says.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from orion.config.models import Config
 from orion.config.sources import LocalModel, Model
-from orion.config.token_limits import check_contexts, list_token_limits
+from orion.config.token_limits import check_contexts, list_token_limits, weights_folder
 from orion.config.uses import is_trained, list_lora
 from orion.errors import InputError
 from orion.models import adapters, lora_targets, registration, weights
@@ -25,13 +26,11 @@ from orion.models.preflight_checks import check_without_weights as run_checks
 def check_local_models(config: Config) -> None:
     """Raise InputError for a limit, an adapter or LoRA targets that a folder does not allow."""
     check_contexts(config)
-    for name, model in config.models.items():
-        folder = _existing_folder(model)
-        if folder is not None and is_used(config, name):
-            try:
-                _check_folder(folder, model, list_lora_uses(config, name))
-            except InputError as error:
-                raise InputError(f"models.{name}: {error}") from None
+    for name, source in _existing_folders(config):
+        try:
+            _check_folder(source, list_lora_uses(config, name))
+        except InputError as error:
+            raise InputError(f"models.{name}: {error}") from None
 
 
 def is_used(config: Config, name: str) -> bool:
@@ -44,22 +43,23 @@ def list_lora_uses(config: Config, name: str) -> tuple[LoraUse, ...]:
     return tuple(LoraUse(key, **settings) for key, settings in list_lora(config, name).items())
 
 
-def _existing_folder(model: Model) -> Path | None:
-    if not isinstance(model.source, LocalModel):
-        return None
-    folder = Path(model.source.path)
-    return folder if folder.is_dir() else None
+def _existing_folders(config: Config) -> Iterator[tuple[str, LocalModel]]:
+    """The models that a stage reads and that are folders here already."""
+    for name, model in config.models.items():
+        source = model.source
+        is_folder = isinstance(source, LocalModel) and Path(source.path).is_dir()
+        if is_folder and is_used(config, name):
+            assert isinstance(source, LocalModel)
+            yield name, source
 
 
-def _check_folder(folder: Path, model: Model, uses: tuple[LoraUse, ...]) -> None:
-    is_adapter = adapters.is_adapter_folder(folder)
+def _check_folder(source: LocalModel, uses: tuple[LoraUse, ...]) -> None:
     for use in uses:
-        check_adapter_kept(is_adapter, use)
-    if is_adapter:
-        base = adapters.find_base(folder, _base(model))
-        if base["kind"] != "path" or not Path(base["path"]).is_dir():
-            return
-        folder = Path(base["path"])
+        check_adapter_kept(adapters.is_adapter_folder(Path(source.path)), use)
+    folder = weights_folder(source)
+    if adapters.is_adapter_folder(folder):
+        # its base is on the hub
+        return
     weights.refuse_adapter_beside(folder)
     try:
         settings: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -73,11 +73,6 @@ def _check_folder(folder: Path, model: Model, uses: tuple[LoraUse, ...]) -> None
         lora_targets.check_targets(use, modules, tied=tied)
 
 
-def _base(model: Model) -> dict[str, Any] | None:
-    base = getattr(model.source, "base", None)
-    return None if base is None else dict(base.model_dump(mode="json"))
-
-
 def _has_no_head(tensors: list[str]) -> bool:
     modules = lora_targets.modules_of_weights(tensors)
     return lora_targets.HEAD not in modules.values()
@@ -89,10 +84,8 @@ def check_without_weights(config: Config) -> list[str]:
     Raises InputError for the first one that fails.
     """
     passed = []
-    for name, model in config.models.items():
-        folder = _existing_folder(model)
-        if folder is None or not is_used(config, name):
-            continue
+    for name, _ in _existing_folders(config):
+        model = config.models[name]
         uses = Uses(
             is_trained=is_trained(config, name),
             prompts=config.prompts,

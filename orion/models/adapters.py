@@ -138,7 +138,9 @@ def attach_adapter(model: Any, document: ModelDocument) -> Any:
 
 def merge_adapter(model: Any, document: ModelDocument) -> Any:
     """The base model with the adapter added to its weights, in the dtype of the base's."""
-    return _wrap(model, document).merge_and_unload().to(model.dtype)
+    merged = _wrap(model, document).merge_and_unload().to(model.dtype)
+    # peft has frozen the base
+    return merged.requires_grad_(True)
 
 
 def _wrap(model: Any, document: ModelDocument) -> Any:

@@ -32,7 +32,7 @@ def run_preflight(document: ModelDocument, uses: Uses, work: Path) -> Preflight:
     """
     checks = check_without_weights(document, uses)
     stop_if_failed(document.name, checks)
-    if uses.is_trained:
+    if uses.is_trained and not document.is_served:
         checks += _check_weights(document, uses, work)
         stop_if_failed(document.name, checks)
     log(f"{document.name}: passed {len(checks)} checks")

@@ -23,9 +23,11 @@ from orion.models.lora_targets import EMBEDDING, HEAD, LINEAR, OTHER
 # a larger checkpoint is cut to its first layers
 WHOLE_PARAMETERS = 1_000_000_000
 FIRST_LAYERS = 2
-PROBE_TOKENS = 48  # of one document
+PROBE_TOKENS = 32  # of one document
 PROBE_DOCUMENTS = 3
 PROBE_WINDOW = 16
+# of the mean loss, and of one token's: float32 sums in another order move one by up to 2e-5 in the
+# 30 layers of SmolLM2-135M, and what the packed path leaves out by 1e-3 and more
 TOLERANCE = 1e-5
 NOT_COMPUTED = (
     "the packed path does not compute this model, so it cannot be trained; docs/models.md lists "
@@ -145,26 +147,28 @@ def _keep_first_layers(config: Any) -> str:
 
 @torch.no_grad()
 def compare_packed(model: Any, documents: list[list[int]]) -> str:
-    """The largest difference of a token's loss, packed and alone with eager attention.
+    """The losses of the documents' tokens, packed against alone with eager attention.
 
-    Raises InputError where it is more than TOLERANCE of the loss, and where a loss is not finite.
+    Raises InputError where one differs by more than TOLERANCE, and where one is not finite.
     """
     cut = [ids[:PROBE_TOKENS] for ids in documents[:PROBE_DOCUMENTS]]
-    difference, got, wanted = _largest_difference(model, cut)
+    worst, got, wanted = _largest_difference(model, cut)
     if not bool(wanted.isfinite().all()):
         raise InputError(
             "the model's own loss is not finite; the weights are damaged: repeat the download"
         )
-    if not difference <= TOLERANCE:
-        # the library's own float32 is that far from its float64 in a deep model
-        difference, got, wanted = _largest_difference(model.double(), cut)
+    kind = "float32"
+    if not worst <= TOLERANCE:
+        # in a deep model the library's own float32 is that far from its float64
+        worst, got, wanted = _largest_difference(model.double(), cut)
         model.float()
-    if not difference <= TOLERANCE:
+        kind = "float64"
+    if not worst <= TOLERANCE:
         raise InputError(
-            f"packed, a token's loss differs by {difference:.1e} of it from the library's own "
-            f"(mean {got.mean():.4f} against {wanted.mean():.4f}); {NOT_COMPUTED}"
+            f"packed, the mean loss is {got.mean():.6f}, the library's own {wanted.mean():.6f}, "
+            f"and one token's differs by {worst:.1e} of it; {NOT_COMPUTED}"
         )
-    return f"{wanted.numel()} tokens, relative difference below {TOLERANCE:.0e}"
+    return f"{wanted.numel()} tokens, the loss of each within {TOLERANCE:.0e} in {kind}"
 
 
 def _largest_difference(
@@ -205,7 +209,7 @@ def compare_loss(model: Any, ids: list[int]) -> str:
             f"the loss is {got:.6f}, the model's own {wanted:.6f}: its head scales its logits, or "
             f"it adds a loss of its own; {NOT_COMPUTED}"
         )
-    return f"relative difference below {TOLERANCE:.0e}"
+    return f"within {TOLERANCE:.0e} of the model's own"
 
 
 def save_and_load(model: Any, document: ModelDocument, work: Path, words: list[str]) -> str:
@@ -216,7 +220,7 @@ def save_and_load(model: Any, document: ModelDocument, work: Path, words: list[s
     with quiet_library():
         training_checkpoints.publish(model, tokenizer, document, folder, adapter=False)
         saved = training_checkpoints.trained_document(
-            folder, document.name, document, adapter=False
+            folder, document.name, document, adapter=False, with_digests=False
         )
         again = checkpoints.load_model(saved, "cpu")
     before, after = model.state_dict(), again.state_dict()

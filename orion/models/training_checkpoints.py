@@ -144,7 +144,7 @@ def _reset_attention(model: Any) -> None:
 
 
 def trained_document(
-    folder: Path, name: str, base: ModelDocument, *, adapter: bool
+    folder: Path, name: str, base: ModelDocument, *, adapter: bool, with_digests: bool = True
 ) -> ModelDocument:
     """The document of the published checkpoint or adapter."""
     if adapter:
@@ -157,4 +157,5 @@ def trained_document(
         trust_remote_code=base.trust_remote_code,
         context_length=base.context_length,
         prompt_date=base.prompt_date,
+        with_digests=with_digests,
     )

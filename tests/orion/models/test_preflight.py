@@ -140,9 +140,9 @@ def test_what_the_packed_path_drops_is_refused(tmp_path, monkeypatch, name, argu
     monkeypatch.setattr(transformers_attention, "packed_attention", dropping)
     with pytest.raises(
         InputError,
-        match=r"models\.student fails \d of its checks: \[packed\] packed, a token's loss differs "
-        r"by .* \(mean .* against .*\); the packed path does not compute this model, so it cannot "
-        r"be trained; docs/models\.md lists",
+        match=r"models\.student fails \d of its checks: \[packed\] packed, the mean loss is "
+        r".*, the library's own .*, and one token's differs by .*; the packed "
+        r"path does not compute this model, so it cannot be trained; docs/models\.md lists",
     ):
         run(tmp_path / "student")
 
