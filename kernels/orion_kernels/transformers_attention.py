@@ -157,6 +157,7 @@ def make_mask(
     attention_mask: Tensor | None = None,
     local_size: int | None = None,
     use_vmap: bool = False,
+    allow_is_bidirectional_skip: bool | None = None,
     config: Any = None,
     **_kwargs: Any,
 ) -> WindowMask | None:
@@ -165,7 +166,8 @@ def make_mask(
     Some models give the window to the mask only, not to the attention function.
 
     Raises ValueError if the caller gave an attention_mask, which would be ignored, and for masks
-    that are neither causal nor a causal window: chunks, or a function that the model adds.
+    that are neither causal nor a causal window: chunks, both directions, or a function that the
+    model adds.
     """
     if attention_mask is not None:
         raise ValueError(
@@ -176,6 +178,8 @@ def make_mask(
         raise ValueError(
             f'attention "{ATTENTION_NAME}" does not compute the mask that this model adds'
         )
+    if allow_is_bidirectional_skip is not None or not getattr(config, "is_causal", True):
+        raise ValueError(f'attention "{ATTENTION_NAME}" is causal, but the model looks ahead')
     if local_size is None:
         return None
     if local_size == getattr(config, "attention_chunk_size", None):

@@ -127,6 +127,12 @@ def causal_lm_loss(
         valid_index=valid_index,
     )
     extra = _auxiliary_loss(language_model, output)
+    if extra is not None and loss.requires_grad and not extra.requires_grad:
+        raise ValueError(
+            f"the router's auxiliary loss of {type(language_model).__name__} carries no gradient; "
+            'checkpoint with gradient_checkpointing_kwargs={"use_reentrant": False}, '
+            "or set config.output_router_logits = False"
+        )
     return (loss if extra is None else loss + extra.to(loss.device)), metrics
 
 

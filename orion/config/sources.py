@@ -189,6 +189,12 @@ class LocalModel(Block):
     )
 
 
+class GgufModel(Block):
+    kind: Literal["gguf"]
+    path: str = Field(description="a GGUF file, relative to the working directory")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the file; checked first")
+
+
 class ServedModel(Block):
     kind: Literal["server"]
     model: str = Field(min_length=1, description="the name that the server knows the model by")
@@ -222,7 +228,8 @@ class Server(Block):
 
 class Model(Block):
     source: Annotated[
-        DemoStudent | HubModel | LocalModel | ServedModel, Field(discriminator="kind")
+        DemoStudent | GgufModel | HubModel | LocalModel | ServedModel,
+        Field(discriminator="kind"),
     ]
     chat_template: str | None = Field(
         None, description="a jinja file that replaces or supplies the chat template"

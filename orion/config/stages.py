@@ -12,7 +12,15 @@ from typing import Any
 from orion import paths
 from orion.config.blocks import Generation, Reflect, Select
 from orion.config.models import Config
-from orion.config.sources import Block, FileSource, LocalBase, LocalModel, Model, ProblemSet
+from orion.config.sources import (
+    Block,
+    FileSource,
+    GgufModel,
+    LocalBase,
+    LocalModel,
+    Model,
+    ProblemSet,
+)
 from orion.config.uses import is_trained
 from orion.provenance import canonical_json
 
@@ -67,6 +75,12 @@ def _student(config: Config, model: str) -> dict[str, Any]:
     return {
         key: value for key, value in _dump(config.models[model].source).items() if key != "kind"
     }
+
+
+def _dequantise(config: Config, model: str) -> dict[str, Any]:
+    block = config.models[model]
+    assert isinstance(block.source, GgufModel), "the rule runs for models of this kind"
+    return {"path": block.source.path, "sha256": block.source.sha256, "dtype": block.dtype}
 
 
 def _model(config: Config, model: str) -> dict[str, Any]:
@@ -193,6 +207,7 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "benchmark": _benchmark,
     "lint": _lint,
     "student": _student,
+    "dequantise": _dequantise,
     "model": _model,
     "sample": _sample,
     "check": _check,

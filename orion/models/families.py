@@ -59,9 +59,26 @@ class Rule:
     has_router_loss: bool = False
 
 
+def _logit_scale(config: Any) -> float:
+    return float(config.logit_scale)
+
+
+def _logits_scaling(config: Any) -> float:
+    return 1 / float(config.logits_scaling) if config.logits_scaling else math.inf
+
+
 FAMILIES = {
-    "cohere2": Rule("Command R7B", "listed", head_scale=lambda config: config.logit_scale),
+    "apertus": Rule("Apertus"),
+    "arcee": Rule("Arcee AFM"),
+    "cohere": Rule("Command R", head_scale=_logit_scale),
+    "cohere2": Rule("Command R7B, A", "listed", head_scale=_logit_scale),
+    "deepseek_v2": Rule("DeepSeek-V2"),
     "deepseek_v3": Rule("DeepSeek-V3, R1"),
+    "dots1": Rule("dots.llm1", "listed"),
+    "ernie4_5": Rule("ERNIE 4.5"),
+    "ernie4_5_moe": Rule("ERNIE 4.5 MoE", has_router_loss=True),
+    "exaone4": Rule("EXAONE 4.0", "listed"),
+    "gemma": Rule("Gemma"),
     "gemma2": Rule("Gemma 2", "listed"),
     "gemma3_text": Rule("Gemma 3, text only", "listed"),
     "glm": Rule("GLM-4-9B"),
@@ -69,16 +86,27 @@ FAMILIES = {
     "glm4_moe": Rule("GLM-4.5, 4.6"),
     "gpt_neox": Rule("GPT-NeoX, Pythia"),
     "gpt_oss": Rule("gpt-oss", "listed", sinks=True, has_router_loss=True),
-    "granite": Rule("Granite 3", head_scale=lambda config: 1 / config.logits_scaling),
+    "granite": Rule("Granite", head_scale=_logits_scaling),
+    "granitemoe": Rule("Granite MoE", head_scale=_logits_scaling, has_router_loss=True),
+    "helium": Rule("Helium"),
+    "hunyuan_v1_dense": Rule("Hunyuan, dense"),
     "llama": Rule("Llama 2, 3; SmolLM2"),
+    "ministral": Rule("Ministral 8B", "listed"),
+    "ministral3": Rule("Ministral 3, text only", "window"),
     "mistral": Rule("Mistral 7B", "window"),
     "mixtral": Rule("Mixtral", "window", has_router_loss=True),
+    "olmo": Rule("OLMo"),
     "olmo2": Rule("OLMo 2"),
+    "olmo3": Rule("OLMo 3", "listed"),
+    "olmoe": Rule("OLMoE", "window", has_router_loss=True),
+    "phi": Rule("Phi-1.5, Phi-2"),
     "phi3": Rule("Phi-3, Phi-3.5, Phi-4", "window"),
     "qwen2": Rule("Qwen2, Qwen2.5", "listed"),
+    "qwen2_moe": Rule("Qwen1.5-MoE, Qwen2-MoE", "listed", has_router_loss=True),
     "qwen3": Rule("Qwen3", "listed"),
     "qwen3_moe": Rule("Qwen3-MoE", "window", has_router_loss=True),
     "smollm3": Rule("SmolLM3", "listed"),
+    "starcoder2": Rule("StarCoder2", "window"),
 }
 
 RECURRENT = (
@@ -93,6 +121,7 @@ SEVERAL_MEDIA = (
 )
 SPARSE = "its attention chooses the tokens that a query sees; the packed path does not"
 CHUNKED = "its attention is cut into chunks of fixed places; the packed path has none"
+DEAF = "its layers do not pass the documents of a packed row on to their attention"
 ALIBI = "its attention adds a bias by distance (ALiBi); the packed path has none"
 
 REFUSED = {
@@ -122,6 +151,7 @@ REFUSED = {
     ),
     **dict.fromkeys(("deepseek_v32", "deepseek_v4", "glm_moe_dsa"), SPARSE),
     "llama4_text": CHUNKED,
+    **dict.fromkeys(("nemotron", "stablelm"), DEAF),
     **dict.fromkeys(("bloom", "mpt"), ALIBI),
 }  # fmt: skip
 OTHER_MEDIA = ("vision_config", "audio_config")

@@ -9,6 +9,7 @@ neither torch nor gguf.
 
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ def convert(path: str | Path, folder: str | Path, *, dtype: str) -> None:
     import transformers
 
     library: Any = transformers
+    if not sys.stderr.isatty():
+        library.utils.logging.disable_progress_bar()
     source = GgufFile(Path(path))
     config = source.read_config()
     kind = getattr(torch, dtype)

@@ -29,7 +29,6 @@ PROBE_WINDOW = 16
 # of the mean loss, and of one token's: float32 sums in another order move one by up to 2e-5 in the
 # 30 layers of SmolLM2-135M, and what the packed path leaves out by 1e-3 and more
 TOLERANCE = 1e-5
-TOKEN_TOLERANCE = 1e-4
 NOT_COMPUTED = (
     "the packed path does not compute this model, so it cannot be trained; docs/models.md lists "
     "the families that can"
@@ -150,33 +149,41 @@ def _keep_first_layers(config: Any) -> str:
 def compare_packed(model: Any, documents: list[list[int]]) -> str:
     """The losses of the documents' tokens, packed against alone with eager attention.
 
-    Raises InputError where their mean differs by more than TOLERANCE, one of them by more than
-    TOKEN_TOLERANCE, and where one is not finite.
+    Raises InputError where one differs by more than TOLERANCE, and where one is not finite.
     """
     cut = [ids[:PROBE_TOKENS] for ids in documents[:PROBE_DOCUMENTS]]
-    model.set_attn_implementation("eager")
-    wanted = torch.cat([_eager_losses(model, ids) for ids in cut])  # (targets,)
-    got = _packed_losses(model, cut)
+    worst, got, wanted = _largest_difference(model, cut)
     if not bool(wanted.isfinite().all()):
         raise InputError(
             "the model's own loss is not finite; the weights are damaged: repeat the download"
         )
-    mean, own = got.double().mean().item(), wanted.double().mean().item()
-    worst = ((got - wanted).abs() / wanted.abs().clamp(min=1)).max().item()
-    if not (abs(mean - own) <= TOLERANCE * max(1.0, own) and worst <= TOKEN_TOLERANCE):
+    kind = "float32"
+    if not worst <= TOLERANCE:
+        # in a deep model the library's own float32 is that far from its float64
+        worst, got, wanted = _largest_difference(model.double(), cut)
+        model.float()
+        kind = "float64"
+    if not worst <= TOLERANCE:
         raise InputError(
-            f"packed, the mean loss is {mean:.6f}, the library's own {own:.6f}, and one token's "
-            f"differs by {worst:.1e} of it; {NOT_COMPUTED}"
+            f"packed, the mean loss is {got.mean():.6f}, the library's own {wanted.mean():.6f}, "
+            f"and one token's differs by {worst:.1e} of it; {NOT_COMPUTED}"
         )
-    return (
-        f"{wanted.numel()} tokens, mean loss within {TOLERANCE:.0e}, each token's within "
-        f"{TOKEN_TOLERANCE:.0e}"
-    )
+    return f"{wanted.numel()} tokens, the loss of each within {TOLERANCE:.0e} in {kind}"
+
+
+def _largest_difference(
+    model: Any, documents: list[list[int]]
+) -> tuple[float, torch.Tensor, torch.Tensor]:
+    """The largest relative difference, and both losses (targets,): packed and the library's."""
+    model.set_attn_implementation("eager")
+    wanted = torch.cat([_eager_losses(model, ids) for ids in documents])
+    got = _packed_losses(model, documents)
+    return ((got - wanted).abs() / wanted.abs().clamp(min=1)).max().item(), got, wanted
 
 
 def _eager_losses(model: Any, ids: list[int]) -> torch.Tensor:
     row = torch.tensor([ids])
-    logits = model(input_ids=row, use_cache=False).logits[0, :-1].float()
+    logits = model(input_ids=row, use_cache=False).logits[0, :-1]
     return torch.nn.functional.cross_entropy(logits, row[0, 1:], reduction="none")
 
 

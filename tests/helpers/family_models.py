@@ -23,7 +23,9 @@ SMALL = {
     "max_position_embeddings": 4096,
 }
 ONE_OF_EACH = ["sliding_attention", "full_attention"]
+ALTERNATING = {"layer_types": ONE_OF_EACH, "sliding_window": WINDOW}
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
+ROUTER_LOSS = {"output_router_logits": True, "router_aux_loss_coef": 0.1}
 ROUTED = {"n_routed_experts": 4, "n_group": 2, "topk_group": 1, "first_k_dense_replace": 1}
 
 # in the vendors' form, for families whose template the folder does not hold
@@ -61,78 +63,107 @@ class Sample:
         return path.read_text(encoding="utf-8") if self.vendor and path.is_file() else self.fallback
 
 
-SAMPLES = {
-    "cohere2": Sample(
-        "cohere2",
-        {"layer_types": ONE_OF_EACH, "sliding_window": WINDOW, "logit_scale": 0.25},
-        "cohere2",
+LATENT = {  # DeepSeek's attention; head_dim is not the width of its heads
+    "num_key_value_heads": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 6,
+    "head_dim": None,
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 1e4,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+GRANITES = {
+    "logits_scaling": 4.0,
+    "attention_multiplier": 0.2,
+    "residual_multiplier": 0.5,
+    "embedding_multiplier": 3.0,
+}
+GEMMA2 = {"query_pre_attn_scalar": 8, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
+
+SAMPLES = [
+    Sample("apertus"),
+    Sample("arcee"),
+    Sample("cohere", {"logit_scale": 0.25}, "cohere"),
+    Sample("cohere2", {**ALTERNATING, "logit_scale": 0.25}, "cohere2"),
+    Sample("deepseek_v2", {**EXPERTS, **ROUTED, **LATENT, "topk_method": "greedy"}, "deepseekv3"),
+    Sample("deepseek_v3", {**EXPERTS, **ROUTED, **LATENT, "num_mtp_layers": 0}, "deepseekv3"),
+    Sample("dots1", {**EXPERTS, **ROUTED, **ALTERNATING, "n_shared_experts": 1}),
+    Sample("ernie4_5"),
+    Sample(
+        "ernie4_5_moe",
+        {**ROUTER_LOSS, "moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 24},
     ),
-    "deepseek_v3": Sample(
-        "deepseek_v3",
-        {**EXPERTS, **ROUTED, "num_key_value_heads": 4, "q_lora_rank": 16, "kv_lora_rank": 8}
-        | {"qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 6, "num_mtp_layers": 0}
-        # not the width of a head here
-        | {"head_dim": None},
-        "deepseekv3",
-    ),
-    "gemma2": Sample(
-        "gemma2",
-        {"layer_types": ONE_OF_EACH, "sliding_window": WINDOW, "query_pre_attn_scalar": 8}
-        | {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
-        "gemma",
-    ),
-    "gemma3_text": Sample(
-        "gemma3_text",
-        {"layer_types": ONE_OF_EACH, "sliding_window": WINDOW, "query_pre_attn_scalar": 8},
-        "gemma3",
-    ),
-    "glm": Sample("glm", {}, "glm4moe"),
-    "glm4": Sample("glm4", {}, "glm4moe"),
-    "glm4_moe": Sample("glm4_moe", {**EXPERTS, **ROUTED, "use_qk_norm": True}, "glm4moe"),
-    "gpt_neox": Sample("gpt_neox"),
-    "gpt_oss": Sample(
+    Sample("exaone4", ALTERNATING),
+    Sample("gemma", {}, "gemma"),
+    Sample("gemma2", {**ALTERNATING, **GEMMA2}, "gemma"),
+    Sample("gemma3_text", {**ALTERNATING, "query_pre_attn_scalar": 8}, "gemma3"),
+    Sample("glm", {}, "glm4moe"),
+    Sample("glm4", {}, "glm4moe"),
+    Sample("glm4_moe", {**EXPERTS, **ROUTED, "use_qk_norm": True}, "glm4moe"),
+    Sample("gpt_neox"),
+    Sample(
         "gpt_oss",
-        {"layer_types": ONE_OF_EACH, "sliding_window": WINDOW, "num_local_experts": 4}
-        | {"num_experts_per_tok": 2, "output_router_logits": True, "router_aux_loss_coef": 0.1},
+        {**ALTERNATING, **ROUTER_LOSS, "num_local_experts": 4, "num_experts_per_tok": 2},
         "gptoss",
     ),
-    "granite": Sample(
-        "granite",
-        {"logits_scaling": 4.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5}
-        | {"embedding_multiplier": 3.0},
+    Sample("granite", GRANITES, fallback=GRANITE),
+    Sample(
+        "granitemoe",
+        {**GRANITES, **ROUTER_LOSS, "num_local_experts": 4, "num_experts_per_tok": 2},
         fallback=GRANITE,
     ),
-    "llama": Sample(
-        "llama",
-        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}
-        | {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
-        | {"original_max_position_embeddings": 64}},
-        "llama3_2",
-    ),
-    "mistral": Sample("mistral", {"sliding_window": WINDOW}, fallback=MISTRAL),
-    "mixtral": Sample(
+    Sample("helium"),
+    Sample("hunyuan_v1_dense"),
+    Sample("llama", {"rope_parameters": LLAMA3_ROPE}, "llama3_2"),
+    Sample("ministral", ALTERNATING, fallback=MISTRAL),
+    Sample("ministral3", fallback=MISTRAL),
+    Sample("mistral", {"sliding_window": WINDOW}, fallback=MISTRAL),
+    Sample(
         "mixtral",
-        {"num_local_experts": 4, "num_experts_per_tok": 2, "output_router_logits": True}
-        | {"router_aux_loss_coef": 0.1},
+        {**ROUTER_LOSS, "num_local_experts": 4, "num_experts_per_tok": 2},
         fallback=MISTRAL,
     ),
-    "olmo2": Sample("olmo2", fallback=OLMO),
-    "phi3": Sample("phi3", {"sliding_window": WINDOW, "partial_rotary_factor": 0.5}, "phi3"),
-    "qwen2": Sample("qwen2", {"tie_word_embeddings": True}, "qwen2_5"),
-    "qwen3": Sample("qwen3", {}, "qwen3"),
-    "qwen3_moe": Sample(
+    Sample("olmo", fallback=OLMO),
+    Sample("olmo2", fallback=OLMO),
+    Sample("olmo3", ALTERNATING),
+    Sample("olmoe", {**ROUTER_LOSS, "num_experts": 4, "num_experts_per_tok": 2}, fallback=OLMO),
+    Sample("phi"),
+    Sample("phi3", {"sliding_window": WINDOW, "partial_rotary_factor": 0.5}, "phi3"),
+    Sample("qwen2", {"tie_word_embeddings": True}, "qwen2_5"),
+    Sample(
+        "qwen2_moe",
+        {**EXPERTS, **ROUTER_LOSS, "num_experts": 4, "shared_expert_intermediate_size": 24},
+        "qwen2_5",
+    ),
+    Sample("qwen3", {}, "qwen3"),
+    Sample(
         "qwen3_moe",
-        {**EXPERTS, "num_experts": 4, "output_router_logits": True, "router_aux_loss_coef": 0.1}
-        | {"use_sliding_window": True, "sliding_window": WINDOW},
+        {**EXPERTS, **ROUTER_LOSS, "num_experts": 4, "use_sliding_window": True}
+        | {"sliding_window": WINDOW},
         "qwen3_instruct_2507",
     ),
-    "smollm3": Sample("smollm3", {"no_rope_layers": [1, 0]}),
-}  # fmt: skip
+    Sample("smollm3", {"no_rope_layers": [1, 0]}),
+    Sample("starcoder2", {"sliding_window": WINDOW, "attention_dropout": 0.0}),
+]  # fmt: skip
 
 
-def write_checkpoint(sample: Sample, folder: Path) -> None:
-    """A random checkpoint with the tokenizer of its template."""
+def write_checkpoint(sample: Sample, folder: Path, base: Any = None) -> None:
+    """A random checkpoint with the tokenizer of its template: bytes, or ``base``'s vocabulary."""
     tokenizer = build_tokenizer(sample.template)
+    if base is not None:
+        base.add_tokens(list(tokenizer.added_tokens_decoder.values()))
+        base.add_special_tokens({"bos_token": tokenizer.bos_token})
+        base.add_special_tokens({"eos_token": tokenizer.eos_token})
+        base.chat_template = sample.template
+        tokenizer = base
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     settings = {**SMALL, **sample.settings, **ids, "pad_token_id": 0}
     kept = {key: value for key, value in settings.items() if value is not None}

@@ -10,6 +10,9 @@ RUNS = CONFIG.runs
 DEMO_MODELS = [
     name for name, model in CONFIG.models.items() if model.source.kind == "demo"
 ]
+GGUF_MODELS = [
+    name for name, model in CONFIG.models.items() if model.source.kind == "gguf"
+]
 REFLECTING = [
     name for name, arm in CONFIG.arms.items() if arm.trained_on == "reflection"
 ]
@@ -113,6 +116,10 @@ def dataset_files(wildcards):
 
 def benchmark_files(wildcards):
     return settings.local_files(CONFIG.benchmarks[wildcards.benchmark])
+
+
+def gguf_file(wildcards):
+    return CONFIG.models[wildcards.model].source.path
 
 
 def checkpoint_files(wildcards):

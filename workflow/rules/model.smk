@@ -1,4 +1,4 @@
-"""The student: pre-trained for the embedded default, else a folder, hub revision or server.
+"""The student: pre-trained for the embedded default, else a folder, file, hub revision or server.
 
 register_model writes model.json and, since a failed check stops it, the passed checks of
 preflight.json, which every rule that samples from the model or trains it asks for.
@@ -28,6 +28,28 @@ rule student:
         " 2> {log}"
 
 
+rule dequantise:
+    input:
+        gguf_file,
+    output:
+        checkpoint=directory("results/models/{model}/checkpoint"),
+    log:
+        "logs/models/{model}/dequantise.log",
+    benchmark:
+        "logs/models/{model}/dequantise.usage.tsv"
+    wildcard_constraints:
+        model=any_of(GGUF_MODELS),
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=tracked_config("dequantise"),
+        code=source_digest("orion.stages.dequantise"),
+    shell:
+        "python -m orion.stages.dequantise --config {params.config:q}"
+        " --output {output.checkpoint} 2> {log}"
+
+
 rule register_model:
     input:
         # a folder that the workflow made itself; empty for models from elsewhere
@@ -42,7 +64,9 @@ rule register_model:
     benchmark:
         "logs/models/{model}/model.usage.tsv"
     wildcard_constraints:
-        model=any_of(name for name in CONFIG.models if name not in DEMO_MODELS),
+        model=any_of(
+            name for name in CONFIG.models if name not in DEMO_MODELS + GGUF_MODELS
+        ),
     localrule: True
     conda:
         "../../envs/base.yaml"
@@ -65,3 +89,8 @@ use rule register_model as register_demo_model with:
         template=template_files,
     wildcard_constraints:
         model=any_of(DEMO_MODELS),
+
+
+use rule register_demo_model as register_gguf_model with:
+    wildcard_constraints:
+        model=any_of(GGUF_MODELS),

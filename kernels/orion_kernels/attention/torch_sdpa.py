@@ -113,10 +113,11 @@ def _backward_operator(
     dsinks = q.new_empty(0) if sinks is None else torch.zeros_like(sinks, dtype=torch.float64)
     grads: list[list[Tensor]] = [[], [], []]
     with torch.autocast(q.device.type, enabled=False):
-        for document in zip(*(t.split(sizes) for t in (dout, q, k, v)), strict=True):
-            if not document[0].shape[0]:
+        documents = zip(*(t.split(sizes) for t in (dout, q, k, v)), strict=True)
+        for do_doc, q_doc, k_doc, v_doc in documents:
+            if not do_doc.shape[0]:
                 continue
-            *found, dsink = differentiate(*document, options, sinks)
+            *found, dsink = differentiate(do_doc, q_doc, k_doc, v_doc, options, sinks)
             for parts, part in zip(grads, found, strict=True):
                 parts.append(part.to(q.dtype))
             if dsink is not None:
@@ -137,9 +138,10 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
-    options = (ctx.scale, ctx.window, ctx.softcap)
-    *grads, dsinks = _backward_operator(dout, *ctx.saved_tensors, *options)
-    return *grads, None if ctx.saved_tensors[3] is None else dsinks, None, None, None, None
+    # read once: under checkpointing they may be unpacked one time only
+    tensors = ctx.saved_tensors
+    *grads, dsinks = _backward_operator(dout, *tensors, ctx.scale, ctx.window, ctx.softcap)
+    return *grads, None if tensors[3] is None else dsinks, None, None, None, None
 
 
 def _refuse_second_derivative(*_unused: Any) -> None:
