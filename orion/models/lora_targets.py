@@ -8,6 +8,7 @@ Importing this module imports neither torch nor peft.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orion.errors import InputError
 
@@ -86,6 +87,28 @@ def check_targets(use: LoraUse, modules: Mapping[str, str], *, tied: bool) -> st
 def last_parts(names: Iterable[str]) -> list[str]:
     """The last parts of dotted names, each once, sorted."""
     return sorted({name.rpartition(".")[2] for name in names})
+
+
+def check_model_targets(use: LoraUse, model: Any) -> str:
+    """``check_targets`` for a loaded model."""
+    modules, tied = name_modules(model)
+    return check_targets(use, modules, tied=tied)
+
+
+def name_modules(model: Any) -> tuple[dict[str, str], bool]:
+    """The modules of a model as ``check_targets`` takes them, and whether its head is tied."""
+    from torch import nn
+
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    kinds = {}
+    for name, module in model.named_modules():
+        if module is head:
+            kinds[name] = HEAD
+        elif module is embedding:
+            kinds[name] = EMBEDDING
+        elif name:
+            kinds[name] = LINEAR if isinstance(module, nn.Linear) else OTHER
+    return kinds, head is not None and head.weight is embedding.weight
 
 
 def modules_of_weights(names: Sequence[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from orion_kernels.transformers_integration import causal_lm_loss, register_atte
 from orion.errors import InputError
 from orion.models import adapters, checkpoints, training_checkpoints
 from orion.models.document import ModelDocument
-from orion.models.lora_targets import EMBEDDING, HEAD, LINEAR, OTHER
+from orion.models.lora_targets import name_modules
 
 # a larger checkpoint is cut to its first layers
 WHOLE_PARAMETERS = 1_000_000_000
@@ -71,9 +71,7 @@ class Skeleton:
         self.missing: list[str] = sorted(map(str, found["missing_keys"]))
         self.unused: list[str] = sorted(map(str, found["unexpected_keys"]))
         self.mismatched: list[str] = sorted(str(each[0]) for each in found["mismatched_keys"])
-        self.modules = _name_modules(model)
-        head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-        self.tied = head is not None and head.weight is embedding.weight
+        self.modules, self.tied = name_modules(model)
 
     def check_tensors(self) -> str:
         """The number of tensors that the files do not use; raises InputError where some lack."""
@@ -86,19 +84,6 @@ class Skeleton:
             )
         unused = f", {len(self.unused)} tensors unused ({self.unused[0]})" if self.unused else ""
         return f"all tensors are there{unused}"
-
-
-def _name_modules(model: Any) -> dict[str, str]:
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    kinds = {}
-    for name, module in model.named_modules():
-        if module is head:
-            kinds[name] = HEAD
-        elif module is embedding:
-            kinds[name] = EMBEDDING
-        elif name:
-            kinds[name] = LINEAR if isinstance(module, torch.nn.Linear) else OTHER
-    return kinds
 
 
 def load_probe(document: ModelDocument) -> tuple[Any, str]:

@@ -31,6 +31,7 @@ from orion import provenance, tables
 from orion.errors import InputError
 from orion.models import adapters, checkpoints, preflight, training_checkpoints
 from orion.models.document import ModelDocument, read_document
+from orion.models.lora_targets import LoraUse, check_model_targets
 from orion.paths import AtomicFile
 from orion.progress import log
 from orion.stages import command
@@ -310,6 +311,7 @@ def load_trainable_model(document: ModelDocument, config: TrainConfig) -> Any:
 
         lora = config.lora
         assert lora is not None, "orion.config gives the lora block to method lora"
+        check_model_targets(LoraUse("train.lora.target_modules", lora.target_modules), model)
         torch.manual_seed(config.seed)
         settings = peft.LoraConfig(
             r=lora.r,

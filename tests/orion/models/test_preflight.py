@@ -424,3 +424,8 @@ def test_messages_are_one_line_and_hold_figure_and_cure(folder):
     assert "\n" not in str(error.value)
     found = re.findall(r"\[(\w+)\] [^\[]+; \w", str(error.value))
     assert found == ["context", "generation_config"]
+
+
+def test_the_page_has_the_checks_in_their_order(root):
+    text = (root / "docs/preflight.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.M) == NAMES

@@ -222,3 +222,22 @@ def test_what_was_trained_passes_again(tmp_path, student, merge_adapter):
     base = None if merge_adapter else path_source(student)
     register(tmp_path, source=path_source(tmp_path / "out/model", base=base))
     assert len(read_preflight(tmp_path / "models/preflight.json").checks) == 13
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (["nope"], "nope matches no layer"),
+        (["embed_tokens"], "embed_tokens is the embedding, and its weights are the head's too"),
+        (["lm_head"], "lm_head is the head"),
+    ],
+)
+def test_training_refuses_targets_that_came_after_the_checks(tmp_path, student, targets, message):
+    register(tmp_path, source=path_source(student))
+    with pytest.raises(InputError, match=rf"train\.lora\.target_modules: {message}.*leave|name"):
+        run_training(
+            tmp_path,
+            tmp_path / "models/model.json",
+            method="lora",
+            lora={**LORA, "target_modules": targets},
+        )
