@@ -7,6 +7,7 @@ probabilities of each block again. Nothing here calls autograd: both are bodies 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from orion_kernels.precision import accumulation_dtype
 
-# bytes of the scores of one block of queries, all heads together, and the fewest queries in it. An
-# estimate: several tensors of this size exist at a time
-WORKSPACE_BYTES = 32 << 20
+# bytes of the scores of one block of queries, all heads together, and the fewest queries in it;
+# several tensors of this size exist at a time. Measured on CPU: larger blocks leave the cache. The
+# value for other devices is an estimate: fewer launches
+WORKSPACE_BYTES = {"cpu": 4 << 20}
+OTHER_WORKSPACE_BYTES = 256 << 20
 MIN_BLOCK_QUERIES = 16
 
 
@@ -54,7 +57,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, options: ScoreOptions, sinks: Tensor
     """
     wide_k, wide_v = (_heads_first(t) for t in (k, v))  # (kv_heads, length, dim)
     out = q.new_empty(*q.shape[:2], v.shape[2])
-    for rows, columns in _list_blocks(q, k, options):
+    for rows, columns in _list_blocks(q, options):
         block = _compute_block(q, wide_k, rows, columns, options, sinks)
         part = torch.matmul(block.probabilities.flatten(1, 2), wide_v[:, columns])
         out[rows] = _tokens_first(part, rows).to(out.dtype)
@@ -69,7 +72,7 @@ def differentiate(
     dq = torch.empty(q.shape, dtype=wide_k.dtype, device=q.device)
     dk, dv = torch.zeros_like(wide_k), torch.zeros_like(wide_v)
     dsinks = None if sinks is None else dq.new_zeros(k.shape[1], q.shape[1] // k.shape[1])
-    for rows, columns in _list_blocks(q, k, options):
+    for rows, columns in _list_blocks(q, options):
         block = _compute_block(q, wide_k, rows, columns, options, sinks)
         upstream = _group_heads(dout[rows], k.shape[1])  # (kv_heads, group * rows, value_dim)
         p = block.probabilities
@@ -89,11 +92,13 @@ def differentiate(
     return dq, dk.transpose(0, 1), dv.transpose(0, 1), dsinks
 
 
-def _list_blocks(q: Tensor, k: Tensor, options: ScoreOptions) -> list[tuple[slice, slice]]:
+def _list_blocks(q: Tensor, options: ScoreOptions) -> list[tuple[slice, slice]]:
     length, q_heads = q.shape[:2]
     window = min(options.window or length, length)
-    row_bytes = q_heads * window * accumulation_dtype(q).itemsize
-    step = max(MIN_BLOCK_QUERIES, WORKSPACE_BYTES // row_bytes)
+    workspace = WORKSPACE_BYTES.get(q.device.type, OTHER_WORKSPACE_BYTES)
+    scores = workspace // (q_heads * accumulation_dtype(q).itemsize)
+    # n queries meet up to n + window keys: the largest n with n * (n + window) <= scores
+    step = max(MIN_BLOCK_QUERIES, (math.isqrt(window * window + 4 * scores) - window) // 2)
     blocks = []
     for start in range(0, length, step):
         end = min(start + step, length)

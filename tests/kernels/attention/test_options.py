@@ -23,7 +23,7 @@ OPTIONS = {
 @pytest.fixture(autouse=True)
 def blocks_of_six_queries(monkeypatch):
     monkeypatch.setattr(torch_blocks, "MIN_BLOCK_QUERIES", 6)
-    monkeypatch.setattr(torch_blocks, "WORKSPACE_BYTES", 1)
+    monkeypatch.setitem(torch_blocks.WORKSPACE_BYTES, "cpu", 1)
     # each test compiles anew, within dynamo's limit of graphs for one function
     torch._dynamo.reset()
 
@@ -190,7 +190,7 @@ class _LargestTensor(TorchDispatchMode):
 
 def test_a_long_document_needs_no_dense_mask(randn, monkeypatch):
     length, window = 1500, 50
-    monkeypatch.setattr(torch_blocks, "WORKSPACE_BYTES", 1 << 16)
+    monkeypatch.setitem(torch_blocks.WORKSPACE_BYTES, "cpu", 1 << 16)
     tensors = make_inputs(randn, length, torch.float32)[:3]
     with _LargestTensor() as largest:
         # a mode does not see into operators, so their bodies are measured
