@@ -21,7 +21,7 @@ from orion.models.document import ModelDocument
 from orion.models.lora_targets import name_modules
 
 # a larger checkpoint is cut to its first layers
-WHOLE_PARAMETERS = 1_000_000_000
+WHOLE_PARAMETERS = 500_000_000
 FIRST_LAYERS = 2
 PROBE_TOKENS = 32  # of one document
 PROBE_DOCUMENTS = 3
