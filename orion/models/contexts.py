@@ -29,7 +29,7 @@ def longest_context_length(config: dict[str, Any]) -> int | None:
     native = native_context_length(config)
     if native is None:
         return None
-    return max([native, *(_stretched(part, native) for part in _rope_parts(text_config(config)))])
+    return max([native, *(_stretch(part, native) for part in _rope_parts(text_config(config)))])
 
 
 def _rope_parts(config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ def _rope_parts(config: dict[str, Any]) -> list[dict[str, Any]]:
     return whole + [each for part in whole for each in part.values() if isinstance(each, dict)]
 
 
-def _stretched(rope: dict[str, Any], native: int) -> int:
+def _stretch(rope: dict[str, Any], native: int) -> int:
     if "yarn" not in (rope.get("rope_type"), rope.get("type")):
         return native
     try:
