@@ -2,7 +2,7 @@
 
 Before that, the model passes the checks of ``orion.models.preflight_checks``, which are written to
 preflight.json; a failed one stops the run with its cure, and neither file is written.
-Run: ``python -m orion.stages.model --config JSON --name NAME --output O [--preflight P]
+Run: ``python -m orion.stages.model --config JSON --name NAME --output O [--output-preflight P]
 [--checkpoint DIR] [--token-limits KEY=N ...] [--lora JSON]``, where ``--checkpoint`` is the folder
 of a model that the workflow trained itself. ``--token-limits`` are the limits of the stages that
 will read the model, ``--lora`` the adapters that will be trained on it: key of the configuration →
@@ -90,7 +90,7 @@ def read_lora_uses(text: str) -> tuple[LoraUse, ...]:
 def main(argv: list[str] | None = None) -> None:
     parser = command.make_parser(__doc__, "name", "output")
     parser.add_argument(
-        "--preflight", metavar="PATH", help="the passed checks; default: beside --output"
+        "--output-preflight", metavar="PATH", help="the passed checks; default: beside --output"
     )
     parser.add_argument(
         "--checkpoint", nargs="?", metavar="DIR", help="a checkpoint that the workflow made"
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = Path(args.output).parent
     passed = run_preflight(document, uses, folder)
     record = provenance.record("orion.stages.model", args.config, {})
-    path = args.preflight or folder / "preflight.json"
+    path = args.output_preflight or folder / "preflight.json"
     tables.write_json(passed.as_json(), path, record)
     tables.write_json(document.as_json(), args.output, record)
 

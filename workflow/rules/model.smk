@@ -79,7 +79,8 @@ rule register_model:
     shell:
         "python -m orion.stages.model --config {params.config:q} --name {wildcards.model}"
         " --checkpoint {input.checkpoint} --token-limits {resources.token_limits}"
-        " --lora {resources.lora:q} --preflight {output.preflight} --output {output.model} 2> {log}"
+        " --lora {resources.lora:q} --output-preflight {output.preflight}"
+        " --output {output.model} 2> {log}"
 
 
 use rule register_model as register_demo_model with:
