@@ -51,10 +51,9 @@ def test_the_reference_does_so_too(batch, family):
     assert_same(build_family(family), batch, impl="reference", attention_impl="reference")
 
 
-@pytest.mark.parametrize("family", ["Gemma2", "GptOss", "Qwen2Moe"])
-def test_compiled_models_do_so_too(batch, family):
+def test_a_compiled_model_does_so_too(batch):
     torch._dynamo.reset()
-    plain = build_family(family)
+    plain = build_family("Gemma2")
     want, _ = causal_lm_loss(plain, **batch)
     want.backward()
     compiled = copy.deepcopy(plain)
