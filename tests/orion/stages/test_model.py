@@ -82,7 +82,8 @@ def test_both_files_are_written_with_provenance(tmp_path, student, capsys):
     before = path.read_bytes()
     register(
         tmp_path,
-        *("--output-preflight", str(tmp_path / "other.json"), "--token-limits", "sample.max_tokens=9"),
+        *("--output-preflight", str(tmp_path / "other.json")),
+        *("--token-limits", "sample.max_tokens=9"),
         *("--lora", '{"train.lora.target_modules": {"targets": ["q_proj"]}}'),
         source=path_source(student),
     )
