@@ -173,12 +173,26 @@ class HubModel(Block):
     )
 
 
+class LocalBase(Block):
+    kind: Literal["path"]
+    path: str = Field(description="a checkpoint folder, relative to the working directory")
+
+
 class LocalModel(Block):
     kind: Literal["path"]
     path: str = Field(
-        description="a checkpoint folder (safetensors, tokenizer), "
+        description="a checkpoint folder (safetensors, tokenizer) or the folder of a LoRA adapter, "
         "relative to the working directory"
     )
+    base: Annotated[HubModel | LocalBase, Field(discriminator="kind")] | None = Field(
+        None, description="of an adapter: the checkpoint that it belongs to"
+    )
+
+
+class GgufModel(Block):
+    kind: Literal["gguf"]
+    path: str = Field(description="a GGUF file, relative to the working directory")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the file; checked first")
 
 
 class ServedModel(Block):
@@ -214,7 +228,8 @@ class Server(Block):
 
 class Model(Block):
     source: Annotated[
-        DemoStudent | HubModel | LocalModel | ServedModel, Field(discriminator="kind")
+        DemoStudent | GgufModel | HubModel | LocalModel | ServedModel,
+        Field(discriminator="kind"),
     ]
     chat_template: str | None = Field(
         None, description="a jinja file that replaces or supplies the chat template"

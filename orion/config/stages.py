@@ -12,7 +12,16 @@ from typing import Any
 from orion import paths
 from orion.config.blocks import Generation, Reflect, Select
 from orion.config.models import Config
-from orion.config.sources import Block, FileSource, LocalModel, Model, ProblemSet
+from orion.config.sources import (
+    Block,
+    FileSource,
+    GgufModel,
+    LocalBase,
+    LocalModel,
+    Model,
+    ProblemSet,
+)
+from orion.config.uses import is_trained
 from orion.provenance import canonical_json
 
 
@@ -68,13 +77,23 @@ def _student(config: Config, model: str) -> dict[str, Any]:
     }
 
 
+def _dequantise(config: Config, model: str) -> dict[str, Any]:
+    block = config.models[model]
+    assert isinstance(block.source, GgufModel), "the rule runs for models of this kind"
+    return {"path": block.source.path, "sha256": block.source.sha256, "dtype": block.dtype}
+
+
 def _model(config: Config, model: str) -> dict[str, Any]:
     block = _dump(config.models[model])
     # address and API key change no answer, so they are resources of the rules
     alias = (block["server"] or {}).get("served_model")
     server = {"served_model": alias} if alias else None
     is_served = config.models[model].source.kind == "server"
-    return {**block, "server": server, "prompt_date": None if is_served else block["prompt_date"]}
+    keys = {**block, "server": server}
+    if is_served:
+        return {**keys, "prompt_date": None}
+    # what its checks read; false is left out, as a null is
+    return {**keys, "is_trained": is_trained(config, model) or None, "prompts": config.prompts}
 
 
 def _sample(config: Config, dataset: str, model: str) -> dict[str, Any]:
@@ -188,6 +207,7 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "benchmark": _benchmark,
     "lint": _lint,
     "student": _student,
+    "dequantise": _dequantise,
     "model": _model,
     "sample": _sample,
     "check": _check,
@@ -210,13 +230,19 @@ def checkpoint_files(model: Model) -> list[str]:
     """Files of a local checkpoint folder on which its answers depend: inputs of its rule."""
     if not isinstance(model.source, LocalModel):
         return []
+    base = model.source.base
+    folders = [model.source.path, *([base.path] if isinstance(base, LocalBase) else [])]
     patterns = (
         paths.WEIGHT_FILES,
         *paths.CONFIG_FILES,
         *paths.TOKENIZER_FILES,
+        *paths.OLD_VOCABULARY_FILES,
+        paths.ADAPTER_CONFIG,
         paths.CODE_FILES,
     )
-    found = {path for pattern in patterns for path in Path(model.source.path).glob(pattern)}
+    found = {
+        path for folder in folders for pattern in patterns for path in Path(folder).glob(pattern)
+    }
     return sorted(path.as_posix() for path in found)
 
 

@@ -207,6 +207,9 @@ class TransformersEngine:
         self.tokenizer = checkpoints.load_tokenizer(document)
         self.model = checkpoints.load_model(document, options.device)
         self.device = self.model.device
+        # a loss of the router, for training; with a cache the library cannot compute it
+        if getattr(self.model.config, "output_router_logits", None):
+            self.model.config.output_router_logits = False
         unknown = set(getattr(self.model.config, "layer_types", None) or ()) - ATTENTION_LAYERS
         if unknown:
             raise InputError(

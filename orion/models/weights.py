@@ -7,11 +7,27 @@ import json
 from pathlib import Path
 
 from orion.errors import InputError
-from orion.paths import WEIGHT_FILES
+from orion.paths import ADAPTER_CONFIG, WEIGHT_FILES
 
 # all weights once more, in the format of Mistral's own library
 CONSOLIDATED = "consolidated*.safetensors"
+# bytes; the safetensors library refuses longer ones
+MAX_HEADER = 100_000_000
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def refuse_adapter_beside(folder: Path) -> None:
+    """Raise InputError for an adapter beside a checkpoint's own weights.
+
+    The transformers library would apply it in silence, outside the digest.
+    """
+    if (folder / ADAPTER_CONFIG).exists():
+        raise InputError(
+            f"{folder / ADAPTER_CONFIG}: an adapter beside a checkpoint's own weights, which the "
+            "transformers library would apply in silence. Move both adapter files to a folder of "
+            "their own and give that as `path:` with this checkpoint as `base:`, or delete them if "
+            "the adapter is merged already"
+        )
 
 
 def list_weight_files(folder: Path) -> list[Path]:
@@ -60,6 +76,23 @@ def _list_shards(index: Path, found: list[Path]) -> list[Path]:
             "finish the download"
         )
     return [path for path in found if path.name in wanted]
+
+
+def list_tensors(folder: Path) -> list[str]:
+    """The names of all tensors of a checkpoint folder, read from indexes and headers only."""
+    names: list[str] = []
+    for path in list_weight_files(folder):
+        try:
+            with open(path, "rb") as handle:
+                size = int.from_bytes(handle.read(8), "little")
+                if size > MAX_HEADER:
+                    raise ValueError("its header is too long")
+                names += json.loads(handle.read(size))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{path}: not readable as safetensors ({error}); finish or repeat the download"
+            ) from None
+    return [name for name in names if name != "__metadata__"]
 
 
 def count_parameters(paths: list[Path]) -> int:

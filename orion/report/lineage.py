@@ -93,7 +93,7 @@ RULES = (
     Rule("benchmark", (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED), from_files=True),
     Rule("lint", (paths.BENCHMARK_LINT,), {"problems": paths.BENCHMARK_PROBLEMS}),
     # the document itself holds the digests of the model's files
-    Rule("model", (paths.MODEL,), for_teachers=True),
+    Rule("model", (paths.MODEL, paths.PREFLIGHT), for_teachers=True),
     Rule(
         "dataset",
         (paths.PROBLEMS, paths.REJECTED),
@@ -104,7 +104,7 @@ RULES = (
     Rule(
         "sample",
         (paths.SAMPLES,),
-        {"problems": paths.PROBLEMS, "model": paths.MODEL},
+        {"problems": paths.PROBLEMS, "model": paths.MODEL, "preflight": paths.PREFLIGHT},
         for_teachers=True,
     ),
     Rule(
@@ -142,6 +142,7 @@ RULES = (
             "trace_verdicts": paths.TRACE_VERDICTS,
             "errors": paths.ERRORS,
             "model": paths.MODEL,
+            "preflight": paths.PREFLIGHT,
         },
         applies=is_reflecting,
     ),
@@ -171,19 +172,23 @@ RULES = (
     Rule(
         "pack",
         (paths.PACKED, paths.PACKED_STATS),
-        {"train": paths.TRAIN, "model": paths.MODEL},
+        {"train": paths.TRAIN, "model": paths.MODEL, "preflight": paths.PREFLIGHT},
         applies=is_trained,
     ),
     Rule(
         "train",
         (paths.TRAINED_MODEL,),
-        {"packed": paths.PACKED, "model": paths.MODEL},
+        {"packed": paths.PACKED, "model": paths.MODEL, "preflight": paths.PREFLIGHT},
         applies=is_trained,
     ),
     Rule(
         "evaluate_sample",
         (paths.EVALUATION_SAMPLES,),
-        {"problems": paths.BENCHMARK_PROBLEMS, "model": evaluated_model},
+        {
+            "problems": paths.BENCHMARK_PROBLEMS,
+            "model": evaluated_model,
+            "preflight": paths.PREFLIGHT,
+        },
     ),
     Rule(
         "evaluate_check",

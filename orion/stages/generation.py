@@ -10,12 +10,14 @@ from orion import completions, processes
 from orion.engines import GenerationConfig, RuntimeOptions
 from orion.errors import InputError
 from orion.experiment.degenerate import count_failed
+from orion.models import preflight
 from orion.models.document import ModelDocument
 from orion.models.token_limits import check_token_limits
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a generating stage; they change speed, place or cost, never an answer."""
+    preflight.add_option(parser)
     add = parser.add_argument
     add("--batch-size", type=_positive, help="sequences or requests under way at a time")
     add("--tensor-parallel-size", type=_positive, default=1, help="vllm: GPUs per model")

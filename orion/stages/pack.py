@@ -5,7 +5,8 @@ template prints it, up to the token that ends it (``orion.models.training_docume
 turn is trained on. A row that the template cannot carry is rejected and counted with its reason.
 Documents are placed end to end in sequences of at most ``max_length`` tokens; none is cut: a
 document that does not fit is dropped and counted.
-Run: ``python -m orion.stages.pack --config JSON --train T --model M --output O --stats S``.
+Run: ``python -m orion.stages.pack --config JSON --train T --model M --output O --stats S
+[--preflight F]``.
 """
 
 import bisect
@@ -18,7 +19,7 @@ import polars as pl
 from orion import provenance, tables
 from orion.errors import InputError
 from orion.experiment.degenerate import MIN_ROWS
-from orion.models import checkpoints
+from orion.models import checkpoints, preflight
 from orion.models.document import read_document
 from orion.models.training_documents import (
     IGNORED,
@@ -125,9 +126,12 @@ def explain_too_few(
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = command.make_parser(__doc__, "train", "model", "output", "stats").parse_args(argv)
+    parser = command.make_parser(__doc__, "train", "model", "output", "stats")
+    preflight.add_option(parser)
+    args = parser.parse_args(argv)
     config = command.read_config(PackConfig, args.config)
     document = read_document(args.model)
+    checked = preflight.required_inputs(args, document)
     limit = config.max_length
     if limit > document.context_length:
         raise InputError(
@@ -158,9 +162,8 @@ def main(argv: list[str] | None = None) -> None:
         "fill": round(tokens / (packed.height * limit), 6),
     }
     log(json.dumps(stats))
-    record = provenance.record(
-        "orion.stages.pack", args.config, {"train": args.train, "model": args.model}
-    )
+    inputs = {"train": args.train, "model": args.model, **checked}
+    record = provenance.record("orion.stages.pack", args.config, inputs)
     tables.write_json(stats, args.stats, record)
     tables.write(packed, args.output, tables.PACKED, record)
 

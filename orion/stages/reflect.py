@@ -16,7 +16,7 @@ from orion import prompts, provenance, tables
 from orion.engines import GenerationConfig
 from orion.errors import InputError
 from orion.experiment.degenerate import MAX_FAILED_FRACTION
-from orion.models import checkpoints, templates
+from orion.models import checkpoints, preflight, templates
 from orion.models.document import read_document
 from orion.progress import log
 from orion.stages import command
@@ -149,6 +149,7 @@ def main(argv: list[str] | None = None) -> None:
         f"{problems.height} problems"
     )
     document = read_document(args.model)
+    checked = preflight.required_inputs(args, document)
     requests = make_requests(
         planned,
         problems,
@@ -173,6 +174,7 @@ def main(argv: list[str] | None = None) -> None:
         "trace_verdicts": args.trace_verdicts,
         "errors": args.errors,
         "model": args.model,
+        **checked,
     }
     record = provenance.record("orion.stages.reflect", args.config, inputs)
     tables.write(reflections, args.output, tables.REFLECTIONS, record, rows=requests.height)

@@ -14,7 +14,7 @@ import polars as pl
 from orion import prompts, provenance, tables
 from orion.engines import GenerationConfig
 from orion.experiment.degenerate import MAX_FAILED_FRACTION
-from orion.models import checkpoints, templates
+from orion.models import checkpoints, preflight, templates
 from orion.models.document import read_document
 from orion.stages import command
 from orion.stages.generation import add_options, complete
@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     config = command.read_config(SampleConfig, args.config)
     problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "problem"])
     document = read_document(args.model)
+    checked = preflight.required_inputs(args, document)
     num_samples = config.generation.num_samples
     requests = make_requests(
         problems,
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     if samples is None:
         return
-    inputs = {"problems": args.problems, "model": args.model}
+    inputs = {"problems": args.problems, "model": args.model, **checked}
     record = provenance.record("orion.stages.sample", args.config, inputs)
     tables.write(samples, args.output, tables.SAMPLES, record, rows=problems.height * num_samples)
 

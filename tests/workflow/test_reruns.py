@@ -92,6 +92,8 @@ def test_a_comment_or_docstring_runs_nothing(changing):
         ("evaluate.num_samples", 5, {*EVALUATION, "report"}),
         # the rule register_model gets it too, as a resource
         ("evaluate.max_tokens", 200, {*EVALUATION, "report"}),
+        # and the LoRA targets
+        ("train.method", "lora", FROM_TRAIN),
         ("report.title", "Another", {"report"}),
         ("datasets.chains.source.n", 300, FROM_DATASET),
     ],

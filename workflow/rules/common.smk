@@ -1,5 +1,7 @@
 """Shared by all rules: the configuration, tracked params, inputs that depend on the arm."""
 
+import json
+
 from orion import config as settings
 from orion.provenance import source_digest
 
@@ -7,6 +9,9 @@ CONFIG = settings.validate(config)
 RUNS = CONFIG.runs
 DEMO_MODELS = [
     name for name, model in CONFIG.models.items() if model.source.kind == "demo"
+]
+GGUF_MODELS = [
+    name for name, model in CONFIG.models.items() if model.source.kind == "gguf"
 ]
 REFLECTING = [
     name for name, arm in CONFIG.arms.items() if arm.trained_on == "reflection"
@@ -78,6 +83,11 @@ def token_limits(wildcards):
     return " ".join(f"{key}={tokens}" for key, tokens in limits.items())
 
 
+def lora(wildcards):
+    """The adapters that the run trains on a model; a resource, as the limits are."""
+    return json.dumps(settings.list_lora(CONFIG, wildcards.model), sort_keys=True)
+
+
 def environment(*engines):
     """The conda definition of a generating rule; vLLM needs its own."""
     return f"../../envs/{'vllm' if 'vllm' in engines else 'base'}.yaml"
@@ -106,6 +116,10 @@ def dataset_files(wildcards):
 
 def benchmark_files(wildcards):
     return settings.local_files(CONFIG.benchmarks[wildcards.benchmark])
+
+
+def gguf_file(wildcards):
+    return CONFIG.models[wildcards.model].source.path
 
 
 def checkpoint_files(wildcards):

@@ -30,6 +30,7 @@ rule reflect:
         trace_verdicts="results/datasets/{dataset}/trace_verdicts.parquet",
         errors="results/datasets/{dataset}/{model}/{arm}/errors.parquet",
         model="results/models/{model}/model.json",
+        preflight="results/models/{model}/preflight.json",
     output:
         "results/datasets/{dataset}/{model}/{arm}/reflections.parquet",
     log:
@@ -49,7 +50,8 @@ rule reflect:
     shell:
         "{resources.python} -m orion.stages.reflect --config {params.config:q}"
         " --problems {input.problems} --trace-verdicts {input.trace_verdicts}"
-        " --errors {input.errors} --model {input.model} --completions results/completions"
+        " --errors {input.errors} --model {input.model} --preflight {input.preflight}"
+        " --completions results/completions"
         " --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size}"
         " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"
