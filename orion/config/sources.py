@@ -212,6 +212,10 @@ class Server(Block):
     )
 
 
+# what a model of the kind server has on its server and not in the configuration
+DECIDED_BY_SERVER = ("chat_template", "dtype", "prompt_date", "trust_remote_code")
+
+
 class Model(Block):
     source: Annotated[
         DemoStudent | HubModel | LocalModel | ServedModel, Field(discriminator="kind")
@@ -247,9 +251,7 @@ class Model(Block):
                 "server.served_model: source.model is the name of a model of the kind server; "
                 "remove it"
             )
-        ignored = sorted(
-            {"chat_template", "dtype", "prompt_date", "trust_remote_code"} & self.model_fields_set
-        )
+        ignored = sorted(set(DECIDED_BY_SERVER) & self.model_fields_set)
         if ignored:
             raise ValueError(
                 f"{', '.join(ignored)}: the server decides this for a model of the kind server; "

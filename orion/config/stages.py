@@ -12,7 +12,14 @@ from typing import Any
 from orion import paths
 from orion.config.blocks import Generation, Reflect, Select
 from orion.config.models import Config
-from orion.config.sources import Block, FileSource, LocalModel, Model, ProblemSet
+from orion.config.sources import (
+    DECIDED_BY_SERVER,
+    Block,
+    FileSource,
+    LocalModel,
+    Model,
+    ProblemSet,
+)
 from orion.provenance import canonical_json
 
 
@@ -179,6 +186,10 @@ def _report(config: Config) -> dict[str, Any]:
     used["models"] |= {config.datasets[name].teacher for name in used["datasets"]}
     for block, names in used.items():
         whole[block] = {name: value for name, value in whole[block].items() if name in names}
+    for model in whole["models"].values():
+        # their defaults would be refused as keys that a model of the kind server cannot have
+        for key in DECIDED_BY_SERVER if model["source"]["kind"] == "server" else ():
+            del model[key]
     # as a text: canonical JSON drops nulls, and here a null must not come back as its default
     return {"whole": json.dumps(whole, sort_keys=True, separators=(",", ":"))}
 
