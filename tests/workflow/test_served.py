@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from orion import prompts, tables
+from orion import prompts
 from orion.demo.problems import generate
 from tests.helpers.openai_server import ScriptedServer, answer
 from tests.helpers.snakemake import run_snakemake
