@@ -48,6 +48,9 @@ def _generation(config: Config, block: Generation, model: str) -> dict[str, Any]
     names = ("errors_per_prompt", "max_failed_fraction")
     extra = {key: settings.pop(key) for key in names if key in settings}
     thinking = config.models[model].enable_thinking
+    server = config.models[model].server
+    if block.engine == "openai" and server is not None and server.request is not None:
+        settings["request"] = _dump(server.request)
     return {"prompts": config.prompts, "generation": settings, "enable_thinking": thinking, **extra}
 
 

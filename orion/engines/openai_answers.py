@@ -271,7 +271,7 @@ def _find_error(body: dict[str, Any], choice: Any) -> Any:
 
 def find_status(error: Any) -> int:
     """The HTTP status that an error means: its code, else what its words say, else 500."""
-    error = error[0] if isinstance(error, list) else error
+    error = error[0] if isinstance(error, list) and error else error
     fields = error if isinstance(error, dict) else {"message": error}
     words = []
     for name in ("code", "status", "status_code", "type", "message"):
