@@ -44,14 +44,14 @@ class TokenBudget:
         return sum(_read_count(path) for path in self.folder.glob("*.tokens") if path != self._file)
 
     @property
-    def used(self) -> int:
+    def total(self) -> int:
         """Tokens used by all tries and shards."""
         return self.used_here + self.used_before
 
     @property
     def is_spent(self) -> bool:
         """Whether no further request may be sent."""
-        return self.limit is not None and self.used >= self.limit
+        return self.limit is not None and self.total >= self.limit
 
     def add(self, tokens: int) -> None:
         """Count tokens and write the count."""

@@ -251,7 +251,7 @@ class _Run:
             before = budget.used_before
             others = f", {before:,} of them by other tries and shards" if before else ""
             raise InputError(
-                f"the token budget of {budget.limit:,} is used up ({budget.used:,} counted"
+                f"the token budget of {budget.limit:,} is used up ({budget.total:,} counted"
                 f"{others}); {missing} of {len(self.rows)} completions are missing. Finished ones "
                 "are kept: raise the budget (resource token_budget) and run again"
             )

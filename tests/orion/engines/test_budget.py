@@ -111,7 +111,7 @@ def test_a_count_that_cannot_be_written_is_in_memory(tmp_path, capsys):
     budget.add(6)
     assert not budget.is_spent
     budget.add(6)
-    assert budget.is_spent and budget.used == 12
+    assert budget.is_spent and budget.total == 12
     assert capsys.readouterr().err.count("the tokens used cannot be written") == 1
     # damaged and foreign files count nothing
     folder = tmp_path / "counts"

@@ -15,7 +15,7 @@ SOURCES = {
 PINNED = {
     ("transformers", 1): "be14caabccdb83262fd968be59bcb917651e255cbdd062447deb6014d7e14366",
     ("vllm", 1): "39cf605bd82a35fce68d3d8ded5400825f3857ab3242148bee565cb4d87f76e2",
-    ("openai", 1): "4d75f93e03075571acaf31bf777ac5ec3c1246ab33d119ad27cdce8a36191baf",
+    ("openai", 1): "d00de08deb0aef48317ad4743ef32903c008af19e7f7383e423b90391357da27",
 }
 
 
