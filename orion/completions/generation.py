@@ -44,9 +44,23 @@ class _Job:
     engine: str
     sampling: Sampling
 
-    def distinct(self) -> pl.DataFrame:
-        """The requests, each completion once: at temperature 0 all samples of a prompt are one."""
-        return self.requests.unique(KEY, keep="first", maintain_order=True)
+    def share_greedy(self, is_stored: pl.Series) -> "_Job":
+        """At temperature 0 all samples of a prompt are equal, so one is asked for.
+
+        A row that is not stored gets the completion of the prompt's first row. Stored ones, which
+        earlier versions asked for each by itself, stay what they are.
+        """
+        if self.sampling.temperature != 0:
+            return self
+        own, first = pl.col(KEY), pl.col(KEY).first().over("prompt")
+        shared = self.requests.with_columns(pl.when(is_stored).then(own).otherwise(first))
+        wanted = shared[KEY].n_unique()
+        if wanted < shared.height:
+            log(
+                f"completions: at temperature 0 all samples of a prompt are equal: {wanted:,} "
+                f"stand for {shared.height:,}"
+            )
+        return replace(self, requests=shared)
 
     def leaves_no_room(self) -> pl.Expr:
         """Whether a row's prompt leaves no room for ``max_tokens`` in this model's context."""
@@ -99,9 +113,10 @@ def complete(
     if not requests.height:
         return tables.empty(tables.SAMPLES)
     job = _make_job(requests, document, generation, root)
-    wanted = job.distinct()
-    stored = job.drop_cut(job.store.get(wanted))
-    missing = wanted.join(stored, on=KEY, how="anti", maintain_order="left")
+    stored = job.drop_cut(job.store.get(job.requests))
+    job = job.share_greedy(job.requests[KEY].is_in(stored[KEY].implode()))
+    missing = job.requests.join(stored, on=KEY, how="anti", maintain_order="left")
+    missing = missing.unique(KEY, keep="first", maintain_order=True)
     writer = CompletionWriter(job.store, missing.height, flush_every, flush_seconds)
     _generate_missing(job, missing, writer, open_engine, options)
     rows = job.mark_too_long(pl.concat([stored, *writer.frames]))
@@ -136,8 +151,9 @@ def complete_shard(
         f"completions: shard {shard[0]}/{shard[1]} has {job.requests.height:,} of "
         f"{requests.height:,} completions"
     )
-    wanted = job.distinct()
-    missing = wanted.filter(~job.store.contains(wanted))
+    job = job.share_greedy(job.store.contains(job.requests))
+    missing = job.requests.filter(~job.store.contains(job.requests))
+    missing = missing.unique(KEY, keep="first", maintain_order=True)
     writer = CompletionWriter(
         job.store, missing.height, flush_every, flush_seconds, keep_frames=False
     )
@@ -158,7 +174,6 @@ def _make_job(
         model_digest=document.digest,
         sampling=named,
         engine=f"{engine}-{engines.REVISIONS.get(engine, 0)}",
-        greedy=sampling.temperature == 0,
     )
     store = CompletionStore(root, document.digest)
     return _Job(keyed_requests, store, document, engine, sampling)
@@ -174,11 +189,6 @@ def _generate_missing(
     """Generate the missing rows into the writer and log counts; failed requests are tried twice."""
     wanted = job.requests[KEY].n_unique()
     reused = wanted - missing.height
-    if wanted < job.requests.height:
-        log(
-            f"completions: at temperature 0 all samples of a prompt are equal: {wanted:,} are "
-            f"wanted for {job.requests.height:,} rows"
-        )
     log(f"completions: {reused:,} of {wanted:,} are stored, {missing.height:,} to generate")
     requests = [
         Request(key, prompt, keys.completion_seed(key))

@@ -43,23 +43,16 @@ def completion_seed(key: str) -> int:
 
 
 def add_keys(
-    requests: pl.DataFrame,
-    *,
-    model_digest: str,
-    sampling: dict[str, Any],
-    engine: str,
-    greedy: bool = False,
+    requests: pl.DataFrame, *, model_digest: str, sampling: dict[str, Any], engine: str
 ) -> pl.DataFrame:
     """The requests sorted by (problem_id, sample_id), with their keys in the column ``KEY``.
 
     The sample index of a row is its number among the rows with the same prompt. Asking for more
     samples of a prompt therefore keeps the keys of the first ones, whatever other prompts lie
-    between them. ``greedy``: there is one completion of a prompt, so all of its rows have the key
-    of the first. Add keys before splitting a table into shards.
+    between them. Add keys before splitting a table into shards.
     """
     requests = requests.sort("problem_id", "sample_id")
-    number = pl.int_range(pl.len()).over("prompt")
-    index = requests.select(number * 0 if greedy else number).to_series()
+    index = requests.select(pl.int_range(pl.len()).over("prompt")).to_series()
     pairs = zip(requests["prompt"], index, strict=True)
     keys = list(_hash_pairs(pairs, model_digest=model_digest, sampling=sampling, engine=engine))
     return requests.with_columns(pl.Series(KEY, keys, dtype=pl.String))

@@ -263,7 +263,7 @@ def test_at_temperature_0_a_prompt_is_asked_once_and_the_log_says_so(tmp_path, c
     )
     assert table["response"].n_unique() == 5
     assert (
-        "at temperature 0 all samples of a prompt are equal: 5 are wanted for 20 rows"
+        "at temperature 0 all samples of a prompt are equal: 5 stand for 20"
         in capsys.readouterr().err
     )
     # as many samples as before, or more: nothing is asked; the first sample's key is what it was
