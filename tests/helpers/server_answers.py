@@ -4,8 +4,9 @@ The fields are those of answers that these servers gave: DeepSeek, Mistral and O
 recorded by pydantic/pydantic-ai (tests/models/cassettes), OpenAI and Azure with finish_reason null
 as in openai/openai-openapi#20 and MicrosoftDocs/azure-docs#109589, Claude's end_turn behind
 OpenRouter as in vercel/modelfusion#343, eos_token and "" of TGI and SGLang as in dstackai/dstack
-pull request 2229, Ollama as in ollama/ollama#5312, "null" as in Ai00-X/ai00_server#90. vLLM,
-llama.cpp, LM Studio and Gemini follow their documentation.
+pull request 2229, Ollama as in ollama/ollama#5312, "null" as in Ai00-X/ai00_server#90. vLLM's are
+those of its server 0.32.0 on this project's tiny checkpoint; llama.cpp, LM Studio and Gemini follow
+their documentation.
 """
 
 from collections.abc import Callable
@@ -39,15 +40,17 @@ SHAPES: dict[str, tuple[Shape, str]] = {
                 "annotations": None,
                 "audio": None,
                 "function_call": None,
-                "tool_calls": [],
             },
-            _usage(prompt_tokens_details=None),
-            {"logprobs": None, "stop_reason": None, "token_ids": None},
+            _usage(prompt_tokens_details=None, completion_tokens_details=None),
+            {"logprobs": None, "stop_reason": None, "token_ids": None, "routed_experts": None},
             service_tier=None,
-            system_fingerprint=None,
+            system_fingerprint="vllm-0.32.0",
             prompt_logprobs=None,
             prompt_token_ids=None,
+            prompt_text=None,
             kv_transfer_params=None,
+            ec_transfer_params=None,
+            metrics=None,
         ),
         THOUGHT_FIRST,
     ),
