@@ -6,6 +6,7 @@ metadata of its parquet file, under the key ``orion``.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,14 +37,18 @@ _NOT_NEGATIVE = (
     "unknown",
 )
 
+# how a completion ended: one of these, or what its server says (content_filter, tool_calls, ...;
+# unknown where it says nothing)
 FINISH_REASONS = ("stop", "length", "prompt_too_long", "error")
+FINISH_REASON = r"[a-z][a-z0-9_-]{0,31}"
 
 
 @dataclass(frozen=True)
 class Table:
     """A table's columns in order; ``None`` as a type accepts any struct.
 
-    ``nullable`` columns may hold nulls; ``allowed`` lists the values of a column.
+    ``nullable`` columns may hold nulls; ``allowed`` lists the values of a column, ``patterns`` has
+    what they all match.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Table:
     columns: dict[str, Any]
     nullable: frozenset[str] = frozenset()
     allowed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    patterns: dict[str, str] = field(default_factory=dict)
 
 
 # the prompt templates of reflections: with the student's errors, and without
@@ -87,7 +93,8 @@ SAMPLES = Table(
     "samples",
     ("problem_id", "sample_id"),
     {"problem_id": pl.String, "sample_id": pl.Int64, "template": pl.String, **_COMPLETION_COLUMNS},
-    allowed={"finish_reason": FINISH_REASONS, "template": ("solve",)},
+    allowed={"template": ("solve",)},
+    patterns={"finish_reason": FINISH_REASON},
 )
 # error_ranks: the ranks (table errors) of the errors that belong to the prompt, also in an arm that
 # does not show them; empty for the template rewrite
@@ -101,7 +108,8 @@ REFLECTIONS = Table(
         "error_ranks": pl.List(pl.Int64),
         **_COMPLETION_COLUMNS,
     },
-    allowed={"finish_reason": FINISH_REASONS, "template": REFLECTION_TEMPLATES},
+    allowed={"template": REFLECTION_TEMPLATES},
+    patterns={"finish_reason": FINISH_REASON},
 )
 VERDICTS = Table(
     "verdicts",
@@ -195,6 +203,10 @@ def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.D
         if column in table.allowed:
             unknown = set(frame[column].unique()) - set(table.allowed[column])
             assert not unknown, f"{table.name}.{column}: unknown values {sorted(unknown)}"
+        if column in table.patterns:
+            values = frame[column].unique().drop_nulls()
+            odd = values.filter(~values.str.contains(f"^(?:{table.patterns[column]})$"))
+            assert odd.is_empty(), f"{table.name}.{column}: unknown values {odd.sort().to_list()}"
     for column in _NOT_NEGATIVE:
         low = frame[column].min() if column in table.columns and frame.height else None
         assert low is None or low >= 0, f"{table.name}.{column}: negative"  # type: ignore[operator]
@@ -205,6 +217,11 @@ def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.D
         f"{table.name}: expected {rows} rows, got {frame.height}"
     )
     return frame
+
+
+def is_finish_reason(text: str) -> bool:
+    """Whether a table may say that a completion ended in this way."""
+    return re.fullmatch(FINISH_REASON, text) is not None
 
 
 def empty(table: Table) -> pl.DataFrame:

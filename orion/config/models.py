@@ -19,6 +19,7 @@ from orion.config.blocks import (
     Select,
     Train,
 )
+from orion.config.servers import WITHOUT
 from orion.config.sources import Block, Count, Dataset, Model, ProblemSet, ReadExponents
 
 WILDCARD = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
@@ -202,6 +203,15 @@ class Config(Block):
             )
         if block.engine == "openai" and model.server is None:
             raise ValueError(f"models.{name}.server: required, since {stage}.engine is openai")
+        request = model.server.request if model.server and block.engine == "openai" else None
+        dropped = {*request.drop} & {*type(block).model_fields} if request else set()
+        for key in sorted(dropped - {"seed"}):
+            without = WITHOUT.get(key, type(block).model_fields[key].default)
+            if getattr(block, key) != without:
+                raise ValueError(
+                    f"{stage}.{key}: {getattr(block, key)} would not reach models.{name}, since "
+                    f"its server.request.drop has {key}; set {without}, the server's own"
+                )
 
     def arm_block(self, stage: str, arm: str) -> Block:
         """A stage's block with the arm's own changes merged in, of the block's class."""

@@ -8,16 +8,11 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orion.answers.policies import POLICIES
+from orion.config.base import Block
+from orion.config.servers import Server
 
 # a float of YAML 1.2 with an exponent
 EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
@@ -57,12 +52,6 @@ def _check_policy_name(name: str) -> str:
 PolicyName = Annotated[
     str, AfterValidator(_check_policy_name), Field(json_schema_extra={"enum": sorted(POLICIES)})
 ]
-
-
-class Block(BaseModel):
-    """A configuration block: unknown keys and values of another type are errors."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class DemoProblems(Block):
@@ -204,26 +193,8 @@ class ServedModel(Block):
     )
 
 
-class Server(Block):
-    """An OpenAI-compatible server.
-
-    ``base_url`` and ``api_key_env`` are not part of a completion's key. Changing them reruns only
-    the report.
-    """
-
-    base_url: str = Field(
-        pattern=r"^(https?://[^\s@?#]+|\$[^\s@?#]+)$",
-        description="http(s)://host:port/v1; $NAME is taken from the environment",
-    )
-    api_key_env: str | None = Field(
-        None,
-        pattern=r"^[A-Z_][A-Z0-9_]*$",
-        description="the environment variable, in capitals, that holds the API key",
-    )
-    served_model: str | None = Field(
-        None,
-        description="the name the server knows a checkpoint by, where it is not its repo or path",
-    )
+# what a model of the kind server has on its server and not in the configuration
+DECIDED_BY_SERVER = ("chat_template", "dtype", "prompt_date", "trust_remote_code")
 
 
 class Model(Block):
@@ -262,9 +233,7 @@ class Model(Block):
                 "server.served_model: source.model is the name of a model of the kind server; "
                 "remove it"
             )
-        ignored = sorted(
-            {"chat_template", "dtype", "prompt_date", "trust_remote_code"} & self.model_fields_set
-        )
+        ignored = sorted(set(DECIDED_BY_SERVER) & self.model_fields_set)
         if ignored:
             raise ValueError(
                 f"{', '.join(ignored)}: the server decides this for a model of the kind server; "

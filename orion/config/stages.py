@@ -13,6 +13,7 @@ from orion import paths
 from orion.config.blocks import Generation, Reflect, Select
 from orion.config.models import Config
 from orion.config.sources import (
+    DECIDED_BY_SERVER,
     Block,
     FileSource,
     GgufModel,
@@ -50,6 +51,9 @@ def _generation(config: Config, block: Generation, model: str) -> dict[str, Any]
     names = ("errors_per_prompt", "max_failed_fraction")
     extra = {key: settings.pop(key) for key in names if key in settings}
     thinking = config.models[model].enable_thinking
+    server = config.models[model].server
+    if block.engine == "openai" and server is not None and server.request is not None:
+        settings["request"] = _dump(server.request)
     return {"prompts": config.prompts, "generation": settings, "enable_thinking": thinking, **extra}
 
 
@@ -198,6 +202,10 @@ def _report(config: Config) -> dict[str, Any]:
     used["models"] |= {config.datasets[name].teacher for name in used["datasets"]}
     for block, names in used.items():
         whole[block] = {name: value for name, value in whole[block].items() if name in names}
+    for model in whole["models"].values():
+        # their defaults would be refused as keys that a model of the kind server cannot have
+        for key in DECIDED_BY_SERVER if model["source"]["kind"] == "server" else ():
+            del model[key]
     # as a text: canonical JSON drops nulls, and here a null must not come back as its default
     return {"whole": json.dumps(whole, sort_keys=True, separators=(",", ":"))}
 

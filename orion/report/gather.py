@@ -79,33 +79,38 @@ class Results:
     """One student on one training set, from the problems to the scores of every arm.
 
     ``samples``, the arms' ``reflections`` and ``traces`` (problem_id, sample_id) are joined with
-    their verdicts and steps.
+    their verdicts and steps. ``traces`` is None where no arm is trained, so that none was checked.
     """
 
     dataset: str
     model: str
     problems: pl.DataFrame
-    traces: pl.DataFrame
+    traces: pl.DataFrame | None
     samples: pl.DataFrame
     arms: dict[str, Arm]
 
     @property
-    def traces_correct(self) -> int:
-        """The number of teacher traces whose answer is correct."""
+    def traces_correct(self) -> int | None:
+        """The number of teacher traces whose answer is correct; None where none was checked."""
+        if self.traces is None:
+            return None
         return self.traces.filter(pl.col("verdict") == "correct").height
 
 
 def load_results(config: Config, root: str | Path, dataset: str, model: str) -> Results:
     """All artifacts of one student on one training set."""
     locate: Locate = functools.partial(paths.artifact, root, dataset=dataset, model=model)
-    with_traces = lineage.problems_with_traces(config, {"dataset": dataset})
-    trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICTS)
-    traces = trace_verdicts.select("problem_id", "sample_id")
+    problems, traces = paths.PROBLEMS, None
+    if lineage.trains(config, {}):
+        problems = lineage.problems_with_traces(config, {"dataset": dataset})
+        trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICTS)
+        rows = trace_verdicts.select("problem_id", "sample_id")
+        traces = read_checked(rows, locate(paths.TRACE_VERDICTS), locate(paths.TRACE_STEPS))
     return Results(
         dataset,
         model,
-        tables.read(locate(with_traces), tables.PROBLEMS),
-        read_checked(traces, locate(paths.TRACE_VERDICTS), locate(paths.TRACE_STEPS)),
+        tables.read(locate(problems), tables.PROBLEMS),
+        traces,
         read_checked(
             tables.read(locate(paths.SAMPLES), tables.SAMPLES),
             locate(paths.VERDICTS),

@@ -37,6 +37,16 @@ def has_teacher(config: Config, wildcards: Wildcards) -> bool:
     return config.datasets[wildcards["dataset"]].teacher is not None
 
 
+def trains(config: Config, wildcards: Wildcards) -> bool:
+    """Whether the run trains any arm; else nothing reads the traces, and no teacher is sampled."""
+    return any(config.arms[arm].trained_on != "nothing" for arm in config.runs.arms)
+
+
+def trains_on_sampled_traces(config: Config, wildcards: Wildcards) -> bool:
+    """Whether the dataset's traces are sampled from a teacher for an arm of the run."""
+    return has_teacher(config, wildcards) and trains(config, wildcards)
+
+
 def is_trained(config: Config, wildcards: Wildcards) -> bool:
     """Whether the arm is trained."""
     return config.arms[wildcards["arm"]].trained_on != "nothing"
@@ -121,12 +131,13 @@ RULES = (
             "samples": of_teacher(paths.SAMPLES),
             "verdicts": of_teacher(paths.VERDICTS),
         },
-        applies=has_teacher,
+        applies=trains_on_sampled_traces,
     ),
     Rule(
         "check_traces",
         (paths.TRACE_VERDICTS, paths.TRACE_STEPS),
         {"problems": problems_with_traces, "samples": problems_with_traces},
+        applies=trains,
     ),
     Rule(
         "expose",
@@ -237,7 +248,7 @@ def _combine(config: Config, names: list[str]) -> list[Wildcards]:
 def _list_wildcards(config: Config, rule: Rule) -> list[Wildcards]:
     names = paths.wildcard_names(rule.outputs[0])
     rows = _combine(config, names)
-    if rule.for_teachers:
+    if rule.for_teachers and trains(config, {}):
         for dataset in config.runs.datasets:
             teacher = config.datasets[dataset].teacher
             known = {"dataset": dataset, "model": teacher}

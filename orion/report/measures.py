@@ -118,8 +118,10 @@ def seed_rows(results: Results) -> list[dict]:
 def base_row(results: Results, *, confidence: float, resamples: int) -> dict:
     """The untrained student on the training problems.
 
-    ``both``, ``all_right`` and ``all_wrong`` are shares of the problems, by their samples.
+    ``both``, ``all_right`` and ``all_wrong`` are shares of the problems, by their samples. What is
+    said of traces is null where no arm is trained: none of them was checked.
     """
+    traces = results.traces
     right = pl.col("verdict") == "correct"
     grouped = (
         results.samples.group_by("problem_id")
@@ -148,7 +150,7 @@ def base_row(results: Results, *, confidence: float, resamples: int) -> dict:
         "no_answer": float((verdicts == "no_answer").to_numpy().mean()),
         "unfinished": float((results.samples["finish_reason"] == "length").to_numpy().mean()),
         "mean_completion_tokens": float(results.samples["completion_tokens"].to_numpy().mean()),
-        "with_trace": results.problems["teacher_trace"].count(),
+        "with_trace": None if traces is None else results.problems["teacher_trace"].count(),
         "traces_correct": results.traces_correct,
     }
 

@@ -187,7 +187,7 @@ def _warn_about(item: dict) -> list[str]:
             f"problems are correct, and {format_percent(base['both'])} of the problems have both "
             "correct and wrong samples. This leaves the method little to work on."
         )
-    if base["traces_correct"] < base["with_trace"]:
+    if base["with_trace"] is not None and base["traces_correct"] < base["with_trace"]:
         wrong = base["with_trace"] - base["traces_correct"]
         lines.append(
             f"{place}: the answers of {wrong} of {base['with_trace']} teacher traces are not "

@@ -71,10 +71,12 @@ def teacher_file(name):
 
 def server(key):
     """A key of the model's server; a resource, so that a server that moves triggers no rerun."""
-    return (
-        lambda wildcards: getattr(CONFIG.models[wildcards.model].server, key, None)
-        or ""
-    )
+
+    def read(wildcards):
+        value = getattr(CONFIG.models[wildcards.model].server, key, None) or ""
+        return json.dumps(value) if isinstance(value, dict) else value
+
+    return read
 
 
 def token_limits(wildcards):
@@ -104,6 +106,8 @@ GENERATION = dict(
     token_budget=0,
     base_url=server("base_url"),
     api_key_env=server("api_key_env"),
+    headers=server("headers"),
+    query=server("query"),
     python="python",
     runtime="8h",
     mem_mb=4000,

@@ -55,7 +55,8 @@ rule reflect:
         " --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size}"
         " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"
-        " --api-key-env={resources.api_key_env:q}"
+        " --api-key-env={resources.api_key_env:q} --headers={resources.headers:q}"
+        " --query={resources.query:q}"
         " --gpu-memory-percent {resources.gpu_memory_percent}"
         " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"
 

@@ -6,12 +6,10 @@ import threading
 from dataclasses import replace
 from functools import partial
 
-import polars as pl
 import pytest
 
 from orion import completions
 from orion.engines import (
-    GenerationConfig,
     Request,
     RuntimeOptions,
     open_engine,
@@ -22,9 +20,11 @@ from orion.models import checkpoints, templates
 from orion.provenance import canonical_json
 from orion.stages import model
 from tests.helpers.engine_requests import (
+    GENERATION,
     SAMPLING,
     TEACHER,
     make_requests,
+    make_table,
     malformed_answer,
     open_openai,
     run,
@@ -125,29 +125,6 @@ def test_what_generation_config_would_change_is_set_to_neutral():
     assert body["repetition_penalty"] == 1.3
 
 
-GENERATION = GenerationConfig(
-    num_samples=3,
-    temperature=0.8,
-    top_p=0.9,
-    repetition_penalty=1.0,
-    max_tokens=24,
-    seed=0,
-    engine="openai",
-)
-
-
-def make_table(n: int) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "problem_id": f"p{i // 3}",
-            "sample_id": i % 3,
-            "template": "solve",
-            "prompt": request.prompt,
-        }
-        for i, request in enumerate(make_requests(n))
-    )
-
-
 def test_a_served_models_prompt_is_measured_by_the_server_and_its_answer_paid_for_once(
     server, tmp_path
 ):
@@ -228,10 +205,11 @@ def test_reasoning_is_put_back(server, field):
     assert found["r2"].finish_reason == "length"
 
 
-def test_a_filtered_answer_is_an_error(server):
+def test_a_filtered_answer_is_kept_under_its_reason(server):
     server.script = lambda body, attempt: answer(body, "half", "content_filter")
     found = run(server, make_requests(2))
-    assert {(a.finish_reason, a.response) for a in found.values()} == {("error", "")}
+    assert {(a.finish_reason, a.response) for a in found.values()} == {("content_filter", "half")}
+    assert set(server.attempts.values()) == {1}
 
 
 def test_no_more_requests_at_once_than_wanted(server):

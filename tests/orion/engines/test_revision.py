@@ -9,13 +9,13 @@ from orion.provenance import _code_tokens, digest_text
 SOURCES = {
     "transformers": ["sampling.py", "transformers.py"],
     "vllm": ["tokens.py", "vllm.py"],
-    "openai": ["openai.py", "openai_protocol.py", "tokens.py"],
+    "openai": ["openai.py", "openai_answers.py", "openai_protocol.py", "tokens.py"],
 }
 # engine and revision → digest of those sources
 PINNED = {
     ("transformers", 1): "be14caabccdb83262fd968be59bcb917651e255cbdd062447deb6014d7e14366",
     ("vllm", 1): "39cf605bd82a35fce68d3d8ded5400825f3857ab3242148bee565cb4d87f76e2",
-    ("openai", 1): "aeb931f035a28dc0055543b0f4ae43880bda50d6fb4c8c3e168f0cec9c53a0fa",
+    ("openai", 1): "d00de08deb0aef48317ad4743ef32903c008af19e7f7383e423b90391357da27",
 }
 
 
