@@ -43,7 +43,8 @@ FINISH_REASONS = ("stop", "length", "prompt_too_long", "error")
 class Table:
     """A table's columns in order; ``None`` as a type accepts any struct.
 
-    ``nullable`` columns may hold nulls; ``allowed`` lists the values of a column.
+    ``nullable`` columns may hold nulls; ``allowed`` lists the values of a column. ``optional``
+    columns come last and are null where a frame to be written lacks them.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Table:
     columns: dict[str, Any]
     nullable: frozenset[str] = frozenset()
     allowed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    optional: dict[str, Any] = field(default_factory=dict)
 
 
 # the prompt templates of reflections: with the student's errors, and without
@@ -76,6 +78,9 @@ PROBLEMS = Table(
         "meta": None,
     },
     nullable=frozenset({"solution", "teacher_trace"}),
+    # teacher_trace is the first of a problem's candidates, of rank 0; the others follow in order.
+    # trace_sources: where each stood, also the first
+    optional={"further_traces": pl.List(pl.String), "trace_sources": pl.List(pl.String)},
 )
 REJECTED = Table(
     "rejected",
@@ -185,13 +190,16 @@ def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.D
     """
     missing = set(table.columns) - set(frame.columns)
     assert not missing, f"{table.name}: columns missing: {sorted(missing)}"
-    frame = frame.select(list(table.columns)).sort(table.key)
-    for column, dtype in table.columns.items():
+    absent = [pl.lit(None, t).alias(c) for c, t in table.optional.items() if c not in frame.columns]
+    columns = {**table.columns, **table.optional}
+    frame = frame.with_columns(absent).select(list(columns)).sort(table.key)
+    for column, dtype in columns.items():
         found = frame.schema[column]
         fits = isinstance(found, pl.Struct) if dtype is None else found == dtype
         assert fits, f"{table.name}.{column}: {found} instead of {dtype or 'a struct'}"
         nulls = frame[column].null_count()
-        assert nulls == 0 or column in table.nullable, f"{table.name}.{column}: {nulls} nulls"
+        may_be_null = column in table.nullable or column in table.optional
+        assert nulls == 0 or may_be_null, f"{table.name}.{column}: {nulls} nulls"
         if column in table.allowed:
             unknown = set(frame[column].unique()) - set(table.allowed[column])
             assert not unknown, f"{table.name}.{column}: unknown values {sorted(unknown)}"
@@ -250,7 +258,8 @@ class Writer:
     """Context manager that writes a table in slices and publishes it by rename, as `write` does.
 
     For tables that are made row group by row group, so that memory does not grow with them. The
-    slices come in the order of the key. ``rows`` is the expected row count of the whole table.
+    slices come in the order of the key. ``rows`` is the expected row count of the whole table;
+    ``dtypes`` the types of columns that the table leaves open.
     """
 
     def __init__(
@@ -260,10 +269,12 @@ class Writer:
         provenance: dict[str, Any],
         *,
         rows: int | None = None,
+        dtypes: dict[str, Any] | None = None,
     ):
         self.table, self.expected, self.rows = table, rows, 0
         self._last: tuple[Any, ...] | None = None
-        schema = _to_arrow(empty(table)).schema
+        columns = {**table.columns, **table.optional, **(dtypes or {})}
+        schema = _to_arrow(pl.DataFrame(schema=columns)).schema
         self._schema = schema.with_metadata(_metadata(table, provenance))
         self._file = AtomicFile(path)
         self._parquet: pq.ParquetWriter | None = None
@@ -343,11 +354,43 @@ def _assert_kind(path: str | Path, table: Table, kind: str | None) -> None:
         raise InputError(f"{path}: holds {kind or 'no table of this project'}, not {table.name}")
 
 
-def with_correct_traces(problems: pl.DataFrame, trace_verdicts: pl.DataFrame) -> pl.DataFrame:
-    """The problems with ``teacher_trace`` set to null where the trace's answer is not correct."""
-    correct = trace_verdicts.filter(pl.col("verdict") == "correct")["problem_id"]
-    keep = pl.col("problem_id").is_in(correct.implode())
-    return problems.with_columns(teacher_trace=pl.when(keep).then("teacher_trace"))
+def list_traces(problems: pl.DataFrame) -> pl.DataFrame:
+    """problem_id, sample_id (the trace's rank among its problem's candidates) and response."""
+    traces = pl.concat_list("teacher_trace", *_further(problems)).list.drop_nulls()
+    listed = problems.select("problem_id", response=traces).explode("response").drop_nulls()
+    rank = pl.int_range(pl.len()).over("problem_id").cast(pl.Int64)
+    return listed.select("problem_id", rank.alias("sample_id"), "response")
+
+
+def _further(problems: pl.DataFrame) -> list[pl.Expr]:
+    """The column further_traces without nulls, where the frame has it."""
+    empty_list = pl.lit([], pl.List(pl.String))
+    has = "further_traces" in problems.columns
+    return [pl.col("further_traces").fill_null(empty_list)] if has else []
+
+
+def with_correct_traces(
+    problems: pl.DataFrame, trace_verdicts: pl.DataFrame, trace_steps: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """The problems with the first candidate that checks as ``teacher_trace``, null without one.
+
+    A candidate checks whose answer is correct. With ``trace_steps`` one without a false step comes
+    before one with it. ``trace_rank`` is the rank of the chosen one, ``trace_candidates`` their
+    number.
+    """
+    right = trace_verdicts.filter(pl.col("verdict") == "correct").select("problem_id", "sample_id")
+    order = ["sample_id"]
+    if trace_steps is not None:
+        false = trace_steps.select("problem_id", "sample_id", is_false=pl.col("false") > 0)
+        right = right.join(false, on=["problem_id", "sample_id"], how="left")
+        order = ["is_false", "sample_id"]
+    first = right.sort("problem_id", *order).unique("problem_id", keep="first")
+    chosen = first.select("problem_id", trace_rank="sample_id")
+    traces = pl.concat_list("teacher_trace", *_further(problems)).list.drop_nulls()
+    found = problems.join(
+        chosen, on="problem_id", how="left", validate="1:1", maintain_order="left"
+    ).with_columns(trace_candidates=traces.list.len(), teacher_trace=traces.list.get("trace_rank"))
+    return found.drop("further_traces", "trace_sources", strict=False)
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import polars as pl
 
 from orion.answers import audit, check, policies, rule_tables
 from orion.answers.steps import check_steps, report
+from orion.data.formats import BadRow
 from orion.data.sources import read_source
 from orion.errors import InputError
 from orion.paths import AtomicFile
@@ -171,6 +172,8 @@ def read_rows(path: str, columns: dict[str, str], limit: int | None = None) -> l
     rows: list[dict] = []
     seen: set[str] = set()
     for number, row in enumerate(islice(read_source({"kind": kind, "path": path}), limit)):
+        if isinstance(row, BadRow):
+            raise InputError(row.detail)
         seen.update(row)
         name = next(
             (str(row[column]) for column in ID_COLUMNS if row.get(column) is not None),
