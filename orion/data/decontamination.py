@@ -1,7 +1,6 @@
 """Decontamination: finding training problems that repeat a benchmark problem."""
 
 import re
-from collections.abc import Iterator
 
 # words; a benchmark problem that is shorter than the n-gram is compared if it has this many
 MIN_WORDS = 8
@@ -21,14 +20,6 @@ def normalise_words(text: str) -> str:
     return _NO_WORD.sub(" ", text.lower()).strip()
 
 
-def list_ngrams(words: str, n: int) -> Iterator[tuple[int, str]]:
-    """(start, text) of every n-gram of a normalised text, as slices of it."""
-    starts = [0, *(match.end() for match in re.finditer(" ", words))]
-    for first in range(len(starts) - n + 1):
-        end = starts[first + n] - 1 if first + n < len(starts) else len(words)
-        yield starts[first], words[starts[first] : end]
-
-
 class BenchmarkIndex:
     """The benchmark problems that a training problem must not repeat.
 
@@ -40,42 +31,55 @@ class BenchmarkIndex:
         self.same = {fold_text(text): where for text, where in problems.items()}
         self.grams: dict[str, str] = {}
         for text, where in problems.items():
-            words = normalise_words(text)
-            size = words.count(" ") + 1 if words else 0
-            if not ngram or size < min(ngram, MIN_WORDS):
+            words = normalise_words(text).split(" ")
+            if not ngram or len(words) < min(ngram, MIN_WORDS) or words == [""]:
                 continue
             # a problem shorter than the n-gram is one n-gram of its own length
-            for _, gram in list_ngrams(words, min(ngram, size)):
+            for gram in _join_ngrams(words, min(ngram, len(words))):
                 self.grams.setdefault(gram, where)
-        self.sizes = sorted({gram.count(" ") + 1 for gram in self.grams})
-        self.starts = self._index_starts()
-
-    def _index_starts(self) -> dict[str, list[str]]:
-        """The grams by their first words, as many as the shortest has.
-
-        One look at each place of a text then finds the grams of every size that may begin there.
-        """
-        found: dict[str, list[str]] = {}
+        self.shortest = min((gram.count(" ") + 1 for gram in self.grams), default=0)
+        # the grams by their first words, as many as the shortest has
+        self._starts: dict[str, list[tuple[int, str]]] = {}
         for gram in self.grams:
-            _, start = next(list_ngrams(gram, self.sizes[0]))
-            found.setdefault(start, []).append(gram)
-        return found
+            words = gram.split(" ")
+            start = " ".join(words[: self.shortest])
+            self._starts.setdefault(start, []).append((len(words), gram))
+        # A text that has the words of a start also has a piece of it at one of its places that are
+        # a multiple of the stride, so that few places need a look
+        self._piece = max(1, self.shortest // 2)
+        self._stride = self.shortest - self._piece + 1
+        self._pieces = {
+            piece for start in self._starts for piece in _join_ngrams(start.split(" "), self._piece)
+        }
 
     def find_overlap(self, text: str) -> str | None:
         """How a problem repeats a benchmark problem, in words; None if it does not."""
         where = self.same.get(fold_text(text))
         if where:
             return f"equal to {where}"
-        if not self.sizes:
+        if not self.grams:
             return None
-        words = normalise_words(text)
+        words = normalise_words(text).split(" ")
         hits = []
-        for place, start in list_ngrams(words, self.sizes[0]):
-            for gram in self.starts.get(start, ()):
-                end = place + len(gram)
-                if words.startswith(gram, place) and words[end : end + 1] in ("", " "):
-                    hits.append((gram.count(" ") + 1, gram))
+        for place in range(0, len(words) - self._piece + 1, self._stride):
+            if " ".join(words[place : place + self._piece]) in self._pieces:
+                hits += self._find_grams(words, place)
         if not hits:
             return None
         size, gram = min(hits)
         return f"shares {size} consecutive words with {self.grams[gram]}"
+
+    def _find_grams(self, words: list[str], place: int) -> list[tuple[int, str]]:
+        """The grams of the benchmarks that begin at a place or less than a stride before it."""
+        found = []
+        for first in range(max(0, place - self._stride + 1), place + 1):
+            start = " ".join(words[first : first + self.shortest])
+            for size, gram in self._starts.get(start, ()):
+                if " ".join(words[first : first + size]) == gram:
+                    found.append((size, gram))
+        return found
+
+
+def _join_ngrams(words: list[str], n: int) -> list[str]:
+    """All n-grams of a list of words, each as one text; empty if there are fewer."""
+    return [" ".join(words[i : i + n]) for i in range(len(words) - n + 1)]

@@ -28,7 +28,7 @@ class Spool:
     one that a killed process left is removed at the start.
     """
 
-    def __init__(self, folder: str | Path, schema: dict[str, Any]):
+    def __init__(self, folder: str | Path, schema: pa.Schema):
         self.folder, self.schema = Path(folder), schema
         self.runs: list[Path] = []
         self._rows: list[Record] = []
@@ -53,15 +53,20 @@ class Spool:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{len(self.runs):05}.arrow"
         columns = zip(*self._rows, strict=True)
-        frame = pl.DataFrame(
-            {
-                name: pl.Series(name, values, dtype=dtype)
-                for (name, dtype), values in zip(self.schema.items(), columns, strict=True)
-            }
-        )
+        arrays = [
+            pa.array(values, type_)
+            for type_, values in zip(self.schema.types, columns, strict=True)
+        ]
+        batch = pa.record_batch(arrays, schema=self.schema)
         mean = max(1, self._characters // len(self._rows))
         size = max(1, min(4096, BATCH_CHARACTERS // mean))
-        frame.write_ipc(path, compression="lz4", record_batch_size=size)
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with (
+            pa.OSFile(str(path), "wb") as sink,
+            pa.ipc.new_file(sink, self.schema, options=options) as writer,
+        ):
+            for first in range(0, batch.num_rows, size):
+                writer.write_batch(batch.slice(first, size))
         self.runs.append(path)
         self._rows, self._characters = [], 0
 

@@ -25,6 +25,7 @@ from orion.answers import VERDICTS, check_frame
 from orion.answers.policies import get_policy
 from orion.answers.steps import check_steps, summary
 from orion.errors import InputError
+from orion.experiment.traces import list_traces
 from orion.progress import Progress, log
 from orion.stages import command
 
@@ -146,7 +147,7 @@ def cut_to_refined_part(samples: pl.DataFrame, prompt_set: str) -> pl.DataFrame:
 
 def traces_as_samples(problems: pl.DataFrame) -> pl.DataFrame:
     """The teacher traces as samples; the sample_id is the trace's rank, the finish reason stop."""
-    return tables.list_traces(problems).with_columns(finish_reason=pl.lit("stop"))
+    return list_traces(problems).with_columns(finish_reason=pl.lit("stop"))
 
 
 _checker: Checker | None = None

@@ -28,6 +28,7 @@ rule reflect:
     input:
         problems=problems_with_traces,
         trace_verdicts="results/datasets/{dataset}/trace_verdicts.parquet",
+        trace_steps="results/datasets/{dataset}/trace_steps.parquet",
         errors="results/datasets/{dataset}/{model}/{arm}/errors.parquet",
         model="results/models/{model}/model.json",
     output:
@@ -49,6 +50,7 @@ rule reflect:
     shell:
         "{resources.python} -m orion.stages.reflect --config {params.config:q}"
         " --problems {input.problems} --trace-verdicts {input.trace_verdicts}"
+        " --trace-steps {input.trace_steps}"
         " --errors {input.errors} --model {input.model} --completions results/completions"
         " --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size}"
