@@ -5,6 +5,7 @@ Stages never import this package: they get their keys as one JSON string, so tha
 change their source digest.
 """
 
+from orion.config.datasets import url_sources
 from orion.config.loading import load, validate
 from orion.config.models import WILDCARD, Config
 from orion.config.stages import checkpoint_files, local_files, params, stage_config
@@ -19,5 +20,6 @@ __all__ = [
     "local_files",
     "params",
     "stage_config",
+    "url_sources",
     "validate",
 ]

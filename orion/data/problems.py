@@ -15,16 +15,9 @@ from orion import tables
 from orion.data.decontamination import BenchmarkIndex, fold_text
 from orion.data.fields import COLUMNS, FieldMap, Mapped, Trace
 from orion.data.formats import BadRow, Row
+from orion.data.golds import find_placeholder
 from orion.data.spool import Spool
 
-# gold answers that say that there is none; compared without case, dots and outer brackets
-PLACEHOLDERS = frozenset(
-    {
-        *("nan", "none", "null", "nil", "n/a", "na", "undefined", "unknown", "unsolved"),
-        *("proof", "see proof", "notfound", "not found", "no answer", "not available", "tbd"),
-        *("answer", "error", "?", "??", "...", "-", "--", "_"),
-    }
-)
 RECORD = pa.schema(
     [
         ("problem_id", pa.string()),
@@ -41,14 +34,6 @@ RECORD = pa.schema(
 # behind the order of every row of the problems' own source
 _JOINED = 1 << 40
 _REJECTED_AT_ONCE = 20_000
-
-
-def find_placeholder(answer: str) -> str | None:
-    """Why a gold answer is none, in words: it is a word such as nan, None or proof."""
-    word = answer.strip().strip("\"'()[]{}<>").strip().rstrip(".").casefold()
-    if word in PLACEHOLDERS or answer.strip() in PLACEHOLDERS:
-        return f"the gold answer {answer.strip()[:40]!r} says that there is none"
-    return None
 
 
 def find_fault(row: Mapped) -> tuple[str, str] | None:

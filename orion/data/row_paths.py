@@ -128,5 +128,7 @@ def suggest(wanted: str, row: dict[str, Any]) -> str:
 
 def suggest_inside(path: str, value: Any) -> str:
     """What one could have meant by a path that leads to a mapping or a list of messages."""
-    found = [f"{path}{'' if p.startswith('[') else '.'}{p}" for p in _list_paths("", value) if p]
+    paths = [p for p in _list_paths("", value) if p]
+    texts = [p for p in paths if re.split(r"[.\]]", p)[-1] in ("content", "value", "text")]
+    found = [f"{path}{'' if p.startswith('[') else '.'}{p}" for p in texts or paths]
     return f"; did you mean {' or '.join(f'`{p}`' for p in found[:3])}?" if found else ""
