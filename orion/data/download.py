@@ -19,7 +19,6 @@ from orion.progress import log
 
 TRIES = 5
 PAUSE_S = 2.0
-_CHUNK = 1 << 20
 
 
 class _InterruptedError(Exception):
@@ -105,7 +104,7 @@ def _transfer(url: str, part: Path) -> None:
     Raises _InterruptedError where a further try may help, and InputError where none will.
     """
     have = part.stat().st_size if part.is_file() else 0
-    headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     timeout = httpx2.Timeout(60.0, connect=15.0)
     try:
         with httpx2.stream(
@@ -122,7 +121,8 @@ def _transfer(url: str, part: Path) -> None:
                 )
             is_rest = answer.status_code == 206
             with open(part, "ab" if is_rest else "wb") as handle:
-                for chunk in answer.iter_bytes(_CHUNK):
+                # in the pieces that come, so that a broken transfer loses none
+                for chunk in answer.iter_raw():
                     handle.write(chunk)
     except httpx2.InvalidURL as error:
         raise InputError(f"{url}: no valid address ({error}); correct source.url") from None
