@@ -17,6 +17,7 @@ from orion import paths, tables
 from orion.config import Config
 from orion.errors import InputError
 from orion.experiment import statistics
+from orion.experiment.traces import with_correct_traces
 from orion.report import lineage
 
 # the columns of the table steps that count claims
@@ -90,9 +91,10 @@ class Results:
     arms: dict[str, Arm]
 
     @property
-    def traces_correct(self) -> int:
-        """The number of teacher traces whose answer is correct."""
-        return self.traces.filter(pl.col("verdict") == "correct").height
+    def correct_traces(self) -> pl.DataFrame:
+        """The first correct teacher trace of each problem that has one; sample_id is its rank."""
+        right = self.traces.filter(pl.col("verdict") == "correct")
+        return right.unique("problem_id", keep="first", maintain_order=True)
 
 
 def load_results(config: Config, root: str | Path, dataset: str, model: str) -> Results:
@@ -101,10 +103,13 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
     with_traces = lineage.problems_with_traces(config, {"dataset": dataset})
     trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICTS)
     traces = trace_verdicts.select("problem_id", "sample_id")
+    problems = tables.read(locate(with_traces), tables.PROBLEMS)
+    chosen = with_correct_traces(problems, trace_verdicts)["teacher_trace"]
     return Results(
         dataset,
         model,
-        tables.read(locate(with_traces), tables.PROBLEMS),
+        # where no candidate is correct, the first one is shown
+        problems.with_columns(teacher_trace=chosen.fill_null(problems["teacher_trace"])),
         read_checked(traces, locate(paths.TRACE_VERDICTS), locate(paths.TRACE_STEPS)),
         read_checked(
             tables.read(locate(paths.SAMPLES), tables.SAMPLES),

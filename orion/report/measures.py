@@ -119,6 +119,8 @@ def base_row(results: Results, *, confidence: float, resamples: int) -> dict:
     """The untrained student on the training problems.
 
     ``both``, ``all_right`` and ``all_wrong`` are shares of the problems, by their samples.
+    ``with_trace`` and ``traces_correct`` count problems: those with a teacher trace, and those with
+    a correct one, ``traces_not_first`` of which is a later candidate of the ``trace_candidates``.
     """
     right = pl.col("verdict") == "correct"
     grouped = (
@@ -149,7 +151,9 @@ def base_row(results: Results, *, confidence: float, resamples: int) -> dict:
         "unfinished": float((results.samples["finish_reason"] == "length").to_numpy().mean()),
         "mean_completion_tokens": float(results.samples["completion_tokens"].to_numpy().mean()),
         "with_trace": results.problems["teacher_trace"].count(),
-        "traces_correct": results.traces_correct,
+        "traces_correct": results.correct_traces.height,
+        "trace_candidates": results.traces.height,
+        "traces_not_first": results.correct_traces.filter(pl.col("sample_id") > 0).height,
     }
 
 

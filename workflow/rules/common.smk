@@ -104,7 +104,7 @@ def source_files(block):
     """The files that a problem set is read from, local or fetched.
 
     The digests of their bytes are in params.config, so their time stamps must not count; this is
-    the one use of ancient(). A fetched file is named by its digest, so that nothing is hidden.
+    the one use of `ancient`. A fetched file is named by its digest, so that nothing is hidden.
     """
     return [ancient(path) for path in settings.local_files(block)]
 
