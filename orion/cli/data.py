@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
     keep.set_defaults(run=_keep)
 
 
-def _used(loaded: config.Config) -> dict[str, ProblemSet]:
+def _list_used(loaded: config.Config) -> dict[str, ProblemSet]:
     """The datasets and benchmarks of the runs, by name."""
     return {
         **{name: loaded.datasets[name] for name in loaded.runs.datasets},
@@ -58,7 +58,7 @@ def _load(files: list[str]) -> config.Config:
 
 def _preview(args: argparse.Namespace) -> None:
     loaded = _load(args.files)
-    blocks = _used(loaded)
+    blocks = _list_used(loaded)
     if args.name is not None:
         known = {**loaded.benchmarks, **loaded.datasets}
         if args.name not in known:
@@ -82,7 +82,7 @@ def _check_fetched(source: dict[str, Any]) -> None:
 
 def _fetch(args: argparse.Namespace) -> None:
     loaded = _load(args.files)
-    used = [s for block in _used(loaded).values() for s in config.url_sources(block)]
+    used = [s for block in _list_used(loaded).values() for s in config.url_sources(block)]
     if not used:
         print("no source of the runs has an address")
     for source in used:

@@ -52,7 +52,7 @@ def _meets(value: Any, tests: dict[str, Any]) -> bool:
 
 
 def _equal(value: Any, wanted: Any) -> bool:
-    """Equality; a cell of a CSV file is a text, so it equals a number that is written the same."""
+    """Equality; a value of a CSV file is a text, so it equals a number that is written the same."""
     if isinstance(value, str) and not isinstance(wanted, str) and wanted is not None:
         shown = str(wanted).lower() if isinstance(wanted, bool) else str(wanted)
         return value.strip().lower() == shown

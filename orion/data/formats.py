@@ -138,7 +138,7 @@ def _read_array(path: Path, text: str, pieces: Iterator[str]) -> Iterator[Row | 
 
 
 def read_csv(path: Path, columns: Columns = None) -> Iterator[Row | BadRow]:
-    """The rows of a CSV file with a header; every cell is a text, an empty one is absent.
+    """The rows of a CSV file with a header; every value is a text, an empty one is absent.
 
     The columns are parted by the comma, the semicolon or the tab, whichever the header has most.
     """
@@ -152,13 +152,13 @@ def read_csv(path: Path, columns: Columns = None) -> Iterator[Row | BadRow]:
         names = next(csv.reader([header], delimiter=delimiter))
         if len(set(names)) < len(names):
             raise InputError(f"{path}: two columns have one name; correct the header")
-        for number, cells in enumerate(csv.reader(lines, delimiter=delimiter), 1):
-            if not cells:
+        for number, values in enumerate(csv.reader(lines, delimiter=delimiter), 1):
+            if not values:
                 continue
-            if len(cells) > len(names):
-                yield BadRow("bad_csv", f"row {number}: {len(cells)} cells, {len(names)} columns")
+            if len(values) > len(names):
+                yield BadRow("bad_csv", f"row {number}: {len(values)} values, {len(names)} columns")
             else:
-                yield {n: c or None for n, c in zip(names, cells, strict=False)}
+                yield {n: v or None for n, v in zip(names, values, strict=False)}
     except csv.Error as error:
         raise InputError(f"{path}: not CSV ({error}); correct the file") from None
     finally:

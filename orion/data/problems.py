@@ -190,7 +190,7 @@ class Collector:
         A row that adds no trace to its problem is rejected here.
         """
         found: Row | None = None
-        for record in self.spool.merged():
+        for record in self.spool.read_sorted():
             named = dict(zip(RECORD.names, record, strict=True))
             if found is None or found["problem_id"] != named["problem_id"]:
                 if found is not None:

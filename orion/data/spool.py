@@ -70,7 +70,7 @@ class Spool:
         self.runs.append(path)
         self._rows, self._characters = [], 0
 
-    def merged(self) -> Iterator[Record]:
+    def read_sorted(self) -> Iterator[Record]:
         """All rows in order."""
         if not self.runs:
             self._rows.sort(key=itemgetter(0, 1))

@@ -66,7 +66,7 @@ def read_mapped(config: DatasetConfig, collector: Collector) -> None:
     """
     mapping = FieldMap(config.fields, config.where, name_source(config.source))
     source = read_source(config.source, mapping.columns)
-    for number, row in islice(accepted(source, mapping), config.limit):
+    for number, row in islice(read_accepted(source, mapping), config.limit):
         if isinstance(row, BadRow):
             collector.add_bad(row, number)
             continue
@@ -78,7 +78,7 @@ def read_mapped(config: DatasetConfig, collector: Collector) -> None:
     mapping.check_seen()
 
 
-def accepted(
+def read_accepted(
     source: Iterator[Row | BadRow], mapping: FieldMap
 ) -> Iterator[tuple[int, Row | BadRow]]:
     """The rows that meet ``where``, with their numbers in the source; also those not readable."""

@@ -195,7 +195,7 @@ def test_conditions(condition, kept):
     assert found == kept
 
 
-def test_a_cell_of_a_csv_file_equals_the_number_that_it_shows():
+def test_a_value_of_a_csv_file_equals_the_number_that_it_shows():
     assert Conditions({"n": 5, "ok": True}).hold({"n": "5", "ok": "true"})
     assert not Conditions({"ok": 1}).hold({"ok": True})
 

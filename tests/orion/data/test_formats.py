@@ -112,11 +112,11 @@ def test_one_bad_line_is_one_bad_row(tmp_path, line, reason, detail):
     assert isinstance(bad, BadRow) and bad.reason == reason and detail in bad.detail
 
 
-def test_a_csv_row_of_too_many_cells_is_one_bad_row(tmp_path):
+def test_a_csv_row_of_too_many_values_is_one_bad_row(tmp_path):
     (tmp_path / "bad.csv").write_text("q,a\nx,1\ny,2,3\nz,\n")
     good, bad, last = read(tmp_path / "bad.csv")
     assert good == {"q": "x", "a": "1"} and last == {"q": "z", "a": None}
-    assert isinstance(bad, BadRow) and "row 2: 3 cells, 2 columns" in bad.detail
+    assert isinstance(bad, BadRow) and "row 2: 3 values, 2 columns" in bad.detail
 
 
 @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zst"])

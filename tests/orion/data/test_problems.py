@@ -180,7 +180,7 @@ def test_a_spool_sorts_and_removes_what_a_killed_process_left(tmp_path, monkeypa
         for row in rows:
             spool.add(row, 10)
         assert len(spool.runs) == 6
-        assert list(spool.merged()) == sorted(rows)
+        assert list(spool.read_sorted()) == sorted(rows)
     assert not folder.exists()
 
 
