@@ -5,6 +5,7 @@ Stages never import this package: they get their keys as one JSON string, so tha
 change their source digest.
 """
 
+from orion.config.datasets import url_sources
 from orion.config.loading import load, validate
 from orion.config.local_models import check_without_weights
 from orion.config.models import WILDCARD, Config
@@ -23,5 +24,6 @@ __all__ = [
     "local_files",
     "params",
     "stage_config",
+    "url_sources",
     "validate",
 ]

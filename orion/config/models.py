@@ -1,10 +1,11 @@
 """Pydantic model of config.yaml: the grid and the checks across blocks.
 
-The stages' blocks are in ``orion.config.blocks``; ``datasets``, ``benchmarks`` and ``models`` in
-``orion.config.sources``. Unknown keys are errors.
+The stages' blocks are in ``orion.config.blocks``; ``datasets`` and ``benchmarks`` in
+``orion.config.datasets``, ``models`` in ``orion.config.sources``. Unknown keys are errors.
 """
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -19,8 +20,10 @@ from orion.config.blocks import (
     Select,
     Train,
 )
+from orion.config.datasets import Dataset, ProblemSet, UrlSource, url_sources
 from orion.config.servers import WITHOUT
-from orion.config.sources import Block, Count, Dataset, Model, ProblemSet, ReadExponents
+from orion.config.sources import Block, Count, Model, ReadExponents
+from orion.data.files import fetched_path
 
 WILDCARD = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 
@@ -212,6 +215,15 @@ class Config(Block):
                     f"{stage}.{key}: {getattr(block, key)} would not reach models.{name}, since "
                     f"its server.request.drop has {key}; set {without}, the server's own"
                 )
+
+    @property
+    def sources(self) -> dict[str, UrlSource]:
+        """The files that are fetched, by their name in the folder of fetched files."""
+        found: dict[str, UrlSource] = {}
+        for block in (*self.datasets.values(), *self.benchmarks.values()):
+            for source in url_sources(block):
+                found.setdefault(Path(fetched_path(source.model_dump())).name, source)
+        return found
 
     def arm_block(self, stage: str, arm: str) -> Block:
         """A stage's block with the arm's own changes merged in, of the block's class."""

@@ -1,4 +1,4 @@
-"""Pydantic models of the blocks ``datasets``, ``benchmarks`` and ``models`` in config.yaml.
+"""Pydantic models of the block ``models`` in config.yaml, and the types that all blocks share.
 
 ``orion.config.models`` builds the whole configuration from them. Unknown keys are errors.
 """
@@ -52,85 +52,6 @@ def _check_policy_name(name: str) -> str:
 PolicyName = Annotated[
     str, AfterValidator(_check_policy_name), Field(json_schema_extra={"enum": sorted(POLICIES)})
 ]
-
-
-class DemoProblems(Block):
-    kind: Literal["demo"]
-    level: Literal["train", "test", "hard", "easy"] = Field(
-        description="level of the procedural problem family, see orion/demo/problems.py"
-    )
-    n: Count = Field(description="number of problems")
-    seed: int = Field(description="seed of the generator")
-
-
-class FileSource(Block):
-    kind: Literal["jsonl", "parquet"]
-    path: str = Field(
-        description="a .jsonl, .jsonl.zst or .parquet file, relative to the working directory"
-    )
-
-
-class HubDataset(Block):
-    kind: Literal["huggingface"]
-    repo: str = Field(description="dataset id on the hub")
-    revision: str = Field(
-        pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move"
-    )
-    split: str = "train"
-    name: str | None = Field(None, description="configuration name of the dataset")
-
-
-ProblemSource = Annotated[DemoProblems | FileSource | HubDataset, Field(discriminator="kind")]
-
-
-class Fields(Block):
-    """The column of the source for each column of the table problems; null: there is none."""
-
-    problem_id: str | None = Field(
-        "id", description="unique name of a problem; null numbers the rows"
-    )
-    problem: str = "problem"
-    answer: str = "answer"
-    solution: str | None = Field(None, description="reference solution, for the arm sft_answer")
-    teacher_trace: str | None = Field(None, description="the teacher's long chain of thought")
-
-
-class Traces(Block):
-    """Teacher traces kept in another file than the problems."""
-
-    source: Annotated[FileSource | HubDataset, Field(discriminator="kind")]
-    join_on: Literal["problem_id", "problem"] = "problem"
-    key: str = Field("problem", description="column of the traces' file that is joined on")
-    teacher_trace: str = Field("response", description="column that holds the trace")
-    where: dict[str, str | int | bool] = Field(
-        default_factory=dict, description="use only rows whose columns equal these"
-    )
-
-
-class ProblemSet(Block):
-    source: ProblemSource
-    fields: Fields = Fields()
-    where: dict[str, str | int | bool] = Field(
-        default_factory=dict, description="use only rows whose columns equal these"
-    )
-    limit: Count | None = Field(None, description="use the first rows only")
-    policy: PolicyName = Field("math", description="answer policy of orion.answers")
-    max_rejected_fraction: Fraction = Field(
-        0.05, description="stop if a larger part of the rows is unusable"
-    )
-
-
-class Dataset(ProblemSet):
-    traces: Traces | None = None
-    teacher: str | None = Field(
-        None,
-        description="model whose own correct samples become the traces, where no file has them",
-    )
-    decontaminate_ngram: Count | None = Field(
-        13,
-        description="drop problems that share this many consecutive words with a benchmark "
-        "problem; null: equal texts only",
-    )
 
 
 class DemoStudent(Block):

@@ -11,18 +11,18 @@ from typing import Any
 
 from orion import paths
 from orion.config.blocks import Generation, Reflect, Select
+from orion.config.datasets import FileSource, ProblemSet
 from orion.config.models import Config
 from orion.config.sources import (
     DECIDED_BY_SERVER,
     Block,
-    FileSource,
     GgufModel,
     LocalBase,
     LocalModel,
     Model,
-    ProblemSet,
 )
 from orion.config.uses import is_trained
+from orion.data import files
 from orion.provenance import canonical_json
 
 
@@ -57,15 +57,36 @@ def _generation(config: Config, block: Generation, model: str) -> dict[str, Any]
     return {"prompts": config.prompts, "generation": settings, "enable_thinking": thinking, **extra}
 
 
+# what says something to the reader only
+_FOR_READERS = ("known", "licence", "note")
+
+
 def _dataset(config: Config, dataset: str) -> dict[str, Any]:
     # the teacher does not change the problems
-    return {
-        key: value for key, value in _dump(config.datasets[dataset]).items() if key != "teacher"
-    }
+    block = _problem_set(config.datasets[dataset])
+    return {key: value for key, value in block.items() if key != "teacher"}
 
 
 def _benchmark(config: Config, benchmark: str) -> dict[str, Any]:
-    return _dump(config.benchmarks[benchmark])
+    return _problem_set(config.benchmarks[benchmark])
+
+
+def _problem_set(block: ProblemSet) -> dict[str, Any]:
+    """The block with the digests of its local files, which decide whether they have changed."""
+    found = {key: value for key, value in _dump(block).items() if key not in _FOR_READERS}
+    for holder in (found, found.get("traces") or {}):
+        source = holder.get("source", {})
+        if source.get("url"):
+            # the bytes are the same wherever they are fetched from
+            holder["source"] = {**source, "path": files.fetched_path(source), "url": None}
+    sources = [block.source, getattr(getattr(block, "traces", None), "source", None)]
+    local = [s for s in sources if isinstance(s, FileSource)]
+    paths = {path for source in local for path in files.expand(source.path)}
+    return {**found, "digests": {path: files.digest(path) for path in sorted(paths)} or None}
+
+
+def _fetch(config: Config, source: str) -> dict[str, Any]:
+    return {"sha256": config.sources[source].sha256}
 
 
 def _lint(
@@ -140,6 +161,7 @@ def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict[str, An
     arm_keys = {
         "prompt_includes": config.arms[arm].prompt_includes,
         "rewrite": rewrite,
+        "drop_false_traces": select.drop_false_traces,
     }
     return {**_generation(config, block, model), **arm_keys}
 
@@ -211,6 +233,7 @@ def _report(config: Config) -> dict[str, Any]:
 
 
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
+    "fetch": _fetch,
     "dataset": _dataset,
     "benchmark": _benchmark,
     "lint": _lint,
@@ -255,6 +278,10 @@ def checkpoint_files(model: Model) -> list[str]:
 
 
 def local_files(block: ProblemSet) -> list[str]:
-    """Paths of the local files that a dataset or benchmark is read from: inputs of its rule."""
+    """Paths of the local files that a dataset or benchmark is read from: inputs of its rule.
+
+    Fetched files are among them. Raises InputError for a folder that cannot be read as one source.
+    """
     sources = [block.source, getattr(getattr(block, "traces", None), "source", None)]
-    return [source.path for source in sources if isinstance(source, FileSource)]
+    dumped = [_dump(source) for source in sources if source is not None]
+    return [path for source in dumped for path in files.list_files(source)]

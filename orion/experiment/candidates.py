@@ -96,11 +96,12 @@ class Candidates:
         return [make_target(text, "solution")]
 
     def teacher(self, problem_id: str) -> list[Row]:
-        """The teacher's trace, if there is one, its answer checked correct and it may be used."""
-        trace = self.problems[problem_id]["teacher_trace"]
+        """The teacher's trace, if one checks and it may be used; its rank is the ``sample_id``."""
+        problem = self.problems[problem_id]
+        trace = problem["teacher_trace"]
         if trace is None or problem_id in self.false_traces:
             return []
-        return [make_target(trace, "teacher_trace")]
+        return [make_target(trace, "teacher_trace", sample_id=problem.get("trace_rank"))]
 
     def own_correct(self, problem_id: str) -> list[Row]:
         """The student's own correct samples, in order of sample_id, equal texts once."""

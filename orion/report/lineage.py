@@ -151,6 +151,7 @@ RULES = (
         {
             "problems": problems_with_traces,
             "trace_verdicts": paths.TRACE_VERDICTS,
+            "trace_steps": paths.TRACE_STEPS,
             "errors": paths.ERRORS,
             "model": paths.MODEL,
             "preflight": paths.PREFLIGHT,

@@ -190,8 +190,8 @@ def _warn_about(item: dict) -> list[str]:
     if base["with_trace"] is not None and base["traces_correct"] < base["with_trace"]:
         wrong = base["with_trace"] - base["traces_correct"]
         lines.append(
-            f"{place}: the answers of {wrong} of {base['with_trace']} teacher traces are not "
-            "correct; these traces are not used."
+            f"{place}: {wrong} of {base['with_trace']} problems with teacher traces have none with "
+            "a correct answer; these traces are not used."
         )
     for name, reason in UNPACKED.items():
         counts = {row["arm"]: row[name] for row in item["table"] if row[name]}

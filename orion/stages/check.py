@@ -1,7 +1,7 @@
 """Check answers and steps: problems + samples, reflections or traces → verdicts, steps.
 
 The configuration key ``part`` names what is checked: ``refined``, the refined part of reflections
-(without one the verdict is no_answer); ``teacher_trace``, that column of the problems; absent:
+(without one the verdict is no_answer); ``teacher_trace``, all candidates of the problems; absent:
 whole samples. The steps are those of the very text that the verdict is on. Row groups stream
 through ``--workers`` processes into the two tables, so that memory does not grow with the number
 of responses.
@@ -25,6 +25,7 @@ from orion.answers import VERDICTS, check_frame
 from orion.answers.policies import get_policy
 from orion.answers.steps import check_steps, summary
 from orion.errors import InputError
+from orion.experiment.traces import list_traces
 from orion.progress import Progress, log
 from orion.stages import command
 
@@ -70,7 +71,7 @@ class Checker:
         part = self.config.part
         columns = ["problem_id", "sample_id", "response", "finish_reason"]
         if part == "teacher_trace":
-            columns = ["problem_id", "teacher_trace"]
+            columns = ["problem_id", "teacher_trace", "further_traces"]
         batches = pq.ParquetFile(self.samples).iter_batches(
             BATCH_ROWS, row_groups=[index], columns=columns
         )
@@ -146,13 +147,8 @@ def cut_to_refined_part(samples: pl.DataFrame, prompt_set: str) -> pl.DataFrame:
 
 
 def traces_as_samples(problems: pl.DataFrame) -> pl.DataFrame:
-    """The teacher traces as samples: problem_id, sample_id 0, response, finish_reason stop."""
-    return problems.drop_nulls("teacher_trace").select(
-        "problem_id",
-        pl.lit(0, pl.Int64).alias("sample_id"),
-        pl.col("teacher_trace").alias("response"),
-        pl.lit("stop").alias("finish_reason"),
-    )
+    """The teacher traces as samples; the sample_id is the trace's rank, the finish reason stop."""
+    return list_traces(problems).with_columns(finish_reason=pl.lit("stop"))
 
 
 _checker: Checker | None = None
@@ -233,7 +229,7 @@ def main(argv: list[str] | None = None) -> None:
     record = provenance.record(
         "orion.stages.check", args.config, {"problems": args.problems, "samples": args.samples}
     )
-    # a problem without a trace has no row
+    # a problem has a row for each of its traces
     expected = None if part == "teacher_trace" else total
     progress, tally = Progress(total, "responses"), Tally()
     with (

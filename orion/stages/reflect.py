@@ -3,8 +3,8 @@
 Every arm gets the same (problem, attempts) pairs: the errors table decides how many prompts a
 problem has, the arm's ``prompt_includes`` decides what each prompt shows. Where the selection
 policy needs it, problems also get a prompt without errors (the template ``rewrite``).
-Run: ``python -m orion.stages.reflect --config JSON --problems P --trace-verdicts T --errors E
---model M --completions DIR --output O [--batch-size N] [--shards N]``.
+Run: ``python -m orion.stages.reflect --config JSON --problems P --trace-verdicts T --trace-steps A
+--errors E --model M --completions DIR --output O [--batch-size N] [--shards N]``.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from orion import prompts, provenance, tables
 from orion.engines import GenerationConfig
 from orion.errors import InputError
 from orion.experiment.degenerate import MAX_FAILED_FRACTION
+from orion.experiment.traces import with_correct_traces
 from orion.models import checkpoints, preflight, templates
 from orion.models.document import read_document
 from orion.progress import log
@@ -31,7 +32,8 @@ class ReflectConfig:
 
     ``prompt_includes``: teacher, errors or both. ``rewrite``: which problems also get a prompt
     without errors: ``all``, those with ``no_errors``, or ``none``. ``max_failed_fraction``: the
-    largest part of the rows that may fail.
+    largest part of the rows that may fail. ``drop_false_traces``: a trace without a false step is
+    shown rather than one with it.
     """
 
     prompts: str
@@ -39,6 +41,7 @@ class ReflectConfig:
     prompt_includes: list[str]
     rewrite: str
     errors_per_prompt: int
+    drop_false_traces: bool = False
     enable_thinking: bool | None = None
     max_failed_fraction: float = MAX_FAILED_FRACTION
 
@@ -121,14 +124,23 @@ def make_requests(
 
 def main(argv: list[str] | None = None) -> None:
     parser = command.make_parser(
-        __doc__, "problems", "trace-verdicts", "errors", "model", "completions", "output"
+        __doc__,
+        "problems",
+        "trace-verdicts",
+        "trace-steps",
+        "errors",
+        "model",
+        "completions",
+        "output",
     )
     add_options(parser)
     args = parser.parse_args(argv)
     config = command.read_config(ReflectConfig, args.config)
-    problems = tables.with_correct_traces(
-        tables.read(args.problems, tables.PROBLEMS, ["problem_id", "problem", "teacher_trace"]),
+    columns = ["problem_id", "problem", "teacher_trace", "further_traces"]
+    problems = with_correct_traces(
+        tables.read(args.problems, tables.PROBLEMS, columns),
         tables.read(args.trace_verdicts, tables.VERDICTS),
+        tables.read(args.trace_steps, tables.STEPS) if config.drop_false_traces else None,
     )
     errors = tables.read(args.errors, tables.ERRORS)
     planned = plan_prompts(
@@ -172,6 +184,7 @@ def main(argv: list[str] | None = None) -> None:
     inputs = {
         "problems": args.problems,
         "trace_verdicts": args.trace_verdicts,
+        "trace_steps": args.trace_steps,
         "errors": args.errors,
         "model": args.model,
         **checked,

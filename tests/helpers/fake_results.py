@@ -326,7 +326,7 @@ def _make_reflections(maker: _Maker, wildcards: dict, parents: dict, document: P
                 **answer_columns(text, "stop", f"{wildcards}|{number}|{text}"),
             }
         )
-    inputs = {name: parents[name] for name in ("problems", "trace_verdicts")}
+    inputs = {name: parents[name] for name in ("problems", "trace_verdicts", "trace_steps")}
     inputs |= {"errors": errors, **with_checks(document)}
     record = maker.record("reflect", inputs, **wildcards)
     frame = tables.from_rows(rows, tables.REFLECTIONS)

@@ -86,7 +86,7 @@ def test_a_comment_or_docstring_runs_nothing(changing):
         ("train.max_steps", 1, FROM_TRAIN),
         ("pack.max_length", 500, {"pack", *FROM_TRAIN}),
         ("select.max_per_problem", 1, FROM_SELECT),
-        ("select.drop_false_traces", True, FROM_SELECT),
+        ("select.drop_false_traces", True, FROM_REFLECT),
         ("select.min_rows", 5, FROM_SELECT),
         ("expose.max_errors", 1, {"expose", *FROM_REFLECT}),
         ("evaluate.num_samples", 5, {*EVALUATION, "report"}),

@@ -114,12 +114,26 @@ GENERATION = dict(
 )
 
 
+def source_files(block):
+    """The files that a problem set is read from, local or fetched.
+
+    The digests of their bytes are in params.config, so their time stamps must not count; this is
+    the one use of `ancient`. A fetched file is named by its digest, so that nothing is hidden.
+    """
+    return [ancient(path) for path in settings.local_files(block)]
+
+
 def dataset_files(wildcards):
-    return settings.local_files(CONFIG.datasets[wildcards.dataset])
+    return source_files(CONFIG.datasets[wildcards.dataset])
 
 
 def benchmark_files(wildcards):
-    return settings.local_files(CONFIG.benchmarks[wildcards.benchmark])
+    return source_files(CONFIG.benchmarks[wildcards.benchmark])
+
+
+def source_url(wildcards):
+    """Where a file is fetched from; a resource, since its digest says what it is."""
+    return CONFIG.sources[wildcards.source].url
 
 
 def gguf_file(wildcards):
@@ -136,6 +150,7 @@ def template_files(wildcards):
 
 
 wildcard_constraints:
+    source=any_of(CONFIG.sources),
     dataset=any_of(CONFIG.datasets),
     benchmark=any_of(CONFIG.benchmarks),
     model=any_of(CONFIG.models),

@@ -28,6 +28,7 @@ rule reflect:
     input:
         problems=problems_with_traces,
         trace_verdicts="results/datasets/{dataset}/trace_verdicts.parquet",
+        trace_steps="results/datasets/{dataset}/trace_steps.parquet",
         errors="results/datasets/{dataset}/{model}/{arm}/errors.parquet",
         model="results/models/{model}/model.json",
         preflight="results/models/{model}/preflight.json",
@@ -50,6 +51,7 @@ rule reflect:
     shell:
         "{resources.python} -m orion.stages.reflect --config {params.config:q}"
         " --problems {input.problems} --trace-verdicts {input.trace_verdicts}"
+        " --trace-steps {input.trace_steps}"
         " --errors {input.errors} --model {input.model} --preflight {input.preflight}"
         " --completions results/completions"
         " --batch-size {resources.batch_size} --shards {resources.shards}"
