@@ -5,10 +5,11 @@ The stages' blocks are in ``orion.config.blocks``; ``datasets``, ``benchmarks`` 
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from orion import prompts
 from orion.config.blocks import (
     Arm,
     Check,
@@ -20,6 +21,7 @@ from orion.config.blocks import (
     Train,
 )
 from orion.config.sources import Block, Count, Dataset, Model, ProblemSet, ReadExponents
+from orion.errors import InputError
 
 WILDCARD = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 
@@ -46,10 +48,22 @@ class Report(Block):
     examples: Count = Field(24, description="problems shown in the browser of the report")
 
 
+def check_prompts(name: str) -> str:
+    """The name of a prompt set whose file is read and valid; raises ValueError."""
+    try:
+        prompts.validate(prompts.load(name), name)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
 class Config(Block):
     runs: Runs
     comparisons: list[Comparison] = Field(description="the comparisons fixed before the run")
-    prompts: Literal["chat", "demo"] = Field("chat", description="prompt set, see orion/prompts.py")
+    prompts: Annotated[str, AfterValidator(check_prompts)] = Field(
+        "chat",
+        description="prompt set: chat, demo, or the path of a jinja file (docs/prompts.md)",
+    )
     datasets: dict[str, Dataset]
     benchmarks: dict[str, ProblemSet]
     models: dict[str, Model]

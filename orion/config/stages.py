@@ -9,11 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orion import paths
+from orion import paths, prompts
 from orion.config.blocks import Generation, Reflect, Select
 from orion.config.models import Config
 from orion.config.sources import Block, FileSource, LocalModel, Model, ProblemSet
 from orion.provenance import canonical_json
+
+# the blocks of the prompt set that make a prompt: for a solution, and for a reflection
+SOLVING = ("system", "solve", "examples")
+REFLECTING = ("system", "reflect", "reflect_examples", "prefill")
 
 
 def stage_config(config: Config, stage: str, **wildcards: str) -> dict[str, Any]:
@@ -35,13 +39,21 @@ def _dump(block: Block) -> dict[str, Any]:
     return block.model_dump(mode="json")
 
 
-def _generation(config: Config, block: Generation, model: str) -> dict[str, Any]:
+def _prompts(config: Config, *blocks: str) -> dict[str, str]:
+    """The texts of these blocks of the prompt set, so that an edit reaches whom it concerns."""
+    return prompts.load(config.prompts).keep(*blocks)
+
+
+def _generation(
+    config: Config, block: Generation, model: str, blocks: tuple[str, ...]
+) -> dict[str, Any]:
     settings = _dump(block)
     # what decides no completion; the rest names one in the store
     names = ("errors_per_prompt", "max_failed_fraction")
     extra = {key: settings.pop(key) for key in names if key in settings}
     thinking = config.models[model].enable_thinking
-    return {"prompts": config.prompts, "generation": settings, "enable_thinking": thinking, **extra}
+    texts = _prompts(config, *blocks)
+    return {"prompts": texts, "generation": settings, "enable_thinking": thinking, **extra}
 
 
 def _dataset(config: Config, dataset: str) -> dict[str, Any]:
@@ -80,7 +92,7 @@ def _model(config: Config, model: str) -> dict[str, Any]:
 def _sample(config: Config, dataset: str, model: str) -> dict[str, Any]:
     is_teacher = config.datasets[dataset].teacher == model
     block = config.teacher if is_teacher and config.teacher is not None else config.sample
-    return _generation(config, block, model)
+    return _generation(config, block, model, SOLVING)
 
 
 def _trace(config: Config, dataset: str) -> dict[str, Any]:
@@ -118,17 +130,19 @@ def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict[str, An
         "prompt_includes": config.arms[arm].prompt_includes,
         "rewrite": rewrite,
     }
-    return {**_generation(config, block, model), **arm_keys}
+    return {**_generation(config, block, model, REFLECTING), **arm_keys}
 
 
 def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
-    return {**_check(config, dataset, model), "part": "refined", "prompts": config.prompts}
+    marker = _prompts(config, "marker")
+    return {**_check(config, dataset, model), "part": "refined", "prompts": marker}
 
 
 def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     spec = config.arms[arm]
+    own = {"solution": ("answer",), "reflection": ("marker", "leak")}.get(spec.trained_on, ())
     return {
-        "prompts": config.prompts,
+        "prompts": _prompts(config, "solve", *own),
         "trained_on": spec.trained_on,
         **_dump(config.arm_block("select", arm)),
     }
@@ -137,7 +151,12 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
 def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     select = config.arm_block("select", arm)
     assert isinstance(select, Select)
+    # what stands before the question; mostly nothing
+    opening = _prompts(config, "system", "examples")
+    if "examples" in opening:
+        opening |= _prompts(config, "solve")
     return {
+        "prompts": opening or None,
         "min_rows": select.min_rows,
         **_dump(config.arm_block("pack", arm)),
         "enable_thinking": config.models[model].enable_thinking,
@@ -156,7 +175,7 @@ def _evaluate_sample(
     config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
 ) -> dict[str, Any]:
     block = config.evaluate.model_copy(update={"seed": config.evaluate.seed + int(seed)})
-    return _generation(config, block, model)
+    return _generation(config, block, model, SOLVING)
 
 
 def _evaluate_check(

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 
-from orion.engines import openai_protocol
+from orion.engines import openai_protocol, stop_strings
 from orion.engines.protocol import Completion, Request, RuntimeOptions, Sampling
 from orion.engines.retries import (
     MAX_INITIAL_FAILURES,
@@ -139,6 +139,8 @@ class OpenAIEngine:
             text = self.tokenizer.decode(
                 answer.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
+        # the ids of a server hold the stop string's, its own text does not
+        text = stop_strings.cut(text, self.sampling.stop)
         return Completion(request.key, text, answer.finish_reason, *counts)
 
     def check_context_length(self, request: Request, message: str) -> None:

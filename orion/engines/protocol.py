@@ -16,13 +16,22 @@ REVISIONS = {"transformers": 1, "vllm": 1, "openai": 1}
 class Sampling:
     """How tokens are drawn; ``temperature`` 0 is greedy.
 
-    ``max_tokens`` bounds a completion, its end token included.
+    ``max_tokens`` bounds a completion, its end token included. None means off: ``top_k`` keeps the
+    most probable tokens, ``min_p`` those with at least this fraction of the largest probability.
+    ``presence_penalty`` is subtracted from the logits of generated tokens, ``frequency_penalty``
+    once per occurrence. ``stop``: a completion ends before the first of these texts. A key without
+    a value is left out of the keys of completions.
     """
 
     temperature: float
     top_p: float
     max_tokens: int
     repetition_penalty: float
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,11 @@ class GenerationConfig:
     max_tokens: int
     seed: int
     engine: str
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: list[str] | None = None
 
     @property
     def sampling(self) -> Sampling:
@@ -45,7 +59,16 @@ class GenerationConfig:
             top_p=float(self.top_p),
             max_tokens=int(self.max_tokens),
             repetition_penalty=float(self.repetition_penalty),
+            top_k=self.top_k,
+            min_p=_read_float(self.min_p),
+            presence_penalty=_read_float(self.presence_penalty),
+            frequency_penalty=_read_float(self.frequency_penalty),
+            stop=tuple(self.stop) if self.stop else None,
         )
+
+
+def _read_float(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 @dataclass(frozen=True)

@@ -35,22 +35,27 @@ def render(
     *,
     enable_thinking: bool | None = None,
     add_generation_prompt: bool = True,
+    prefill: str = "",
 ) -> str:
     """Messages as the text that the model reads, for ``encode``.
 
-    Control tokens are marked in all messages but the assistant's, whose words may hold the marks of
-    thinking: the caller marks those. Raises TemplateRefusedError if the template refuses the
-    messages, InputError if it prints a date and the tokenizer has no ``prompt_date``.
+    ``prefill``: words with which the assistant's turn is opened; they are tokenised apart from the
+    prompt, as if the model had written them. Raises InputError where they cannot be its words.
+
+    Control tokens are marked in all messages but the assistant's last, whose words may hold the
+    marks of thinking: the caller marks those. Raises TemplateRefusedError if the template refuses
+    the messages, InputError if it prints a date and the tokenizer has no ``prompt_date``.
     """
     switch = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
     # imported here, so that a process without a tokenizer does not load jinja2
     from jinja2 import TemplateError
 
+    last = len(messages) - 1
     marked = [
         message
-        if message["role"] == "assistant"
+        if message["role"] == "assistant" and number == last
         else {**message, "content": mark_control_tokens(tokenizer, message["content"])}
-        for message in messages
+        for number, message in enumerate(messages)
     ]
     try:
         text: str = tokenizer.apply_chat_template(
@@ -65,7 +70,22 @@ def render(
         raise TemplateRefusedError(
             f"the chat template refuses messages of the roles {roles}: {error}"
         ) from None
-    return text
+    return _open_turn(tokenizer, text, prefill) if prefill else text
+
+
+def _open_turn(tokenizer: Any, text: str, prefill: str) -> str:
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise InputError(
+            "prompts: a prefill opens the assistant's turn, which a served model's server begins "
+            "itself; remove the block prefill, or reflect with a checkpoint"
+        )
+    if text.rstrip().endswith(THINK):
+        raise InputError(
+            "prompts: the chat template opens the model's thinking, so the block prefill would "
+            "open that and not the answer; set the model's `enable_thinking: false` or remove the "
+            "block"
+        )
+    return f"{text}{MARK}{mark_control_tokens(tokenizer, prefill)}"
 
 
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -1,0 +1,56 @@
+"""The marker of a reflection: where the refined chain begins.
+
+Input: a prompt set's marker and a response. Output: the text before and behind the last marker. A
+marker that is a heading, such as ``### Refined solution``, is a rule: models write it in another
+case, at another level, in bold, or with a colon. Any other marker is found as it is written.
+"""
+
+import re
+from functools import lru_cache
+
+_EMPHASIS = r"(?:\*{1,3}|_{1,3})"
+# before the words: indentation, a quotation, a code mark, hashes, bold, a number
+_BEFORE = rf"[ \t>]{{0,8}}`{{0,3}}(?:#{{1,6}})?[ \t]*(?P<bold>{_EMPHASIS})?[ \t]*"
+_NUMBER = r"(?:\d{1,2}[.)][ \t]*)?"
+# behind them: a colon and the end of bold in any order, hashes, a code mark
+_COLON = "[:\uff1a]"
+_BEHIND = (
+    rf"[ \t]*(?P<colon>{_COLON})?[ \t]*(?P<closed>{_EMPHASIS})?[ \t]*(?P<late>{_COLON})?"
+    r"[ \t]*#{0,6}`{0,3}"
+)
+
+
+def split_response(marker: str, response: str) -> tuple[str, str] | None:
+    """The text before and behind the last marker; None if there is none.
+
+    A line that is the marker by the rule goes before its exact words elsewhere, since a response
+    may quote them.
+    """
+    pattern = heading_pattern(marker)
+    found = None
+    if pattern is not None:
+        for match in pattern.finditer(response):
+            if _is_marker(match, response):
+                found = match
+    if found is not None:
+        return response[: found.start()], response[found.end() :]
+    before, exact, behind = response.rpartition(marker)
+    return (before, behind) if exact else None
+
+
+@lru_cache(maxsize=16)
+def heading_pattern(marker: str) -> re.Pattern[str] | None:
+    """Matches lines that begin with a heading's words; None for a marker that is no heading."""
+    words = marker.lstrip("#").strip().strip("*_").rstrip(":").split()
+    if not marker.startswith("#") or not words or "\n" in marker:
+        return None
+    text = r"[ \t]{1,4}".join(map(re.escape, words))
+    return re.compile(rf"^{_BEFORE}{_NUMBER}{text}(?!\w){_BEHIND}", re.MULTILINE | re.IGNORECASE)
+
+
+def _is_marker(match: re.Match[str], response: str) -> bool:
+    """Whether the line is a marker: nothing follows the words, or a colon or bold ends them."""
+    if match["colon"] or match["late"] or (match["bold"] and match["closed"]):
+        return True
+    end = response.find("\n", match.end())
+    return not response[match.end() : len(response) if end < 0 else end].strip()
