@@ -232,15 +232,37 @@ def merge(base: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+# a block of the configuration that is not there: the file was read without the defaults
+MISSING = (
+    "missing. A file of your own holds what differs from config/config.yaml: give it behind that "
+    "one (orion config check config/config.yaml mine.yaml, snakemake --configfile mine.yaml), and keep "
+    "the config/config.yaml of a folder whole"
+)
+
+
 def explain(error: ValidationError) -> str:
     """Each bad key with its cure, as one line."""
-    lines = []
+    lines, missing = [], []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"]) or "configuration"
-        hint = (
-            "unknown key; config/README.md lists the keys"
-            if item["type"] == "extra_forbidden"
-            else item["msg"]
-        )
-        lines.append(f"{place}: {hint}")
+        if item["type"] == "missing" and len(item["loc"]) == 1:
+            missing.append(place)
+        else:
+            lines.append(f"{place}: {_find_hint(item)}")
+    if missing:
+        lines.append(f"{', '.join(missing)}: {MISSING}")
     return "; ".join(lines)
+
+
+def _find_hint(item: Any) -> str:
+    """What is wrong with one key, and the cure where pydantic does not know it."""
+    kind, given = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        return "unknown key; config/README.md lists the keys"
+    if kind in ("int_type", "float_type", "bool_type") and isinstance(given, str):
+        wanted = "true or false" if kind == "bool_type" else "a number"
+        return (
+            f"{item['msg']}, not the text '{given}': write {wanted} without quotes, in a file for "
+            "--configfile, since all values after --config arrive as text"
+        )
+    return str(item["msg"])

@@ -8,15 +8,17 @@ case, at another level, in bold, or with a colon. Any other marker is found as i
 import re
 from functools import lru_cache
 
+# every piece is bounded, since responses are hostile
+_GAP = r"[ \t]{0,4}"
 _EMPHASIS = r"(?:\*{1,3}|_{1,3})"
 # before the words: indentation, a quotation, a code mark, hashes, bold, a number
-_BEFORE = rf"[ \t>]{{0,8}}`{{0,3}}(?:#{{1,6}})?[ \t]*(?P<bold>{_EMPHASIS})?[ \t]*"
-_NUMBER = r"(?:\d{1,2}[.)][ \t]*)?"
+_BEFORE = rf"[ \t>]{{0,8}}`{{0,3}}(?:#{{1,6}})?{_GAP}(?P<bold>{_EMPHASIS})?{_GAP}"
+_NUMBER = rf"(?:\d{{1,2}}[.)]{_GAP})?"
 # behind them: a colon and the end of bold in any order, hashes, a code mark
 _COLON = "[:\uff1a]"
 _BEHIND = (
-    rf"[ \t]*(?P<colon>{_COLON})?[ \t]*(?P<closed>{_EMPHASIS})?[ \t]*(?P<late>{_COLON})?"
-    r"[ \t]*#{0,6}`{0,3}"
+    rf"{_GAP}(?P<colon>{_COLON})?{_GAP}(?P<closed>{_EMPHASIS})?{_GAP}(?P<late>{_COLON})?"
+    rf"{_GAP}#{{0,6}}`{{0,3}}"
 )
 
 
@@ -45,7 +47,9 @@ def heading_pattern(marker: str) -> re.Pattern[str] | None:
     if not marker.startswith("#") or not words or "\n" in marker:
         return None
     text = r"[ \t]{1,4}".join(map(re.escape, words))
-    return re.compile(rf"^{_BEFORE}{_NUMBER}{text}(?!\w){_BEHIND}", re.MULTILINE | re.IGNORECASE)
+    return re.compile(
+        rf"^{_BEFORE}{_NUMBER}{text}(?![^\W_]){_BEHIND}", re.MULTILINE | re.IGNORECASE
+    )
 
 
 def _is_marker(match: re.Match[str], response: str) -> bool:

@@ -22,29 +22,29 @@ EXAMPLE_KEYS = {
 OPTIONAL_KEYS = ("teacher", "errors")
 
 
-def render(template: str, **data: Any) -> str:
-    """A block with its data; raises InputError where it uses what it is not given."""
+def render(name: str, source: str, **data: Any) -> str:
+    """The block ``name`` with its data; raises InputError where it uses what it is not given."""
     from jinja2 import TemplateError
 
     try:
-        return _compile(template).render(data)
+        return _compile(source).render(data)
     except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
-        raise InputError(f"prompts: a block cannot be rendered: {error}") from None
+        raise InputError(f"prompts: block {name}: it cannot be rendered: {error}") from None
 
 
 @lru_cache(maxsize=64)
-def _compile(template: str) -> Any:
-    return environment().from_string(template)
+def _compile(source: str) -> Any:
+    return environment().from_string(source)
 
 
 def solve(prompt_set: PromptSet | str, problem: str) -> str:
     """The user turn that asks for a solution."""
-    return render(resolve(prompt_set).block("solve"), problem=problem)
+    return render("solve", resolve(prompt_set).block("solve"), problem=problem)
 
 
 def answer(prompt_set: PromptSet | str, gold: str) -> str:
     """The assistant turn that states an answer and nothing else."""
-    return render(resolve(prompt_set).block("answer"), answer=gold)
+    return render("answer", resolve(prompt_set).block("answer"), answer=gold)
 
 
 def reflect(
@@ -54,14 +54,14 @@ def reflect(
 
     At least one of ``teacher`` and ``errors`` must be given.
     """
-    block = resolve(prompt_set).block("reflect")
-    return render(block, problem=problem, teacher=teacher, errors=errors)
+    source = resolve(prompt_set).block("reflect")
+    return render("reflect", source, problem=problem, teacher=teacher, errors=errors)
 
 
 def prefill(prompt_set: PromptSet | str) -> str:
     """The words with which the assistant's turn of a reflection is opened; mostly none."""
     text = resolve(prompt_set).prefill
-    return render(text) if text else ""
+    return render("prefill", text) if text else ""
 
 
 def opening(prompt_set: PromptSet | str) -> list[Message]:
@@ -103,7 +103,9 @@ def reflect_messages(
 
 
 def _system(chosen: PromptSet) -> list[Message]:
-    return [{"role": "system", "content": render(chosen.system)}] if chosen.system else []
+    if not chosen.system:
+        return []
+    return [{"role": "system", "content": render("system", chosen.system)}]
 
 
 def _turns(question: str, reply: str) -> list[Message]:
@@ -116,7 +118,7 @@ def read_examples(chosen: PromptSet, name: str) -> list[dict[str, Any]]:
     Raises InputError for text that is no list of examples, and for a wrong key.
     """
     source = getattr(chosen, name)
-    return _parse_examples(render(source), name) if source else []
+    return _parse_examples(render(name, source), name) if source else []
 
 
 @lru_cache(maxsize=8)
@@ -153,7 +155,7 @@ def _strip(value: str | list[str]) -> str | list[str]:
 @lru_cache(maxsize=16)
 def leak_pattern(source: str) -> re.Pattern[str]:
     """The lines of a block ``leak`` as one pattern; raises InputError for a line that is none."""
-    lines = [line.strip() for line in render(source).splitlines() if line.strip()]
+    lines = [line.strip() for line in render("leak", source).splitlines() if line.strip()]
     for line in lines:
         try:
             re.compile(line)

@@ -99,5 +99,5 @@ def _cure(slot: str) -> str:
 def _check_marker(prompt_set: PromptSet) -> None:
     """The marker is one line of plain text: it is searched for as it stands in the file."""
     marker = prompt_set.block("marker")
-    if "\n" in marker or render.render(marker) != marker:
+    if "\n" in marker or render.render("marker", marker) != marker:
         raise InputError("block marker: write one line of text, such as ### Refined solution")

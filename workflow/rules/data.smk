@@ -13,7 +13,7 @@ model, and problems_with_traces.parquet has the teacher's correct answers as tra
 
 rule dataset:
     input:
-        files=dataset_files,
+        files=keep_place(dataset_files),
         benchmarks=expand(
             "results/benchmarks/{benchmark}/problems.parquet",
             benchmark=RUNS.benchmarks,
@@ -40,7 +40,7 @@ rule dataset:
 
 use rule dataset as benchmark with:
     input:
-        files=benchmark_files,
+        files=keep_place(benchmark_files),
         benchmarks=[],
     output:
         problems="results/benchmarks/{benchmark}/problems.parquet",

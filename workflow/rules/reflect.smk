@@ -49,7 +49,7 @@ rule reflect:
     shell:
         "{resources.python} -m orion.stages.reflect --config {params.config:q}"
         " --problems {input.problems} --trace-verdicts {input.trace_verdicts}"
-        " --errors {input.errors} --model {input.model} --completions results/completions"
+        " --errors {input.errors} --model {input.model} --completions {resources.completions}"
         " --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size}"
         " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"

@@ -21,7 +21,7 @@ rule sample:
         code=source_digest("orion.stages.sample"),
     shell:
         "{resources.python} -m orion.stages.sample --config {params.config:q}"
-        " --problems {input.problems} --model {input.model} --completions results/completions"
+        " --problems {input.problems} --model {input.model} --completions {resources.completions}"
         " --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size}"
         " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"

@@ -85,6 +85,7 @@ rule train:
     conda:
         "../../envs/base.yaml"
     resources:
+        work=f"{RESULTS}/work",
         micro_batch=4,
         kernels="auto",
         runtime="8h",
@@ -95,6 +96,6 @@ rule train:
     shell:
         "python -m orion.stages.train --config {params.config:q}"
         " --name {wildcards.model}/{wildcards.arm}/seed-{wildcards.seed} --packed {input.packed}"
-        " --model {input.model} --work results/work --micro-batch {resources.micro_batch}"
+        " --model {input.model} --work {resources.work} --micro-batch {resources.micro_batch}"
         " --kernels {resources.kernels} --output-dir {output.checkpoint}"
         " --output-model {output.model} --log {output.train_log} 2> {log}"
