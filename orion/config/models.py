@@ -235,8 +235,8 @@ def merge(base: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
 # a block of the configuration that is not there: the file was read without the defaults
 MISSING = (
     "missing. A file of your own holds what differs from config/config.yaml: give it behind that "
-    "one (orion config check config/config.yaml mine.yaml, snakemake --configfile mine.yaml), and keep "
-    "the config/config.yaml of a folder whole"
+    "one (orion config check config/config.yaml mine.yaml, snakemake --configfile mine.yaml), and "
+    "keep the config/config.yaml of a folder whole"
 )
 
 

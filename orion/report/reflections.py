@@ -21,7 +21,7 @@ SCOPES = ("all", "correct")
 def reflection_rows(
     results: Results, prompt_set: PromptSet | str, *, confidence: float
 ) -> list[dict]:
-    """One row per arm: how many reflections there are, have a refined part, and are correct."""
+    """One row per arm: how many reflections there are, follow the format, and are correct."""
     rows = []
     for arm in results.arms.values():
         if arm.reflections is None:
@@ -39,6 +39,7 @@ def reflection_rows(
                 "reflections": total,
                 "problems": arm.reflections["problem_id"].n_unique(),
                 "with_refined_part": refined,
+                "share_refined": refined / total if total else None,
                 "correct": correct,
                 "share_correct": share and share.value,
                 "low": share and share.low,

@@ -207,7 +207,8 @@ REFLECT = "{% block reflect %}{{ problem }} {{ teacher }} {{ errors }}{% endbloc
         (OWN.replace("Q: {{ problem }}", "Q:"), r"block solve: it does not show problem; use {{"),
         (OWN.replace("{{ answer }}", "{{ answer[:3] }}"), r"block answer: it does not show answer"),
         (
-            '{% extends "chat" %}' + REFLECT.replace("{{ teacher }} {{ errors }}", "{{ errors }}"),
+            '{% extends "chat" %}'
+            + REFLECT.replace("{{ teacher }} {{ errors }}", "{{ errors | join }}"),
             r"block reflect: it does not show teacher; use {{ teacher }}",
         ),
         (
