@@ -116,7 +116,8 @@ class Trial:
             num_samples=1,
             enable_thinking=settings.enable_thinking,
         )
-        self.add(requests, settings.generation.max_tokens, "all arms")
+        longest = max(settings.generation.max_tokens, self.loaded.evaluate.max_tokens)
+        self.add(requests, longest, "all arms")
 
     def add_reflect(self, arm: str) -> None:
         """The reflection prompts of an arm."""

@@ -21,6 +21,8 @@ from orion.errors import InputError
 # a noncharacter of Unicode, which no text contains; one in data is removed
 MARK = "\ufdd0"
 THINK, END_THINK = "<think>", "</think>"
+# made-up words, which show where a template prints a turn's words
+WORDS = "AssistantWords"
 # the function by which a template asks for today's date
 DATE_FUNCTION = "strftime_now"
 
@@ -35,12 +37,8 @@ def render(
     *,
     enable_thinking: bool | None = None,
     add_generation_prompt: bool = True,
-    prefill: str = "",
 ) -> str:
     """Messages as the text that the model reads, for ``encode``.
-
-    ``prefill``: words with which the assistant's turn is opened; they are tokenised apart from the
-    prompt, as if the model had written them. Raises InputError where they cannot be its words.
 
     Control tokens are marked in all messages but the assistant's last, whose words may hold the
     marks of thinking: the caller marks those. Raises TemplateRefusedError if the template refuses
@@ -70,22 +68,45 @@ def render(
         raise TemplateRefusedError(
             f"the chat template refuses messages of the roles {roles}: {error}"
         ) from None
-    return _open_turn(tokenizer, text, prefill) if prefill else text
+    return text
 
 
-def _open_turn(tokenizer: Any, text: str, prefill: str) -> str:
+def render_opened(
+    tokenizer: Any,
+    messages: list[dict[str, str]],
+    prefill: str,
+    *,
+    enable_thinking: bool | None = None,
+) -> str:
+    """``render`` with the first words of the assistant's turn behind it, as if it had begun them.
+
+    They stand where the template prints a turn's words, behind a channel header or an empty block
+    of thinking, and are tokenised apart from the prompt. Raises InputError where the template gives
+    them no such place.
+    """
+    text = render(tokenizer, messages, enable_thinking=enable_thinking)
+    if not prefill:
+        return text
     if getattr(tokenizer, "chat_template", None) is None:
         raise InputError(
             "prompts: a prefill opens the assistant's turn, which a served model's server begins "
             "itself; remove the block prefill, or reflect with a checkpoint"
         )
-    if text.rstrip().endswith(THINK):
+    turn = {"role": "assistant", "content": WORDS}
+    whole = render(
+        tokenizer,
+        [*messages, turn],
+        enable_thinking=enable_thinking,
+        add_generation_prompt=False,
+    )
+    head, found, _ = whole.removeprefix(text).partition(WORDS)
+    if not found or not whole.startswith(text) or text.rstrip().endswith(THINK):
         raise InputError(
-            "prompts: the chat template opens the model's thinking, so the block prefill would "
-            "open that and not the answer; set the model's `enable_thinking: false` or remove the "
-            "block"
+            "prompts: the chat template begins the turn with the model's thinking, or otherwise "
+            "than it prints the turn, so the block prefill has no place; set the model's "
+            "`enable_thinking: false` or remove the block"
         )
-    return f"{text}{MARK}{mark_control_tokens(tokenizer, prefill)}"
+    return f"{text}{head}{MARK}{mark_control_tokens(tokenizer, prefill)}"
 
 
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -112,8 +112,8 @@ def make_requests(
             "problem_id": item.problem_id,
             "template": item.template,
             "error_ranks": item.error_ranks,
-            "prompt": templates.render(
-                tokenizer, messages, enable_thinking=enable_thinking, prefill=prefill
+            "prompt": templates.render_opened(
+                tokenizer, messages, prefill, enable_thinking=enable_thinking
             ),
         }
         first = next_id.get(item.problem_id, 0)
