@@ -47,7 +47,7 @@ def stage_params(raw, arm="orion") -> dict[str, str]:
     }
 
 
-def reached(raw, block, text, arm="orion") -> set[str]:
+def find_reached(raw, block, text, arm="orion") -> set[str]:
     """The stages whose tracked string changes with a block of the prompt set."""
     before = stage_params(raw, arm)
     Path("mine.jinja").write_text(
@@ -80,12 +80,12 @@ EXAMPLE = "- {problem: a, solution: b}"
     ],
 )
 def test_a_block_reaches_the_stages_that_read_it(raw, block, text, stages):
-    assert reached(raw, block, text) == stages
+    assert find_reached(raw, block, text) == stages
 
 
 def test_other_arms_read_other_blocks(raw):
-    assert reached(raw, "answer", "{{ answer }}", "sft_answer") == {"select"}
-    assert reached(raw, "marker", "## Better", "sft_own") & {"select", "pack"} == set()
+    assert find_reached(raw, "answer", "{{ answer }}", "sft_answer") == {"select"}
+    assert find_reached(raw, "marker", "## Better", "sft_own") & {"select", "pack"} == set()
 
 
 def test_the_place_of_a_file_reaches_nobody(raw):

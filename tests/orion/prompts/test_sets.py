@@ -260,3 +260,15 @@ def test_files_that_are_not_there(tmp_path, monkeypatch):
 def test_a_stage_without_its_block_says_so():
     with pytest.raises(InputError, match=r"the set has no block solve"):
         prompts.solve(prompts.PromptSet(marker="New:"), "x")
+
+
+def test_the_example_of_the_documentation_is_a_valid_set(load, root):
+    page = (root / "docs/prompts.md").read_text(encoding="utf-8")
+    [text] = re.findall(r"^```jinja\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    mine = load(text)
+    turns = prompts.reflect_messages(mine, "p", teacher="t", errors=["e"])
+    assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "user"]
+    assert prompts.extract_refined(mine, turns[2]["content"]).startswith("She buys pens")
+    listed = re.findall(r"^\| `(\w+)` \| .* \|.*\|$", page, re.MULTILINE)
+    assert listed == [name for name in listed if name in prompts.BLOCKS]
+    assert set(listed) == set(prompts.BLOCKS)
