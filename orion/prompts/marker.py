@@ -25,19 +25,21 @@ _BEHIND = (
 def split_response(marker: str, response: str) -> tuple[str, str] | None:
     """The text before and behind the last marker; None if there is none.
 
-    A line that is the marker by the rule goes before its exact words elsewhere, since a response
-    may quote them.
+    Without a line that is the marker by the rule, its exact words at the end of a line count too. A
+    response that quotes the instruction has them in quotation marks or within a sentence.
     """
     pattern = heading_pattern(marker)
+    if pattern is None:
+        before, exact, behind = response.rpartition(marker)
+        return (before, behind) if exact else None
     found = None
-    if pattern is not None:
-        for match in pattern.finditer(response):
-            if _is_marker(match, response):
-                found = match
-    if found is not None:
-        return response[: found.start()], response[found.end() :]
-    before, exact, behind = response.rpartition(marker)
-    return (before, behind) if exact else None
+    for match in pattern.finditer(response):
+        if _is_marker(match, response):
+            found = match
+    if found is None:
+        for match in _ending_pattern(marker).finditer(response):
+            found = match
+    return None if found is None else (response[: found.start()], response[found.end() :])
 
 
 @lru_cache(maxsize=16)
@@ -50,6 +52,12 @@ def heading_pattern(marker: str) -> re.Pattern[str] | None:
     return re.compile(
         rf"^{_BEFORE}{_NUMBER}{text}(?![^\W_]){_BEHIND}", re.MULTILINE | re.IGNORECASE
     )
+
+
+@lru_cache(maxsize=16)
+def _ending_pattern(marker: str) -> re.Pattern[str]:
+    """Matches the exact words where they end a line or a colon follows, not behind a quotation."""
+    return re.compile(rf"(?<![`\"'“‘(]){re.escape(marker)}{_GAP}(?::|$)", re.MULTILINE)
 
 
 def _is_marker(match: re.Match[str], response: str) -> bool:

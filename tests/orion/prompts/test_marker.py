@@ -48,9 +48,7 @@ def test_a_heading_is_found_however_it_is_written(line):
     ],
 )
 def test_other_lines_are_no_marker(line):
-    response = f"Wrong.\n{line}\n{WORDS}"
-    expected = response.partition("### Refined solution")[2].strip() or None
-    assert prompts.extract_refined("chat", response) == expected
+    assert prompts.extract_refined("chat", f"Wrong.\n{line}\n{WORDS}") is None
 
 
 @pytest.mark.parametrize(
@@ -62,8 +60,13 @@ def test_other_lines_are_no_marker(line):
         ("### Refined solution\na\n### Refined solution\nb", "b"),
         ("### Refined solution\n  \n", None),
         ("no marker at all", None),
-        # as before, the exact words count anywhere, unless a line is the marker
-        (f"Sure! ### Refined solution {WORDS}", WORDS),
+        # the exact words at the end of a line, unless a line is the marker
+        (f"Sure! ### Refined solution\n{WORDS}", WORDS),
+        (f"Sure! ### Refined solution: {WORDS}", WORDS),
+        # quoted from the instruction, as small models do
+        (f"I write a line that says only `### Refined solution`\n{WORDS}", None),
+        (f'Here is "### Refined solution to the attempt"\n{WORDS}', None),
+        (f"Write a line that says only ### Refined solution and, below it, {WORDS}", None),
         (
             f"I write `### Refined solution` below.\n## Refined solution\n{WORDS}\n"
             "That was my ### Refined solution.",
