@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orion import paths
+from orion import paths, prompts
 from orion.config.blocks import Generation, Reflect, Select
 from orion.config.datasets import FileSource, ProblemSet
 from orion.config.models import Config
@@ -24,6 +24,10 @@ from orion.config.sources import (
 from orion.config.uses import is_trained
 from orion.data import files
 from orion.provenance import canonical_json
+
+# the blocks of the prompt set that make a prompt: for a solution, and for a reflection
+SOLVING = ("system", "solve", "examples")
+REFLECTING = ("system", "reflect", "reflect_examples", "prefill")
 
 
 def stage_config(config: Config, stage: str, **wildcards: str) -> dict[str, Any]:
@@ -45,7 +49,14 @@ def _dump(block: Block) -> dict[str, Any]:
     return block.model_dump(mode="json")
 
 
-def _generation(config: Config, block: Generation, model: str) -> dict[str, Any]:
+def _prompts(config: Config, *blocks: str) -> dict[str, str]:
+    """The texts of these blocks of the prompt set, so that an edit reaches whom it concerns."""
+    return prompts.load(config.prompts).keep(*blocks)
+
+
+def _generation(
+    config: Config, block: Generation, model: str, blocks: tuple[str, ...]
+) -> dict[str, Any]:
     settings = _dump(block)
     # what decides no completion; the rest names one in the store
     names = ("errors_per_prompt", "max_failed_fraction")
@@ -54,7 +65,8 @@ def _generation(config: Config, block: Generation, model: str) -> dict[str, Any]
     server = config.models[model].server
     if block.engine == "openai" and server is not None and server.request is not None:
         settings["request"] = _dump(server.request)
-    return {"prompts": config.prompts, "generation": settings, "enable_thinking": thinking, **extra}
+    texts = _prompts(config, *blocks)
+    return {"prompts": texts, "generation": settings, "enable_thinking": thinking, **extra}
 
 
 # what says something to the reader only
@@ -124,7 +136,7 @@ def _model(config: Config, model: str) -> dict[str, Any]:
 def _sample(config: Config, dataset: str, model: str) -> dict[str, Any]:
     is_teacher = config.datasets[dataset].teacher == model
     block = config.teacher if is_teacher and config.teacher is not None else config.sample
-    return _generation(config, block, model)
+    return _generation(config, block, model, SOLVING)
 
 
 def _trace(config: Config, dataset: str) -> dict[str, Any]:
@@ -163,17 +175,19 @@ def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict[str, An
         "rewrite": rewrite,
         "drop_false_traces": select.drop_false_traces,
     }
-    return {**_generation(config, block, model), **arm_keys}
+    return {**_generation(config, block, model, REFLECTING), **arm_keys}
 
 
 def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
-    return {**_check(config, dataset, model), "part": "refined", "prompts": config.prompts}
+    marker = _prompts(config, "marker")
+    return {**_check(config, dataset, model), "part": "refined", "prompts": marker}
 
 
 def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     spec = config.arms[arm]
+    own = {"solution": ("answer",), "reflection": ("marker", "leak")}.get(spec.trained_on, ())
     return {
-        "prompts": config.prompts,
+        "prompts": _prompts(config, "solve", *own),
         "trained_on": spec.trained_on,
         **_dump(config.arm_block("select", arm)),
     }
@@ -182,7 +196,12 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
 def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     select = config.arm_block("select", arm)
     assert isinstance(select, Select)
+    # what stands before the question; mostly nothing
+    opening = _prompts(config, "system", "examples")
+    if "examples" in opening:
+        opening |= _prompts(config, "solve")
     return {
+        "prompts": opening or None,
         "min_rows": select.min_rows,
         **_dump(config.arm_block("pack", arm)),
         "enable_thinking": config.models[model].enable_thinking,
@@ -201,7 +220,7 @@ def _evaluate_sample(
     config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
 ) -> dict[str, Any]:
     block = config.evaluate.model_copy(update={"seed": config.evaluate.seed + int(seed)})
-    return _generation(config, block, model)
+    return _generation(config, block, model, SOLVING)
 
 
 def _evaluate_check(

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from orion.engines import openai_protocol
+from orion.engines import openai_protocol, stop_strings
 from orion.engines.budget import TokenBudget
 from orion.engines.openai_address import read_api_key, read_base_url, read_headers
 from orion.engines.openai_answers import Answer
@@ -149,6 +149,8 @@ class OpenAIEngine:
             text = self.tokenizer.decode(
                 answer.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
+        # the ids of a server hold the stop string's, its own text does not
+        text = stop_strings.cut(text, self.sampling.stop)
         return Completion(request.key, text, reason, prompt_tokens, completion_tokens)
 
     def count_tokens(self, request: Request, ids: list[int], answer: Answer) -> tuple[int, int]:

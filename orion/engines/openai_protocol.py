@@ -34,6 +34,13 @@ def _sampling_parameters(sampling: Sampling, seed: int) -> dict[str, Any]:
     }
     if sampling.repetition_penalty != 1:
         body["repetition_penalty"] = sampling.repetition_penalty
+    # top_k and min_p are extensions too; the rest is of the protocol itself
+    for name in ("top_k", "min_p", "presence_penalty", "frequency_penalty"):
+        value = getattr(sampling, name)
+        if value is not None:
+            body[name] = value
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
     return body
 
 
@@ -49,9 +56,9 @@ def completion_body(
     Ids, because the server would add a second start token to text. ``return_token_ids`` is an
     extension of vLLM that other servers ignore. Ids are decoded by our own tokenizer, so that an
     answer is the same text whichever engine it comes from. ``repetition_penalty`` is an extension
-    of vLLM and SGLang and sent only where it is not 1. Servers apply the checkpoint's
-    ``generation_config`` to every parameter that a request leaves out; each parameter which that
-    file sets is therefore sent with its neutral value.
+    of vLLM and SGLang and sent only where it is not 1; the others are sent where they are set.
+    Servers apply the checkpoint's ``generation_config`` to every parameter that a request leaves
+    out; each parameter which that file sets is therefore sent with its neutral value.
     """
     neutral = {
         key: value

@@ -35,7 +35,11 @@ class RequestMapping:
 class Sampling:
     """How tokens are drawn; ``temperature`` 0 is greedy.
 
-    ``max_tokens`` bounds a completion, its end token included. ``request``: openai only.
+    ``max_tokens`` bounds a completion, its end token included. None means off: ``top_k`` keeps the
+    most probable tokens, ``min_p`` those with at least this fraction of the largest probability.
+    ``presence_penalty`` is subtracted from the logits of generated tokens, ``frequency_penalty``
+    once per occurrence. ``stop``: a completion ends before the first of these texts. A key without
+    a value is left out of the keys of completions. ``request``: openai only.
     """
 
     temperature: float
@@ -43,6 +47,11 @@ class Sampling:
     max_tokens: int
     repetition_penalty: float
     request: RequestMapping | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,11 @@ class GenerationConfig:
     seed: int
     engine: str
     request: RequestMapping | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: list[str] | None = None
 
     @property
     def sampling(self) -> Sampling:
@@ -70,7 +84,16 @@ class GenerationConfig:
             max_tokens=int(self.max_tokens),
             repetition_penalty=float(self.repetition_penalty),
             request=self.request,
+            top_k=self.top_k,
+            min_p=_read_float(self.min_p),
+            presence_penalty=_read_float(self.presence_penalty),
+            frequency_penalty=_read_float(self.frequency_penalty),
+            stop=tuple(self.stop) if self.stop else None,
         )
+
+
+def _read_float(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 @dataclass(frozen=True)

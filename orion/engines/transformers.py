@@ -18,8 +18,10 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, Cache, DynamicLayer
 
+from orion.engines import logits
 from orion.engines.protocol import Completion, Request, RuntimeOptions, Sampling
 from orion.engines.sampling import draw_tokens, penalise_repetition
+from orion.engines.stop_strings import StopStrings
 from orion.engines.tokens import encode_prompts, max_prompt_tokens
 from orion.errors import InputError
 from orion.models import checkpoints
@@ -158,6 +160,8 @@ class _Pool:
         self.seed = torch.tensor([row.request.seed for row in self.rows], device=device)
         # (rows, vocabulary) bool, where there is a repetition penalty
         self.seen: torch.Tensor | None = None
+        # (rows, vocabulary), how often each token was generated, where penalties ask for it
+        self.counts: torch.Tensor | None = None
 
     def _merge_layer(self, blocks: list[_Block], layer: int) -> _GrowingLayer:
         sides = []
@@ -219,6 +223,7 @@ class TransformersEngine:
         if self.device.type == "cpu" and self.model.config._attn_implementation == "sdpa":
             self.model.set_attn_implementation(GROUPED)
         self.eos = checkpoints.eos_ids(document, self.tokenizer)
+        self.stop = StopStrings(sampling.stop, self.tokenizer)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """One completion per request; raises InputError for a prompt without any token."""
@@ -270,6 +275,13 @@ class TransformersEngine:
             )
             for seen, row in zip(new.seen, new.rows, strict=True):
                 seen[row.tokens] = True
+        if logits.counts_tokens(self.sampling):
+            new.counts = torch.zeros(
+                len(new.rows), self.model.config.vocab_size, device=new.seed.device
+            )
+            for counts, row in zip(new.counts, new.rows, strict=True):
+                generated = torch.tensor(row.new, dtype=torch.long, device=counts.device)
+                counts += torch.bincount(generated, minlength=len(counts))
         # removed only now, so that a refill that runs out of memory loses no row
         for _ in chosen:
             queue.popleft()
@@ -308,7 +320,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def _step(self, pool: _Pool) -> list[int]:
         """One new token per row of the pool."""
-        logits = self.model(
+        scores = self.model(
             input_ids=pool.token[:, None],
             attention_mask=pool.mask[:, : pool.length + 1],
             position_ids=pool.position[:, None],
@@ -316,13 +328,18 @@ class TransformersEngine:
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        logits = logits.float()  # (rows, vocabulary)
+        scores = scores.float()  # (rows, vocabulary)
         if pool.seen is not None:
-            logits = penalise_repetition(logits, pool.seen, self.sampling.repetition_penalty)
+            scores = penalise_repetition(scores, pool.seen, self.sampling.repetition_penalty)
+        if pool.counts is not None:
+            scores = logits.penalise_generated(scores, pool.counts, self.sampling)
+        scores = logits.leave_out(scores, self.sampling)
         temperature, top_p = self.sampling.temperature, self.sampling.top_p
-        pool.token = draw_tokens(logits, pool.seed, pool.step, temperature=temperature, top_p=top_p)
+        pool.token = draw_tokens(scores, pool.seed, pool.step, temperature=temperature, top_p=top_p)
         if pool.seen is not None:
             pool.seen.scatter_(1, pool.token[:, None], True)
+        if pool.counts is not None:
+            pool.counts.scatter_add_(1, pool.token[:, None], torch.ones_like(pool.counts[:, :1]))
         pool.position += 1
         pool.step += 1
         pool.length += 1
@@ -333,6 +350,8 @@ class TransformersEngine:
         row.new.append(token)
         if token in self.eos:
             return "stop"
+        if self.stop.is_reached(row.new):
+            return "stop"
         return "length" if len(row.new) == self.sampling.max_tokens else None
 
     def _make_completions(self, ended: list[tuple[_Row, str]]) -> Iterator[Completion]:
@@ -342,6 +361,7 @@ class TransformersEngine:
             clean_up_tokenization_spaces=False,
         )
         for (row, reason), text in zip(ended, texts, strict=True):
+            text = self.stop.cut(text)
             yield Completion(row.request.key, text, reason, len(row.ids), len(row.new))
 
     def _halve_batch(self) -> None:

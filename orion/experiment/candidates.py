@@ -13,6 +13,7 @@ from orion import prompts
 from orion.errors import InputError
 from orion.experiment import filters
 from orion.experiment.filters import Limits
+from orion.prompts import PromptSet
 
 Row = dict[str, Any]
 KEY = ["problem_id", "sample_id"]
@@ -84,7 +85,7 @@ class Candidates:
         )
         return filters.find_objections(sample, self.names, limits)
 
-    def solution(self, problem_id: str, prompt_set: str) -> list[Row]:
+    def solution(self, problem_id: str, prompt_set: PromptSet | str) -> list[Row]:
         """The reference solution with its answer; without a solution the answer alone."""
         row = self.problems[problem_id]
         stated = prompts.answer(prompt_set, row["answer"])

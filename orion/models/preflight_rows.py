@@ -55,9 +55,14 @@ THINKING = "<think>\nHalf of 48 is 24, and 48 + 24 = 72.\n</think>\n\nThe answer
 Ids = tuple[list[int], list[int]]
 
 
+def list_rows(prompt_set: str) -> tuple[tuple[str, str], ...]:
+    """The problems and solutions: those of the set, and for a set of the user's own the chat's."""
+    return ROWS.get(prompt_set, ROWS["chat"])
+
+
 def list_texts(prompt_set: str) -> list[str]:
-    """The problems and solutions of the rows."""
-    return [text for row in ROWS[prompt_set] for text in row]
+    """The texts of the rows."""
+    return [text for row in list_rows(prompt_set) for text in row]
 
 
 def check_end_token(eos: set[int], vocabulary: int) -> str:
@@ -78,11 +83,16 @@ def encode_documents(
 
     Raises InputError for a row that cannot be trained as it is served.
     """
-    encoder = DocumentEncoder(tokenizer, eos=eos, enable_thinking=enable_thinking)
+    encoder = DocumentEncoder(
+        tokenizer,
+        eos=eos,
+        enable_thinking=enable_thinking,
+        opening=prompts.opening(prompt_set),
+    )
     documents = []
-    for number, (problem, completion) in enumerate(ROWS[prompt_set], 1):
-        turn = [{"role": "user", "content": prompts.solve(prompt_set, problem)}]
-        prompt = turn[0]["content"]
+    for number, (problem, completion) in enumerate(list_rows(prompt_set), 1):
+        turn = prompts.solve_messages(prompt_set, problem)
+        prompt = turn[-1]["content"]
         try:
             ids, labels = encoder.encode(prompt, completion)
         except RejectedRowError as error:
@@ -100,7 +110,7 @@ def encode_documents(
 def _describe_thinking(encoder: DocumentEncoder, prompt_set: str) -> str:
     if not any(mark in encoder.template for mark in (templates.END_THINK, CHANNELS)):
         return "the template knows no thinking"
-    problem = ROWS[prompt_set][0][0]
+    problem = list_rows(prompt_set)[0][0]
     try:
         encoder.encode(prompts.solve(prompt_set, problem), THINKING)
     except RejectedRowError as error:

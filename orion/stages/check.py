@@ -27,6 +27,7 @@ from orion.answers.steps import check_steps, summary
 from orion.errors import InputError
 from orion.experiment.traces import list_traces
 from orion.progress import Progress, log
+from orion.prompts import PromptSet
 from orion.stages import command
 
 # responses read at a time: 2,000 outputs of 30,000 tokens are about 200 MB
@@ -47,7 +48,7 @@ class CheckConfig:
     policy: str
     timeout_s: float
     part: str | None = None
-    prompts: str | None = None
+    prompts: PromptSet | str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def count_steps(samples: pl.DataFrame, *, timeout_s: float) -> pl.DataFrame:
     return tables.from_rows(rows, tables.STEPS)
 
 
-def cut_to_refined_part(samples: pl.DataFrame, prompt_set: str) -> pl.DataFrame:
+def cut_to_refined_part(samples: pl.DataFrame, prompt_set: PromptSet | str) -> pl.DataFrame:
     """The table with each response cut to its refined part; an absent part is an empty response."""
     parts = [
         prompts.extract_refined(prompt_set, response) or "" for response in samples["response"]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from orion import provenance, tables
+from orion import prompts, provenance, tables
 from orion.errors import InputError
 from orion.experiment.degenerate import MIN_ROWS
 from orion.models import checkpoints, preflight
@@ -28,6 +28,7 @@ from orion.models.training_documents import (
     RejectedRowError,
 )
 from orion.progress import log
+from orion.prompts import PromptSet
 from orion.stages import command
 
 Document = tuple[list[int], list[int]]
@@ -38,11 +39,13 @@ class PackConfig:
     """The configuration keys of the stage.
 
     ``max_length``: tokens of a packed sequence. ``min_rows``: fewer rows that fit are an error.
+    ``prompts``: the blocks of the prompt set that come before the question, if it has any.
     """
 
     max_length: int
     enable_thinking: bool | None = None
     min_rows: int = MIN_ROWS
+    prompts: PromptSet | str | None = None
 
 
 def encode_rows(
@@ -141,7 +144,12 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = checkpoints.load_tokenizer(document)
     eos = checkpoints.eos_ids(document, tokenizer)
     train = tables.read(args.train, tables.TRAIN).sort("problem_id", "row")
-    encoder = DocumentEncoder(tokenizer, eos=eos, enable_thinking=config.enable_thinking)
+    encoder = DocumentEncoder(
+        tokenizer,
+        eos=eos,
+        enable_thinking=config.enable_thinking,
+        opening=prompts.opening(config.prompts) if config.prompts is not None else (),
+    )
     columns = train.select("problem_id", "row", "prompt", "completion", "target_kind")
     documents, rejected = encode_rows(columns, encoder)
     fitting = [document for document in documents if len(document[0]) <= limit]

@@ -20,6 +20,7 @@ from orion.experiment.traces import with_correct_traces
 from orion.models import checkpoints, preflight, templates
 from orion.models.document import read_document
 from orion.progress import log
+from orion.prompts import PromptSet
 from orion.stages import command
 from orion.stages.generation import add_options, complete
 
@@ -30,13 +31,13 @@ REFLECT, REWRITE = tables.REFLECTION_TEMPLATES
 class ReflectConfig:
     """The configuration keys of the stage.
 
-    ``prompt_includes``: teacher, errors or both. ``rewrite``: which problems also get a prompt
-    without errors: ``all``, those with ``no_errors``, or ``none``. ``max_failed_fraction``: the
-    largest part of the rows that may fail. ``drop_false_traces``: a trace without a false step is
-    shown rather than one with it.
+    ``prompts``: a prompt set's blocks, or its name. ``prompt_includes``: teacher, errors or both.
+    ``rewrite``: which problems also get a prompt without errors: ``all``, those with ``no_errors``,
+    or ``none``. ``max_failed_fraction``: the largest part of the rows that may fail.
+    ``drop_false_traces``: a trace without a false step is shown rather than one with it.
     """
 
-    prompts: str
+    prompts: PromptSet | str
     generation: GenerationConfig
     prompt_includes: list[str]
     rewrite: str
@@ -94,7 +95,7 @@ def make_requests(
     problems: pl.DataFrame,
     tokenizer: Any,
     *,
-    prompt_set: str,
+    prompt_set: PromptSet | str,
     num_samples: int,
     enable_thinking: bool | None,
 ) -> pl.DataFrame:
@@ -103,23 +104,31 @@ def make_requests(
     The sample_id is the prompt's number within its problem times ``num_samples``, plus i.
     """
     texts = dict(problems.select("problem_id", "problem").iter_rows())
+    prefill = prompts.prefill(prompt_set)
     next_id: dict[str, int] = {}
     rows = []
     for item in planned:
-        content = prompts.reflect(
+        messages = prompts.reflect_messages(
             prompt_set, texts[item.problem_id], teacher=item.teacher, errors=item.errors
         )
-        message = [{"role": "user", "content": content}]
         row = {
             "problem_id": item.problem_id,
             "template": item.template,
             "error_ranks": item.error_ranks,
-            "prompt": templates.render(tokenizer, message, enable_thinking=enable_thinking),
+            "prompt": templates.render_opened(
+                tokenizer, messages, prefill, enable_thinking=enable_thinking
+            ),
         }
         first = next_id.get(item.problem_id, 0)
         next_id[item.problem_id] = first + num_samples
         rows += [{**row, "sample_id": first + i} for i in range(num_samples)]
     return pl.DataFrame(rows, schema_overrides={"error_ranks": pl.List(pl.Int64)})
+
+
+def add_prefill(reflections: pl.DataFrame, prefill: str) -> pl.DataFrame:
+    """The reflections with the words that opened them; a failed request has no response."""
+    words = pl.when(pl.col("response") == "").then(pl.lit("")).otherwise(pl.lit(prefill))
+    return reflections.with_columns(response=words + pl.col("response"))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -181,6 +190,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     if reflections is None:
         return
+    reflections = add_prefill(reflections, prompts.prefill(config.prompts))
     inputs = {
         "problems": args.problems,
         "trace_verdicts": args.trace_verdicts,

@@ -16,18 +16,19 @@ from orion.engines import GenerationConfig
 from orion.experiment.degenerate import MAX_FAILED_FRACTION
 from orion.models import checkpoints, preflight, templates
 from orion.models.document import read_document
+from orion.prompts import PromptSet
 from orion.stages import command
 from orion.stages.generation import add_options, complete
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """The configuration keys of the stage; ``prompts``: the prompt set.
+    """The configuration keys of the stage; ``prompts``: a prompt set's blocks, or its name.
 
     ``max_failed_fraction``: the largest part of the rows that may fail.
     """
 
-    prompts: str
+    prompts: PromptSet | str
     generation: GenerationConfig
     enable_thinking: bool | None = None
     max_failed_fraction: float = MAX_FAILED_FRACTION
@@ -37,15 +38,15 @@ def make_requests(
     problems: pl.DataFrame,
     tokenizer: Any,
     *,
-    prompt_set: str,
+    prompt_set: PromptSet | str,
     num_samples: int,
     enable_thinking: bool | None,
 ) -> pl.DataFrame:
     """One row per completion: problem_id, sample_id, template, prompt (as the model reads it)."""
     rows = []
     for problem_id, problem in problems.select("problem_id", "problem").iter_rows():
-        message = [{"role": "user", "content": prompts.solve(prompt_set, problem)}]
-        prompt = templates.render(tokenizer, message, enable_thinking=enable_thinking)
+        messages = prompts.solve_messages(prompt_set, problem)
+        prompt = templates.render(tokenizer, messages, enable_thinking=enable_thinking)
         row = {"problem_id": problem_id, "template": "solve", "prompt": prompt}
         rows += [{**row, "sample_id": i} for i in range(num_samples)]
     return pl.DataFrame(rows)

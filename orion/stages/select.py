@@ -31,6 +31,7 @@ from orion.experiment.filters import (
 from orion.experiment.traces import list_traces, with_correct_traces
 from orion.paths import AtomicFile
 from orion.progress import log
+from orion.prompts import PromptSet
 from orion.stages import command
 
 PREVIEW_ROWS = 50
@@ -40,12 +41,12 @@ PREVIEW_ROWS = 50
 class SelectConfig:
     """The configuration keys of the stage.
 
-    ``max_per_problem``: training rows per problem. ``min_rows``: fewer are an error.
-    ``drop_false_traces``: whether teacher traces
-    with a false step are not trained on.
+    ``prompts``: a prompt set's blocks, or its name. ``max_per_problem``: training rows per problem.
+    ``min_rows``: fewer are an error. ``drop_false_traces``: whether teacher traces with a false
+    step are not trained on.
     """
 
-    prompts: str
+    prompts: PromptSet | str
     trained_on: str
     filters: list[str]
     max_per_problem: int
@@ -184,7 +185,9 @@ def choose_targets(
     return chosen, used
 
 
-def train_rows(chosen: dict[str, list[Row]], candidates: Candidates, prompt_set: str) -> list[Row]:
+def train_rows(
+    chosen: dict[str, list[Row]], candidates: Candidates, prompt_set: PromptSet | str
+) -> list[Row]:
     """The train table's rows, numbered within each problem."""
     return [
         {

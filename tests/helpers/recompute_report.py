@@ -271,6 +271,8 @@ class Recomputed:
                 "reflections": rows.height,
                 "problems": len(set(rows["problem_id"])),
                 "with_refined_part": sum(self.refined(text) != "" for text in rows["response"]),
+                "share_refined": sum(self.refined(text) != "" for text in rows["response"])
+                / rows.height,
                 "correct": correct,
                 "share_correct": correct / rows.height,
                 "low": share.low,

@@ -253,3 +253,41 @@ def test_two_unnamed_values_would_have_been_missed(changing):
     assert config["sample"]["seed"] == 0 and config["sample"]["num_samples"] == 8
     set_key(changing, "sample.seed", 8)
     assert set(changing.plan()) == FROM_SAMPLE
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rules"),
+    [
+        ("Teacher: {{ teacher }}", "The teacher: {{ teacher }}", FROM_REFLECT),
+        ("New:", "Newer:", {"check_reflections", *FROM_SELECT}),
+        ("\\bcheck\\b", "\\bchecks\\b", FROM_SELECT),
+        # no arm of this grid is trained on solutions
+        ("\\boxed{", "so \\boxed{", set()),
+        ("{# The prompt", "{# Another remark: the prompt", set()),
+    ],
+)
+def test_an_edit_in_a_prompt_reruns_what_it_reaches(changing, old, new, rules):
+    edit(changing, "orion/prompts/demo.jinja", old, new)
+    plan = changing.plan()
+    assert set(plan) == rules
+    # the one arm that is not trained on reflections is left alone
+    assert plan.get("select", 2) == 2
+
+
+def test_another_question_reruns_everything_that_asks_it(changing):
+    edit(
+        changing,
+        "orion/prompts/demo.jinja",
+        "{% block solve %}\nQuestion:",
+        "{% block solve %}\nThe question:",
+    )
+    assert set(changing.plan()) == {*FROM_SAMPLE, "evaluate_sample"}
+
+
+def test_a_prompt_file_of_ones_own_with_the_same_texts_costs_a_report(changing):
+    own = changing.folder / "mine.jinja"
+    own.write_text('{% extends "demo" %}')
+    set_key(changing, "prompts", "mine.jinja")
+    assert changing.plan() == {"report": 1}
+    own.write_text('{% extends "demo" %}{% block prefill %}check{% endblock %}')
+    assert set(changing.plan()) == FROM_REFLECT

@@ -22,6 +22,21 @@ DATASETS_WITH_TEACHER = [
 TRAINED = [name for name, arm in CONFIG.arms.items() if arm.trained_on != "nothing"]
 
 
+def place(path):
+    """Where a path of this workflow is; as a module it may have a prefix, which moves it."""
+    return workflow.modifier.path_modifier.replace_prefix(path)
+
+
+def keep_place(files):
+    """A function that lists files of the configuration: they lie where it says."""
+    return files if place("data") == "data" else local(files)
+
+
+# commands are texts, in which Snakemake moves nothing
+COMPLETIONS = place("results/completions")
+RESULTS = str(Path(COMPLETIONS).parent)
+
+
 def any_of(names):
     """A wildcard constraint that matches these names and nothing else."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -98,6 +113,7 @@ def environment(*engines):
 # Options of a generating rule; they affect placement and speed only. On a GPU the last bits of a
 # result may depend on them. Changing one must not trigger a rerun, so they are resources.
 GENERATION = dict(
+    completions=COMPLETIONS,
     shards=1,
     tensor_parallel_size=1,
     # an integer, because Snakemake rounds other numbers of a profile

@@ -35,7 +35,7 @@ rule fetch:
 
 rule dataset:
     input:
-        files=dataset_files,
+        files=keep_place(dataset_files),
         benchmarks=expand(
             "results/benchmarks/{benchmark}/problems.parquet",
             benchmark=RUNS.benchmarks,
@@ -62,7 +62,7 @@ rule dataset:
 
 use rule dataset as benchmark with:
     input:
-        files=benchmark_files,
+        files=keep_place(benchmark_files),
         benchmarks=[],
     output:
         problems="results/benchmarks/{benchmark}/problems.parquet",

@@ -54,8 +54,8 @@ rule register_model:
     input:
         # a folder that the workflow made itself; empty for models from elsewhere
         checkpoint=[],
-        files=checkpoint_files,
-        template=template_files,
+        files=keep_place(checkpoint_files),
+        template=keep_place(template_files),
     output:
         model="results/models/{model}/model.json",
         preflight="results/models/{model}/preflight.json",
@@ -87,7 +87,7 @@ use rule register_model as register_demo_model with:
     input:
         checkpoint="results/models/{model}/checkpoint",
         files=[],
-        template=template_files,
+        template=keep_place(template_files),
     wildcard_constraints:
         model=any_of(DEMO_MODELS),
 

@@ -53,7 +53,7 @@ rule reflect:
         " --problems {input.problems} --trace-verdicts {input.trace_verdicts}"
         " --trace-steps {input.trace_steps}"
         " --errors {input.errors} --model {input.model} --preflight {input.preflight}"
-        " --completions results/completions"
+        " --completions {resources.completions}"
         " --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size}"
         " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"

@@ -23,7 +23,7 @@ rule sample:
     shell:
         "{resources.python} -m orion.stages.sample --config {params.config:q}"
         " --problems {input.problems} --model {input.model}"
-        " --preflight {input.preflight} --completions results/completions"
+        " --preflight {input.preflight} --completions {resources.completions}"
         " --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size}"
         " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"

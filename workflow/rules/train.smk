@@ -88,6 +88,7 @@ rule train:
     conda:
         "../../envs/base.yaml"
     resources:
+        work=f"{RESULTS}/work",
         micro_batch=4,
         kernels="auto",
         runtime="8h",
@@ -98,7 +99,7 @@ rule train:
     shell:
         "python -m orion.stages.train --config {params.config:q}"
         " --name {wildcards.model}/{wildcards.arm}/seed-{wildcards.seed} --packed {input.packed}"
-        " --model {input.model} --preflight {input.preflight} --work results/work"
+        " --model {input.model} --preflight {input.preflight} --work {resources.work}"
         " --micro-batch {resources.micro_batch} --kernels {resources.kernels}"
         " --output-dir {output.checkpoint}"
         " --output-model {output.model} --log {output.train_log} 2> {log}"

@@ -70,6 +70,18 @@ def test_what_a_served_model_is_asked(server):
         "model": "org/teacher",
         "repetition_penalty": 1.1,
     }
+    every = {"top_k": 5, "min_p": 0.1, "presence_penalty": 0.2, "frequency_penalty": -0.3}
+    run(server, make_requests(1), replace(SAMPLING, **every, stop=("a", "b")))
+    assert {key: server.bodies[3][key] for key in (*every, "stop")} == {**every, "stop": ["a", "b"]}
+
+
+def test_an_answer_is_cut_at_a_stop_string_that_the_servers_ids_hold(server, document):
+    tokenizer = checkpoints.load_tokenizer(document)
+    ids = tokenizer.encode("w5 w6 w7 w8")
+    server.script = lambda body, attempt: malformed_answer(choice={"token_ids": ids})
+    sampling = replace(SAMPLING, stop=("w7",))
+    found = run(server, [Request("a", "w1", 4)], sampling, document=document)
+    assert found["a"].response == "w5 w6 " and found["a"].finish_reason == "stop"
 
 
 def test_what_a_checkpoint_is_asked(server, document):

@@ -7,15 +7,21 @@ from orion.provenance import _code_tokens, digest_text
 
 # engine → the sources that decide its requests and answers; retries.py only sends them again
 SOURCES = {
-    "transformers": ["sampling.py", "transformers.py"],
-    "vllm": ["tokens.py", "vllm.py"],
-    "openai": ["openai.py", "openai_answers.py", "openai_protocol.py", "tokens.py"],
+    "transformers": ["logits.py", "sampling.py", "stop_strings.py", "transformers.py"],
+    "vllm": ["stop_strings.py", "tokens.py", "vllm.py"],
+    "openai": [
+        "openai.py",
+        "openai_answers.py",
+        "openai_protocol.py",
+        "stop_strings.py",
+        "tokens.py",
+    ],
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 1): "be14caabccdb83262fd968be59bcb917651e255cbdd062447deb6014d7e14366",
-    ("vllm", 1): "39cf605bd82a35fce68d3d8ded5400825f3857ab3242148bee565cb4d87f76e2",
-    ("openai", 1): "d00de08deb0aef48317ad4743ef32903c008af19e7f7383e423b90391357da27",
+    ("transformers", 1): "213b244c5c14c0a440f2e456dfc517e83f9b0220a0f7ea24f6a63dadd349a187",
+    ("vllm", 1): "a750063246cd1b8e387972b58d51da794a55b6a3f2fdea0ece8d797c853d1c7b",
+    ("openai", 1): "ec721d9065dc720e5ab8c2703fc2d089d8ebac6ca0eb747ff93971b3f7d2cb11",
 }
 
 
