@@ -14,6 +14,7 @@ import polars as pl
 
 from orion import config, paths, prompts, tables
 from orion.errors import InputError
+from orion.experiment.traces import with_correct_traces
 from orion.models import checkpoints, templates
 from orion.models.document import ModelDocument, read_document
 from orion.provenance import digest_text
@@ -126,7 +127,7 @@ class Trial:
         problems, note = self.problems, ""
         verdicts = self.read(paths.TRACE_VERDICTS, tables.VERDICTS)
         if verdicts is not None:
-            problems = tables.with_correct_traces(problems, verdicts)
+            problems = with_correct_traces(problems, verdicts)
         errors = self.read(paths.ERRORS, tables.ERRORS, arm=arm)
         if errors is None:
             note = " (made-up attempt)"
