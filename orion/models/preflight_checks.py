@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from orion.errors import InputError
-from orion.models import checkpoints, preflight_rows, training_checkpoints
+from orion.models import checkpoints, preflight_rows, training_checkpoints, weights
 from orion.models.document import ModelDocument
 from orion.models.families import check_family
 from orion.models.lora_targets import ALL_LINEAR, LoraUse, check_targets
@@ -168,6 +168,12 @@ def check_adapter_kept(is_adapter: bool, use: LoraUse) -> None:
         )
 
 
+def _check_finite(document: ModelDocument) -> str:
+    """All stored numbers are finite; those of an adapter show in the loss, once it is merged."""
+    count = weights.check_finite(checkpoints.document_folder(document))
+    return f"{count} tensors"
+
+
 def _check_weights(document: ModelDocument, uses: Uses, work: Path) -> list[Check]:
     """The checks that run the model."""
     from orion.models import preflight_weights as probe
@@ -181,7 +187,10 @@ def _check_weights(document: ModelDocument, uses: Uses, work: Path) -> list[Chec
         loaded.append(model)
         return f"{part} in float32"
 
-    checks = [run_check("weights", NOT_LOADED, load)]
+    checks = [run_check("finite", NOT_LOADED, lambda: _check_finite(document))]
+    if not checks[0].passed:
+        return checks
+    checks.append(run_check("weights", NOT_LOADED, load))
     if not loaded:
         return checks
     [model] = loaded

@@ -107,9 +107,25 @@ def load_probe(document: ModelDocument) -> tuple[Any, str]:
             use_safetensors=True,
             **options,
         )
+        _check_one_head(model)
         if document.adapter is not None:
             model = adapters.merge_adapter(model, document)
     return model.eval(), part
+
+
+def _check_one_head(model: Any) -> None:
+    """Raise InputError where the configuration ties the head to the embedding and the files do not.
+
+    The transformers library then keeps both, another engine may tie them: two models in one folder.
+    """
+    text = model.config.get_text_config()
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if text.tie_word_embeddings and head.weight is not embedding.weight:
+        raise InputError(
+            "config.json says tie_word_embeddings, and the files hold a head (lm_head.weight) with "
+            "other values than the embedding, so that engines would read different models; set "
+            "tie_word_embeddings to false in config.json, or remove lm_head.weight from the files"
+        )
 
 
 def _keep_first_layers(config: Any) -> str:
@@ -140,7 +156,7 @@ def compare_packed(model: Any, documents: list[list[int]]) -> str:
     worst, got, wanted = _largest_difference(model, cut)
     if not bool(wanted.isfinite().all()):
         raise InputError(
-            "the model's own loss is not finite; the weights are damaged: repeat the download"
+            "the model's own loss is not finite, and its weights are; take another checkpoint"
         )
     kind = "float32"
     if not worst <= TOLERANCE:

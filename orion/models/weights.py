@@ -111,3 +111,26 @@ def count_parameters(paths: list[Path]) -> int:
                 f"{path}: not readable as safetensors ({error}); finish or repeat the download"
             ) from None
     return total
+
+
+def check_finite(folder: Path) -> int:
+    """The number of stored tensors of a checkpoint folder, all of whose numbers are finite.
+
+    Reads one tensor at a time. Raises InputError with the first tensor that holds NaN or infinity:
+    it may be a row of the embedding that only a rare token reaches.
+    """
+    from safetensors import safe_open
+
+    count = 0
+    for path in list_weight_files(folder):
+        with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118
+                tensor, count = tensors.get_tensor(name), count + 1
+                wrong = int((~tensor.isfinite()).sum()) if tensor.is_floating_point() else 0
+                if wrong:
+                    raise InputError(
+                        f"{path}: {name} holds {wrong} numbers that are not finite (NaN or "
+                        "infinity); the weights are damaged: repeat the download or the training "
+                        "that made them"
+                    )
+    return count

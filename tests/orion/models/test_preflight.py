@@ -47,6 +47,7 @@ NAMES = [
     "generation_config",
     "tensors",
     "lora_targets",
+    "finite",
     "weights",
     "packed",
     "loss",
@@ -321,14 +322,30 @@ def change_tensors(folder, change) -> None:
         ),
         (
             lambda tensors: tensors["model.norm.weight"].fill_(float("nan")),
-            r"\[packed\] the model's own loss is not finite; the weights are damaged",
+            r"\[finite\] .*model\.safetensors: model\.norm\.weight holds 32 numbers",
+        ),
+        (
+            lambda tensors: tensors["model.embed_tokens.weight"][17, 3].fill_(float("nan")),
+            r"model\.embed_tokens\.weight holds 1 numbers that are not finite",
         ),
     ],
-    ids=["missing", "shape", "not finite"],
+    ids=["missing", "shape", "not finite", "not finite in a rare word"],
 )
 def test_weights_that_are_not_those_of_the_model_are_refused(folder, change, message):
     change_tensors(folder, change)
     with pytest.raises(InputError, match=message):
+        run(folder)
+
+
+def test_a_head_beside_an_embedding_that_is_said_to_be_it_is_refused(folder):
+    edit_json(folder / "config.json", tie_word_embeddings=True)
+    change_tensors(
+        folder,
+        lambda tensors: tensors.update(
+            {"lm_head.weight": tensors["model.embed_tokens.weight"] + 1.0}
+        ),
+    )
+    with pytest.raises(InputError, match=r"\[weights\] config\.json says tie_word_embeddings"):
         run(folder)
 
 

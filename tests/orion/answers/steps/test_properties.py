@@ -94,6 +94,13 @@ def test_a_text_beyond_a_limit_ends_with_one_unknown_claim(text, at):
     assert {claim.truth for claim in others} <= {"true"}
 
 
+def test_the_first_of_several_limits_is_the_one_that_is_told():
+    # the block is given up long before the limit of characters is reached
+    text = "x^{" * (MAX_TEXT // 6) + "5 = 1 " + "x^{" * (MAX_TEXT // 4) + " 2 = 3"
+    [claim] = check_steps(text, timeout_s=60)
+    assert (claim.start, claim.truth, claim.rule) == (text.index("="), "unknown", "too_long")
+
+
 @pytest.mark.parametrize(
     "text",
     ["1+1=2 " * MAX_LINKS, "1+1=2. " + "a" * MAX_TEXT],
