@@ -15,7 +15,7 @@ from orion import paths
 from orion.errors import InputError
 from orion.models import contexts, served, weights
 from orion.models.document import ModelDocument
-from orion.models.templates import DATE_FUNCTION, render
+from orion.models.templates import DATE_FUNCTION, end_of_turn, render
 from orion.provenance import canonical_json, digest_file, digest_text
 
 
@@ -101,11 +101,13 @@ def checkpoint_document(
     # last, because it reads all weights
     listed = _list_files(folder, trust_remote_code) if with_digests else []
     files = {path.name: digest_file(path) for path in listed}
+    content: dict[str, Any] = {"files": files, "chat_template": template, "dtype": dtype}
+    if added := end_of_turn(tokenizer) - _configured_eos_ids(folder, tokenizer):
+        # answers end earlier than the files alone say
+        content["end_of_turn"] = sorted(added)
     return ModelDocument(
         name=name,
-        digest=digest_text(
-            canonical_json({"files": files, "chat_template": template, "dtype": dtype})
-        ),
+        digest=digest_text(canonical_json(content)),
         context_length=contexts.choose_context_length(folder, config, context_length),
         path=None if repo else paths.relative_to_cwd(folder),
         repo=repo,
@@ -184,7 +186,10 @@ def verify_folder(document: ModelDocument) -> Path:
 
 def read_checkpoint_json(document: ModelDocument, name: str) -> dict[str, Any]:
     """The contents of a JSON file of the checkpoint; empty if there is no such file."""
-    file = document_folder(document) / name
+    return _read_json(document_folder(document) / name)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     return cast(dict[str, Any], json.loads(file.read_text(encoding="utf-8")))
@@ -193,20 +198,25 @@ def read_checkpoint_json(document: ModelDocument, name: str) -> dict[str, Any]:
 def eos_ids(document: ModelDocument, tokenizer: Any) -> set[int]:
     """The ids of all tokens that end a completion.
 
-    They are those of generation_config.json (where it names none, of config.json) and the
-    tokenizer's own. Raises InputError if there is none.
+    They are those of generation_config.json (where it names none, of config.json), the tokenizer's
+    own, and the one with which the chat template ends a turn. Raises InputError if the checkpoint
+    names none.
     """
-    ids: set[int] = {tokenizer.eos_token_id} - {None}
-    for name in ("generation_config.json", "config.json"):
-        configured = read_checkpoint_json(document, name).get("eos_token_id")
-        if configured is not None:
-            ids |= set(configured) if isinstance(configured, list) else {configured}
-            break
+    ids = _configured_eos_ids(document_folder(document), tokenizer)
     if not ids:
         raise InputError(
             "the checkpoint names no end token (generation_config.json: eos_token_id); "
             "completions would never end"
         )
+    return ids | end_of_turn(tokenizer)
+
+
+def _configured_eos_ids(folder: Path, tokenizer: Any) -> set[int]:
+    ids: set[int] = {tokenizer.eos_token_id} - {None}
+    for name in ("generation_config.json", "config.json"):
+        configured = _read_json(folder / name).get("eos_token_id")
+        if configured is not None:
+            return ids | (set(configured) if isinstance(configured, list) else {configured})
     return ids
 
 

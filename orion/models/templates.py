@@ -109,6 +109,27 @@ def render_opened(
     return f"{text}{head}{MARK}{mark_control_tokens(tokenizer, prefill)}"
 
 
+def end_of_turn(tokenizer: Any) -> set[int]:
+    """The id of the control token that the template prints behind an assistant's words, if any.
+
+    Base models are published with a chat template whose turns end with a token that their
+    generation_config.json does not name (open-r1#604); without it an answer runs on.
+    """
+    turns = [{"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": WORDS}]
+    try:
+        text = render(tokenizer, turns, add_generation_prompt=False)
+    except InputError:
+        # a template that needs other messages says so where they are rendered
+        return set()
+    behind = text.rpartition(WORDS)[2]
+    places = {
+        behind.find(token): number
+        for token, number in control_tokens(tokenizer).items()
+        if number is not None and token in behind
+    }
+    return {places[min(places)]} if places else set()
+
+
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """The token ids of rendered texts, which hold the template's special tokens: none is added."""
     pieces = [text.split(MARK) for text in texts]

@@ -129,10 +129,18 @@ def publish(
     else:
         model.config.use_cache = True
         _reset_attention(model)
+        _name_end_tokens(model, checkpoints.eos_ids(document, tokenizer))
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
     shutil.rmtree(output_dir, ignore_errors=True)
     os.replace(partial, output_dir)
+
+
+def _name_end_tokens(model: Any, eos: set[int]) -> None:
+    """Let generation_config.json name the tokens that end a completion here, for other engines."""
+    named = model.generation_config.eos_token_id
+    if {*(named if isinstance(named, list) else [named])} != eos:
+        model.generation_config.eos_token_id = sorted(eos)
 
 
 def _reset_attention(model: Any) -> None:

@@ -153,7 +153,13 @@ def try_sampling(trial: Trial) -> bool:
     # the library's own generate fails with it
     model.config.output_router_logits = False
     for request, ids in encode_prompts(trial.tokenizer, wanted):
-        out = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=NEW_TOKENS)
+        out = model.generate(
+            torch.tensor([ids]),
+            do_sample=False,
+            max_new_tokens=NEW_TOKENS,
+            # the template's end of turn too, which no file of some of these checkpoints names
+            eos_token_id=sorted(trial.eos),
+        )
         new = out[0, len(ids) :].tolist()
         text = trial.tokenizer.decode(new, skip_special_tokens=True)
         answer = found[request.key]
