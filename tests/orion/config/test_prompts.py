@@ -154,6 +154,6 @@ def test_a_file_without_the_defaults_says_what_is_missing_and_where_they_are(raw
     with pytest.raises(InputError) as caught:
         config.validate({"prompts": "chat", "runs": raw["runs"]})
     text = str(caught.value)
-    assert "comparisons, datasets, benchmarks, models, arms, sample" in text
+    assert "comparisons, models, arms, sample" in text
     assert text.count("orion config check config/config.yaml mine.yaml") == 1
     assert "Field required" not in text

@@ -19,9 +19,9 @@ SOURCES = {
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 1): "213b244c5c14c0a440f2e456dfc517e83f9b0220a0f7ea24f6a63dadd349a187",
+    ("transformers", 1): "32e5bdb586d39a5bb91223e51935802e226812b2c06ff43012702d038d416e5d",
     ("vllm", 1): "a750063246cd1b8e387972b58d51da794a55b6a3f2fdea0ece8d797c853d1c7b",
-    ("openai", 1): "ec721d9065dc720e5ab8c2703fc2d089d8ebac6ca0eb747ff93971b3f7d2cb11",
+    ("openai", 1): "96d483820da09e268b878fb301ac09aefa4b371a2c8db00b79c02e772e565b9d",
 }
 
 
