@@ -130,7 +130,10 @@ def _model(config: Config, model: str) -> dict[str, Any]:
     if is_served:
         return {**keys, "prompt_date": None}
     # what its checks read; false is left out, as a null is
-    return {**keys, "is_trained": is_trained(config, model) or None, "prompts": config.prompts}
+    # preflight renders the built-in set that fits the tokenizer; `pack` checks every row of a run
+    is_demo = _prompts(config, "solve") == prompts.load("demo").keep("solve")
+    rows = "demo" if is_demo else "chat"
+    return {**keys, "is_trained": is_trained(config, model) or None, "prompts": rows}
 
 
 def _sample(config: Config, dataset: str, model: str) -> dict[str, Any]:

@@ -94,6 +94,6 @@ def test_marks_in_another_script():
 def test_hostile_responses_are_read_in_linear_time(piece):
     # 2 MB in one line and in many
     for text in (piece * (2_000_000 // len(piece)), f"{piece}\n" * (1_000_000 // len(piece))):
-        start = time.perf_counter()
+        start = time.process_time()
         prompts.extract_refined("chat", text)
-        assert time.perf_counter() - start < 5
+        assert time.process_time() - start < 5
