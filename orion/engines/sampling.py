@@ -1,8 +1,16 @@
-"""Sampling: draw one token per row, with noise hashed from (row seed, step, vocabulary index).
+"""Sampling: draw one token per row from the softmax, with uniforms hashed from (row seed, step).
 
 Input: logits (rows, vocabulary). Output: token ids (rows,). A drawn token is a pure function of the
-row's logits, seed and step. It depends neither on the device nor on the rest of the batch.
+row's logits, seed and step. It does not depend on the rest of the batch.
+
+A draw steps through cumulative weights: first through the most probable tokens, the head, in their
+order; where it falls behind them, through blocks of the other tokens; then through one block. One
+walk through the whole vocabulary would be simpler. But its partial sums shift with the last bits of
+every logit, and those depend on the batch: a shift larger than the weight of a rare token gives
+another token. Short walks over few weights hardly move (LOG.md).
 """
+
+from dataclasses import dataclass
 
 import torch
 
@@ -12,6 +20,11 @@ import torch
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
 MULTIPLIER_1 = 0xBF58476D1CE4E5B9 - 2**64
 MULTIPLIER_2 = 0x94D049BB133111EB - 2**64
+# most probable tokens that a draw looks at first; where a nucleus is larger, 16 times as many
+HEAD = 64
+BLOCK = 128  # tokens summed together
+# logits that a CPU reads at a time: larger buffers are mapped anew in every step
+CPU_ENTRIES = 2**21
 
 
 def _shift_right(x: torch.Tensor, bits: int) -> torch.Tensor:
@@ -26,18 +39,16 @@ def mix_bits(x: torch.Tensor) -> torch.Tensor:
     return x ^ _shift_right(x, 31)
 
 
-def gumbel_noise(seed: torch.Tensor, step: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """Standard Gumbel noise (rows, vocabulary) in float64 from seed and step (rows,) in int64.
+def uniforms(seed: torch.Tensor, step: torch.Tensor, count: int) -> torch.Tensor:
+    """Numbers strictly between 0 and 1, (rows, count) float64, from seed and step (rows,) int64.
 
-    Each (seed, step) starts its own SplitMix64 stream, whose n-th number belongs to vocabulary
-    index n.
+    Each (seed, step) starts its own SplitMix64 stream; these are its first ``count`` numbers.
     """
     start = mix_bits(mix_bits(seed + GOLDEN_GAMMA) + GOLDEN_GAMMA * (step + 1))
-    index = torch.arange(1, vocabulary + 1, device=seed.device) * GOLDEN_GAMMA
-    bits = _shift_right(mix_bits(start[:, None] + index), 12)
-    # 52 bits plus one half: strictly between 0 and 1 in float64
-    uniform = (bits.double() + 0.5) * 2.0**-52
-    return uniform.log_().neg_().log_().neg_()
+    index = torch.arange(1, count + 1, device=seed.device) * GOLDEN_GAMMA
+    bits = _shift_right(mix_bits(start[:, None] + index), 13)
+    # 51 bits plus one half: at most 1 - 2**-52, whose product with any sum is below that sum
+    return (bits.double() + 0.5) * 2.0**-51
 
 
 def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
@@ -49,17 +60,35 @@ def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
-def keep_nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Scores with -inf outside the nucleus.
+@dataclass(frozen=True)
+class Truncation:
+    """Which tokens may be drawn, applied in this order; each keeps the most probable ones.
 
-    The nucleus is the smallest set of most probable tokens whose probabilities sum to at least
-    top_p: Holtzman et al., "The curious case of neural text degeneration", 2020. Among equal scores
-    the lower index goes first.
+    ``top_k``: that many tokens, 0 for all. ``top_p``: the nucleus, the smallest set whose
+    probabilities sum to at least top_p of what top_k left (Holtzman et al., "The curious case of
+    neural text degeneration", 2020). ``min_p``: tokens at least that probable relative to the most
+    probable one (Nguyen et al., "Turning up the heat", 2024). Among equal logits the lower index
+    counts as more probable.
     """
-    ordered, index = scores.sort(dim=-1, descending=True, stable=True)
-    probabilities = ordered.softmax(dim=-1)
-    before = probabilities.cumsum(dim=-1) - probabilities
-    return scores.scatter(-1, index, ordered.masked_fill(before >= top_p, -torch.inf))
+
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+
+    def keep(self, weights: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+        """Which of the weights (rows, head) are kept, a prefix; at least ``top_k`` are given.
+
+        ``weights``: in falling order, the first is 1. ``total``: (rows, 1), of all tokens.
+        """
+        kept = weights >= self.min_p
+        sums = weights.cumsum(dim=-1)
+        if 0 < self.top_k <= weights.shape[-1]:
+            kept[:, self.top_k :] = False
+            total = sums[:, self.top_k - 1, None]
+        if self.top_p < 1:
+            kept &= sums - weights < self.top_p * total
+        kept[:, 0] = True
+        return kept
 
 
 def draw_tokens(
@@ -68,16 +97,101 @@ def draw_tokens(
     step: torch.Tensor,
     *,
     temperature: float,
-    top_p: float,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    min_p: float = 0.0,
 ) -> torch.Tensor:
     """Token ids (rows,) from logits (rows, vocabulary) float32; seed, step: (rows,) int64.
 
-    Sampling from the softmax is the argmax of scores plus independent Gumbel noise (Gumbel 1954;
-    Maddison et al. 2014). Temperature 0 is the argmax of the logits.
+    Temperature 0 is the argmax of the logits; otherwise ``Truncation`` says what may be drawn.
     """
     if temperature == 0:
         return logits.argmax(dim=-1)
-    scores = logits.double() / temperature
-    if top_p < 1:
-        scores = keep_nucleus(scores, top_p)
-    return (scores + gumbel_noise(seed, step, logits.shape[-1])).argmax(dim=-1)
+    uniform = uniforms(seed, step, 3)
+    cut = Truncation(top_p, top_k if top_k < logits.shape[-1] else 0, min_p)
+    rows = max(1, CPU_ENTRIES // logits.shape[-1]) if logits.is_cpu else len(logits)
+    parts = [
+        _draw(part, numbers, temperature, cut)
+        for part, numbers in zip(logits.split(rows), uniform.split(rows), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def _draw(
+    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, cut: Truncation
+) -> torch.Tensor:
+    vocabulary = logits.shape[-1]
+    size = -(-vocabulary // BLOCK) * BLOCK
+    buffer = logits.new_empty(len(logits), size)
+    buffer[:, vocabulary:] = 0
+    weights = buffer[:, :vocabulary]
+    torch.sub(logits, logits.amax(dim=-1, keepdim=True), out=weights)
+    weights.div_(temperature).exp_()  # softmax without its normalisation; the largest weight is 1
+    if cut == Truncation():
+        return _walk(buffer, *_find_head(logits, HEAD), uniform)
+    return _draw_truncated(logits, buffer, uniform, cut)
+
+
+def _walk(
+    buffer: torch.Tensor, head: torch.Tensor, certain: torch.Tensor, uniform: torch.Tensor
+) -> torch.Tensor:
+    """Draw from the weights in ``buffer``, which it changes; ``head`` as ``_find_head`` gives it."""
+    found = buffer.gather(1, head)
+    # the tail is what is left when the head is taken out
+    buffer.scatter_(1, head, found.masked_fill(certain, 0))
+    blocks = _sum_blocks(buffer)
+    first = torch.cat([found.double() * certain, blocks.sum(dim=-1, keepdim=True)], dim=-1)
+    place = _pick(first, uniform[:, 0])
+    block = _pick(blocks, uniform[:, 1])[:, None]
+    members = buffer.view(len(buffer), -1, BLOCK).take_along_dim(block[:, :, None], 1)[:, 0]
+    in_tail = block[:, 0] * BLOCK + _pick(members.double(), uniform[:, 2])
+    in_head = head.gather(1, place.clamp(max=head.shape[1] - 1)[:, None])[:, 0]
+    return torch.where(place < head.shape[1], in_head, in_tail)
+
+
+def _draw_truncated(
+    logits: torch.Tensor, buffer: torch.Tensor, uniform: torch.Tensor, cut: Truncation
+) -> torch.Tensor:
+    total = _sum_blocks(buffer).sum(dim=-1, keepdim=True)
+    head = max(2 * HEAD, cut.top_k + HEAD)
+    index, certain = _find_head(logits, head)
+    found = buffer.gather(1, index).double()
+    kept = cut.keep(found, total)
+    tokens = index.gather(1, _pick(found * kept, uniform[:, 0])[:, None])[:, 0]
+    rows = (kept & ~certain).any(dim=-1).nonzero()[:, 0]  # those that keep more than the head
+    while len(rows):
+        head *= 16
+        index, certain = _find_head(logits[rows], head)
+        found = buffer[rows].gather(1, index)
+        kept = cut.keep(found.double(), total[rows])
+        left = buffer.new_zeros(len(rows), buffer.shape[1]).scatter_(1, index, found * kept)
+        tokens[rows] = _walk(left, index[:, :HEAD], certain[:, :HEAD], uniform[rows])
+        rows = rows[(kept & ~certain).any(dim=-1)]
+    return tokens
+
+
+def _find_head(logits: torch.Tensor, head: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``head`` largest logits of each row: indices, and which of them are certain.
+
+    In falling order, among equal logits the lower index first. Where more tokens than fit share the
+    smallest logit, which of them topk gives is open: those are not certain.
+    """
+    if head >= logits.shape[-1]:
+        index = logits.sort(dim=-1, descending=True, stable=True).indices
+        return index, torch.ones_like(index, dtype=torch.bool)
+    index = logits.topk(head, dim=-1).indices.sort(dim=-1).values
+    values, order = logits.gather(1, index).sort(dim=-1, descending=True, stable=True)
+    return index.gather(1, order), values > values[:, -1:]
+
+
+def _sum_blocks(weights: torch.Tensor) -> torch.Tensor:
+    """(rows, vocabulary) → sums of ``BLOCK`` neighbours, (rows, blocks) float64."""
+    return weights.view(len(weights), -1, BLOCK).sum(dim=-1).double()
+
+
+def _pick(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """The index of each row where the cumulative weight first exceeds ``uniform`` of the total."""
+    sums = weights.cumsum(dim=-1)
+    passed = sums <= uniform[:, None] * sums[:, -1:]
+    # a row without any weight has no such index; its result is not used
+    return passed.sum(dim=-1).clamp(max=weights.shape[-1] - 1)

@@ -4,16 +4,18 @@ import pytest
 import torch
 
 from orion.engines.sampling import (
+    BLOCK,
     GOLDEN_GAMMA,
+    HEAD,
+    Truncation,
     draw_tokens,
-    gumbel_noise,
-    keep_nucleus,
     mix_bits,
     penalise_repetition,
+    uniforms,
 )
 
 # 99.9 % quantiles of chi-square, by degrees of freedom
-CHI_SQUARE = {4: 18.47, 12: 32.91, 19: 43.82}
+CHI_SQUARE = {4: 18.47, 9: 27.88, 12: 32.91, 19: 43.82}
 
 
 def chi_square(counts: torch.Tensor, probabilities: torch.Tensor) -> float:
@@ -22,10 +24,21 @@ def chi_square(counts: torch.Tensor, probabilities: torch.Tensor) -> float:
 
 
 def draw_rows(
-    logits: torch.Tensor, seeds: torch.Tensor, steps: torch.Tensor, temperature=1.0, top_p=1.0
+    logits: torch.Tensor, seeds: torch.Tensor, steps: torch.Tensor, temperature=1.0, **cut
 ) -> torch.Tensor:
     rows = logits.expand(len(seeds), -1)
-    return draw_tokens(rows, seeds, steps, temperature=temperature, top_p=top_p)
+    return draw_tokens(rows, seeds, steps, temperature=temperature, **cut)
+
+
+def support(logits: list[float] | torch.Tensor, n: int = 4000, **cut) -> list[int]:
+    """The tokens that occur among n draws."""
+    seeds = torch.arange(n)
+    return draw_rows(torch.as_tensor(logits), seeds, seeds, **cut).unique().tolist()
+
+
+def sorted_softmax(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities (float64) in falling order, equal ones by index, and their tokens."""
+    return logits.double().softmax(0).sort(descending=True, stable=True)
 
 
 def test_the_hash_is_splitmix64():
@@ -35,13 +48,13 @@ def test_the_hash_is_splitmix64():
     assert [value % 2**64 for value in mix_bits(states).tolist()] == published
 
 
-def test_noise_depends_on_seed_step_and_index_only():
+def test_uniforms_depend_on_seed_step_and_place_only():
     seeds, steps = torch.tensor([5, 2**63 - 1, 5]), torch.tensor([0, 3, 1])
-    noise = gumbel_noise(seeds, steps, 50)
-    assert noise.isfinite().all()
-    assert torch.equal(noise[1], gumbel_noise(seeds[1:2], steps[1:2], 50)[0])
-    assert torch.equal(noise[:, :20], gumbel_noise(seeds, steps, 20))
-    assert len(set(noise.flatten().tolist())) == 150
+    found = uniforms(seeds, steps, 50)
+    assert found.min() > 0 and found.max() < 1
+    assert torch.equal(found[1], uniforms(seeds[1:2], steps[1:2], 50)[0])
+    assert torch.equal(found[:, :3], uniforms(seeds, steps, 3))
+    assert len(set(found.flatten().tolist())) == 150
 
 
 @pytest.mark.parametrize("vary", ["seed", "step"])
@@ -58,6 +71,32 @@ def test_frequencies_follow_the_softmax(vary, temperature):
     )
 
 
+def test_frequencies_of_head_blocks_and_rest():
+    # a size that is no multiple of a block; half of the mass behind the head
+    torch.manual_seed(3)
+    logits = torch.randn(5 * BLOCK + 37) * 1.5
+    probabilities, order = sorted_softmax(logits)
+    assert 0.3 < probabilities[:HEAD].sum() < 0.7
+    # ten groups of tokens, by place in the order and by index
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order))
+    group = 5 * (rank >= HEAD) + torch.where(
+        rank < HEAD, rank * 5 // HEAD, torch.arange(len(order)) * 5 // len(order)
+    )
+    expected = torch.zeros(10, dtype=torch.float64)
+    expected.index_add_(0, group[order], probabilities)
+    seeds = torch.arange(40_000)
+    drawn = draw_rows(logits, seeds, seeds * 0)
+    assert chi_square(group[drawn].bincount(minlength=10), expected) < CHI_SQUARE[9]
+
+
+def test_frequencies_of_equal_logits():
+    # every token shares the smallest logit of the head, so no token is certain to belong to it
+    seeds = torch.arange(30_000)
+    drawn = draw_rows(torch.zeros(20 * BLOCK), seeds, seeds * 0) // BLOCK
+    assert chi_square(drawn.bincount(minlength=20), torch.full((20,), 1 / 20)) < CHI_SQUARE[19]
+
+
 def test_successive_steps_are_independent():
     logits, seeds = torch.zeros(5), torch.arange(30_000)
     first, second = (draw_rows(logits, seeds, torch.full_like(seeds, step)) for step in (0, 1))
@@ -65,26 +104,101 @@ def test_successive_steps_are_independent():
     assert chi_square(same, torch.full((5,), 0.2)) < CHI_SQUARE[4]
 
 
-def test_nucleus_keeps_the_smallest_set_that_reaches_top_p():
-    scores = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.25, 0.25, 0.25, 0.25]]).log()
-    assert keep_nucleus(scores, 0.7).isfinite().tolist() == [
-        [False, True, False, True],
-        [True, True, True, False],
+@pytest.mark.parametrize("cut", [{}, {"top_p": 0.97}, {"top_k": 5}, {"min_p": 1e-3}], ids=str)
+def test_a_row_is_drawn_alike_in_every_batch(cut):
+    torch.manual_seed(4)
+    logits, seeds, steps = torch.randn(9, 5003) * 3, torch.arange(9), torch.arange(9) * 7
+    logits[4] /= 4  # one row whose nucleus is larger than the head
+    together = draw_tokens(logits, seeds, steps, temperature=0.9, **cut)
+    alone = [
+        draw_tokens(logits[i : i + 1], seeds[i : i + 1], steps[i : i + 1], temperature=0.9, **cut)
+        for i in range(9)
     ]
-    assert keep_nucleus(scores, 0.4).isfinite().tolist() == [
-        [False, True, False, False],
-        [True, True, False, False],
+    assert together.tolist() == torch.cat(alone).tolist()
+
+
+@pytest.mark.parametrize("cut", [{}, {"top_p": 0.95}], ids=str)
+def test_the_last_bits_of_the_logits_hardly_matter(cut):
+    # a walk through the whole vocabulary gives another token in 60 to 100 of these draws
+    torch.manual_seed(5)
+    seeds, differ = torch.arange(128), 0
+    for turn in range(16):
+        logits = torch.randn(128, 20_000) * 3
+        steps = torch.full_like(seeds, turn)
+        pair = (logits, logits + torch.randn_like(logits) * 1e-4)
+        first, second = (draw_tokens(x, seeds, steps, temperature=1.0, **cut) for x in pair)
+        differ += int((first != second).sum())
+    assert differ <= 15
+
+
+def test_tokens_without_probability_are_never_drawn():
+    logits = torch.full((3 * BLOCK,), -torch.inf)
+    logits[[5, 200, 300]] = torch.tensor([0.0, -1.0, -104.0])
+    assert support(logits) == [5, 200]
+    logits[:] = -torch.inf
+    logits[BLOCK : BLOCK + HEAD + 9] = 1.0  # more equal ones than the head holds
+    assert support(logits, 9000) == list(range(BLOCK, BLOCK + HEAD + 9))
+
+
+def test_the_nucleus_is_the_smallest_set_that_reaches_top_p():
+    logits = torch.tensor([0.1, 0.5, 0.15, 0.25]).log()
+    assert support(logits, top_p=0.7) == [1, 3]
+    assert support(logits, top_p=0.4) == [1]
+    assert support(torch.zeros(4), top_p=0.7) == [0, 1, 2]
+    assert support(torch.zeros(4), top_p=0.4) == [0, 1]
+    assert support(torch.zeros(4), top_p=1e-9) == [0]
+
+
+@pytest.mark.parametrize(
+    "scale, cut",
+    [
+        (3.0, {"top_p": 0.6}),
+        (0.3, {"top_p": 0.9}),  # a nucleus of several times the first head
+        (3.0, {"top_k": 7}),
+        (0.3, {"top_k": 150}),
+        (3.0, {"min_p": 0.1}),
+        (0.3, {"min_p": 0.5}),
+        (1.0, {"top_k": 40, "top_p": 0.5}),
+    ],
+)
+@pytest.mark.parametrize("ties", [False, True])
+def test_what_is_kept_is_what_a_sort_keeps(scale, cut, ties):
+    torch.manual_seed(6)
+    logits = torch.randn(700) * scale
+    if ties:
+        logits = (logits * 4).round() / 4
+    probabilities, order = sorted_softmax(logits)
+    places = torch.arange(700)
+    kept = probabilities >= cut.get("min_p", 0) * probabilities[0]
+    kept &= places < cut.get("top_k", 700)
+    left = probabilities * (places < cut.get("top_k", 700))
+    kept &= left.cumsum(0) - left < cut.get("top_p", 1.0) * left.sum()
+    expected = set(order[kept].tolist())
+    drawn = set(support(logits, 6000, **cut))
+    assert drawn <= expected
+    # all that are likely to occur at least once
+    likely = probabilities[kept] / probabilities[kept].sum() > 12 / 6000
+    assert set(order[kept][likely].tolist()) <= drawn
+
+
+def test_keep_gives_a_prefix_and_never_nothing():
+    weights = torch.tensor([[1.0, 0.5, 0.25, 0.25]]).double()
+    total = weights.sum(-1, keepdim=True)
+    assert Truncation(top_k=3, top_p=0.8).keep(weights, total).tolist() == [
+        [True, True, False, False]
     ]
-    assert keep_nucleus(scores, 1e-9).isfinite().sum(-1).tolist() == [1, 1]
+    assert Truncation(top_p=0.8).keep(weights, total).tolist() == [[True, True, True, False]]
+    assert Truncation(min_p=0.3).keep(weights, total).tolist() == [[True, True, False, False]]
+    assert Truncation(min_p=1.0, top_p=1e-12).keep(weights, total).sum() == 1
 
 
 def test_frequencies_under_top_p():
     logits = torch.linspace(-2, 1, 20)
-    kept = keep_nucleus(logits[None], 0.9)[0].isfinite()
-    drawn = draw_rows(
-        logits, torch.arange(40_000), torch.zeros(40_000, dtype=torch.long), top_p=0.9
-    )
-    counts = drawn.bincount(minlength=20)
+    probabilities, order = sorted_softmax(logits)
+    kept = torch.zeros(20, dtype=torch.bool)
+    kept[order[probabilities.cumsum(0) - probabilities < 0.9]] = True
+    seeds = torch.arange(40_000)
+    counts = draw_rows(logits, seeds, seeds * 0, top_p=0.9).bincount(minlength=20)
     assert counts[~kept].sum() == 0 and kept.sum() == 13
     assert chi_square(counts[kept], logits[kept].softmax(0)) < CHI_SQUARE[12]
 
