@@ -112,7 +112,7 @@ def draw_tokens(
     rows = max(1, CPU_ENTRIES // logits.shape[-1]) if logits.is_cpu else len(logits)
     parts = [
         _draw(part, numbers, temperature, cut)
-        for part, numbers in zip(logits.split(rows), uniform.split(rows), strict=True)
+        for part, numbers in zip(torch.split(logits, rows), torch.split(uniform, rows), strict=True)
     ]
     return torch.cat(parts)
 
@@ -135,7 +135,7 @@ def _draw(
 def _walk(
     buffer: torch.Tensor, head: torch.Tensor, certain: torch.Tensor, uniform: torch.Tensor
 ) -> torch.Tensor:
-    """Draw from the weights in ``buffer``, which it changes; ``head`` as ``_find_head`` gives it."""
+    """Draw from the weights in ``buffer``, which it changes; ``head``: see ``_find_head``."""
     found = buffer.gather(1, head)
     # the tail is what is left when the head is taken out
     buffer.scatter_(1, head, found.masked_fill(certain, 0))

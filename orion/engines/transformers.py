@@ -16,8 +16,11 @@ from itertools import islice
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, Cache, DynamicLayer
+from transformers import AttentionInterface, AttentionMaskInterface
 
+from orion.engines.cache import Block, merge_blocks, take_layers
+from orion.engines.prefill import Trunk, read_texts, read_trunk
+from orion.engines.prefixes import family_order, shared_beginning
 from orion.engines.protocol import Completion, Request, RuntimeOptions, Sampling
 from orion.engines.sampling import draw_tokens, penalise_repetition
 from orion.engines.tokens import encode_prompts, max_prompt_tokens
@@ -29,8 +32,6 @@ ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 # fraction of a pool's rows that may have ended before it is refilled; 0.1 to 0.4 are equally fast
 MAX_IDLE_FRACTION = 0.2
 DEFAULT_BATCH_SIZE = 256  # rows generated together
-# free places for new tokens in the buffers of a cache
-SPARE_TOKENS = 64
 
 
 def _grouped_attention(
@@ -75,122 +76,33 @@ class _Row:
         return self.ids + self.new
 
 
-def _take_layers(cache: Cache) -> list[tuple[torch.Tensor, ...]]:
-    """Keys and values of each layer, removed from the cache."""
-    layers = [(layer.keys, layer.values) for layer in cache.layers]  # type: ignore[union-attr]
-    cache.layers.clear()
-    return layers  # type: ignore[return-value]
-
-
-class _GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values in buffers with free places, so that a new token copies no old ones.
-
-    ``keys`` and ``values``: (rows, heads, capacity, width), of which ``length`` places are in use.
-    """
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, length: int):
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.buffers = [keys, values]
-        self.dtype, self.device = keys.dtype, keys.device
-        self.is_initialized = True
-        self._set_length(length)
-
-    def _set_length(self, length: int) -> None:
-        self.keys, self.values = (buffer[:, :, :length] for buffer in self.buffers)
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append the new tokens' keys and values; returns all, as the library's layers do."""
-        past = self.get_seq_length()
-        length = past + key_states.shape[-2]
-        if length > self.buffers[0].shape[-2]:
-            more = SPARE_TOKENS + length // 4
-            self.buffers = [
-                torch.nn.functional.pad(buffer, (0, 0, 0, more)) for buffer in self.buffers
-            ]
-        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
-            buffer[:, :, past:length] = states
-        self._set_length(length)
-        return self.keys, self.values  # type: ignore[return-value]
-
-
-@dataclass
-class _Block:
-    """Cached keys and values, and the rows that continue from them.
-
-    ``layers``: keys and values, each (cache rows, heads, length, width). Row ``i`` continues from
-    cache row ``take[i]``, which holds all its tokens but the last, from position ``offsets[i]`` on.
-    """
-
-    layers: list[tuple[torch.Tensor, ...]]
-    rows: list[_Row]
-    take: list[int]
-    offsets: list[int]
-
-
 class _Pool:
     """Rows generated together: their caches, aligned at the right end, and the next step's input.
 
     ``token``, ``position``, ``step`` and ``seed`` have the shape (rows,).
     """
 
-    def __init__(self, blocks: list[_Block], max_tokens: int):
-        self.rows = [row for block in blocks for row in block.rows]
-        cached = [len(row.tokens) - 1 for row in self.rows]
+    def __init__(self, blocks: list[Block], rows: list[_Row], max_tokens: int):
+        self.rows = rows
+        cached = [len(row.tokens) - 1 for row in rows]
         self.length = max(1, *cached, 1)
         self.starts = [self.length - n for n in cached]
         device = blocks[0].layers[0][0].device
-        layers: list[Any] = []
-        for i in range(len(blocks[0].layers)):
-            layers.append(self._merge_layer(blocks, i))
-            # freed layer by layer, so that the old and the new cache are never in memory whole
-            for block in blocks:
-                block.layers[i] = ()
-        self.cache = Cache(layers=layers)
+        self.cache = merge_blocks(blocks, self.starts, self.length, free=True)
         places = torch.arange(self.length + max_tokens, device=device)
         self.mask = (
             places >= torch.tensor(self.starts, device=device)[:, None]
         ).long()  # (rows, places)
-        self.token = torch.tensor([row.tokens[-1] for row in self.rows], device=device)
+        self.token = torch.tensor([row.tokens[-1] for row in rows], device=device)
         self.position = torch.tensor(cached, device=device)
-        self.step = torch.tensor([len(row.new) for row in self.rows], device=device)
-        self.seed = torch.tensor([row.request.seed for row in self.rows], device=device)
+        self.step = torch.tensor([len(row.new) for row in rows], device=device)
+        self.seed = torch.tensor([row.request.seed for row in rows], device=device)
         # (rows, vocabulary) bool, where there is a repetition penalty
         self.seen: torch.Tensor | None = None
 
-    def _merge_layer(self, blocks: list[_Block], layer: int) -> _GrowingLayer:
-        sides = []
-        for side in (0, 1):
-            first = blocks[0].layers[layer][side]
-            buffer = first.new_zeros(
-                len(self.rows), first.shape[1], self.length + SPARE_TOKENS, first.shape[3]
-            )
-            done = 0
-            for block in blocks:
-                source = block.layers[layer][side]
-                end = done + len(block.rows)
-                shift = torch.tensor(block.offsets) - torch.tensor(self.starts[done:end])
-                # places before a row's start get any finite value; the mask hides them
-                places = (
-                    (torch.arange(self.length) + shift[:, None])
-                    .clamp(0, source.shape[2] - 1)
-                    .to(source.device)
-                )
-                take = torch.tensor(block.take, device=source.device)[:, None]
-                buffer[done:end, :, : self.length] = source[take, :, places].transpose(1, 2)
-                done = end
-            sides.append(buffer)
-        return _GrowingLayer(sides[0], sides[1], self.length)
-
-    def take_block(self, alive: list[int]) -> _Block:
+    def take_block(self, alive: list[int]) -> Block:
         """The block from which these rows continue; the pool cannot be used afterwards."""
-        return _Block(
-            _take_layers(self.cache),
-            [self.rows[i] for i in alive],
-            alive,
-            [self.starts[i] for i in alive],
-        )
+        return Block(take_layers(self.cache), alive, [self.starts[i] for i in alive])
 
 
 class TransformersEngine:
@@ -216,6 +128,9 @@ class TransformersEngine:
         if self.device.type == "cpu" and self.model.config._attn_implementation == "sdpa":
             self.model.set_attn_implementation(GROUPED)
         self.eos = checkpoints.eos_ids(document, self.tokenizer)
+        # what all prompts under way begin with
+        self.trunk_ids: list[int] = []
+        self.trunk: Trunk | None = None
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """One completion per request; raises InputError for a prompt without any token."""
@@ -225,9 +140,7 @@ class TransformersEngine:
                 yield Completion(request.key, "", "prompt_too_long", len(ids), 0)
             else:
                 fitting.append(_Row(request, ids))
-        # longest first, so that memory runs out at the start or never; equal prompts are
-        # neighbours and are read once
-        queue = deque(sorted(fitting, key=lambda row: (-len(row.ids), row.ids, row.request.key)))
+        queue = self._arrange(fitting)
         pool: _Pool | None = None
         alive: list[int] = []
         while queue or alive:
@@ -254,10 +167,30 @@ class TransformersEngine:
             if ended:
                 yield from self._make_completions(ended)
 
+    def _arrange(self, rows: list[_Row]) -> deque[_Row]:
+        """The queue of rows; reads what all prompts begin with when the first is read.
+
+        Longest first, so that memory runs out at the start or never. Equal prompts, and those that
+        share more than all do, are neighbours: they are read once.
+        """
+        groups: dict[tuple[int, ...], list[_Row]] = {}
+        for row in rows:
+            groups.setdefault(tuple(row.ids), []).append(row)
+        texts = list(groups)
+        self.trunk, self.trunk_ids = None, shared_beginning([text[:-1] for text in texts])
+        order = family_order(texts, self.batch_size)
+        return deque(
+            row for i in order for row in sorted(groups[texts[i]], key=lambda row: row.request.key)
+        )
+
     def _refill(self, pool: _Pool | None, alive: list[int], queue: deque[_Row]) -> _Pool:
         blocks = [pool.take_block(alive)] if pool and alive else []
+        rows = [pool.rows[i] for i in alive] if pool else []
         chosen = list(islice(queue, self.batch_size - len(alive)))
-        new = _Pool(blocks + self._prefill(chosen), self.sampling.max_tokens)
+        for block, members in self._prefill(chosen):
+            blocks.append(block)
+            rows += members
+        new = _Pool(blocks, rows, self.sampling.max_tokens)
         if self.sampling.repetition_penalty != 1:
             new.seen = torch.zeros(
                 len(new.rows),
@@ -272,35 +205,21 @@ class TransformersEngine:
             queue.popleft()
         return new
 
-    @torch.inference_mode()
-    def _prefill(self, rows: list[_Row]) -> list[_Block]:
-        """Read all tokens but the last of each distinct prompt.
-
-        Padding is on the right, where causal attention never sees it.
-        """
+    def _prefill(self, rows: list[_Row]) -> list[tuple[Block, list[_Row]]]:
+        """Read all tokens but the last of each distinct prompt; the blocks with their rows."""
         groups: dict[tuple[int, ...], list[_Row]] = {}
         for row in rows:
-            groups.setdefault(tuple(row.tokens), []).append(row)
-        blocks, waiting = [], sorted(groups, key=len, reverse=True)
-        while waiting:
-            width = max(1, len(waiting[0]) - 1)
-            count = max(1, self.prefill_tokens // width)
-            texts, waiting = waiting[:count], waiting[count:]
-            ids = torch.tensor(
-                [[*text[:-1], *[text[-1]] * width][:width] for text in texts], device=self.device
-            )
-            cache = Cache(layer_class_to_replicate=DynamicLayer)
-            self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            members = [(i, row) for i, text in enumerate(texts) for row in groups[text]]
-            blocks.append(
-                _Block(
-                    _take_layers(cache),
-                    [row for _, row in members],
-                    [i for i, _ in members],
-                    [0] * len(members),
-                )
-            )
-        return blocks
+            groups.setdefault(tuple(row.tokens[:-1]), []).append(row)
+        if self.trunk_ids and self.trunk is None and rows:
+            self.trunk = read_trunk(self.model, self.trunk_ids, self.prefill_tokens)
+        texts = list(groups)
+        read = []
+        for block, found in read_texts(self.model, texts, self.prefill_tokens, self.trunk):
+            members = [(i, row) for i, text in enumerate(found) for row in groups[texts[text]]]
+            take = [block.take[i] for i, _ in members]
+            offsets = [block.offsets[i] for i, _ in members]
+            read.append((Block(block.layers, take, offsets), [row for _, row in members]))
+        return read
 
     @torch.inference_mode()
     def _step(self, pool: _Pool) -> list[int]:
@@ -313,11 +232,7 @@ class TransformersEngine:
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        logits = logits.float()  # (rows, vocabulary)
-        if pool.seen is not None:
-            logits = penalise_repetition(logits, pool.seen, self.sampling.repetition_penalty)
-        temperature, top_p = self.sampling.temperature, self.sampling.top_p
-        pool.token = draw_tokens(logits, pool.seed, pool.step, temperature=temperature, top_p=top_p)
+        pool.token = self._draw(pool, logits)
         if pool.seen is not None:
             pool.seen.scatter_(1, pool.token[:, None], True)
         pool.position += 1
@@ -325,6 +240,19 @@ class TransformersEngine:
         pool.length += 1
         tokens: list[int] = pool.token.tolist()
         return tokens
+
+    def _draw(self, pool: _Pool, logits: torch.Tensor) -> torch.Tensor:
+        """Token ids (rows,) from the model's logits (rows, vocabulary)."""
+        logits = logits.float()
+        if pool.seen is not None:
+            logits = penalise_repetition(logits, pool.seen, self.sampling.repetition_penalty)
+        return draw_tokens(
+            logits,
+            pool.seed,
+            pool.step,
+            temperature=self.sampling.temperature,
+            top_p=self.sampling.top_p,
+        )
 
     def _append_token(self, row: _Row, token: int) -> str | None:
         row.new.append(token)

@@ -117,9 +117,10 @@ def test_a_row_is_drawn_alike_in_every_batch(cut):
     assert together.tolist() == torch.cat(alone).tolist()
 
 
-@pytest.mark.parametrize("cut", [{}, {"top_p": 0.95}], ids=str)
-def test_the_last_bits_of_the_logits_hardly_matter(cut):
-    # a walk through the whole vocabulary gives another token in 60 to 100 of these draws
+# a walk through the whole vocabulary gives another token in 61 of these 2,048 draws, and one
+# through the sorted nucleus in 13; these give 6 and 1
+@pytest.mark.parametrize(("cut", "most"), [({}, 15), ({"top_p": 0.95}, 5)], ids=str)
+def test_the_last_bits_of_the_logits_hardly_matter(cut, most):
     torch.manual_seed(5)
     seeds, differ = torch.arange(128), 0
     for turn in range(16):
@@ -128,7 +129,7 @@ def test_the_last_bits_of_the_logits_hardly_matter(cut):
         pair = (logits, logits + torch.randn_like(logits) * 1e-4)
         first, second = (draw_tokens(x, seeds, steps, temperature=1.0, **cut) for x in pair)
         differ += int((first != second).sum())
-    assert differ <= 15
+    assert differ <= most
 
 
 def test_tokens_without_probability_are_never_drawn():
@@ -150,7 +151,7 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_top_p():
 
 
 @pytest.mark.parametrize(
-    "scale, cut",
+    ("scale", "cut"),
     [
         (3.0, {"top_p": 0.6}),
         (0.3, {"top_p": 0.9}),  # a nucleus of several times the first head
