@@ -23,21 +23,21 @@ _ALWAYS = ("wrong_answer", "truncated")
 def join_checks(
     texts: pl.DataFrame, verdicts: pl.DataFrame, steps: pl.DataFrame, *, files: Sequence[str]
 ) -> pl.DataFrame:
-    """Samples, reflections or traces with ``verdict`` and ``false_steps``, sorted by key.
+    """Samples, reflections or traces with ``verdict`` and ``false_steps``, in their order.
 
     ``files``: where the verdicts and the steps were read, for the message. Raises InputError where
     a text has no verdict or no steps: it was never checked.
     """
     checks = (verdicts.select(*KEY, "verdict"), steps.select(*KEY, false_steps="false"))
-    joined = texts
+    joined = texts.select(KEY)  # the texts stay out of the joins, which copy
     for file, found in zip(files, checks, strict=True):
-        joined = joined.join(found, on=KEY, validate="1:1")
+        joined = joined.join(found, on=KEY, validate="1:1", maintain_order="left")
         if joined.height != texts.height:
             raise InputError(
                 f"{file}: {texts.height - joined.height} of {texts.height} texts have no row, so "
                 "they were never checked; delete the file and run again"
             )
-    return joined.sort(KEY)
+    return texts.hstack(joined.select("verdict", "false_steps"))
 
 
 class Rows(Mapping[str, Row]):
