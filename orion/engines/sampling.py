@@ -10,8 +10,6 @@ every logit, and those depend on the batch: a shift larger than the weight of a 
 another token. Short walks over few weights hardly move (LOG.md).
 """
 
-from dataclasses import dataclass
-
 import torch
 
 # SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014;
@@ -20,7 +18,7 @@ import torch
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
 MULTIPLIER_1 = 0xBF58476D1CE4E5B9 - 2**64
 MULTIPLIER_2 = 0x94D049BB133111EB - 2**64
-# most probable tokens that a draw looks at first; where a nucleus is larger, 16 times as many
+# most probable tokens that a draw looks at first; where a nucleus is larger, 32 times as many
 HEAD = 64
 BLOCK = 128  # tokens summed together
 # logits that a CPU reads at a time: larger buffers are mapped anew in every step
@@ -60,65 +58,33 @@ def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
-@dataclass(frozen=True)
-class Truncation:
-    """Which tokens may be drawn, applied in this order; each keeps the most probable ones.
-
-    ``top_k``: that many tokens, 0 for all. ``top_p``: the nucleus, the smallest set whose
-    probabilities sum to at least top_p of what top_k left (Holtzman et al., "The curious case of
-    neural text degeneration", 2020). ``min_p``: tokens at least that probable relative to the most
-    probable one (Nguyen et al., "Turning up the heat", 2024). Among equal logits the lower index
-    counts as more probable.
-    """
-
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-
-    def keep(self, weights: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-        """Which of the weights (rows, head) are kept, a prefix; at least ``top_k`` are given.
-
-        ``weights``: in falling order, the first is 1. ``total``: (rows, 1), of all tokens.
-        """
-        kept = weights >= self.min_p
-        sums = weights.cumsum(dim=-1)
-        if 0 < self.top_k <= weights.shape[-1]:
-            kept[:, self.top_k :] = False
-            total = sums[:, self.top_k - 1, None]
-        if self.top_p < 1:
-            kept &= sums - weights < self.top_p * total
-        kept[:, 0] = True
-        return kept
-
-
 def draw_tokens(
     logits: torch.Tensor,
     seed: torch.Tensor,
     step: torch.Tensor,
     *,
     temperature: float,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    min_p: float = 0.0,
+    top_p: float,
 ) -> torch.Tensor:
     """Token ids (rows,) from logits (rows, vocabulary) float32; seed, step: (rows,) int64.
 
-    Temperature 0 is the argmax of the logits; otherwise ``Truncation`` says what may be drawn.
+    Temperature 0 is the argmax of the logits. ``top_p`` keeps the nucleus, the smallest set of most
+    probable tokens whose probabilities sum to at least top_p: Holtzman et al., "The curious case of
+    neural text degeneration", 2020. Among equal logits the lower index goes first.
     """
     if temperature == 0:
         return logits.argmax(dim=-1)
     uniform = uniforms(seed, step, 3)
-    cut = Truncation(top_p, top_k if top_k < logits.shape[-1] else 0, min_p)
     rows = max(1, CPU_ENTRIES // logits.shape[-1]) if logits.is_cpu else len(logits)
     parts = [
-        _draw(part, numbers, temperature, cut)
+        _draw(part, numbers, temperature, top_p)
         for part, numbers in zip(torch.split(logits, rows), torch.split(uniform, rows), strict=True)
     ]
     return torch.cat(parts)
 
 
 def _draw(
-    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, cut: Truncation
+    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
 ) -> torch.Tensor:
     vocabulary = logits.shape[-1]
     size = -(-vocabulary // BLOCK) * BLOCK
@@ -127,9 +93,9 @@ def _draw(
     weights = buffer[:, :vocabulary]
     torch.sub(logits, logits.amax(dim=-1, keepdim=True), out=weights)
     weights.div_(temperature).exp_()  # softmax without its normalisation; the largest weight is 1
-    if cut == Truncation():
-        return _walk(buffer, *_find_head(logits, HEAD), uniform)
-    return _draw_truncated(logits, buffer, uniform, cut)
+    if top_p < 1:
+        return _draw_from_nucleus(logits, buffer, uniform, top_p)
+    return _walk(buffer, *_find_head(logits, HEAD), uniform)
 
 
 def _walk(
@@ -149,25 +115,33 @@ def _walk(
     return torch.where(place < head.shape[1], in_head, in_tail)
 
 
-def _draw_truncated(
-    logits: torch.Tensor, buffer: torch.Tensor, uniform: torch.Tensor, cut: Truncation
+def _draw_from_nucleus(
+    logits: torch.Tensor, buffer: torch.Tensor, uniform: torch.Tensor, top_p: float
 ) -> torch.Tensor:
-    total = _sum_blocks(buffer).sum(dim=-1, keepdim=True)
-    head = max(2 * HEAD, cut.top_k + HEAD)
+    """Draw from the nucleus, which the first head nearly always holds."""
+    least = _sum_blocks(buffer).sum(dim=-1, keepdim=True) * top_p
+    head = 2 * HEAD
     index, certain = _find_head(logits, head)
-    found = buffer.gather(1, index).double()
-    kept = cut.keep(found, total)
-    tokens = index.gather(1, _pick(found * kept, uniform[:, 0])[:, None])[:, 0]
-    rows = (kept & ~certain).any(dim=-1).nonzero()[:, 0]  # those that keep more than the head
+    kept = _keep_nucleus(buffer.gather(1, index), least)
+    tokens = index.gather(1, _pick(kept, uniform[:, 0])[:, None])[:, 0]
+    rows = ((kept > 0) & ~certain).any(dim=-1).nonzero()[:, 0]  # their nucleus is larger
     while len(rows):
         head *= 16
         index, certain = _find_head(logits[rows], head)
-        found = buffer[rows].gather(1, index)
-        kept = cut.keep(found.double(), total[rows])
-        left = buffer.new_zeros(len(rows), buffer.shape[1]).scatter_(1, index, found * kept)
-        tokens[rows] = _walk(left, index[:, :HEAD], certain[:, :HEAD], uniform[rows])
-        rows = rows[(kept & ~certain).any(dim=-1)]
+        kept = _keep_nucleus(buffer[rows].gather(1, index), least[rows])
+        nucleus = buffer.new_zeros(len(rows), buffer.shape[1]).scatter_(1, index, kept.float())
+        tokens[rows] = _walk(nucleus, index[:, :HEAD], certain[:, :HEAD], uniform[rows])
+        rows = rows[((kept > 0) & ~certain).any(dim=-1)]
     return tokens
+
+
+def _keep_nucleus(weights: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
+    """Weights (rows, head) in falling order, as float64, with 0 once ``least`` is reached."""
+    weights = weights.double()
+    before = weights.cumsum(dim=-1) - weights
+    kept = before < least
+    kept[:, 0] = True
+    return weights * kept
 
 
 def _find_head(logits: torch.Tensor, head: int) -> tuple[torch.Tensor, torch.Tensor]:
