@@ -18,7 +18,8 @@ import torch
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
 MULTIPLIER_1 = 0xBF58476D1CE4E5B9 - 2**64
 MULTIPLIER_2 = 0x94D049BB133111EB - 2**64
-# most probable tokens that a draw looks at first; where a nucleus is larger, 32 times as many
+# most probable tokens that a draw looks at first; twice as many for a nucleus, and 16 times as many
+# again where that is larger
 HEAD = 64
 BLOCK = 128  # tokens summed together
 # logits that a CPU reads at a time: larger buffers are mapped anew in every step
@@ -70,7 +71,7 @@ def draw_tokens(
 
     Temperature 0 is the argmax of the logits. ``top_p`` keeps the nucleus, the smallest set of most
     probable tokens whose probabilities sum to at least top_p: Holtzman et al., "The curious case of
-    neural text degeneration", 2020. Among equal logits the lower index goes first.
+    neural text degeneration", 2020. Among equal ones the lower index goes first.
     """
     if temperature == 0:
         return logits.argmax(dim=-1)
@@ -86,81 +87,86 @@ def draw_tokens(
 def _draw(
     logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
 ) -> torch.Tensor:
-    vocabulary = logits.shape[-1]
-    size = -(-vocabulary // BLOCK) * BLOCK
-    buffer = logits.new_empty(len(logits), size)
-    buffer[:, vocabulary:] = 0
-    weights = buffer[:, :vocabulary]
-    torch.sub(logits, logits.amax(dim=-1, keepdim=True), out=weights)
-    weights.div_(temperature).exp_()  # softmax without its normalisation; the largest weight is 1
+    weights = (logits / temperature).softmax(dim=-1)
+    missing = -weights.shape[-1] % BLOCK
+    if missing:
+        weights = torch.nn.functional.pad(weights, (0, missing))
     if top_p < 1:
-        return _draw_from_nucleus(logits, buffer, uniform, top_p)
-    return _walk(buffer, *_find_head(logits, HEAD), uniform)
+        return _draw_from_nucleus(weights, uniform, top_p)
+    if weights.shape[-1] <= 2 * BLOCK:  # a short walk as it is
+        return _pick(weights.double(), uniform[:, 0])
+    return _walk(weights, *_find_head(weights, HEAD), uniform)
 
 
 def _walk(
-    buffer: torch.Tensor, head: torch.Tensor, certain: torch.Tensor, uniform: torch.Tensor
+    weights: torch.Tensor, head: torch.Tensor, certain: torch.Tensor, uniform: torch.Tensor
 ) -> torch.Tensor:
-    """Draw from the weights in ``buffer``, which it changes; ``head``: see ``_find_head``."""
-    found = buffer.gather(1, head)
+    """Draw from the weights, which it changes; ``head`` and ``certain``: see ``_find_head``."""
+    found = weights.gather(1, head)
     # the tail is what is left when the head is taken out
-    buffer.scatter_(1, head, found.masked_fill(certain, 0))
-    blocks = _sum_blocks(buffer)
+    weights.scatter_(1, head, found.masked_fill(certain, 0))
+    blocks = _in_blocks(weights).sum(dim=-1).double()
     first = torch.cat([found.double() * certain, blocks.sum(dim=-1, keepdim=True)], dim=-1)
     place = _pick(first, uniform[:, 0])
     block = _pick(blocks, uniform[:, 1])[:, None]
-    members = buffer.view(len(buffer), -1, BLOCK).take_along_dim(block[:, :, None], 1)[:, 0]
+    members = _in_blocks(weights).take_along_dim(block[:, :, None], 1)[:, 0]
     in_tail = block[:, 0] * BLOCK + _pick(members.double(), uniform[:, 2])
     in_head = head.gather(1, place.clamp(max=head.shape[1] - 1)[:, None])[:, 0]
     return torch.where(place < head.shape[1], in_head, in_tail)
 
 
-def _draw_from_nucleus(
-    logits: torch.Tensor, buffer: torch.Tensor, uniform: torch.Tensor, top_p: float
-) -> torch.Tensor:
+def _draw_from_nucleus(weights: torch.Tensor, uniform: torch.Tensor, top_p: float) -> torch.Tensor:
     """Draw from the nucleus, which the first head nearly always holds."""
-    least = _sum_blocks(buffer).sum(dim=-1, keepdim=True) * top_p
     head = 2 * HEAD
-    index, certain = _find_head(logits, head)
-    kept = _keep_nucleus(buffer.gather(1, index), least)
+    index, certain = _find_head(weights, head)
+    kept = _keep_nucleus(weights.gather(1, index), top_p)
     tokens = index.gather(1, _pick(kept, uniform[:, 0])[:, None])[:, 0]
     rows = ((kept > 0) & ~certain).any(dim=-1).nonzero()[:, 0]  # their nucleus is larger
     while len(rows):
         head *= 16
-        index, certain = _find_head(logits[rows], head)
-        kept = _keep_nucleus(buffer[rows].gather(1, index), least[rows])
-        nucleus = buffer.new_zeros(len(rows), buffer.shape[1]).scatter_(1, index, kept.float())
+        index, certain = _find_head(weights[rows], head)
+        kept = _keep_nucleus(weights[rows].gather(1, index), top_p)
+        nucleus = weights.new_zeros(len(rows), weights.shape[1]).scatter_(1, index, kept.float())
         tokens[rows] = _walk(nucleus, index[:, :HEAD], certain[:, :HEAD], uniform[rows])
         rows = rows[((kept > 0) & ~certain).any(dim=-1)]
     return tokens
 
 
-def _keep_nucleus(weights: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
-    """Weights (rows, head) in falling order, as float64, with 0 once ``least`` is reached."""
+def _keep_nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Weights (rows, head) in falling order, as float64, with 0 once ``top_p`` is reached."""
     weights = weights.double()
     before = weights.cumsum(dim=-1) - weights
-    kept = before < least
+    kept = before < top_p
     kept[:, 0] = True
     return weights * kept
 
 
-def _find_head(logits: torch.Tensor, head: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ``head`` largest logits of each row: indices, and which of them are certain.
+def _find_head(weights: torch.Tensor, head: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``head`` largest weights of each row: indices, and which of them are certain.
 
-    In falling order, among equal logits the lower index first. Where more tokens than fit share the
-    smallest logit, which of them topk gives is open: those are not certain.
+    In falling order, among equal ones the lower index first. Where more tokens than fit share the
+    smallest weight, which of them topk gives is open: those are not certain.
     """
-    if head >= logits.shape[-1]:
-        index = logits.sort(dim=-1, descending=True, stable=True).indices
+    if head >= weights.shape[-1]:
+        index = weights.sort(dim=-1, descending=True, stable=True).indices
         return index, torch.ones_like(index, dtype=torch.bool)
-    index = logits.topk(head, dim=-1).indices.sort(dim=-1).values
-    values, order = logits.gather(1, index).sort(dim=-1, descending=True, stable=True)
+    if head * BLOCK * 8 <= weights.shape[-1]:
+        # as many blocks, those with the largest maxima, hold all that is certain
+        blocks = _in_blocks(weights)
+        chosen = blocks.amax(dim=-1).topk(head, dim=-1).indices
+        members = blocks.take_along_dim(chosen[:, :, None], 1).flatten(1)
+        place = members.topk(head, dim=-1).indices
+        index = chosen.gather(1, place // BLOCK) * BLOCK + place % BLOCK
+    else:
+        index = weights.topk(head, dim=-1).indices
+    index = index.sort(dim=-1).values
+    values, order = weights.gather(1, index).sort(dim=-1, descending=True, stable=True)
     return index.gather(1, order), values > values[:, -1:]
 
 
-def _sum_blocks(weights: torch.Tensor) -> torch.Tensor:
-    """(rows, vocabulary) → sums of ``BLOCK`` neighbours, (rows, blocks) float64."""
-    return weights.view(len(weights), -1, BLOCK).sum(dim=-1).double()
+def _in_blocks(weights: torch.Tensor) -> torch.Tensor:
+    """(rows, entries) as (rows, blocks, ``BLOCK``)."""
+    return weights.view(len(weights), -1, BLOCK)
 
 
 def _pick(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

@@ -7,13 +7,13 @@ from orion.provenance import _code_tokens, digest_text
 
 # engine → the sources that decide its requests and answers; retries.py only sends them again
 SOURCES = {
-    "transformers": ["sampling.py", "transformers.py"],
+    "transformers": ["cache.py", "prefill.py", "prefixes.py", "sampling.py", "transformers.py"],
     "vllm": ["tokens.py", "vllm.py"],
     "openai": ["openai.py", "openai_protocol.py", "tokens.py"],
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 1): "be14caabccdb83262fd968be59bcb917651e255cbdd062447deb6014d7e14366",
+    ("transformers", 2): "1d8e90956b65c89fa192dc40cbae8b5fe8377f7af5bdb5a3f276da3ce55cc6d5",
     ("vllm", 1): "39cf605bd82a35fce68d3d8ded5400825f3857ab3242148bee565cb4d87f76e2",
     ("openai", 1): "aeb931f035a28dc0055543b0f4ae43880bda50d6fb4c8c3e168f0cec9c53a0fa",
 }

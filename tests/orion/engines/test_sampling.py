@@ -7,6 +7,7 @@ from orion.engines.sampling import (
     BLOCK,
     GOLDEN_GAMMA,
     HEAD,
+    _find_head,
     draw_tokens,
     mix_bits,
     penalise_repetition,
@@ -174,6 +175,27 @@ def test_what_was_left_out_before_stays_out():
         drawn = support(logits, top_p=top_p)
         assert set(drawn) <= set(range(5, 300, 7))
         assert (len(drawn) == 43) == (top_p > 0.9)
+
+
+@pytest.mark.parametrize("size", [HEAD * BLOCK // 2, HEAD * BLOCK * 8])
+@pytest.mark.parametrize("levels", [None, 9000, 40, 1])
+def test_what_is_certain_of_the_head_is_what_a_sort_finds_first(size, levels):
+    # the larger size looks into a part of the blocks only; few levels mean many equal weights
+    torch.manual_seed(7)
+    weights = torch.rand(6, size)
+    weights[2, 3 * BLOCK : 4 * BLOCK] += 1  # a whole block of the head
+    if levels is not None:
+        weights = (weights * levels).round() / levels
+    index, certain = _find_head(weights, HEAD)
+    expected = weights.sort(dim=-1, descending=True, stable=True)
+    for row in range(6):
+        n = int(certain[row].sum())
+        assert certain[row, :n].all()
+        assert index[row, :n].tolist() == expected.indices[row, :n].tolist()
+        # the others are those equal to the last
+        last = expected.values[row, HEAD - 1]
+        assert n == int((weights[row] > last).sum())
+        assert (weights[row, index[row, n:]] == last).all()
 
 
 def test_frequencies_under_top_p():
