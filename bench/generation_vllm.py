@@ -32,6 +32,8 @@ def main() -> None:
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         requests = [Request(str(i), text, 1000 + i) for i, text in enumerate(json.loads(line))]
+        # no turn profits from what earlier turns have read
+        engine.engine.reset_prefix_cache()
         start = time.process_time()
         done = list(engine.generate(requests))
         seconds = time.process_time() - start

@@ -22,8 +22,8 @@ MULTIPLIER_2 = 0x94D049BB133111EB - 2**64
 # again where that is larger
 HEAD = 64
 BLOCK = 128  # tokens summed together
-# logits that a CPU reads at a time: larger buffers are mapped anew in every step
-CPU_ENTRIES = 2**21
+# logits that a CPU reads at a time: larger buffers leave its cache and are mapped anew each time
+CPU_ENTRIES = 2**20
 
 
 def _shift_right(x: torch.Tensor, bits: int) -> torch.Tensor:
@@ -67,7 +67,7 @@ def draw_tokens(
     temperature: float,
     top_p: float,
 ) -> torch.Tensor:
-    """Token ids (rows,) from logits (rows, vocabulary) float32; seed, step: (rows,) int64.
+    """Token ids (rows,) from logits (rows, vocabulary); seed, step: (rows,) int64.
 
     Temperature 0 is the argmax of the logits. ``top_p`` keeps the nucleus, the smallest set of most
     probable tokens whose probabilities sum to at least top_p: Holtzman et al., "The curious case of
@@ -87,7 +87,7 @@ def draw_tokens(
 def _draw(
     logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
 ) -> torch.Tensor:
-    weights = (logits / temperature).softmax(dim=-1)
+    weights = (logits.float() / temperature).softmax(dim=-1)
     missing = -weights.shape[-1] % BLOCK
     if missing:
         weights = torch.nn.functional.pad(weights, (0, missing))

@@ -243,9 +243,9 @@ class TransformersEngine:
 
     def _draw(self, pool: _Pool, logits: torch.Tensor) -> torch.Tensor:
         """Token ids (rows,) from the model's logits (rows, vocabulary)."""
-        logits = logits.float()
         if pool.seen is not None:
-            logits = penalise_repetition(logits, pool.seen, self.sampling.repetition_penalty)
+            penalty = self.sampling.repetition_penalty
+            logits = penalise_repetition(logits.float(), pool.seen, penalty)
         return draw_tokens(
             logits,
             pool.seed,

@@ -13,7 +13,7 @@ SOURCES = {
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 2): "1d8e90956b65c89fa192dc40cbae8b5fe8377f7af5bdb5a3f276da3ce55cc6d5",
+    ("transformers", 2): "e6e374bbc0d749d3df4473ae54f71239bb9f9593cfdef255f0741e60e385d07c",
     ("vllm", 1): "39cf605bd82a35fce68d3d8ded5400825f3857ab3242148bee565cb4d87f76e2",
     ("openai", 1): "aeb931f035a28dc0055543b0f4ae43880bda50d6fb4c8c3e168f0cec9c53a0fa",
 }
