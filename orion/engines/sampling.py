@@ -18,9 +18,9 @@ import torch
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
 MULTIPLIER_1 = 0xBF58476D1CE4E5B9 - 2**64
 MULTIPLIER_2 = 0x94D049BB133111EB - 2**64
-# most probable tokens that a draw looks at first; twice as many for a nucleus, and 16 times as many
-# again where that is larger
-HEAD = 64
+# most probable tokens that a draw looks at first; a nucleus that is larger gets 16 times as many
+HEAD = 32
+NUCLEUS_HEAD = 128
 BLOCK = 128  # tokens summed together
 # logits that a CPU reads at a time: larger buffers leave its cache and are mapped anew each time
 CPU_ENTRIES = 2**20
@@ -117,7 +117,7 @@ def _walk(
 
 def _draw_from_nucleus(weights: torch.Tensor, uniform: torch.Tensor, top_p: float) -> torch.Tensor:
     """Draw from the nucleus, which the first head nearly always holds."""
-    head = 2 * HEAD
+    head = NUCLEUS_HEAD
     index, certain = _find_head(weights, head)
     kept = _keep_nucleus(weights.gather(1, index), top_p)
     tokens = index.gather(1, _pick(kept, uniform[:, 0])[:, None])[:, 0]
