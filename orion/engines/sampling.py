@@ -1,13 +1,13 @@
-"""Sampling: draw one token per row from the softmax, with uniforms hashed from (row seed, step).
+"""Sampling: draw one token per row, with noise hashed from (row seed, step, number of a choice).
 
 Input: logits (rows, vocabulary). Output: token ids (rows,). A drawn token is a pure function of the
 row's logits, seed and step. It does not depend on the rest of the batch.
 
-A draw steps through cumulative weights: first through the most probable tokens, the head, in their
-order; where it falls behind them, through blocks of the other tokens; then through one block. One
-walk through the whole vocabulary would be simpler. But its partial sums shift with the last bits of
-every logit, and those depend on the batch: a shift larger than the weight of a rare token gives
-another token. Short walks over few weights hardly move (LOG.md).
+Noise for every entry of a large vocabulary costs more than the model's own step. So a draw first
+chooses among the most probable tokens, the head, and all others together; then, if it must, a block
+of the others and a token in it. A walk through the cumulative softmax with one number would be as
+fast. But its partial sums, and the order of nearly equal tokens, move with the last bits of the
+logits, which depend on the batch: then other rows give another token (LOG.md).
 """
 
 import torch
@@ -38,16 +38,20 @@ def mix_bits(x: torch.Tensor) -> torch.Tensor:
     return x ^ _shift_right(x, 31)
 
 
-def uniforms(seed: torch.Tensor, step: torch.Tensor, count: int) -> torch.Tensor:
-    """Numbers strictly between 0 and 1, (rows, count) float64, from seed and step (rows,) int64.
+def start_streams(seed: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+    """Where the SplitMix64 stream of each (seed, step) starts; all (rows,) int64."""
+    return mix_bits(mix_bits(seed + GOLDEN_GAMMA) + GOLDEN_GAMMA * (step + 1))
 
-    Each (seed, step) starts its own SplitMix64 stream; these are its first ``count`` numbers.
+
+def gumbel_noise(start: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Standard Gumbel noise (rows, n) in float64: of each row's stream the numbers that are asked.
+
+    ``start``: (rows,). ``numbers``: (rows, n) or (n,), counted from 0.
     """
-    start = mix_bits(mix_bits(seed + GOLDEN_GAMMA) + GOLDEN_GAMMA * (step + 1))
-    index = torch.arange(1, count + 1, device=seed.device) * GOLDEN_GAMMA
-    bits = _shift_right(mix_bits(start[:, None] + index), 13)
-    # 51 bits plus one half: at most 1 - 2**-52, whose product with any sum is below that sum
-    return (bits.double() + 0.5) * 2.0**-51
+    bits = _shift_right(mix_bits(start[:, None] + (numbers + 1) * GOLDEN_GAMMA), 12)
+    # 52 bits plus one half: strictly between 0 and 1 in float64
+    uniform = (bits.double() + 0.5) * 2.0**-52
+    return uniform.log_().neg_().log_().neg_()
 
 
 def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
@@ -75,60 +79,75 @@ def draw_tokens(
     """
     if temperature == 0:
         return logits.argmax(dim=-1)
-    uniform = uniforms(seed, step, 3)
+    start = start_streams(seed, step)
     rows = max(1, CPU_ENTRIES // logits.shape[-1]) if logits.is_cpu else len(logits)
     parts = [
-        _draw(part, numbers, temperature, top_p)
-        for part, numbers in zip(torch.split(logits, rows), torch.split(uniform, rows), strict=True)
+        _draw(part, streams, temperature, top_p)
+        for part, streams in zip(torch.split(logits, rows), torch.split(start, rows), strict=True)
     ]
     return torch.cat(parts)
 
 
 def _draw(
-    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
+    logits: torch.Tensor, start: torch.Tensor, temperature: float, top_p: float
 ) -> torch.Tensor:
     weights = (logits.float() / temperature).softmax(dim=-1)
     missing = -weights.shape[-1] % BLOCK
     if missing:
         weights = torch.nn.functional.pad(weights, (0, missing))
     if top_p < 1:
-        return _draw_from_nucleus(weights, uniform, top_p)
-    if weights.shape[-1] <= 2 * BLOCK:  # a short walk as it is
-        return _pick(weights.double(), uniform[:, 0])
-    return _walk(weights, *_find_head(weights, HEAD), uniform)
+        return _draw_from_nucleus(weights, start, top_p)
+    if weights.shape[-1] <= 2 * BLOCK:
+        return _choose(weights, torch.arange(weights.shape[-1], device=start.device), start)
+    return _draw_from_all(weights, start)
 
 
-def _walk(
-    weights: torch.Tensor, head: torch.Tensor, certain: torch.Tensor, uniform: torch.Tensor
-) -> torch.Tensor:
-    """Draw from the weights, which it changes; ``head`` and ``certain``: see ``_find_head``."""
-    found = weights.gather(1, head)
+def _choose(weights: torch.Tensor, numbers: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """The place (rows,) of one of the weights (rows, n), drawn in proportion to them.
+
+    It is the argmax of the logarithms plus independent Gumbel noise (Gumbel 1954; Maddison et al.
+    2014). ``numbers``: which number of a row's stream belongs to which weight. Each choice keeps
+    its number, so that it keeps its noise whatever else can be chosen.
+    """
+    return (weights.double().log() + gumbel_noise(start, numbers)).argmax(dim=-1)
+
+
+def _draw_from_all(weights: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """Draw a token from the weights, which it changes."""
+    # the numbers of a stream: tokens, all of the tail, its blocks
+    tail_number = weights.shape[-1]
+    index, certain = _find_head(weights, HEAD)
+    found = weights.gather(1, index)
     # the tail is what is left when the head is taken out
-    weights.scatter_(1, head, found.masked_fill(certain, 0))
+    weights.scatter_(1, index, found.masked_fill(certain, 0))
     blocks = _in_blocks(weights).sum(dim=-1).double()
-    first = torch.cat([found.double() * certain, blocks.sum(dim=-1, keepdim=True)], dim=-1)
-    place = _pick(first, uniform[:, 0])
-    block = _pick(blocks, uniform[:, 1])[:, None]
-    members = _in_blocks(weights).take_along_dim(block[:, :, None], 1)[:, 0]
-    in_tail = block[:, 0] * BLOCK + _pick(members.double(), uniform[:, 2])
-    in_head = head.gather(1, place.clamp(max=head.shape[1] - 1)[:, None])[:, 0]
-    return torch.where(place < head.shape[1], in_head, in_tail)
+    choices = torch.cat([found * certain, blocks.sum(dim=-1, keepdim=True)], dim=-1)
+    numbers = torch.cat([index, torch.full_like(index[:, :1], tail_number)], dim=-1)
+    place = _choose(choices, numbers, start)
+    tokens = index.gather(1, place.clamp(max=HEAD - 1)[:, None])[:, 0]
+    rows = (place == HEAD).nonzero()[:, 0]
+    if len(rows):
+        inside = torch.arange(BLOCK, device=start.device)
+        numbers = tail_number + 1 + torch.arange(blocks.shape[1], device=start.device)
+        block = _choose(blocks[rows], numbers, start[rows])
+        members = _in_blocks(weights)[rows, block]
+        first = block * BLOCK
+        tokens[rows] = first + _choose(members, first[:, None] + inside, start[rows])
+    return tokens
 
 
-def _draw_from_nucleus(weights: torch.Tensor, uniform: torch.Tensor, top_p: float) -> torch.Tensor:
+def _draw_from_nucleus(weights: torch.Tensor, start: torch.Tensor, top_p: float) -> torch.Tensor:
     """Draw from the nucleus, which the first head nearly always holds."""
-    head = NUCLEUS_HEAD
-    index, certain = _find_head(weights, head)
-    kept = _keep_nucleus(weights.gather(1, index), top_p)
-    tokens = index.gather(1, _pick(kept, uniform[:, 0])[:, None])[:, 0]
-    rows = ((kept > 0) & ~certain).any(dim=-1).nonzero()[:, 0]  # their nucleus is larger
+    tokens = torch.empty_like(start)
+    rows, head = torch.arange(len(start), device=start.device), NUCLEUS_HEAD
     while len(rows):
+        left = weights if len(rows) == len(weights) else weights[rows]
+        index, certain = _find_head(left, head)
+        kept = _keep_nucleus(left.gather(1, index), top_p)
+        place = _choose(kept, index, start[rows])
+        tokens[rows] = index.gather(1, place[:, None])[:, 0]
+        rows = rows[((kept > 0) & ~certain).any(dim=-1)]  # their nucleus is larger
         head *= 16
-        index, certain = _find_head(weights[rows], head)
-        kept = _keep_nucleus(weights[rows].gather(1, index), top_p)
-        nucleus = weights.new_zeros(len(rows), weights.shape[1]).scatter_(1, index, kept.float())
-        tokens[rows] = _walk(nucleus, index[:, :HEAD], certain[:, :HEAD], uniform[rows])
-        rows = rows[((kept > 0) & ~certain).any(dim=-1)]
     return tokens
 
 
@@ -167,11 +186,3 @@ def _find_head(weights: torch.Tensor, head: int) -> tuple[torch.Tensor, torch.Te
 def _in_blocks(weights: torch.Tensor) -> torch.Tensor:
     """(rows, entries) as (rows, blocks, ``BLOCK``)."""
     return weights.view(len(weights), -1, BLOCK)
-
-
-def _pick(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """The index of each row where the cumulative weight first exceeds ``uniform`` of the total."""
-    sums = weights.cumsum(dim=-1)
-    passed = sums <= uniform[:, None] * sums[:, -1:]
-    # a row without any weight has no such index; its result is not used
-    return passed.sum(dim=-1).clamp(max=weights.shape[-1] - 1)

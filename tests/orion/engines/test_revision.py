@@ -13,7 +13,7 @@ SOURCES = {
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 2): "c09de7747b80c39ebe70e70890f6df0e68ff6a4474fe22da24a75f84525eeef2",
+    ("transformers", 2): "31acc39b2d868091bb0a853a8439ec1fd34b898405caca80c2e244802bbd37e4",
     ("vllm", 1): "39cf605bd82a35fce68d3d8ded5400825f3857ab3242148bee565cb4d87f76e2",
     ("openai", 1): "aeb931f035a28dc0055543b0f4ae43880bda50d6fb4c8c3e168f0cec9c53a0fa",
 }

@@ -9,9 +9,10 @@ from orion.engines.sampling import (
     HEAD,
     _find_head,
     draw_tokens,
+    gumbel_noise,
     mix_bits,
     penalise_repetition,
-    uniforms,
+    start_streams,
 )
 
 # 99.9 % quantiles of chi-square, by degrees of freedom
@@ -48,13 +49,14 @@ def test_the_hash_is_splitmix64():
     assert [value % 2**64 for value in mix_bits(states).tolist()] == published
 
 
-def test_uniforms_depend_on_seed_step_and_place_only():
-    seeds, steps = torch.tensor([5, 2**63 - 1, 5]), torch.tensor([0, 3, 1])
-    found = uniforms(seeds, steps, 50)
-    assert found.min() > 0 and found.max() < 1
-    assert torch.equal(found[1], uniforms(seeds[1:2], steps[1:2], 50)[0])
-    assert torch.equal(found[:, :3], uniforms(seeds, steps, 3))
-    assert len(set(found.flatten().tolist())) == 150
+def test_noise_depends_on_seed_step_and_number_only():
+    start = start_streams(torch.tensor([5, 2**63 - 1, 5]), torch.tensor([0, 3, 1]))
+    noise = gumbel_noise(start, torch.arange(50))
+    assert noise.isfinite().all()
+    assert torch.equal(noise[1], gumbel_noise(start[1:2], torch.arange(50))[0])
+    places = torch.tensor([[7, 3], [49, 0], [7, 7]])
+    assert torch.equal(noise.gather(1, places), gumbel_noise(start, places))
+    assert len(set(noise.flatten().tolist())) == 150
 
 
 @pytest.mark.parametrize("vary", ["seed", "step"])
@@ -118,9 +120,9 @@ def test_a_row_is_drawn_alike_in_every_batch(top_p):
 
 
 # a walk through the whole vocabulary gives another token in 61 of these 2,048 draws, and one
-# through the sorted nucleus in 13; these give 4 and 5
-@pytest.mark.parametrize(("top_p", "most"), [(1.0, 15), (0.95, 9)])
-def test_the_last_bits_of_the_logits_hardly_matter(top_p, most):
+# through the sorted nucleus in 13; these give none
+@pytest.mark.parametrize("top_p", [1.0, 0.95])
+def test_the_last_bits_of_the_logits_hardly_matter(top_p):
     torch.manual_seed(5)
     seeds, differ = torch.arange(128), 0
     for turn in range(16):
@@ -129,7 +131,7 @@ def test_the_last_bits_of_the_logits_hardly_matter(top_p, most):
         pair = (logits, logits + torch.randn_like(logits) * 1e-4)
         first, second = (draw_rows(x, seeds, steps, top_p=top_p) for x in pair)
         differ += int((first != second).sum())
-    assert differ <= most
+    assert differ <= 3
 
 
 def test_tokens_without_probability_are_never_drawn():
