@@ -18,6 +18,9 @@ TOKENIZER_FILES = (
     "chat_template.json",
 )
 CODE_FILES = "*.py"
+# vocabularies of older tokenizers, which are read where there is no tokenizer.json
+OLD_VOCABULARY_FILES = ("*.spm", "*.codes", "vocab.bpe", "tekken.json", "emoji.json")
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 # Path templates of the artifacts, below the results folder. The rules in workflow/rules/ repeat
@@ -31,6 +34,7 @@ _RUN = _ARM + "/seed-{seed}"
 _EVALUATION = _RUN + "/{benchmark}"
 
 MODEL = "models/{model}/model.json"
+PREFLIGHT = "models/{model}/preflight.json"
 BENCHMARK_PROBLEMS = _BENCHMARK + "/problems.parquet"
 BENCHMARK_REJECTED = _BENCHMARK + "/rejected.parquet"
 BENCHMARK_LINT = _BENCHMARK + "/lint.json"

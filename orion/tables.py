@@ -6,6 +6,7 @@ metadata of its parquet file, under the key ``orion``.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,14 +37,19 @@ _NOT_NEGATIVE = (
     "unknown",
 )
 
+# how a completion ended: one of these, or what its server says (content_filter, tool_calls, ...;
+# unknown where it says nothing)
 FINISH_REASONS = ("stop", "length", "prompt_too_long", "error")
+FINISH_REASON = r"[a-z][a-z0-9_-]{0,31}"
 
 
 @dataclass(frozen=True)
 class Table:
     """A table's columns in order; ``None`` as a type accepts any struct.
 
-    ``nullable`` columns may hold nulls; ``allowed`` lists the values of a column.
+    ``nullable`` columns may hold nulls; ``allowed`` lists the values of a column, ``patterns`` has
+    what they all match. ``optional`` columns come last and are null where a frame to be written
+    lacks them.
     """
 
     name: str
@@ -51,6 +57,8 @@ class Table:
     columns: dict[str, Any]
     nullable: frozenset[str] = frozenset()
     allowed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    patterns: dict[str, str] = field(default_factory=dict)
+    optional: dict[str, Any] = field(default_factory=dict)
 
 
 # the prompt templates of reflections: with the student's errors, and without
@@ -76,6 +84,9 @@ PROBLEMS = Table(
         "meta": None,
     },
     nullable=frozenset({"solution", "teacher_trace"}),
+    # teacher_trace is the first of a problem's candidates, of rank 0; the others follow in order.
+    # trace_sources: where each stood, also the first
+    optional={"further_traces": pl.List(pl.String), "trace_sources": pl.List(pl.String)},
 )
 REJECTED = Table(
     "rejected",
@@ -87,7 +98,8 @@ SAMPLES = Table(
     "samples",
     ("problem_id", "sample_id"),
     {"problem_id": pl.String, "sample_id": pl.Int64, "template": pl.String, **_COMPLETION_COLUMNS},
-    allowed={"finish_reason": FINISH_REASONS, "template": ("solve",)},
+    allowed={"template": ("solve",)},
+    patterns={"finish_reason": FINISH_REASON},
 )
 # error_ranks: the ranks (table errors) of the errors that belong to the prompt, also in an arm that
 # does not show them; empty for the template rewrite
@@ -101,7 +113,8 @@ REFLECTIONS = Table(
         "error_ranks": pl.List(pl.Int64),
         **_COMPLETION_COLUMNS,
     },
-    allowed={"finish_reason": FINISH_REASONS, "template": REFLECTION_TEMPLATES},
+    allowed={"template": REFLECTION_TEMPLATES},
+    patterns={"finish_reason": FINISH_REASON},
 )
 VERDICTS = Table(
     "verdicts",
@@ -185,16 +198,23 @@ def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.D
     """
     missing = set(table.columns) - set(frame.columns)
     assert not missing, f"{table.name}: columns missing: {sorted(missing)}"
-    frame = frame.select(list(table.columns)).sort(table.key)
-    for column, dtype in table.columns.items():
+    absent = [pl.lit(None, t).alias(c) for c, t in table.optional.items() if c not in frame.columns]
+    columns = {**table.columns, **table.optional}
+    frame = frame.with_columns(absent).select(list(columns)).sort(table.key)
+    for column, dtype in columns.items():
         found = frame.schema[column]
         fits = isinstance(found, pl.Struct) if dtype is None else found == dtype
         assert fits, f"{table.name}.{column}: {found} instead of {dtype or 'a struct'}"
         nulls = frame[column].null_count()
-        assert nulls == 0 or column in table.nullable, f"{table.name}.{column}: {nulls} nulls"
+        may_be_null = column in table.nullable or column in table.optional
+        assert nulls == 0 or may_be_null, f"{table.name}.{column}: {nulls} nulls"
         if column in table.allowed:
             unknown = set(frame[column].unique()) - set(table.allowed[column])
             assert not unknown, f"{table.name}.{column}: unknown values {sorted(unknown)}"
+        if column in table.patterns:
+            values = frame[column].unique().drop_nulls()
+            odd = values.filter(~values.str.contains(f"^(?:{table.patterns[column]})$"))
+            assert odd.is_empty(), f"{table.name}.{column}: unknown values {odd.sort().to_list()}"
     for column in _NOT_NEGATIVE:
         low = frame[column].min() if column in table.columns and frame.height else None
         assert low is None or low >= 0, f"{table.name}.{column}: negative"  # type: ignore[operator]
@@ -205,6 +225,11 @@ def check(frame: pl.DataFrame, table: Table, *, rows: int | None = None) -> pl.D
         f"{table.name}: expected {rows} rows, got {frame.height}"
     )
     return frame
+
+
+def is_finish_reason(text: str) -> bool:
+    """Whether a table may say that a completion ended in this way."""
+    return re.fullmatch(FINISH_REASON, text) is not None
 
 
 def empty(table: Table) -> pl.DataFrame:
@@ -250,7 +275,8 @@ class Writer:
     """Context manager that writes a table in slices and publishes it by rename, as `write` does.
 
     For tables that are made row group by row group, so that memory does not grow with them. The
-    slices come in the order of the key. ``rows`` is the expected row count of the whole table.
+    slices come in the order of the key. ``rows`` is the expected row count of the whole table;
+    ``dtypes`` the types of columns that the table leaves open.
     """
 
     def __init__(
@@ -260,10 +286,12 @@ class Writer:
         provenance: dict[str, Any],
         *,
         rows: int | None = None,
+        dtypes: dict[str, Any] | None = None,
     ):
         self.table, self.expected, self.rows = table, rows, 0
         self._last: tuple[Any, ...] | None = None
-        schema = _to_arrow(empty(table)).schema
+        columns = {**table.columns, **table.optional, **(dtypes or {})}
+        schema = _to_arrow(pl.DataFrame(schema=columns)).schema
         self._schema = schema.with_metadata(_metadata(table, provenance))
         self._file = AtomicFile(path)
         self._parquet: pq.ParquetWriter | None = None
@@ -341,13 +369,6 @@ def _unreadable_parquet(path: str | Path, error: Exception) -> InputError:
 def _assert_kind(path: str | Path, table: Table, kind: str | None) -> None:
     if kind != table.name:
         raise InputError(f"{path}: holds {kind or 'no table of this project'}, not {table.name}")
-
-
-def with_correct_traces(problems: pl.DataFrame, trace_verdicts: pl.DataFrame) -> pl.DataFrame:
-    """The problems with ``teacher_trace`` set to null where the trace's answer is not correct."""
-    correct = trace_verdicts.filter(pl.col("verdict") == "correct")["problem_id"]
-    keep = pl.col("problem_id").is_in(correct.implode())
-    return problems.with_columns(teacher_trace=pl.when(keep).then("teacher_trace"))
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:

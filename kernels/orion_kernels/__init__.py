@@ -7,7 +7,7 @@ changes whenever a computed number may change.
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = ["Packing", "TokenMetrics", "__version__", "linear_cross_entropy", "packed_attention"]
 

@@ -116,7 +116,16 @@ def linear_cross_entropy(
     return TokenLosses(loss, logprob.detach(), entropy, accuracy)
 
 
-def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> Tensor:
+def packed_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    packing: Packing,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
     """Explicit masked softmax, one document at a time, in float32 (float64 for float64 inputs).
 
     One dense mask over the whole row would give the same finite numbers, but 0 * NaN is NaN: a
@@ -125,11 +134,15 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: f
 
     Args:
         q: (tokens, q_heads, head_dim).
-        k, v: (tokens, kv_heads, head_dim).
+        k: (tokens, kv_heads, head_dim).
+        v: (tokens, kv_heads, value_dim).
         packing: the documents.
         scale: factor on the scores.
+        window: tokens that a query sees, itself included.
+        softcap: scores become softcap * tanh(scores / softcap).
+        sinks: (q_heads,), the score of one more key per head, whose value is 0.
 
-    Returns (tokens, q_heads, head_dim).
+    Returns (tokens, q_heads, value_dim).
 
     """
     dtype = accumulation_dtype(q)
@@ -142,7 +155,14 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: f
         k_doc = k_doc.repeat_interleave(group, dim=1)  # (length, q_heads, head_dim)
         v_doc = v_doc.repeat_interleave(group, dim=1)
         scores = torch.einsum("qhd,khd->hqk", q_doc, k_doc) * scale
-        future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
-        probabilities = torch.softmax(scores.masked_fill(future, float("-inf")), dim=-1)
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        ones = torch.ones(length, length, dtype=torch.bool, device=q.device)
+        hidden = ones.triu(1) if window is None else ones.triu(1) | ones.tril(-window)
+        scores = scores.masked_fill(hidden, float("-inf"))
+        if sinks is not None:
+            column = sinks.to(dtype)[:, None, None].expand(-1, length, 1)
+            scores = torch.cat([scores, column], dim=-1)
+        probabilities = torch.softmax(scores, dim=-1)[..., :length]
         outputs.append(torch.einsum("hqk,khd->qhd", probabilities, v_doc))
     return torch.cat(outputs).to(q.dtype)

@@ -11,103 +11,24 @@ import inspect
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
 
-from orion_kernels.attention.api import packed_attention
 from orion_kernels.cross_entropy.api import linear_cross_entropy
 from orion_kernels.packing import Packing
 from orion_kernels.reference import TokenMetrics
+from orion_kernels.transformers_attention import (
+    ATTENTION_NAME,
+    packed_attention_forward,
+    register_attention,
+)
+from orion_kernels.transformers_head import check_head, find_head, read_config
 
-ATTENTION_NAME = "orion_packed"
+__all__ = ["ATTENTION_NAME", "causal_lm_loss", "packed_attention_forward", "register_attention"]
 
-
-def register_attention() -> str:
-    """Register attn_implementation="orion_packed" with transformers and return that name.
-
-    Registering again changes nothing. Call a model that uses it as model(input_ids,
-    position_ids=..., packing=packing), with input_ids (batch, length), batch * length =
-    packing.num_tokens, rows laid end to end, and no attention_mask.
-    """
-    AttentionInterface.register(ATTENTION_NAME, packed_attention_forward)
-    AttentionMaskInterface.register(ATTENTION_NAME, refuse_mask)
-    return ATTENTION_NAME
-
-
-def packed_attention_forward(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    packing: Packing | None = None,
-    attention_impl: str | None = None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    **_unused: Any,
-) -> tuple[Tensor, None]:
-    """Attention function with the signature of transformers' AttentionInterface.
-
-    Args:
-        module: the attention layer, unused.
-        query: (batch, q_heads, length, head_dim).
-        key, value: (batch, kv_heads, length, head_dim).
-        attention_mask: must be None.
-        packing: the documents of the batch's rows, laid end to end.
-        attention_impl: the `impl` of `packed_attention`.
-        scaling: factor on the scores.
-        dropout, sliding_window: refused if they would change the result.
-
-    Returns ((batch, length, q_heads, head_dim), None).
-    Raises ValueError without a packing, and with a mask, a key-value cache, attention dropout, or a
-    window shorter than the longest document.
-
-    """
-    if packing is None:
-        raise ValueError(
-            f'attention "{ATTENTION_NAME}" needs model(..., packing=Packing); '
-            'for padded batches or generation call model.set_attn_implementation("sdpa")'
-        )
-    if attention_mask is not None:
-        raise ValueError(
-            f'attention "{ATTENTION_NAME}" takes no attention_mask; '
-            "it attends within the documents of packing"
-        )
-    if query.shape[2] != key.shape[2]:
-        raise ValueError(
-            "a key-value cache does not work with packing: "
-            f"{query.shape[2]} queries, {key.shape[2]} keys"
-        )
-    if dropout:
-        raise ValueError(
-            f"packed attention has no dropout, but the model asks for {dropout}; "
-            "set config.attention_dropout = 0"
-        )
-    if sliding_window is not None and sliding_window < packing.max_seqlen:
-        longest = packing.max_seqlen
-        raise ValueError(
-            "packed attention has no sliding window: "
-            f"window {sliding_window}, longest document {longest}"
-        )
-    batch, _, length, _ = query.shape
-    q, k, v = (
-        t.transpose(1, 2).flatten(0, 1) for t in (query, key, value)
-    )  # (tokens, heads, head_dim)
-    output = packed_attention(q, k, v, packing, scale=scaling, impl=attention_impl)
-    return output.unflatten(0, (batch, length)), None
-
-
-def refuse_mask(*_args: Any, attention_mask: Tensor | None = None, **_kwargs: Any) -> None:
-    """Mask function with the signature of transformers' AttentionMaskInterface: returns no mask.
-
-    Raises ValueError if the caller gave an attention_mask, which would be ignored.
-    """
-    if attention_mask is not None:
-        raise ValueError(
-            f'attention "{ATTENTION_NAME}" takes no attention_mask; '
-            "leave padding out of the packed row or give it a document of its own"
-        )
+# layers that packed attention isolates; state spaces, convolutions and the like carry a state from
+# one document into the next
+LAYER_TYPES = {"full_attention", "sliding_attention"}
+# factors of the router's auxiliary loss, by the names of the models
+ROUTER_LOSS_FACTORS = ("router_aux_loss_coef", "aux_loss_coef")
 
 
 def causal_lm_loss(
@@ -156,23 +77,21 @@ def causal_lm_loss(
         model_kwargs: passed on to the model.
 
     Returns (loss, metrics); metrics of shape (batch * length,), aligned with the position that
-    predicts. Raises ValueError if the model's attention, head or logits cannot be reproduced from
-    its hidden states and head weight.
+    predicts. A router's auxiliary loss is added as the model adds it: whole, whatever the
+    normalizer, where config.output_router_logits asks for it. The metrics do not contain it.
+
+    Raises ValueError if the model's attention, layers, head or loss cannot be reproduced. The
+    head's rule (factor, softcap) is read from the configuration, and in the first call with a model
+    its logits are compared with those that the model computed; that call waits for the device.
 
     """
     language_model = _unwrap_language_model(model)
     if packing is not None:
-        attention = language_model.config._attn_implementation
-        if attention != ATTENTION_NAME:
-            raise ValueError(
-                f'with packing the attention must be "{ATTENTION_NAME}", '
-                f'but is "{attention}", which ignores it; '
-                f'call register_attention() and model.set_attn_implementation("{ATTENTION_NAME}")'
-            )
+        _check_packable(language_model)
         model_kwargs["packing"] = packing
         if attention_impl is not None:
             model_kwargs["attention_impl"] = attention_impl
-    head = _find_head(language_model)
+    head = find_head(language_model)
     documents = packing
     if documents is None:
         documents = Packing.from_seq_lengths(
@@ -182,7 +101,7 @@ def causal_lm_loss(
     if token_weights is not None:
         token_weights = documents.shifted_labels(token_weights, 0)
 
-    hidden = _last_hidden_state(
+    hidden, output = _run_model(
         model, language_model, input_ids=input_ids, position_ids=position_ids, **model_kwargs
     )
     if hidden.shape[:-1] != labels.shape:
@@ -190,23 +109,31 @@ def causal_lm_loss(
             f"the model returned hidden states of shape {tuple(hidden.shape)} "
             f"for labels {tuple(labels.shape)}"
         )
+    check_head(language_model, head, hidden, output.logits)
     loss, metrics = linear_cross_entropy(
-        hidden.flatten(0, 1),
+        head.scale_hidden(hidden.flatten(0, 1)),
         head.weight,
         targets,
-        bias=head.bias,
+        bias=head.scaled_bias(),
         ignore_index=ignore_index,
         token_weights=token_weights,
         normalizer=normalizer,
         label_smoothing=label_smoothing,
-        softcap=getattr(language_model.config, "final_logit_softcapping", None),
+        softcap=head.softcap,
         z_loss=z_loss,
         return_metrics=True,
         impl=impl,
         memory=memory,
         valid_index=valid_index,
     )
-    return loss, metrics
+    extra = _auxiliary_loss(language_model, output)
+    if extra is not None and loss.requires_grad and not extra.requires_grad:
+        raise ValueError(
+            f"the router's auxiliary loss of {type(language_model).__name__} carries no gradient; "
+            'checkpoint with gradient_checkpointing_kwargs={"use_reentrant": False}, '
+            "or set config.output_router_logits = False"
+        )
+    return (loss if extra is None else loss + extra.to(loss.device)), metrics
 
 
 def _unwrap_language_model(model: nn.Module) -> Any:
@@ -220,41 +147,60 @@ def _unwrap_language_model(model: nn.Module) -> Any:
             f"{name}.forward has no logits_to_keep; "
             "a causal language model of transformers is needed"
         )
-    for name in ("logits_scaling", "logit_scale"):
-        if getattr(inner.config, name, None) not in (None, 1, 1.0):
-            raise ValueError(
-                f"{type(inner).__name__} scales its logits (config.{name}), "
-                "which this loss does not reproduce"
-            )
     return inner
 
 
-def _find_head(language_model: Any) -> nn.Linear:
-    head = language_model.get_output_embeddings()
-    # peft keeps a fully trained copy of a head in modules_to_save behind a wrapper
-    if hasattr(head, "modules_to_save") and hasattr(head, "active_adapters"):
-        head = head.modules_to_save[head.active_adapters[0]]
-    if type(head) is not nn.Linear:
+def _check_packable(language_model: Any) -> None:
+    attention = language_model.config._attn_implementation
+    if attention != ATTENTION_NAME:
         raise ValueError(
-            f"the head must be a plain torch.nn.Linear, but is {type(head).__name__}; "
-            "adapters on the head are not supported, "
-            "train it whole (peft's modules_to_save) or leave it frozen"
+            f'with packing the attention must be "{ATTENTION_NAME}", '
+            f'but is "{attention}", which ignores it; '
+            f'call register_attention() and model.set_attn_implementation("{ATTENTION_NAME}")'
         )
-    return head
+    others = sorted(set(read_config(language_model, "layer_types") or ()) - LAYER_TYPES)
+    if others:
+        raise ValueError(
+            f"{type(language_model).__name__} has layers of type {', '.join(others)}, "
+            "which would carry one document of a packed row into the next; train it without packing"
+        )
 
 
-def _last_hidden_state(model: nn.Module, language_model: Any, **inputs: Any) -> Tensor:
+def _run_model(model: nn.Module, language_model: Any, **inputs: Any) -> tuple[Tensor, Any]:
+    """The last hidden states (batch, length, hidden_size) and the model's output."""
     seen: list[Tensor] = []
     handle = language_model.base_model.register_forward_hook(
         lambda _module, _args, output: seen.append(output[0])
     )
     try:
-        model(**inputs, use_cache=False, logits_to_keep=1)
+        output = model(**inputs, use_cache=False, logits_to_keep=1)
     finally:
         handle.remove()
+    name = type(language_model).__name__
     if len(seen) != 1:
         raise ValueError(
-            f"the backbone of {type(language_model).__name__} ran {len(seen)} times "
-            "in one forward; expected once"
+            f"the backbone of {name} ran {len(seen)} times in one forward; expected once"
         )
-    return seen[0]
+    if not hasattr(output, "logits"):
+        raise ValueError(f"{name} returned a tuple without names; set config.return_dict = True")
+    return seen[0], output
+
+
+def _auxiliary_loss(language_model: Any, output: Any) -> Tensor | None:
+    """What the model itself adds to its loss: the router's loss times its factor."""
+    name = type(language_model).__name__
+    for key in output:
+        if key.endswith("loss") and key not in ("loss", "aux_loss") and output[key] is not None:
+            raise ValueError(f"{name} has a loss of its own, {key}, which is not reproduced here")
+    loss = getattr(output, "aux_loss", None)
+    if not isinstance(loss, Tensor):
+        return None
+    for key in ROUTER_LOSS_FACTORS:
+        factor = getattr(language_model, key, None)
+        factor = read_config(language_model, key) if factor is None else factor
+        if factor is not None:
+            return loss * factor
+    raise ValueError(
+        f"{name} returns an auxiliary loss of its router, but has no factor for it "
+        f"({' or '.join(ROUTER_LOSS_FACTORS)})"
+    )

@@ -17,6 +17,8 @@ import polars as pl
 
 from orion.answers import audit, check, policies, rule_tables
 from orion.answers.steps import check_steps, report
+from orion.data.files import find_format
+from orion.data.formats import BadRow
 from orion.data.sources import read_source
 from orion.errors import InputError
 from orion.paths import AtomicFile
@@ -157,20 +159,16 @@ def read_rows(path: str, columns: dict[str, str], limit: int | None = None) -> l
     file does not tell. Raises InputError for a file of another kind, a damaged or empty file, and a
     column that no row has.
     """
-    kind = (
-        "parquet"
-        if path.endswith(".parquet")
-        else "jsonl"
-        if path.endswith((".jsonl", ".jsonl.zst"))
-        else None
-    )
+    kind = find_format(path)
     if kind is None or not Path(path).is_file():
         raise InputError(
-            f"{path}: {'no such file' if kind else 'give a .jsonl, .jsonl.zst or .parquet file'}"
+            f"{path}: {'no such file' if kind else 'give a .jsonl, .json, .csv or .parquet file'}"
         )
     rows: list[dict] = []
     seen: set[str] = set()
-    for number, row in enumerate(islice(read_source({"kind": kind, "path": path}), limit)):
+    for number, row in enumerate(islice(read_source({"kind": "file", "path": path}), limit)):
+        if isinstance(row, BadRow):
+            raise InputError(row.detail)
         seen.update(row)
         name = next(
             (str(row[column]) for column in ID_COLUMNS if row.get(column) is not None),

@@ -13,6 +13,7 @@ from typing import Any
 from orion import config
 from orion.config.stages import STAGES
 from orion.errors import InputError
+from orion.progress import log
 
 
 def add(commands: Any) -> None:
@@ -39,6 +40,8 @@ def _run(args: argparse.Namespace) -> None:
         return
     loaded = config.load(*args.files)
     if args.action == "check":
+        for name in config.check_without_weights(loaded):
+            log(f"models.{name}: passed all checks that need no weights")
         print(f"ok: {', '.join(args.files)}")
     else:
         if args.stage not in STAGES:

@@ -5,17 +5,18 @@ import os
 import sys
 from collections.abc import Sequence
 
-from orion.cli import answers, completions, config
+from orion.cli import answers, completions, config, data, prompts
 from orion.stages import command
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     parser = argparse.ArgumentParser(
-        prog="orion", description="Look into a run: its configuration, answers and completions."
+        prog="orion",
+        description="Look into a run: its configuration, data, prompts, answers and completions.",
     )
     commands = parser.add_subparsers(required=True)
-    for group in (config, answers, completions):
+    for group in (config, data, prompts, answers, completions):
         group.add(commands)
     args = parser.parse_args(argv)
     try:

@@ -11,12 +11,12 @@ stage imports it.
 
 from orion.completions.generation import complete, complete_shard
 from orion.completions.keys import add_keys, completion_key, completion_seed, in_shard, parse_shard
-from orion.completions.parts import STORED_COLUMNS, STORED_FINISH_REASONS
+from orion.completions.parts import STORED_COLUMNS, UNSTORED_FINISH_REASONS
 from orion.completions.store import CompletionStore
 
 __all__ = [
     "STORED_COLUMNS",
-    "STORED_FINISH_REASONS",
+    "UNSTORED_FINISH_REASONS",
     "CompletionStore",
     "add_keys",
     "complete",

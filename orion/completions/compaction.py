@@ -141,7 +141,7 @@ def _drop_duplicates(group: list[Path]) -> Iterator[pl.DataFrame]:
             kept.append(frame.filter(is_repeated))
             yield frame.filter(~is_repeated)
     rows = pl.concat([pl.DataFrame(schema=STORED_COLUMNS), *kept])
-    yield rows.sort(list(STORED_COLUMNS)).unique(KEY, keep="first", maintain_order=True)
+    yield parts.resolve_duplicates(rows)
 
 
 def _read_keys(group: list[Path]) -> Iterator[pl.DataFrame]:

@@ -14,7 +14,12 @@ import polars as pl
 
 from orion import engines, processes, tables
 from orion.completions import keys
-from orion.completions.parts import KEY, STORED_COLUMNS, STORED_FINISH_REASONS
+from orion.completions.parts import (
+    CONTEXT_FULL,
+    KEY,
+    STORED_COLUMNS,
+    UNSTORED_FINISH_REASONS,
+)
 from orion.completions.store import CompletionStore
 from orion.completions.writer import CompletionWriter
 from orion.engines import Engine, GenerationConfig, Request, RuntimeOptions, Sampling
@@ -39,6 +44,33 @@ class _Job:
     engine: str
     sampling: Sampling
 
+    def share_greedy(self, is_stored: pl.Series) -> "_Job":
+        """At temperature 0 all samples of a prompt are equal, so one is asked for.
+
+        A row that is not stored gets the completion of the prompt's first row. Stored ones, which
+        earlier versions asked for each by itself, stay what they are.
+        """
+        if self.sampling.temperature != 0:
+            return self
+        own, first = pl.col(KEY), pl.col(KEY).first().over("prompt")
+        shared = self.requests.with_columns(pl.when(is_stored).then(own).otherwise(first))
+        wanted = shared[KEY].n_unique()
+        if wanted < shared.height:
+            log(
+                f"completions: at temperature 0 all samples of a prompt are equal: {wanted:,} "
+                f"stand for {shared.height:,}"
+            )
+        return replace(self, requests=shared)
+
+    def leaves_no_room(self) -> pl.Expr:
+        """Whether a row's prompt leaves no room for ``max_tokens`` in this model's context."""
+        return pl.col("prompt_tokens") + self.sampling.max_tokens > self.document.context_length
+
+    def drop_cut(self, stored: pl.DataFrame) -> pl.DataFrame:
+        """The stored rows without answers that a shorter context than the present one has cut."""
+        cut = pl.col("finish_reason") == CONTEXT_FULL
+        return stored.filter(~cut | self.leaves_no_room())
+
     def mark_too_long(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows as this model's context allows them.
 
@@ -46,10 +78,9 @@ class _Job:
         context is stored and right. If its prompt leaves no room for ``max_tokens`` here, its row
         says so, as the row of an engine would.
         """
-        long = pl.col("prompt_tokens") + self.sampling.max_tokens > self.document.context_length
-        stored = pl.col("finish_reason").is_in(STORED_FINISH_REASONS)
+        stored = ~pl.col("finish_reason").is_in(UNSTORED_FINISH_REASONS)
         return rows.with_columns(
-            pl.when(long & stored)
+            pl.when(self.leaves_no_room() & stored)
             .then(pl.lit(value, STORED_COLUMNS[column]))
             .otherwise(column)
             .alias(column)
@@ -75,18 +106,21 @@ def complete(
 
     Generates only completions that the store under ``root`` lacks. If it lacks none, the engine is
     not even imported; otherwise it is opened with ``options``. The ``num_samples`` of
-    ``generation`` are not used here. New completions are stored after ``flush_every`` of them or
+    ``generation`` are not used here. At temperature 0 a prompt is asked once, and its answer stands
+    in all of its rows. New completions are stored after ``flush_every`` of them or
     ``flush_seconds``. Raises InputError if the store cannot be written.
     """
     if not requests.height:
         return tables.empty(tables.SAMPLES)
     job = _make_job(requests, document, generation, root)
-    stored = job.store.get(job.requests)
+    stored = job.drop_cut(job.store.get(job.requests))
+    job = job.share_greedy(job.requests[KEY].is_in(stored[KEY].implode()))
     missing = job.requests.join(stored, on=KEY, how="anti", maintain_order="left")
+    missing = missing.unique(KEY, keep="first", maintain_order=True)
     writer = CompletionWriter(job.store, missing.height, flush_every, flush_seconds)
     _generate_missing(job, missing, writer, open_engine, options)
     rows = job.mark_too_long(pl.concat([stored, *writer.frames]))
-    table = job.requests.join(rows, on=KEY, how="left", validate="1:1", maintain_order="left")
+    table = job.requests.join(rows, on=KEY, how="left", validate="m:1", maintain_order="left")
     return table.select(pl.exclude("prompt", KEY), pl.col(KEY).alias("completion"))
 
 
@@ -117,7 +151,9 @@ def complete_shard(
         f"completions: shard {shard[0]}/{shard[1]} has {job.requests.height:,} of "
         f"{requests.height:,} completions"
     )
+    job = job.share_greedy(job.store.contains(job.requests))
     missing = job.requests.filter(~job.store.contains(job.requests))
+    missing = missing.unique(KEY, keep="first", maintain_order=True)
     writer = CompletionWriter(
         job.store, missing.height, flush_every, flush_seconds, keep_frames=False
     )
@@ -130,10 +166,13 @@ def _make_job(
 ) -> _Job:
     sampling = generation.sampling
     engine = generation.engine
+    named = {**asdict(sampling), "seed": int(generation.seed)}
+    # what cannot change an answer names no completion, and canonical JSON drops the null
+    named["request"] = sampling.request.deciding if sampling.request else None
     keyed_requests = keys.add_keys(
         requests,
         model_digest=document.digest,
-        sampling={**asdict(sampling), "seed": int(generation.seed)},
+        sampling=named,
         engine=f"{engine}-{engines.REVISIONS.get(engine, 0)}",
     )
     store = CompletionStore(root, document.digest)
@@ -148,11 +187,9 @@ def _generate_missing(
     options: RuntimeOptions | None,
 ) -> None:
     """Generate the missing rows into the writer and log counts; failed requests are tried twice."""
-    reused = job.requests.height - missing.height
-    log(
-        f"completions: {reused:,} of {job.requests.height:,} are stored, "
-        f"{missing.height:,} to generate"
-    )
+    wanted = job.requests[KEY].n_unique()
+    reused = wanted - missing.height
+    log(f"completions: {reused:,} of {wanted:,} are stored, {missing.height:,} to generate")
     requests = [
         Request(key, prompt, keys.completion_seed(key))
         for key, prompt in missing.select(KEY, "prompt").iter_rows()
@@ -189,7 +226,7 @@ def _generate(
                     f"the engine answered {completion.key}, which was not asked or is answered "
                     "already"
                 )
-            if completion.finish_reason not in tables.FINISH_REASONS:
+            if not tables.is_finish_reason(completion.finish_reason):
                 raise RuntimeError(
                     f"the engine ended {completion.key} with {completion.finish_reason!r}"
                 )

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import polars as pl
 
+from orion import tables
 from orion.completions import compaction, parts
-from orion.completions.parts import KEY, STORED_COLUMNS, STORED_FINISH_REASONS
+from orion.completions.parts import KEY, STORED_COLUMNS, UNSTORED_FINISH_REASONS
 from orion.errors import InputError
 
 FOLDER_NAME = re.compile(r"[0-9a-f]{16}")
 KEY_PATTERN = r"^[0-9a-f]{64}$"
+REASON_PATTERN = f"^(?:{tables.FINISH_REASON})$"
 # a partial file older than this was left by a dead process
 LEFTOVER_S = 3600.0
 # younger completions may belong to a model whose model.json is about to be written
@@ -27,7 +29,7 @@ RECENT_S = 86400.0
 ROW_FAULTS = {
     "nulls": "rows with a null",
     "keys": "keys that are not 64 hexadecimal digits",
-    "reasons": "rows that neither stopped nor reached their length",
+    "reasons": "rows that are no answers",
     "tokens": "rows with a negative number of tokens",
 }
 
@@ -157,7 +159,9 @@ def find_fault(path: Path) -> str | None:
         counts = frame.select(
             nulls=pl.any_horizontal(pl.all().is_null()).sum(),
             keys=(~key.str.contains(KEY_PATTERN)).sum(),
-            reasons=(~finish.is_in(STORED_FINISH_REASONS)).sum(),
+            reasons=(
+                finish.is_in(UNSTORED_FINISH_REASONS) | ~finish.str.contains(REASON_PATTERN)
+            ).sum(),
             tokens=(tokens < 0).sum(),
         ).row(0, named=True)
         faults = [f"{n} {ROW_FAULTS[name]}" for name, n in counts.items() if n]

@@ -35,8 +35,11 @@ STORED_COLUMNS: dict[str, Any] = {
     "prompt_tokens": pl.Int64,
     "completion_tokens": pl.Int64,
 }
-# an error is tried again, and a prompt that is too long costs nothing to find again
-STORED_FINISH_REASONS = ("stop", "length")
+# every answer is stored but these: an error is tried again, and a prompt that is too long costs
+# nothing to find again
+UNSTORED_FINISH_REASONS = ("prompt_too_long", "error")
+# an answer that was paid for and that the server's full context cut: valid for no table
+CONTEXT_FULL = "context_full"
 
 PART_NAME = re.compile(r"part-([0-9a-f]{32})\.parquet")
 # what reading may raise: damage, a part that was removed meanwhile, errors of the system
@@ -128,6 +131,17 @@ def read_row_groups(
                     f"its columns are {', '.join(frame.columns)}, not {', '.join(STORED_COLUMNS)}"
                 )
             yield frame
+
+
+def resolve_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row per completion: the first by content, among those that no full context cut.
+
+    The choice depends neither on which process wrote first nor on the names of the parts.
+    """
+    if not rows[KEY].is_duplicated().any():
+        return rows
+    order = [KEY, pl.col("finish_reason") == CONTEXT_FULL, *list(STORED_COLUMNS)[1:]]
+    return rows.sort(order).unique(KEY, keep="first", maintain_order=True)
 
 
 def is_gone(error: BaseException) -> bool:

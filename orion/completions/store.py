@@ -16,7 +16,11 @@ import polars as pl
 import pyarrow as pa
 
 from orion.completions import compaction, parts
-from orion.completions.parts import KEY, STORED_COLUMNS, STORED_FINISH_REASONS
+from orion.completions.parts import (
+    KEY,
+    STORED_COLUMNS,
+    UNSTORED_FINISH_REASONS,
+)
 from orion.engines import Completion
 
 # how long a lookup is repeated while parts vanish between their listing and their reading
@@ -66,7 +70,7 @@ class CompletionStore:
         found = self._look_up(
             lambda paths: pl.concat([pl.DataFrame(schema=STORED_COLUMNS), *_read_rows(paths, keys)])
         )
-        return resolve_duplicates(found.join(keys.select(KEY), on=KEY, how="semi"))
+        return parts.resolve_duplicates(found.join(keys.select(KEY), on=KEY, how="semi"))
 
     def append(self, completions: Iterable[Completion]) -> Path | None:
         """Publish completions as one new part and return its path; see `write`."""
@@ -75,10 +79,10 @@ class CompletionStore:
     def write(self, rows: pl.DataFrame) -> Path | None:
         """Publish rows with the columns ``STORED_COLUMNS`` as one new part and return its path.
 
-        Only rows whose finish reason is in ``STORED_FINISH_REASONS`` are stored; None if there are
-        none.
+        Rows whose finish reason is in ``UNSTORED_FINISH_REASONS`` are not stored; None if there are
+        no others.
         """
-        stored = rows.filter(pl.col("finish_reason").is_in(STORED_FINISH_REASONS))
+        stored = rows.filter(~pl.col("finish_reason").is_in(UNSTORED_FINISH_REASONS))
         return parts.write_part(self.folder, [stored]) if stored.height else None
 
     def probe(self) -> None:
@@ -97,16 +101,6 @@ class CompletionStore:
                 if not parts.set_damaged_aside(paths) or time.monotonic() > end:
                     raise
                 time.sleep(0.01)
-
-
-def resolve_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row per completion: the first by content.
-
-    The choice depends neither on which process wrote first nor on the names of the parts.
-    """
-    if not rows[KEY].is_duplicated().any():
-        return rows
-    return rows.sort(list(STORED_COLUMNS)).unique(KEY, keep="first", maintain_order=True)
 
 
 def _find_matches(paths: list[Path], keys: pl.DataFrame) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import polars as pl
 
-from orion.completions.parts import STORED_FINISH_REASONS
+from orion.completions.parts import UNSTORED_FINISH_REASONS
 from orion.completions.store import CompletionStore, as_frame
 from orion.engines import Completion
 from orion.errors import InputError
@@ -93,7 +93,7 @@ class CompletionWriter:
                 "completions are stored"
             )
         self.error, self.pending = None, []
-        self.stored += int(rows["finish_reason"].is_in(STORED_FINISH_REASONS).sum())
+        self.stored += int((~rows["finish_reason"].is_in(UNSTORED_FINISH_REASONS)).sum())
         if self.keep_frames:
             self.frames.append(rows)
 

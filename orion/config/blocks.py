@@ -35,6 +35,11 @@ FilterName = Annotated[
 FallbackPolicy = Literal["teacher", "rewrite", "own_correct", "drop"]
 
 
+Penalty = Annotated[float, Field(ge=-2, le=2), ReadExponents]
+# as many as every server takes
+MAX_STOP = 4
+
+
 class Generation(Block):
     """Sampling parameters; a completion is stored under them, the model and the prompt."""
 
@@ -42,6 +47,22 @@ class Generation(Block):
     temperature: NonNegative = Field(description="0 is greedy decoding")
     top_p: Annotated[float, Field(gt=0, le=1), ReadExponents] = 1.0
     repetition_penalty: Positive = 1.0
+    top_k: Count | None = Field(None, description="draw from so many most probable tokens only")
+    min_p: Annotated[float, Field(gt=0, le=1), ReadExponents] | None = Field(
+        None, description="draw from tokens with at least this part of the largest probability"
+    )
+    presence_penalty: Penalty | None = Field(
+        None, description="subtracted from the logits of tokens that were generated"
+    )
+    frequency_penalty: Penalty | None = Field(
+        None, description="subtracted from a token's logit for each time that it was generated"
+    )
+    stop: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_STOP,
+        description="a completion ends before the first of these texts",
+    )
     max_tokens: Count = Field(description="new tokens per completion, its end token included")
     seed: int = 0
     engine: Literal["transformers", "vllm", "openai"] = Field(
@@ -51,6 +72,16 @@ class Generation(Block):
         MAX_FAILED_FRACTION,
         description="stop if a larger part of the rows is prompt_too_long, error or empty",
     )
+
+    @model_validator(mode="after")
+    def _check_greedy(self) -> "Generation":
+        unused = [name for name in ("top_k", "min_p") if getattr(self, name) is not None]
+        if self.temperature == 0 and unused:
+            raise ValueError(
+                f"{unused[0]} cannot apply at temperature 0, which takes the most probable token; "
+                "remove it or raise the temperature"
+            )
+        return self
 
 
 class Check(Block):

@@ -5,17 +5,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orion.config.catalogue import resolve
 from orion.config.files import read_mapping
+from orion.config.local_models import check_local_models
 from orion.config.models import Config, explain, merge
-from orion.config.token_limits import check_contexts
 from orion.errors import InputError
 
 
 def validate(raw: dict[str, Any], origin: str = "the configuration") -> Config:
     """A validated configuration; raises InputError that names each bad key and its cure."""
     try:
-        config = Config.model_validate(raw)
-        check_contexts(config)
+        config = Config.model_validate(resolve(raw))
+        check_local_models(config)
     except ValidationError as error:
         raise InputError(f"{origin} is not valid: {explain(error)}") from None
     except InputError as error:

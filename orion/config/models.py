@@ -1,14 +1,16 @@
 """Pydantic model of config.yaml: the grid and the checks across blocks.
 
-The stages' blocks are in ``orion.config.blocks``; ``datasets``, ``benchmarks`` and ``models`` in
-``orion.config.sources``. Unknown keys are errors.
+The stages' blocks are in ``orion.config.blocks``; ``datasets`` and ``benchmarks`` in
+``orion.config.datasets``, ``models`` in ``orion.config.sources``. Unknown keys are errors.
 """
 
 import re
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from orion import prompts
 from orion.config.blocks import (
     Arm,
     Check,
@@ -19,7 +21,11 @@ from orion.config.blocks import (
     Select,
     Train,
 )
-from orion.config.sources import Block, Count, Dataset, Model, ProblemSet, ReadExponents
+from orion.config.datasets import Dataset, ProblemSet, UrlSource, url_sources
+from orion.config.servers import WITHOUT
+from orion.config.sources import Block, Count, Model, ReadExponents
+from orion.data.files import fetched_path
+from orion.errors import InputError
 
 WILDCARD = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 
@@ -46,10 +52,22 @@ class Report(Block):
     examples: Count = Field(24, description="problems shown in the browser of the report")
 
 
+def check_prompts(name: str) -> str:
+    """The name of a prompt set whose file is read and valid; raises ValueError."""
+    try:
+        prompts.validate(prompts.load(name), name)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
 class Config(Block):
     runs: Runs
     comparisons: list[Comparison] = Field(description="the comparisons fixed before the run")
-    prompts: Literal["chat", "demo"] = Field("chat", description="prompt set, see orion/prompts.py")
+    prompts: Annotated[str, AfterValidator(check_prompts)] = Field(
+        "chat",
+        description="prompt set: chat, demo, or the path of a jinja file (docs/prompts.md)",
+    )
     datasets: dict[str, Dataset]
     benchmarks: dict[str, ProblemSet]
     models: dict[str, Model]
@@ -202,6 +220,24 @@ class Config(Block):
             )
         if block.engine == "openai" and model.server is None:
             raise ValueError(f"models.{name}.server: required, since {stage}.engine is openai")
+        request = model.server.request if model.server and block.engine == "openai" else None
+        dropped = {*request.drop} & {*type(block).model_fields} if request else set()
+        for key in sorted(dropped - {"seed"}):
+            without = WITHOUT.get(key, type(block).model_fields[key].default)
+            if getattr(block, key) != without:
+                raise ValueError(
+                    f"{stage}.{key}: {getattr(block, key)} would not reach models.{name}, since "
+                    f"its server.request.drop has {key}; set {without}, the server's own"
+                )
+
+    @property
+    def sources(self) -> dict[str, UrlSource]:
+        """The files that are fetched, by their name in the folder of fetched files."""
+        found: dict[str, UrlSource] = {}
+        for block in (*self.datasets.values(), *self.benchmarks.values()):
+            for source in url_sources(block):
+                found.setdefault(Path(fetched_path(source.model_dump())).name, source)
+        return found
 
     def arm_block(self, stage: str, arm: str) -> Block:
         """A stage's block with the arm's own changes merged in, of the block's class."""
@@ -218,15 +254,37 @@ def merge(base: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+# a block of the configuration that is not there: the file was read without the defaults
+MISSING = (
+    "missing. A file of your own holds what differs from config/config.yaml: give it behind that "
+    "one (orion config check config/config.yaml mine.yaml, snakemake --configfile mine.yaml), and "
+    "keep the config/config.yaml of a folder whole"
+)
+
+
 def explain(error: ValidationError) -> str:
     """Each bad key with its cure, as one line."""
-    lines = []
+    lines, missing = [], []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"]) or "configuration"
-        hint = (
-            "unknown key; config/README.md lists the keys"
-            if item["type"] == "extra_forbidden"
-            else item["msg"]
-        )
-        lines.append(f"{place}: {hint}")
+        if item["type"] == "missing" and len(item["loc"]) == 1:
+            missing.append(place)
+        else:
+            lines.append(f"{place}: {_find_hint(item)}")
+    if missing:
+        lines.append(f"{', '.join(missing)}: {MISSING}")
     return "; ".join(lines)
+
+
+def _find_hint(item: Any) -> str:
+    """What is wrong with one key, and the cure where pydantic does not know it."""
+    kind, given = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        return "unknown key; config/README.md lists the keys"
+    if kind in ("int_type", "float_type", "bool_type") and isinstance(given, str):
+        wanted = "true or false" if kind == "bool_type" else "a number"
+        return (
+            f"{item['msg']}, not the text '{given}': write {wanted} without quotes, in a file for "
+            "--configfile, since all values after --config arrive as text"
+        )
+    return str(item["msg"])

@@ -1,4 +1,4 @@
-"""Pydantic models of the blocks ``datasets``, ``benchmarks`` and ``models`` in config.yaml.
+"""Pydantic models of the block ``models`` in config.yaml, and the types that all blocks share.
 
 ``orion.config.models`` builds the whole configuration from them. Unknown keys are errors.
 """
@@ -8,16 +8,11 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orion.answers.policies import POLICIES
+from orion.config.base import Block
+from orion.config.servers import Server
 
 # a float of YAML 1.2 with an exponent
 EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
@@ -59,91 +54,6 @@ PolicyName = Annotated[
 ]
 
 
-class Block(BaseModel):
-    """A configuration block: unknown keys and values of another type are errors."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class DemoProblems(Block):
-    kind: Literal["demo"]
-    level: Literal["train", "test", "hard", "easy"] = Field(
-        description="level of the procedural problem family, see orion/demo/problems.py"
-    )
-    n: Count = Field(description="number of problems")
-    seed: int = Field(description="seed of the generator")
-
-
-class FileSource(Block):
-    kind: Literal["jsonl", "parquet"]
-    path: str = Field(
-        description="a .jsonl, .jsonl.zst or .parquet file, relative to the working directory"
-    )
-
-
-class HubDataset(Block):
-    kind: Literal["huggingface"]
-    repo: str = Field(description="dataset id on the hub")
-    revision: str = Field(
-        pattern=r"^[0-9a-f]{40}$", description="full commit hash; branches and tags move"
-    )
-    split: str = "train"
-    name: str | None = Field(None, description="configuration name of the dataset")
-
-
-ProblemSource = Annotated[DemoProblems | FileSource | HubDataset, Field(discriminator="kind")]
-
-
-class Fields(Block):
-    """The column of the source for each column of the table problems; null: there is none."""
-
-    problem_id: str | None = Field(
-        "id", description="unique name of a problem; null numbers the rows"
-    )
-    problem: str = "problem"
-    answer: str = "answer"
-    solution: str | None = Field(None, description="reference solution, for the arm sft_answer")
-    teacher_trace: str | None = Field(None, description="the teacher's long chain of thought")
-
-
-class Traces(Block):
-    """Teacher traces kept in another file than the problems."""
-
-    source: Annotated[FileSource | HubDataset, Field(discriminator="kind")]
-    join_on: Literal["problem_id", "problem"] = "problem"
-    key: str = Field("problem", description="column of the traces' file that is joined on")
-    teacher_trace: str = Field("response", description="column that holds the trace")
-    where: dict[str, str | int | bool] = Field(
-        default_factory=dict, description="use only rows whose columns equal these"
-    )
-
-
-class ProblemSet(Block):
-    source: ProblemSource
-    fields: Fields = Fields()
-    where: dict[str, str | int | bool] = Field(
-        default_factory=dict, description="use only rows whose columns equal these"
-    )
-    limit: Count | None = Field(None, description="use the first rows only")
-    policy: PolicyName = Field("math", description="answer policy of orion.answers")
-    max_rejected_fraction: Fraction = Field(
-        0.05, description="stop if a larger part of the rows is unusable"
-    )
-
-
-class Dataset(ProblemSet):
-    traces: Traces | None = None
-    teacher: str | None = Field(
-        None,
-        description="model whose own correct samples become the traces, where no file has them",
-    )
-    decontaminate_ngram: Count | None = Field(
-        13,
-        description="drop problems that share this many consecutive words with a benchmark "
-        "problem; null: equal texts only",
-    )
-
-
 class DemoStudent(Block):
     kind: Literal["demo"]
     seed: int = Field(1, description="seed of the initial weights and of the pre-training data")
@@ -173,12 +83,26 @@ class HubModel(Block):
     )
 
 
+class LocalBase(Block):
+    kind: Literal["path"]
+    path: str = Field(description="a checkpoint folder, relative to the working directory")
+
+
 class LocalModel(Block):
     kind: Literal["path"]
     path: str = Field(
-        description="a checkpoint folder (safetensors, tokenizer), "
+        description="a checkpoint folder (safetensors, tokenizer) or the folder of a LoRA adapter, "
         "relative to the working directory"
     )
+    base: Annotated[HubModel | LocalBase, Field(discriminator="kind")] | None = Field(
+        None, description="of an adapter: the checkpoint that it belongs to"
+    )
+
+
+class GgufModel(Block):
+    kind: Literal["gguf"]
+    path: str = Field(description="a GGUF file, relative to the working directory")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the file; checked first")
 
 
 class ServedModel(Block):
@@ -190,31 +114,14 @@ class ServedModel(Block):
     )
 
 
-class Server(Block):
-    """An OpenAI-compatible server.
-
-    ``base_url`` and ``api_key_env`` are not part of a completion's key. Changing them reruns only
-    the report.
-    """
-
-    base_url: str = Field(
-        pattern=r"^(https?://[^\s@?#]+|\$[^\s@?#]+)$",
-        description="http(s)://host:port/v1; $NAME is taken from the environment",
-    )
-    api_key_env: str | None = Field(
-        None,
-        pattern=r"^[A-Z_][A-Z0-9_]*$",
-        description="the environment variable, in capitals, that holds the API key",
-    )
-    served_model: str | None = Field(
-        None,
-        description="the name the server knows a checkpoint by, where it is not its repo or path",
-    )
+# what a model of the kind server has on its server and not in the configuration
+DECIDED_BY_SERVER = ("chat_template", "dtype", "prompt_date", "trust_remote_code")
 
 
 class Model(Block):
     source: Annotated[
-        DemoStudent | HubModel | LocalModel | ServedModel, Field(discriminator="kind")
+        DemoStudent | GgufModel | HubModel | LocalModel | ServedModel,
+        Field(discriminator="kind"),
     ]
     chat_template: str | None = Field(
         None, description="a jinja file that replaces or supplies the chat template"
@@ -247,9 +154,7 @@ class Model(Block):
                 "server.served_model: source.model is the name of a model of the kind server; "
                 "remove it"
             )
-        ignored = sorted(
-            {"chat_template", "dtype", "prompt_date", "trust_remote_code"} & self.model_fields_set
-        )
+        ignored = sorted(set(DECIDED_BY_SERVER) & self.model_fields_set)
         if ignored:
             raise ValueError(
                 f"{', '.join(ignored)}: the server decides this for a model of the kind server; "

@@ -9,11 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orion import paths
+from orion import paths, prompts
 from orion.config.blocks import Generation, Reflect, Select
+from orion.config.datasets import FileSource, ProblemSet
 from orion.config.models import Config
-from orion.config.sources import Block, FileSource, LocalModel, Model, ProblemSet
+from orion.config.sources import (
+    DECIDED_BY_SERVER,
+    Block,
+    GgufModel,
+    LocalBase,
+    LocalModel,
+    Model,
+)
+from orion.config.uses import is_trained
+from orion.data import files
 from orion.provenance import canonical_json
+
+# the blocks of the prompt set that make a prompt: for a solution, and for a reflection
+SOLVING = ("system", "solve", "examples")
+REFLECTING = ("system", "reflect", "reflect_examples", "prefill")
 
 
 def stage_config(config: Config, stage: str, **wildcards: str) -> dict[str, Any]:
@@ -35,24 +49,56 @@ def _dump(block: Block) -> dict[str, Any]:
     return block.model_dump(mode="json")
 
 
-def _generation(config: Config, block: Generation, model: str) -> dict[str, Any]:
+def _prompts(config: Config, *blocks: str) -> dict[str, str]:
+    """The texts of these blocks of the prompt set, so that an edit reaches whom it concerns."""
+    return prompts.load(config.prompts).keep(*blocks)
+
+
+def _generation(
+    config: Config, block: Generation, model: str, blocks: tuple[str, ...]
+) -> dict[str, Any]:
     settings = _dump(block)
     # what decides no completion; the rest names one in the store
     names = ("errors_per_prompt", "max_failed_fraction")
     extra = {key: settings.pop(key) for key in names if key in settings}
     thinking = config.models[model].enable_thinking
-    return {"prompts": config.prompts, "generation": settings, "enable_thinking": thinking, **extra}
+    server = config.models[model].server
+    if block.engine == "openai" and server is not None and server.request is not None:
+        settings["request"] = _dump(server.request)
+    texts = _prompts(config, *blocks)
+    return {"prompts": texts, "generation": settings, "enable_thinking": thinking, **extra}
+
+
+# what says something to the reader only
+_FOR_READERS = ("known", "licence", "note")
 
 
 def _dataset(config: Config, dataset: str) -> dict[str, Any]:
     # the teacher does not change the problems
-    return {
-        key: value for key, value in _dump(config.datasets[dataset]).items() if key != "teacher"
-    }
+    block = _problem_set(config.datasets[dataset])
+    return {key: value for key, value in block.items() if key != "teacher"}
 
 
 def _benchmark(config: Config, benchmark: str) -> dict[str, Any]:
-    return _dump(config.benchmarks[benchmark])
+    return _problem_set(config.benchmarks[benchmark])
+
+
+def _problem_set(block: ProblemSet) -> dict[str, Any]:
+    """The block with the digests of its local files, which decide whether they have changed."""
+    found = {key: value for key, value in _dump(block).items() if key not in _FOR_READERS}
+    for holder in (found, found.get("traces") or {}):
+        source = holder.get("source", {})
+        if source.get("url"):
+            # the bytes are the same wherever they are fetched from
+            holder["source"] = {**source, "path": files.fetched_path(source), "url": None}
+    sources = [block.source, getattr(getattr(block, "traces", None), "source", None)]
+    local = [s for s in sources if isinstance(s, FileSource)]
+    paths = {path for source in local for path in files.expand(source.path)}
+    return {**found, "digests": {path: files.digest(path) for path in sorted(paths)} or None}
+
+
+def _fetch(config: Config, source: str) -> dict[str, Any]:
+    return {"sha256": config.sources[source].sha256}
 
 
 def _lint(
@@ -68,19 +114,32 @@ def _student(config: Config, model: str) -> dict[str, Any]:
     }
 
 
+def _dequantise(config: Config, model: str) -> dict[str, Any]:
+    block = config.models[model]
+    assert isinstance(block.source, GgufModel), "the rule runs for models of this kind"
+    return {"path": block.source.path, "sha256": block.source.sha256, "dtype": block.dtype}
+
+
 def _model(config: Config, model: str) -> dict[str, Any]:
     block = _dump(config.models[model])
     # address and API key change no answer, so they are resources of the rules
     alias = (block["server"] or {}).get("served_model")
     server = {"served_model": alias} if alias else None
     is_served = config.models[model].source.kind == "server"
-    return {**block, "server": server, "prompt_date": None if is_served else block["prompt_date"]}
+    keys = {**block, "server": server}
+    if is_served:
+        return {**keys, "prompt_date": None}
+    # what its checks read; false is left out, as a null is
+    # preflight renders the built-in set that fits the tokenizer; `pack` checks every row of a run
+    is_demo = _prompts(config, "solve") == prompts.load("demo").keep("solve")
+    rows = "demo" if is_demo else "chat"
+    return {**keys, "is_trained": is_trained(config, model) or None, "prompts": rows}
 
 
 def _sample(config: Config, dataset: str, model: str) -> dict[str, Any]:
     is_teacher = config.datasets[dataset].teacher == model
     block = config.teacher if is_teacher and config.teacher is not None else config.sample
-    return _generation(config, block, model)
+    return _generation(config, block, model, SOLVING)
 
 
 def _trace(config: Config, dataset: str) -> dict[str, Any]:
@@ -117,18 +176,21 @@ def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict[str, An
     arm_keys = {
         "prompt_includes": config.arms[arm].prompt_includes,
         "rewrite": rewrite,
+        "drop_false_traces": select.drop_false_traces,
     }
-    return {**_generation(config, block, model), **arm_keys}
+    return {**_generation(config, block, model, REFLECTING), **arm_keys}
 
 
 def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
-    return {**_check(config, dataset, model), "part": "refined", "prompts": config.prompts}
+    marker = _prompts(config, "marker")
+    return {**_check(config, dataset, model), "part": "refined", "prompts": marker}
 
 
 def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     spec = config.arms[arm]
+    own = {"solution": ("answer",), "reflection": ("marker", "leak")}.get(spec.trained_on, ())
     return {
-        "prompts": config.prompts,
+        "prompts": _prompts(config, "solve", *own),
         "trained_on": spec.trained_on,
         **_dump(config.arm_block("select", arm)),
     }
@@ -137,7 +199,12 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
 def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     select = config.arm_block("select", arm)
     assert isinstance(select, Select)
+    # what stands before the question; mostly nothing
+    opening = _prompts(config, "system", "examples")
+    if "examples" in opening:
+        opening |= _prompts(config, "solve")
     return {
+        "prompts": opening or None,
         "min_rows": select.min_rows,
         **_dump(config.arm_block("pack", arm)),
         "enable_thinking": config.models[model].enable_thinking,
@@ -156,7 +223,7 @@ def _evaluate_sample(
     config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
 ) -> dict[str, Any]:
     block = config.evaluate.model_copy(update={"seed": config.evaluate.seed + int(seed)})
-    return _generation(config, block, model)
+    return _generation(config, block, model, SOLVING)
 
 
 def _evaluate_check(
@@ -179,15 +246,21 @@ def _report(config: Config) -> dict[str, Any]:
     used["models"] |= {config.datasets[name].teacher for name in used["datasets"]}
     for block, names in used.items():
         whole[block] = {name: value for name, value in whole[block].items() if name in names}
+    for model in whole["models"].values():
+        # their defaults would be refused as keys that a model of the kind server cannot have
+        for key in DECIDED_BY_SERVER if model["source"]["kind"] == "server" else ():
+            del model[key]
     # as a text: canonical JSON drops nulls, and here a null must not come back as its default
     return {"whole": json.dumps(whole, sort_keys=True, separators=(",", ":"))}
 
 
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
+    "fetch": _fetch,
     "dataset": _dataset,
     "benchmark": _benchmark,
     "lint": _lint,
     "student": _student,
+    "dequantise": _dequantise,
     "model": _model,
     "sample": _sample,
     "check": _check,
@@ -210,17 +283,27 @@ def checkpoint_files(model: Model) -> list[str]:
     """Files of a local checkpoint folder on which its answers depend: inputs of its rule."""
     if not isinstance(model.source, LocalModel):
         return []
+    base = model.source.base
+    folders = [model.source.path, *([base.path] if isinstance(base, LocalBase) else [])]
     patterns = (
         paths.WEIGHT_FILES,
         *paths.CONFIG_FILES,
         *paths.TOKENIZER_FILES,
+        *paths.OLD_VOCABULARY_FILES,
+        paths.ADAPTER_CONFIG,
         paths.CODE_FILES,
     )
-    found = {path for pattern in patterns for path in Path(model.source.path).glob(pattern)}
+    found = {
+        path for folder in folders for pattern in patterns for path in Path(folder).glob(pattern)
+    }
     return sorted(path.as_posix() for path in found)
 
 
 def local_files(block: ProblemSet) -> list[str]:
-    """Paths of the local files that a dataset or benchmark is read from: inputs of its rule."""
+    """Paths of the local files that a dataset or benchmark is read from: inputs of its rule.
+
+    Fetched files are among them. Raises InputError for a folder that cannot be read as one source.
+    """
     sources = [block.source, getattr(getattr(block, "traces", None), "source", None)]
-    return [source.path for source in sources if isinstance(source, FileSource)]
+    dumped = [_dump(source) for source in sources if source is not None]
+    return [path for source in dumped for path in files.list_files(source)]

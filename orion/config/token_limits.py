@@ -9,7 +9,9 @@ from pathlib import Path
 
 from orion.config.models import Config
 from orion.config.sources import Block, LocalModel, Model
-from orion.models.checkpoints import native_context_length
+from orion.errors import InputError
+from orion.models import adapters
+from orion.models.contexts import native_context_length
 from orion.models.token_limits import check_token_limits
 
 
@@ -47,6 +49,19 @@ def check_contexts(config: Config) -> None:
             check_token_limits(name, context, limits)
 
 
+def weights_folder(source: LocalModel) -> Path:
+    """The folder with the weights: the one of the source, or its base's if it is an adapter.
+
+    The folder of a base on the hub is not known here, and the adapter's is returned. Raises
+    InputError for an adapter without a base.
+    """
+    folder = Path(source.path)
+    if not adapters.is_adapter_folder(folder):
+        return folder
+    configured = None if source.base is None else source.base.model_dump(mode="json")
+    return Path(adapters.find_base(folder, configured).get("path", folder))
+
+
 def _known_context(model: Model) -> int | None:
     """The tokens of a model's context as far as they are known without a download."""
     if model.context_length is not None:
@@ -54,8 +69,9 @@ def _known_context(model: Model) -> int | None:
     if not isinstance(model.source, LocalModel):
         return None
     try:
-        text = (Path(model.source.path) / "config.json").read_text(encoding="utf-8")
+        folder = weights_folder(model.source)
+        text = (folder / "config.json").read_text(encoding="utf-8")
         return native_context_length(json.loads(text))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (InputError, OSError, ValueError, TypeError, AttributeError):
         # the rule that registers the model says what is wrong with the folder
         return None

@@ -1,32 +1,39 @@
-"""Reading the rows of a source: generated problems, JSONL, JSONL.zst, Parquet, a hub dataset."""
+"""Reading the rows of a source: generated problems, files of any format, a hub dataset."""
 
 import dataclasses
-import io
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import polars as pl
-
+from orion.data.files import find_format, list_files
+from orion.data.formats import READERS, BadRow, Columns, Row
+from orion.data.streams import check_file
 from orion.errors import InputError
 
 
-def read_source(source: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of a source block (its keys in the configuration) as dictionaries.
+def read_source(source: dict[str, Any], columns: Columns = None) -> Iterator[Row | BadRow]:
+    """The rows of a source block (its keys in the configuration), each as it is asked for.
 
-    Raises InputError where the source cannot be read.
+    ``columns``: groups of names, of each of which a row must have one; a format that can reads no
+    other columns.
+    A row that cannot be read is a `BadRow`. Raises InputError where the source cannot be read.
     """
-    readers = {
-        "demo": _read_demo,
-        "jsonl": _read_jsonl,
-        "parquet": _read_parquet,
-        "huggingface": _read_hub,
-    }
-    return readers[source["kind"]](source)
+    kind = source["kind"]
+    if kind == "demo":
+        return _read_demo(source)
+    if kind == "huggingface":
+        return _read_hub(source)
+    return _read_files(source, columns)
 
 
-def _read_demo(source: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def name_source(source: dict[str, Any]) -> str:
+    """What messages call the source."""
+    for key in ("path", "url", "repo"):
+        if source.get(key):
+            return str(source[key])
+    return f"demo level {source.get('level')}"
+
+
+def _read_demo(source: dict[str, Any]) -> Iterator[Row | BadRow]:
     from orion.demo import problems
 
     for number, problem in enumerate(
@@ -35,52 +42,24 @@ def _read_demo(source: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"id": f"{source['level']}-{number:05}", **dataclasses.asdict(problem)}
 
 
-def _read_jsonl(source: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    path = _check_file(source["path"])
-    for number, line in enumerate(_read_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
+def _read_files(source: dict[str, Any], columns: Columns) -> Iterator[Row | BadRow]:
+    for name in list_files(source):
+        path = check_file(name)
+        kind = source["kind"] if source["kind"] in READERS else source.get("format")
+        # a name says more than the kinds jsonl and parquet of older configurations
+        kind = source.get("format") or find_format(path) or kind
+        if kind not in READERS:
             raise InputError(
-                f"{path}, line {number}: not JSON ({error}); correct or remove the line"
-            ) from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}, line {number}: not a JSON object; every line holds one row")
-        yield row
+                f"{path}: its name does not say its format; set source.format to one of "
+                f"{', '.join(sorted(READERS))}"
+            )
+        for row in READERS[kind](path, columns):
+            if isinstance(row, BadRow):
+                row = BadRow(row.reason, f"{path.name}, {row.detail}")
+            yield row
 
 
-def _read_lines(path: Path) -> Iterator[str]:
-    try:
-        yield from _decode_lines(path)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 ({error}); convert the file") from None
-    except OSError as error:
-        raise InputError(f"{path}: damaged zst file ({error}); fetch it again") from None
-
-
-def _decode_lines(path: Path) -> Iterator[str]:
-    if path.suffix != ".zst":
-        with open(path, encoding="utf-8") as handle:
-            yield from handle
-        return
-    import pyarrow
-
-    # pyarrow raises OSError for a truncated file; the zstandard package would end early, silently
-    with pyarrow.input_stream(str(path), compression="zstd") as stream:
-        yield from io.TextIOWrapper(stream, encoding="utf-8")
-
-
-def _read_parquet(source: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    path = _check_file(source["path"])
-    try:
-        yield from pl.read_parquet(path).iter_rows(named=True)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path}: not a parquet file ({error})") from None
-
-
-def _read_hub(source: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _read_hub(source: dict[str, Any]) -> Iterator[Row | BadRow]:
     import datasets
 
     try:
@@ -94,12 +73,3 @@ def _read_hub(source: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "and revision, or fetch it beforehand where compute nodes are offline"
         ) from None
     yield from rows
-
-
-def _check_file(path: str) -> Path:
-    if not Path(path).is_file():
-        raise InputError(
-            f"{path}: no such file (relative to {Path.cwd().name}/); "
-            "correct `path` in the configuration"
-        )
-    return Path(path)

@@ -10,6 +10,7 @@ from orion.engines.protocol import (
     Engine,
     GenerationConfig,
     Request,
+    RequestMapping,
     RuntimeOptions,
     Sampling,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Engine",
     "GenerationConfig",
     "Request",
+    "RequestMapping",
     "RuntimeOptions",
     "Sampling",
     "open_engine",

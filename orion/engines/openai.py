@@ -9,16 +9,15 @@ would compete with ours.
 
 import asyncio
 import contextlib
-import os
 import queue
-import string
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import httpx2
-
-from orion.engines import openai_protocol
+from orion.engines import openai_protocol, stop_strings
+from orion.engines.budget import TokenBudget
+from orion.engines.openai_address import read_api_key, read_base_url, read_headers
+from orion.engines.openai_answers import Answer
 from orion.engines.protocol import Completion, Request, RuntimeOptions, Sampling
 from orion.engines.retries import (
     MAX_INITIAL_FAILURES,
@@ -27,6 +26,7 @@ from orion.engines.retries import (
     RequestFailedError,
     RetryPolicy,
     TokenBudgetExceededError,
+    estimate_tokens,
 )
 from orion.engines.tokens import encode_prompts, max_prompt_tokens
 from orion.errors import InputError
@@ -35,15 +35,17 @@ from orion.models.document import ModelDocument
 from orion.progress import log
 
 DEFAULT_BATCH_SIZE = 64  # requests under way at once
+CONTEXT_FULL = "context_full"
 
 
 class OpenAIEngine:
     """See ``protocol.Engine``; only ``document`` and ``sampling`` can change an answer.
 
-    ``options.base_url``: the server's address, in which $NAME is looked up in the environment.
-    ``options.api_key_env``: the variable that holds its key. ``options.batch_size``: requests under
-    way at once. ``options.token_budget``: tokens of prompts and completions, as the server counts
-    them, over all calls of ``generate``. When it is used up, no further request is sent and
+    ``options.base_url``: the server's address, in which $NAME is looked up in the environment, as
+    in ``options.headers`` and ``options.query``. ``options.api_key_env``: the variable that holds
+    its key. ``options.batch_size``: requests under way at once. ``options.token_budget``: tokens of
+    prompts and completions, as the server counts them, over all calls of ``generate`` and, in
+    ``options.budget_folder``, over all tries. When it is used up, no further request is sent and
     ``generate`` raises InputError; requests under way still end and may exceed it. Finished
     completions are kept, and a run with a higher budget asks for the missing ones only.
 
@@ -69,6 +71,8 @@ class OpenAIEngine:
             )
         batch_size = options.batch_size or DEFAULT_BATCH_SIZE
         self.sampling, self.batch_size = sampling, batch_size
+        headers, secrets = read_headers(options.headers, self.config_key)
+        query, more_secrets = read_headers(options.query, self.config_key, "query")
         # one client for all calls of generate, which share the budget and the counts
         self.client = Client(
             read_base_url(options.base_url, self.config_key),
@@ -76,7 +80,11 @@ class OpenAIEngine:
             config_key=self.config_key,
             retry_policy=retry_policy,
             connections=batch_size,
-            budget=options.token_budget,
+            budget=TokenBudget(options.token_budget, options.budget_folder),
+            max_tokens=sampling.max_tokens,
+            headers=headers,
+            query=query,
+            secrets=[*secrets, *more_secrets],
             proven=proven,
         )
         model = document.served_name or document.repo or document.path
@@ -111,35 +119,54 @@ class OpenAIEngine:
     def make_body(self, request: Request, ids: list[int]) -> tuple[str, dict[str, Any]]:
         """Path and JSON body of one request."""
         if self.tokenizer is None:
-            return "/chat/completions", openai_protocol.chat_body(
-                self.model, request, self.sampling
+            path = "/chat/completions"
+            body = openai_protocol.chat_body(self.model, request, self.sampling)
+        else:
+            path = "/completions"
+            body = openai_protocol.completion_body(
+                self.model, ids, request, self.sampling, self.generation_config
             )
-        return "/completions", openai_protocol.completion_body(
-            self.model, ids, request, self.sampling, self.generation_config
-        )
+        return path, openai_protocol.apply_mapping(body, self.sampling.request)
 
-    def make_completion(self, request: Request, answer: openai_protocol.Answer) -> Completion:
+    def make_completion(self, request: Request, ids: list[int], answer: Answer) -> Completion:
         """An answer as a completion, decoded by our own tokenizer where the server gave ids.
 
         Only the server knows how long a served model's prompt is. It may answer a prompt that
         leaves no room for ``max_tokens`` in the configured context. Such an answer is stored like
         any other, and ``orion.completions`` marks its row as too long. An answer that the server
-        cut because its context was full is valid for no table.
+        cut because its context was full has the finish reason context_full: it was paid for and is
+        kept, but is valid for no table.
         """
-        counts = (answer.prompt_tokens, answer.completion_tokens)
-        is_cut = (
-            answer.finish_reason == "length" and answer.completion_tokens < self.sampling.max_tokens
-        )
-        if answer.prompt_tokens > self.max_prompt_tokens and is_cut:
-            return Completion(request.key, "", "prompt_too_long", answer.prompt_tokens, 0)
-        if answer.finish_reason == "error":
-            return Completion(request.key, "", "error", *counts)
+        prompt_tokens, completion_tokens = self.count_tokens(request, ids, answer)
+        is_cut = answer.finish_reason == "length" and completion_tokens < self.sampling.max_tokens
+        reason = answer.finish_reason
+        if prompt_tokens > self.max_prompt_tokens and is_cut:
+            reason = CONTEXT_FULL
+        if reason == "error":
+            return Completion(request.key, "", "error", prompt_tokens, completion_tokens)
         text = answer.text
         if self.tokenizer is not None and answer.ids is not None:
             text = self.tokenizer.decode(
                 answer.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
-        return Completion(request.key, text, answer.finish_reason, *counts)
+        # the ids of a server hold the stop string's, its own text does not
+        text = stop_strings.cut(text, self.sampling.stop)
+        return Completion(request.key, text, reason, prompt_tokens, completion_tokens)
+
+    def count_tokens(self, request: Request, ids: list[int], answer: Answer) -> tuple[int, int]:
+        """Tokens of prompt and completion: as the server counts, else by our tokenizer.
+
+        A served model has no tokenizer here; a quarter of the bytes is an estimate.
+        """
+        prompt, completion = answer.prompt_tokens, answer.completion_tokens
+        if self.tokenizer is None:
+            prompt = estimate_tokens(request.prompt) if prompt is None else prompt
+            return prompt, estimate_tokens(answer.text) if completion is None else completion
+        if completion is None:
+            given = answer.ids
+            text_ids = given if given is not None else self.tokenizer.encode(answer.text)
+            completion = len(text_ids)
+        return len(ids) if prompt is None else prompt, completion
 
     def check_context_length(self, request: Request, message: str) -> None:
         """Raises InputError where the server's context is shorter than the configured one.
@@ -222,10 +249,13 @@ class _Run:
             self._log_summary(client)
         missing = len(self.rows) - self.finished
         if missing:
+            budget = client.budget
+            before = budget.used_before
+            others = f", {before:,} of them by other tries and shards" if before else ""
             raise InputError(
-                f"the token budget of {client.budget:,} is used up ({client.tokens:,} counted); "
-                f"{missing} of {len(self.rows)} completions are missing. Finished ones are kept: "
-                "raise the budget and run again"
+                f"the token budget of {budget.limit:,} is used up ({budget.total:,} counted"
+                f"{others}); {missing} of {len(self.rows)} completions are missing. Finished ones "
+                "are kept: raise the budget (resource token_budget) and run again"
             )
 
     async def _worker(self, client: Client) -> None:
@@ -241,63 +271,13 @@ class _Run:
             except RequestFailedError:
                 self.results.put(Completion(request.key, "", "error", len(ids), 0))
             else:
-                self.results.put(self.engine.make_completion(request, answer))
+                self.results.put(self.engine.make_completion(request, ids, answer))
             self.finished += 1
 
     def _log_summary(self, client: Client) -> None:
         reasons = ", ".join(f"{reason} ({n})" for reason, n in client.failures.most_common(5))
         log(
-            f"openai: {client.tokens:,} tokens counted by the server, {client.retries} tries "
-            f"repeated, {client.failures.total()} requests given up{': ' if reasons else ''}"
-            f"{reasons}"
+            f"openai: {client.budget.used_here:,} tokens counted by the server, "
+            f"{client.retries} tries repeated, {client.failures.total()} requests given up"
+            f"{': ' if reasons else ''}{reasons}"
         )
-
-
-def read_base_url(base_url: str, config_key: str) -> str:
-    """The server's address, with ``$NAME`` looked up in the environment.
-
-    Raises InputError for an invalid address.
-    """
-    try:
-        text = string.Template(base_url).substitute(os.environ).rstrip("/")
-        url = httpx2.URL(text)
-    except KeyError as error:
-        raise InputError(
-            f"{config_key}.base_url: the environment has no {error.args[0]}; set it to the address"
-        ) from None
-    except (ValueError, httpx2.InvalidURL):
-        raise InputError(
-            f"{config_key}.base_url: not an address; give http(s)://host:port/v1"
-        ) from None
-    if (
-        url.scheme not in ("http", "https")
-        or not url.host
-        or url.userinfo
-        or url.query
-        or url.fragment
-    ):
-        raise InputError(
-            f"{config_key}.base_url: give http(s)://host:port/v1, without a user, a query or a key "
-            "in it (api_key_env)"
-        )
-    return text
-
-
-def read_api_key(variable: str | None, config_key: str) -> str | None:
-    """The key from the environment; None where no variable is configured.
-
-    Raises InputError, which does not show the key, where it is unset or not valid.
-    """
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise InputError(
-            f"{config_key}.api_key_env: the environment has no {variable}; export it where the "
-            "stage runs"
-        )
-    if not key.isascii() or not key.isprintable():
-        raise InputError(
-            f"{config_key}.api_key_env: {variable} holds characters that no key can have"
-        )
-    return key

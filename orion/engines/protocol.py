@@ -4,8 +4,9 @@ It imports no engine, so that every engine can import it.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
 # part of every completion's key; raised when an engine may answer the same request and seed
 # differently
@@ -13,21 +14,52 @@ REVISIONS = {"transformers": 2, "vllm": 1, "openai": 1}
 
 
 @dataclass(frozen=True)
+class RequestMapping:
+    """How one server's requests differ: parameters that are renamed, left out or added."""
+
+    rename: dict[str, str] = field(default_factory=dict)
+    drop: list[str] = field(default_factory=list)
+    add: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def deciding(self) -> dict[str, Any] | None:
+        """What of it can change an answer, for the completion's key; None: nothing.
+
+        A parameter under another name means the same.
+        """
+        found = {"drop": sorted(self.drop), "add": self.add}
+        return {name: value for name, value in found.items() if value} or None
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn; ``temperature`` 0 is greedy.
 
-    ``max_tokens`` bounds a completion, its end token included.
+    ``max_tokens`` bounds a completion, its end token included. None means off: ``top_k`` keeps the
+    most probable tokens, ``min_p`` those with at least this fraction of the largest probability.
+    ``presence_penalty`` is subtracted from the logits of generated tokens, ``frequency_penalty``
+    once per occurrence. ``stop``: a completion ends before the first of these texts. A key without
+    a value is left out of the keys of completions. ``request``: openai only.
     """
 
     temperature: float
     top_p: float
     max_tokens: int
     repetition_penalty: float
+    request: RequestMapping | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """A generating stage's block of the configuration; ``num_samples``: completions per prompt."""
+    """A generating stage's block of the configuration; ``num_samples``: completions per prompt.
+
+    ``request``: what the model's server changes, for the engine openai.
+    """
 
     num_samples: int
     temperature: float
@@ -36,6 +68,12 @@ class GenerationConfig:
     max_tokens: int
     seed: int
     engine: str
+    request: RequestMapping | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: list[str] | None = None
 
     @property
     def sampling(self) -> Sampling:
@@ -45,7 +83,17 @@ class GenerationConfig:
             top_p=float(self.top_p),
             max_tokens=int(self.max_tokens),
             repetition_penalty=float(self.repetition_penalty),
+            request=self.request,
+            top_k=self.top_k,
+            min_p=_read_float(self.min_p),
+            presence_penalty=_read_float(self.presence_penalty),
+            frequency_penalty=_read_float(self.frequency_penalty),
+            stop=tuple(self.stop) if self.stop else None,
         )
+
+
+def _read_float(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -56,7 +104,8 @@ class RuntimeOptions:
     time (None: the engine's own default). transformers: ``prefill_tokens``, padded prompt tokens
     read together, and ``device`` (default: the first GPU, else the CPU). vllm:
     ``tensor_parallel_size``, ``gpu_memory_utilization`` (0 to 1), ``batch_invariant``. openai:
-    ``token_budget`` (None: no limit), ``base_url``, ``api_key_env``.
+    ``token_budget`` (None: no limit) over all tries, whose counts are in ``budget_folder`` (None:
+    this process only), ``base_url``, ``api_key_env``, ``headers``, ``query``.
     """
 
     batch_size: int | None = None
@@ -66,8 +115,11 @@ class RuntimeOptions:
     gpu_memory_utilization: float = 0.9
     batch_invariant: bool = False
     token_budget: int | None = None
+    budget_folder: Path | None = None
     base_url: str | None = None
     api_key_env: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,7 +138,8 @@ class Request:
 class Completion:
     """One request's answer.
 
-    ``finish_reason``: stop, length, prompt_too_long (empty response) or error.
+    ``finish_reason``: stop, length, prompt_too_long (empty response), error, or what a server says
+    (``orion.tables.is_finish_reason``).
     ``completion_tokens`` counts the generated tokens with the end token, which is not part of
     ``response``.
     """

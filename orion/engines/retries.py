@@ -1,6 +1,6 @@
 """An HTTP client that retries: each POST until it is answered, fails for good, or the run must end.
 
-Input: JSON bodies. Output: answers read by ``orion.engines.openai_protocol``. Failures that may be
+Input: JSON bodies. Output: answers read by ``orion.engines.openai_answers``. Failures that may be
 temporary are retried with exponential backoff and full jitter (Brooker, "Exponential backoff and
 jitter", 2015), never sooner than a server's Retry-After says.
 """
@@ -10,12 +10,15 @@ import email.utils
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import httpx2
 
-from orion.engines import openai_protocol
+from orion.engines import openai_answers
+from orion.engines.budget import TokenBudget
+from orion.engines.openai_answers import Answer, MalformedResponseError, ServerError
 from orion.errors import InputError
 from orion.progress import log
 
@@ -85,9 +88,10 @@ class _Failure:
 class Client:
     """Sends requests and counts tokens and failures over all of them.
 
-    ``config_key`` names the server's block of the configuration in messages. Connections belong to
-    an event loop and live from ``open`` to ``close``. Counts live as long as the client, because
-    the completion store asks failed requests once more.
+    ``config_key`` names the server's block of the configuration in messages. ``max_tokens``: of
+    every request. ``secrets``: what must not be shown, beside ``key``. Connections belong to an
+    event loop and live from ``open`` to ``close``. Counts live as long as the client, because the
+    completion store asks failed requests once more.
     """
 
     def __init__(
@@ -98,15 +102,22 @@ class Client:
         config_key: str,
         retry_policy: RetryPolicy,
         connections: int,
-        budget: int | None,
+        budget: TokenBudget,
+        max_tokens: int,
+        headers: dict[str, str],
+        query: dict[str, str],
+        secrets: Sequence[str] = (),
         proven: bool = False,
     ):
-        self.url, self.key, self.config_key = url, key, config_key
-        self.retry_policy, self.budget = retry_policy, budget
-        self.tokens = 0
+        self.url, self.config_key = url, config_key
+        self.retry_policy, self.budget, self.max_tokens = retry_policy, budget, max_tokens
+        authorization = {"Authorization": f"Bearer {key}"} if key else {}
+        self._headers, self._query = {**authorization, **headers}, query
+        # the longest first, where one is part of another
+        self._secrets = sorted({*secrets, *([key] if key else [])}, key=len, reverse=True)
         self.failures: Counter[str] = Counter()
         self.retries = self.successes = 0
-        self._answered, self._proven = False, proven
+        self._answered, self._proven, self._estimates = False, proven, False
         self._last_answer = self._last_log = -float("inf")
         self._connections = connections
         self._http: httpx2.AsyncClient
@@ -114,7 +125,8 @@ class Client:
     def open(self) -> None:
         """Open the connections, in the running event loop."""
         self._http = httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
+            headers=self._headers,
+            params=self._query,
             timeout=httpx2.Timeout(None, connect=10.0),
             limits=httpx2.Limits(
                 max_connections=self._connections, max_keepalive_connections=self._connections
@@ -125,12 +137,7 @@ class Client:
         """Close the connections."""
         await self._http.aclose()
 
-    @property
-    def is_budget_spent(self) -> bool:
-        """Whether the token budget is used up."""
-        return self.budget is not None and self.tokens >= self.budget
-
-    async def ask(self, path: str, body: dict[str, Any]) -> openai_protocol.Answer:
+    async def ask(self, path: str, body: dict[str, Any]) -> Answer:
         """The answer to one body.
 
         Raises RequestFailedError, ContextLengthExceededError, TokenBudgetExceededError, and
@@ -140,10 +147,10 @@ class Client:
         outage_start: float | None = None
         successes = self.successes
         while True:
-            if self.is_budget_spent:
+            if self.budget.is_spent:
                 raise TokenBudgetExceededError
             outcome = await self._try(path, body)
-            if isinstance(outcome, openai_protocol.Answer):
+            if isinstance(outcome, Answer):
                 return outcome
             # a gateway that fails on this request while others succeed fails because of it
             if outcome.unavailable and not (outcome.gateway and self.successes > successes):
@@ -161,23 +168,23 @@ class Client:
             await asyncio.sleep(wait + outcome.retry_after_s)
             waits += 1
 
-    async def _try(self, path: str, body: dict[str, Any]) -> openai_protocol.Answer | _Failure:
+    async def _try(self, path: str, body: dict[str, Any]) -> Answer | _Failure:
         try:
             async with asyncio.timeout(self.retry_policy.timeout_s):
                 status, headers, content = await self._post(path, body)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            text = openai_protocol.clean_text(str(error)) or type(error).__name__
+            text = openai_answers.clean_text(str(error)) or type(error).__name__
             return _Failure(f"cannot connect ({text})", unavailable=True, connected=False)
         except TimeoutError:
             return _Failure(f"no answer within {self.retry_policy.timeout_s:g} s")
         except httpx2.RequestError as error:
-            text = openai_protocol.clean_text(str(error))
+            text = openai_answers.clean_text(str(error))
             return _Failure(f"the connection broke ({type(error).__name__} {text})")
-        except openai_protocol.MalformedResponseError as error:
-            self.tokens += body["max_tokens"]
+        except MalformedResponseError as error:
+            self.budget.add(self.max_tokens)
             return _Failure(str(error))
         if status == 200:
-            return self._read_answer(content, body["max_tokens"])
+            return self._read_answer(headers, content, body)
         return self._read_error(status, headers, content)
 
     async def _post(self, path: str, body: dict[str, Any]) -> tuple[int, Any, bytes]:
@@ -185,32 +192,56 @@ class Client:
         async with self._http.stream("POST", self.url + path, json=body) as response:
             async for chunk in response.aiter_bytes():
                 content += chunk
-                if len(content) > openai_protocol.MAX_BYTES:
-                    raise openai_protocol.MalformedResponseError(
-                        f"the answer is longer than {openai_protocol.MAX_BYTES >> 20} MiB"
+                if len(content) > openai_answers.MAX_BYTES:
+                    raise MalformedResponseError(
+                        f"the answer is longer than {openai_answers.MAX_BYTES >> 20} MiB"
                     )
         # a server may repeat the key, which must not reach a log or a table
-        whole = bytes(content).replace(self.key.encode(), b"***") if self.key else bytes(content)
+        whole = bytes(content)
+        for secret in self._secrets:
+            whole = whole.replace(secret.encode(), b"***")
         return response.status_code, response.headers, whole
 
-    def _read_answer(self, content: bytes, max_tokens: int) -> openai_protocol.Answer | _Failure:
+    def _read_answer(self, headers: Any, content: bytes, body: dict[str, Any]) -> Answer | _Failure:
         try:
-            answer = openai_protocol.read_answer(content)
-        except openai_protocol.MalformedResponseError as error:
+            answer = openai_answers.read_answer(content, self.max_tokens)
+        except MalformedResponseError as error:
             # the server bills also for an answer that cannot be read
-            self.tokens += openai_protocol.count_billed_tokens(content, max_tokens)
+            self.budget.add(openai_answers.count_billed_tokens(content, self.max_tokens))
             return _Failure(f"not an answer: {error}")
-        self.tokens += answer.prompt_tokens + answer.completion_tokens
+        if isinstance(answer, ServerError):
+            self.budget.add(openai_answers.count_billed_tokens(content, 0))
+            return self._read_error(answer.status, headers, content, answer)
+        self._count(answer, body)
         self._answered = True
         self.successes += 1
         self._last_answer = time.monotonic()
         return answer
 
-    def _read_error(self, status: int, headers: Any, content: bytes) -> _Failure:
-        if openai_protocol.is_context_length_error(status, content):
+    def _count(self, answer: Answer, body: dict[str, Any]) -> None:
+        """Count an answer's tokens; estimates where the server gives none."""
+        prompt, completion = answer.prompt_tokens, answer.completion_tokens
+        if prompt is None or completion is None:
+            if not self._estimates:
+                log("openai: the server counts no tokens; they are counted here or estimated")
+            self._estimates = True
+            ids = body.get("prompt")
+            asked = len(ids) if isinstance(ids, list) else estimate_tokens(str(body["messages"]))
+            prompt = asked if prompt is None else prompt
+            completion = estimate_tokens(answer.text) if completion is None else completion
+        self.budget.add(prompt + completion)
+
+    def _read_error(
+        self, status: int, headers: Any, content: bytes, embedded: ServerError | None = None
+    ) -> _Failure:
+        """An error by its status; ``embedded``: it came in the body of a response with 200."""
+        if openai_answers.is_context_length_error(status, content):
             self._answered = True
-            raise ContextLengthExceededError(openai_protocol.error_message(content))
-        reason = f"HTTP {status}: {openai_protocol.error_message(content)}"
+            raise ContextLengthExceededError(openai_answers.error_message(content))
+        if embedded is None:
+            reason = f"HTTP {status}: {openai_answers.error_message(content)}"
+        else:
+            reason = f"HTTP 200 with an error ({status}): {embedded.message}"
         no_quota = status == 429 and b"insufficient_quota" in content
         # after a success a 403 is caused by this prompt, not by the key
         is_fatal = status in FATAL_STATUSES and not (status == 403 and self._answered)
@@ -239,7 +270,8 @@ class Client:
         if not (self._answered or self._proven) and self.failures.total() >= MAX_INITIAL_FAILURES:
             raise InputError(
                 f"{self.config_key}: {self.url} answered none of {MAX_INITIAL_FAILURES} requests; "
-                f"the last: {reason}"
+                f"the last: {reason} (a parameter that the server refuses: see "
+                f"{self.config_key}.request)"
             )
         raise RequestFailedError(reason)
 
@@ -270,6 +302,11 @@ class Client:
         if now - self._last_log >= LOG_INTERVAL_S:
             self._last_log = now
             log(f"openai: {reason}; trying again ({self.retries} failures so far)")
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens a text has: a quarter of its bytes."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
 
 def read_retry_after(value: str | None) -> float:

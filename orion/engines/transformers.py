@@ -18,11 +18,13 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from orion.engines import logits
 from orion.engines.cache import Block, merge_blocks, take_layers
 from orion.engines.prefill import Trunk, read_texts, read_trunk
 from orion.engines.prefixes import family_order, shared_beginning
 from orion.engines.protocol import Completion, Request, RuntimeOptions, Sampling
 from orion.engines.sampling import draw_tokens, penalise_repetition
+from orion.engines.stop_strings import StopStrings
 from orion.engines.tokens import encode_prompts, max_prompt_tokens
 from orion.errors import InputError
 from orion.models import checkpoints
@@ -99,6 +101,8 @@ class _Pool:
         self.seed = torch.tensor([row.request.seed for row in rows], device=device)
         # (rows, vocabulary) bool, where there is a repetition penalty
         self.seen: torch.Tensor | None = None
+        # (rows, vocabulary), how often each token was generated, where penalties ask for it
+        self.counts: torch.Tensor | None = None
 
     def take_block(self, alive: list[int]) -> Block:
         """The block from which these rows continue; the pool cannot be used afterwards."""
@@ -119,6 +123,9 @@ class TransformersEngine:
         self.tokenizer = checkpoints.load_tokenizer(document)
         self.model = checkpoints.load_model(document, options.device)
         self.device = self.model.device
+        # a loss of the router, for training; with a cache the library cannot compute it
+        if getattr(self.model.config, "output_router_logits", None):
+            self.model.config.output_router_logits = False
         unknown = set(getattr(self.model.config, "layer_types", None) or ()) - ATTENTION_LAYERS
         if unknown:
             raise InputError(
@@ -131,6 +138,7 @@ class TransformersEngine:
         # what all prompts under way begin with
         self.trunk_ids: list[int] = []
         self.trunk: Trunk | None = None
+        self.stop = StopStrings(sampling.stop, self.tokenizer)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """One completion per request; raises InputError for a prompt without any token."""
@@ -200,6 +208,13 @@ class TransformersEngine:
             )
             for seen, row in zip(new.seen, new.rows, strict=True):
                 seen[row.tokens] = True
+        if logits.counts_tokens(self.sampling):
+            new.counts = torch.zeros(
+                len(new.rows), self.model.config.vocab_size, device=new.seed.device
+            )
+            for counts, row in zip(new.counts, new.rows, strict=True):
+                generated = torch.tensor(row.new, dtype=torch.long, device=counts.device)
+                counts += torch.bincount(generated, minlength=len(counts))
         # removed only now, so that a refill that runs out of memory loses no row
         for _ in chosen:
             queue.popleft()
@@ -224,7 +239,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def _step(self, pool: _Pool) -> list[int]:
         """One new token per row of the pool."""
-        logits = self.model(
+        scores = self.model(
             input_ids=pool.token[:, None],
             attention_mask=pool.mask[:, : pool.length + 1],
             position_ids=pool.position[:, None],
@@ -232,22 +247,26 @@ class TransformersEngine:
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        pool.token = self._draw(pool, logits)
+        pool.token = self._draw(pool, scores)
         if pool.seen is not None:
             pool.seen.scatter_(1, pool.token[:, None], True)
+        if pool.counts is not None:
+            pool.counts.scatter_add_(1, pool.token[:, None], torch.ones_like(pool.counts[:, :1]))
         pool.position += 1
         pool.step += 1
         pool.length += 1
         tokens: list[int] = pool.token.tolist()
         return tokens
 
-    def _draw(self, pool: _Pool, logits: torch.Tensor) -> torch.Tensor:
+    def _draw(self, pool: _Pool, scores: torch.Tensor) -> torch.Tensor:
         """Token ids (rows,) from the model's logits (rows, vocabulary)."""
         if pool.seen is not None:
             penalty = self.sampling.repetition_penalty
-            logits = penalise_repetition(logits.float(), pool.seen, penalty)
+            scores = penalise_repetition(scores.float(), pool.seen, penalty)
+        if pool.counts is not None:
+            scores = logits.penalise_generated(scores.float(), pool.counts, self.sampling)
         return draw_tokens(
-            logits,
+            logits.leave_out(scores, self.sampling),
             pool.seed,
             pool.step,
             temperature=self.sampling.temperature,
@@ -258,6 +277,8 @@ class TransformersEngine:
         row.new.append(token)
         if token in self.eos:
             return "stop"
+        if self.stop.is_reached(row.new):
+            return "stop"
         return "length" if len(row.new) == self.sampling.max_tokens else None
 
     def _make_completions(self, ended: list[tuple[_Row, str]]) -> Iterator[Completion]:
@@ -267,6 +288,7 @@ class TransformersEngine:
             clean_up_tokenization_spaces=False,
         )
         for (row, reason), text in zip(ended, texts, strict=True):
+            text = self.stop.cut(text)
             yield Completion(row.request.key, text, reason, len(row.ids), len(row.new))
 
     def _halve_batch(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orion.engines.protocol import Completion, Request, RuntimeOptions, Sampling
+from orion.engines.stop_strings import StopStrings
 from orion.engines.tokens import encode_prompts, max_prompt_tokens
 from orion.errors import InputError
 from orion.models import adapters, checkpoints
@@ -54,6 +55,7 @@ class VllmEngine:
         self.max_queued = QUEUE_FACTOR * batch_size
         self.tokenizer = checkpoints.load_tokenizer(document)
         self.eos = sorted(checkpoints.eos_ids(document, self.tokenizer))
+        self.stop = StopStrings(sampling.stop, self.tokenizer)
         arguments = {
             "model": str(checkpoints.verify_folder(document)),
             "skip_tokenizer_init": True,
@@ -98,6 +100,8 @@ class VllmEngine:
                 fitting.append((request, ids))
         queue = deque(sorted(fitting, key=lambda row: (row[1], row[0].key)))
         running: dict[str, _Row] = {}
+        # the tokens so far, where stop strings are looked for
+        new: dict[str, list[int]] = {}
         try:
             while queue or running:
                 while queue and len(running) < self.max_queued:
@@ -109,13 +113,27 @@ class VllmEngine:
                 if running and not self.engine.has_unfinished_requests():
                     raise RuntimeError(f"vLLM lost {len(running)} requests")
                 for output in self.engine.step() if running else ():
-                    if output.finished:
-                        yield self._make_completion(
-                            running.pop(output.request_id), output.outputs[0]
-                        )
+                    key, part = output.request_id, output.outputs[0]
+                    if key not in running:
+                        continue
+                    tokens = new.setdefault(key, [])
+                    is_cut = self._extend(tokens, part.token_ids)
+                    if is_cut and not output.finished:
+                        self.engine.abort_request([key])
+                    if is_cut or output.finished:
+                        reason = "stop" if is_cut else part.finish_reason
+                        yield self._make_completion(running.pop(key), new.pop(key), reason)
         finally:
             if running:
                 self.engine.abort_request(list(running))
+
+    def _extend(self, tokens: list[int], more: Iterable[int]) -> bool:
+        """Add new tokens up to the one that completes a stop string; returns whether one does."""
+        for token in more:
+            tokens.append(token)
+            if token not in self.eos and self.stop.is_reached(tokens):
+                return True
+        return False
 
     def _add(self, row: _Row) -> bool:
         from vllm import SamplingParams
@@ -126,13 +144,18 @@ class VllmEngine:
         params = SamplingParams(
             temperature=self.sampling.temperature,
             top_p=self.sampling.top_p,
+            top_k=self.sampling.top_k or 0,
+            min_p=self.sampling.min_p or 0.0,
             repetition_penalty=self.sampling.repetition_penalty,
+            presence_penalty=self.sampling.presence_penalty or 0.0,
+            frequency_penalty=self.sampling.frequency_penalty or 0.0,
             max_tokens=self.sampling.max_tokens,
             # vLLM takes -2**63 to 2**63 - 1, with -1 for none; ours are 0 to 2**63 - 1
             seed=request.seed if self.sampling.temperature > 0 else None,
             stop_token_ids=self.eos,
             detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
+            # vLLM's own search for stop strings would need its own tokenizer
+            output_kind=RequestOutputKind.DELTA if self.stop else RequestOutputKind.FINAL_ONLY,
         )
         try:
             prompt = self.engine.renderer.render_cmpl([{"prompt_token_ids": ids}])[0]
@@ -142,16 +165,14 @@ class VllmEngine:
             return False
         return True
 
-    def _make_completion(self, row: _Row, output: Any) -> Completion:
+    def _make_completion(self, row: _Row, new: list[int], reason: str | None) -> Completion:
         request, ids = row
-        if output.finish_reason not in ("stop", "length"):
-            log(f"vllm: a request ended as {output.finish_reason}")
+        if reason not in ("stop", "length"):
+            log(f"vllm: a request ended as {reason}")
             return _error_completion(row)
-        text = self.tokenizer.decode(
-            output.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        # the ids include the end token
-        return Completion(request.key, text, output.finish_reason, len(ids), len(output.token_ids))
+        text = self.stop.cut(self.stop.decode(new))
+        # the tokens include the end token
+        return Completion(request.key, text, reason, len(ids), len(new))
 
 
 def _error_completion(row: _Row) -> Completion:

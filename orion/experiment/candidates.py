@@ -13,6 +13,7 @@ from orion import prompts
 from orion.errors import InputError
 from orion.experiment import filters
 from orion.experiment.filters import Limits
+from orion.prompts import PromptSet
 
 Row = dict[str, Any]
 KEY = ["problem_id", "sample_id"]
@@ -126,7 +127,7 @@ class Candidates:
         self._samples = samples.select(*KEY, "response").rechunk()
         self._correct = group_passing(samples["problem_id"], self.objections)
 
-    def solution(self, problem_id: str, prompt_set: str) -> list[Row]:
+    def solution(self, problem_id: str, prompt_set: PromptSet | str) -> list[Row]:
         """The reference solution with its answer; without a solution the answer alone."""
         row = self.problems[problem_id]
         stated = prompts.answer(prompt_set, row["answer"])
@@ -138,11 +139,12 @@ class Candidates:
         return [make_target(text, "solution")]
 
     def teacher(self, problem_id: str) -> list[Row]:
-        """The teacher's trace, if there is one, its answer checked correct and it may be used."""
-        trace = self.problems[problem_id]["teacher_trace"]
+        """The teacher's trace, if one checks and it may be used; its rank is the ``sample_id``."""
+        problem = self.problems[problem_id]
+        trace = problem["teacher_trace"]
         if trace is None or problem_id in self.false_traces:
             return []
-        return [make_target(trace, "teacher_trace")]
+        return [make_target(trace, "teacher_trace", sample_id=problem.get("trace_rank"))]
 
     def own_correct(self, problem_id: str) -> list[Row]:
         """The student's own correct samples, in order of sample_id, equal texts once."""

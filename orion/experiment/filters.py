@@ -11,22 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from orion import prompts
 from orion.ngrams import word_ngrams
+from orion.prompts import PromptSet
 
-# by prompt set: words of the reflection prompt, which mean nothing to a reader of the problem alone
-LEAKS = {
-    "chat": re.compile(
-        r"\b(?:reference (?:solution|answer)"
-        r"|(?:the|my|your|an?) (?:\w+ )?(?:earlier|previous|prior)"
-        r" (?:attempts?|solutions?|answers?)"
-        r"|(?:earlier|previous|prior|wrong|incorrect|my|your|these|those) attempts?"
-        r"|my (?:first|second|third) attempt|attempt \d"
-        r"|solution (?:given |provided )?above|(?:as )?(?:given|provided|shown) above"
-        r"|the (?:given|provided) (?:solution|answer)|refined solution)\b",
-        re.IGNORECASE,
-    ),
-    "demo": re.compile(r"\b(?:Teacher|Attempt|Refine|New|Question) ?:|\bcheck\b|\bvs\b|\bwrong\b"),
-}
 # defaults of the thresholds (n-gram lengths in words); ``select`` in config.yaml may change them
 COPY_NGRAM, COPY_FRACTION = 12, 0.5
 LOOP_NGRAM, LOOP_REPEATS = 12, 4
@@ -54,7 +42,7 @@ class Candidate:
 class Limits:
     """Thresholds of the filters; config/README.md explains each."""
 
-    prompt_set: str
+    prompt_set: PromptSet | str
     max_tokens: int | None = None
     copy_ngram: int = COPY_NGRAM
     copy_fraction: float = COPY_FRACTION
@@ -95,7 +83,7 @@ FILTERS: Mapping[str, Callable[[Candidate, Limits], bool]] = {
     "no_refined_part": lambda c, _: c.text is None,
     "wrong_answer": lambda c, _: c.verdict != "correct",
     "false_step": lambda c, _: c.false_steps > 0,
-    "leak": lambda c, limits: LEAKS[limits.prompt_set].search(c.text or "") is not None,
+    "leak": lambda c, limits: prompts.find_leak(limits.prompt_set, c.text or ""),
     "copy": lambda c, limits: (
         copied_fraction(c.text or "", c.teacher_trace, limits.copy_ngram) > limits.copy_fraction
     ),

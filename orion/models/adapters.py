@@ -5,17 +5,18 @@ torch nor peft.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from orion.errors import InputError
 from orion.models import weights
 from orion.models.document import AdapterDocument, ModelDocument
-from orion.paths import relative_to_cwd
+from orion.paths import ADAPTER_CONFIG as CONFIG
+from orion.paths import WEIGHT_FILES, relative_to_cwd
 from orion.provenance import canonical_json, digest_file, digest_text
 
-CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -42,7 +43,7 @@ def adapter_document(folder: str | Path, base: ModelDocument, *, name: str) -> M
     if absent:
         raise InputError(f"{folder}: no {absent[0]}; not an adapter in peft's format")
     files = {file: digest_file(folder / file) for file in (CONFIG, WEIGHTS)}
-    rank = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["r"]
+    rank = _read_settings(folder)["r"]
     return replace(
         base,
         name=name,
@@ -52,6 +53,71 @@ def adapter_document(folder: str | Path, base: ModelDocument, *, name: str) -> M
         served_name=None,
         adapter=AdapterDocument(relative_to_cwd(folder), files, rank),
     )
+
+
+def is_adapter_folder(folder: Path) -> bool:
+    """Whether a folder holds an adapter and no weights of a model."""
+    stored = {path.name for path in folder.glob(WEIGHT_FILES)}
+    return (folder / CONFIG).is_file() and stored <= {WEIGHTS}
+
+
+def find_base(folder: Path, base: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The source (kind, and path or repo and revision) of the base of an adapter folder.
+
+    It is ``base``, as configured, or else a folder that adapter_config.json names. Raises
+    InputError where neither names one.
+    """
+    if base is not None:
+        return dict(base)
+    named = _read_settings(folder).get("base_model_name_or_path") or ""
+    for place in (Path(named), folder / named) if named else ():
+        if (place / "config.json").is_file():
+            return {"kind": "path", "path": str(place)}
+    what = f"names {named}, which is no folder here" if named else "names none"
+    raise InputError(
+        f"{folder} is an adapter, and its {CONFIG} {what}; give the base beside `path:` of the "
+        "model, as base: {kind: path, path: ...} or base: {kind: huggingface, repo: ..., "
+        "revision: <full commit hash>}"
+    )
+
+
+def check_folder_template(folder: Path, template: str) -> None:
+    """Raise InputError where an adapter folder brings another chat template than ``template``."""
+    own = _read_own_template(folder)
+    if own is not None and own != template:
+        raise InputError(
+            f"{folder}: the adapter brings a chat template that is not its base's; set the "
+            "model's `chat_template:` to a file with the one that it was trained with"
+        )
+
+
+def _read_own_template(folder: Path) -> str | None:
+    file, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    if not settings.is_file():
+        return None
+    found = json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
+    return found if isinstance(found, str) else None
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """adapter_config.json of a LoRA adapter; raises InputError for anything else."""
+    try:
+        found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        kind = found.get("peft_type", "LORA")
+        rank = found["r"]
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{folder / CONFIG}: not the settings of a LoRA adapter ({error!r}); save it again "
+            "with peft"
+        ) from None
+    if kind != "LORA" or not isinstance(rank, int):
+        raise InputError(
+            f"{folder / CONFIG}: an adapter of the kind {kind}; only LoRA adapters are read, so "
+            "merge it into its base with peft and give the merged folder"
+        )
+    return cast(dict[str, Any], found)
 
 
 def verify_adapter_folder(adapter: AdapterDocument) -> Path:
@@ -67,10 +133,20 @@ def verify_adapter_folder(adapter: AdapterDocument) -> Path:
 
 def attach_adapter(model: Any, document: ModelDocument) -> Any:
     """The base model with the adapter in its layers, unmerged; it keeps the base's class."""
+    return _wrap(model, document).get_base_model().to(model.dtype)
+
+
+def merge_adapter(model: Any, document: ModelDocument) -> Any:
+    """The base model with the adapter added to its weights, in the dtype of the base's."""
+    merged = _wrap(model, document).merge_and_unload().to(model.dtype)
+    # peft has frozen the base
+    return merged.requires_grad_(True)
+
+
+def _wrap(model: Any, document: ModelDocument) -> Any:
     from peft import PeftModel
 
     assert document.adapter is not None, f"{document.name} has no adapter"
     folder = verify_adapter_folder(document.adapter)
     # otherwise peft keeps the adapter in float32 and converts every activation there and back
-    wrapped = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
-    return wrapped.get_base_model().to(model.dtype)
+    return PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)

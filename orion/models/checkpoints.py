@@ -13,9 +13,9 @@ from typing import Any, cast
 
 from orion import paths
 from orion.errors import InputError
-from orion.models import served, weights
+from orion.models import contexts, served, weights
 from orion.models.document import ModelDocument
-from orion.models.templates import DATE_FUNCTION, render
+from orion.models.templates import DATE_FUNCTION, end_of_turn, render
 from orion.provenance import canonical_json, digest_file, digest_text
 
 
@@ -48,6 +48,7 @@ def _find_snapshot(repo: str, revision: str) -> Path:
             *paths.CONFIG_FILES,
             *paths.TOKENIZER_FILES,
             paths.CODE_FILES,
+            paths.ADAPTER_CONFIG,
         ]
         return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
     except LocalEntryNotFoundError as error:
@@ -73,22 +74,23 @@ def checkpoint_document(
     repo: str | None = None,
     revision: str | None = None,
     served_name: str | None = None,
+    with_digests: bool = True,
 ) -> ModelDocument:
     """The model.json document of a checkpoint folder, without provenance.
 
     Its digest covers the bytes of weights, configuration and tokenizer, the chat template and the
     dtype, but neither the folder's place nor its name. ``prompt_date`` is kept where the template
-    prints a date.
+    prints a date. ``with_digests``: false reads no weights, and the digest covers no file.
     Raises InputError, with the cure, for a folder that cannot be used.
     """
     folder = Path(folder)
-    config = _read_config(folder)
+    config = read_config(folder)
     stored = weights.list_weight_files(folder)
-    files = {path.name: digest_file(path) for path in _list_files(folder, trust_remote_code)}
+    weights.refuse_adapter_beside(folder)
     tokenizer = _load_folder_tokenizer(folder, trust_remote_code)
     tokenizer.prompt_date = prompt_date
     template = _read_chat_template(tokenizer, chat_template_file, folder)
-    text_config = _text_config(config)
+    text_config = contexts.text_config(config)
     vocabulary = text_config.get("vocab_size") or len(tokenizer)
     if len(tokenizer) > vocabulary:
         raise InputError(
@@ -96,12 +98,17 @@ def checkpoint_document(
             "they are not of the same checkpoint, or new tokens were added without resizing the "
             "embeddings"
         )
+    # last, because it reads all weights
+    listed = _list_files(folder, trust_remote_code) if with_digests else []
+    files = {path.name: digest_file(path) for path in listed}
+    content: dict[str, Any] = {"files": files, "chat_template": template, "dtype": dtype}
+    if added := end_of_turn(tokenizer) - _configured_eos_ids(folder, tokenizer):
+        # answers end earlier than the files alone say
+        content["end_of_turn"] = sorted(added)
     return ModelDocument(
         name=name,
-        digest=digest_text(
-            canonical_json({"files": files, "chat_template": template, "dtype": dtype})
-        ),
-        context_length=_choose_context_length(folder, config, context_length),
+        digest=digest_text(canonical_json(content)),
+        context_length=contexts.choose_context_length(folder, config, context_length),
         path=None if repo else paths.relative_to_cwd(folder),
         repo=repo,
         revision=revision,
@@ -123,7 +130,7 @@ def load_tokenizer(document: ModelDocument) -> Any:
     """
     if document.is_served:
         return served.ServedTokenizer(document)
-    tokenizer = _load_folder_tokenizer(_document_folder(document), document.trust_remote_code)
+    tokenizer = _load_folder_tokenizer(document_folder(document), document.trust_remote_code)
     tokenizer.chat_template = document.chat_template
     tokenizer.prompt_date = document.prompt_date
     return tokenizer
@@ -167,7 +174,7 @@ def verify_folder(document: ModelDocument) -> Path:
         raise InputError(
             f"models.{document.name}.source: a model of the kind server has no weights here"
         )
-    folder = _document_folder(document)
+    folder = document_folder(document)
     for name, digest in document.files.items():
         if not (folder / name).is_file() or digest_file(folder / name) != digest:
             raise InputError(
@@ -179,7 +186,10 @@ def verify_folder(document: ModelDocument) -> Path:
 
 def read_checkpoint_json(document: ModelDocument, name: str) -> dict[str, Any]:
     """The contents of a JSON file of the checkpoint; empty if there is no such file."""
-    file = _document_folder(document) / name
+    return _read_json(document_folder(document) / name)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     return cast(dict[str, Any], json.loads(file.read_text(encoding="utf-8")))
@@ -188,28 +198,35 @@ def read_checkpoint_json(document: ModelDocument, name: str) -> dict[str, Any]:
 def eos_ids(document: ModelDocument, tokenizer: Any) -> set[int]:
     """The ids of all tokens that end a completion.
 
-    They are those of generation_config.json (where it names none, of config.json) and the
-    tokenizer's own. Raises InputError if there is none.
+    They are those of generation_config.json (where it names none, of config.json), the tokenizer's
+    own, and the one with which the chat template ends a turn. Raises InputError if the checkpoint
+    names none.
     """
-    ids: set[int] = {tokenizer.eos_token_id} - {None}
-    for name in ("generation_config.json", "config.json"):
-        configured = read_checkpoint_json(document, name).get("eos_token_id")
-        if configured is not None:
-            ids |= set(configured) if isinstance(configured, list) else {configured}
-            break
+    ids = _configured_eos_ids(document_folder(document), tokenizer)
     if not ids:
         raise InputError(
             "the checkpoint names no end token (generation_config.json: eos_token_id); "
             "completions would never end"
         )
+    return ids | end_of_turn(tokenizer)
+
+
+def _configured_eos_ids(folder: Path, tokenizer: Any) -> set[int]:
+    ids: set[int] = {tokenizer.eos_token_id} - {None}
+    for name in ("generation_config.json", "config.json"):
+        configured = _read_json(folder / name).get("eos_token_id")
+        if configured is not None:
+            return ids | (set(configured) if isinstance(configured, list) else {configured})
     return ids
 
 
-def _document_folder(document: ModelDocument) -> Path:
+def document_folder(document: ModelDocument) -> Path:
+    """The folder of a checkpoint's document, or of its adapter's base; its files are not read."""
     return find_folder(document.path, repo=document.repo, revision=document.revision)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """The contents of a folder's config.json; raises InputError if there is none."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     try:
@@ -226,6 +243,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _list_files(folder: Path, trust_remote_code: bool) -> list[Path]:
     patterns = [paths.WEIGHT_FILES, *paths.CONFIG_FILES, *paths.TOKENIZER_FILES]
     patterns += [paths.CODE_FILES] if trust_remote_code else []
+    patterns += [] if (folder / "tokenizer.json").is_file() else paths.OLD_VOCABULARY_FILES
     return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 
@@ -300,31 +318,3 @@ def _read_chat_template(tokenizer: Any, file: str | Path | None, folder: Path) -
     tokenizer.chat_template = template
     render(tokenizer, [{"role": "user", "content": "1 + 1"}])
     return template
-
-
-def native_context_length(config: dict[str, Any]) -> int | None:
-    """The tokens of context that a checkpoint's config.json names, or None."""
-    tokens = _text_config(config).get("max_position_embeddings")
-    return None if tokens is None else int(tokens)
-
-
-def _text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of config.json on the language model, where it has one on images too."""
-    return config.get("text_config") or config
-
-
-def _choose_context_length(folder: Path, config: dict[str, Any], wanted: int | None) -> int:
-    maximum = native_context_length(config)
-    if wanted is None:
-        if maximum is None:
-            raise InputError(
-                f"{folder}/config.json: no max_position_embeddings; "
-                "set the model's `context_length:`"
-            )
-        return maximum
-    if maximum is not None and wanted > maximum:
-        raise InputError(
-            f"context_length: {wanted} is more than the {maximum} tokens that "
-            f"{folder}/config.json allows"
-        )
-    return wanted

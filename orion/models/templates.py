@@ -21,6 +21,8 @@ from orion.errors import InputError
 # a noncharacter of Unicode, which no text contains; one in data is removed
 MARK = "\ufdd0"
 THINK, END_THINK = "<think>", "</think>"
+# made-up words, which show where a template prints a turn's words
+WORDS = "AssistantWords"
 # the function by which a template asks for today's date
 DATE_FUNCTION = "strftime_now"
 
@@ -38,19 +40,20 @@ def render(
 ) -> str:
     """Messages as the text that the model reads, for ``encode``.
 
-    Control tokens are marked in all messages but the assistant's, whose words may hold the marks of
-    thinking: the caller marks those. Raises TemplateRefusedError if the template refuses the
-    messages, InputError if it prints a date and the tokenizer has no ``prompt_date``.
+    Control tokens are marked in all messages but the assistant's last, whose words may hold the
+    marks of thinking: the caller marks those. Raises TemplateRefusedError if the template refuses
+    the messages, InputError if it prints a date and the tokenizer has no ``prompt_date``.
     """
     switch = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
     # imported here, so that a process without a tokenizer does not load jinja2
     from jinja2 import TemplateError
 
+    last = len(messages) - 1
     marked = [
         message
-        if message["role"] == "assistant"
+        if message["role"] == "assistant" and number == last
         else {**message, "content": mark_control_tokens(tokenizer, message["content"])}
-        for message in messages
+        for number, message in enumerate(messages)
     ]
     try:
         text: str = tokenizer.apply_chat_template(
@@ -66,6 +69,65 @@ def render(
             f"the chat template refuses messages of the roles {roles}: {error}"
         ) from None
     return text
+
+
+def render_opened(
+    tokenizer: Any,
+    messages: list[dict[str, str]],
+    prefill: str,
+    *,
+    enable_thinking: bool | None = None,
+) -> str:
+    """``render`` with the first words of the assistant's turn behind it, as if it had begun them.
+
+    They stand where the template prints a turn's words, behind a channel header or an empty block
+    of thinking, and are tokenised apart from the prompt. Raises InputError where the template gives
+    them no such place.
+    """
+    text = render(tokenizer, messages, enable_thinking=enable_thinking)
+    if not prefill:
+        return text
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise InputError(
+            "prompts: a prefill opens the assistant's turn, which a served model's server begins "
+            "itself; remove the block prefill, or reflect with a checkpoint"
+        )
+    turn = {"role": "assistant", "content": WORDS}
+    whole = render(
+        tokenizer,
+        [*messages, turn],
+        enable_thinking=enable_thinking,
+        add_generation_prompt=False,
+    )
+    head, found, _ = whole.removeprefix(text).partition(WORDS)
+    if not found or not whole.startswith(text) or text.rstrip().endswith(THINK):
+        raise InputError(
+            "prompts: the chat template begins the turn with the model's thinking, or otherwise "
+            "than it prints the turn, so the block prefill has no place; set the model's "
+            "`enable_thinking: false` or remove the block"
+        )
+    return f"{text}{head}{MARK}{mark_control_tokens(tokenizer, prefill)}"
+
+
+def end_of_turn(tokenizer: Any) -> set[int]:
+    """The id of the control token that the template prints behind an assistant's words, if any.
+
+    Base models are published with a chat template whose turns end with a token that their
+    generation_config.json does not name (open-r1#604); without it an answer runs on.
+    """
+    turns = [{"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": WORDS}]
+    try:
+        text = render(tokenizer, turns, add_generation_prompt=False)
+    except InputError:
+        # a template that needs other messages says so where they are rendered
+        return set()
+    behind = text.rpartition(WORDS)[2]
+    places = {
+        behind.find(token): number
+        for token, number in control_tokens(tokenizer).items()
+        if number is not None and token in behind
+    }
+    return {places[min(places)]} if places else set()
 
 
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

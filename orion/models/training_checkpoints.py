@@ -128,15 +128,31 @@ def publish(
         adapters.save_adapter(model, partial)
     else:
         model.config.use_cache = True
-        model.set_attn_implementation("sdpa")
+        _reset_attention(model)
+        _name_end_tokens(model, checkpoints.eos_ids(document, tokenizer))
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
     shutil.rmtree(output_dir, ignore_errors=True)
     os.replace(partial, output_dir)
 
 
+def _name_end_tokens(model: Any, eos: set[int]) -> None:
+    """Let generation_config.json name the tokens that end a completion here, for other engines."""
+    named = model.generation_config.eos_token_id
+    if {*(named if isinstance(named, list) else [named])} != eos:
+        model.generation_config.eos_token_id = sorted(eos)
+
+
+def _reset_attention(model: Any) -> None:
+    """The attention of an ordinary checkpoint; some models (gpt-oss) have none in torch's sdpa."""
+    try:
+        model.set_attn_implementation("sdpa")
+    except ValueError:
+        model.set_attn_implementation("eager")
+
+
 def trained_document(
-    folder: Path, name: str, base: ModelDocument, *, adapter: bool
+    folder: Path, name: str, base: ModelDocument, *, adapter: bool, with_digests: bool = True
 ) -> ModelDocument:
     """The document of the published checkpoint or adapter."""
     if adapter:
@@ -149,4 +165,5 @@ def trained_document(
         trust_remote_code=base.trust_remote_code,
         context_length=base.context_length,
         prompt_date=base.prompt_date,
+        with_digests=with_digests,
     )

@@ -17,6 +17,7 @@ of ``REASONS``: what a template does to it is not understood, so it is not train
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +74,22 @@ class Layout:
 
 
 class DocumentEncoder:
-    """Makes the documents of one tokenizer, its end tokens and a thinking switch."""
+    """Makes the documents of one tokenizer, its end tokens and a thinking switch.
 
-    def __init__(self, tokenizer: Any, *, eos: set[int], enable_thinking: bool | None):
+    ``opening``: the messages before the question, such as a system message, in every prompt.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        eos: set[int],
+        enable_thinking: bool | None,
+        opening: Sequence[dict[str, str]] = (),
+    ):
         """Ask the template; raises InputError for a model without an end token."""
         self.tokenizer = tokenizer
+        self.opening = list(opening)
         self.enable_thinking = enable_thinking
         if not eos:
             raise InputError("the model has no end token, so it cannot learn to end its turn")
@@ -268,7 +280,7 @@ class DocumentEncoder:
         """The conversation; without a ``turn`` the serving prompt."""
         return templates.render(
             self.tokenizer,
-            [{"role": "user", "content": question}, *turn],
+            [*self.opening, {"role": "user", "content": question}, *turn],
             enable_thinking=self.enable_thinking,
             add_generation_prompt=not turn,
         )

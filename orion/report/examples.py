@@ -7,6 +7,7 @@ model output, so they are cut to a length here and escaped by the template.
 import polars as pl
 
 from orion import prompts
+from orion.prompts import PromptSet
 from orion.provenance import digest_text
 from orion.report.gather import Arm, Results
 
@@ -14,7 +15,7 @@ from orion.report.gather import Arm, Results
 MAX_CHARACTERS = 4000
 
 
-def example_rows(results: Results, prompt_set: str, count: int) -> list[dict]:
+def example_rows(results: Results, prompt_set: PromptSet | str, count: int) -> list[dict]:
     """Up to ``count`` problems with a wrong attempt and a reflection, in keyed random order."""
     arms = [arm for arm in results.arms.values() if arm.reflections is not None]
     if not arms:
@@ -27,7 +28,9 @@ def example_rows(results: Results, prompt_set: str, count: int) -> list[dict]:
     return [_make_example(results, arms, problems[p], prompt_set) for p in candidates[:count]]
 
 
-def _make_example(results: Results, arms: list[Arm], problem: dict, prompt_set: str) -> dict:
+def _make_example(
+    results: Results, arms: list[Arm], problem: dict, prompt_set: PromptSet | str
+) -> dict:
     problem_id = problem["problem_id"]
     samples = results.samples.filter(pl.col("problem_id") == problem_id)
     candidates = (_find_reflection(arm, problem_id, prompt_set) for arm in arms)
@@ -55,7 +58,7 @@ def _reflections_on_first_error(arm: Arm) -> pl.DataFrame:
     return arm.reflections.filter(pl.col("error_ranks").list.contains(0))
 
 
-def _find_reflection(arm: Arm, problem_id: str, prompt_set: str) -> dict | None:
+def _find_reflection(arm: Arm, problem_id: str, prompt_set: PromptSet | str) -> dict | None:
     """The arm's first reflection on its first error at this problem; None without one."""
     assert arm.errors is not None and arm.train is not None
     reflections = _reflections_on_first_error(arm).filter(pl.col("problem_id") == problem_id)
@@ -69,8 +72,7 @@ def _find_reflection(arm: Arm, problem_id: str, prompt_set: str) -> dict | None:
         pl.col("target_kind") == "reflection",
         pl.col("sample_id") == row["sample_id"],
     )
-    refined = prompts.extract_refined(prompt_set, row["response"])
-    diagnosis = row["response"].rpartition(prompts.SETS[prompt_set].marker)[0]
+    diagnosis, refined = prompts.split_refined(prompt_set, row["response"])
     return {
         "arm": arm.name,
         "own_sample_id": error["own_sample_id"],

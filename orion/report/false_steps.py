@@ -99,6 +99,7 @@ def training_rows(results: Results) -> list[dict]:
 
 def _list_checked(results: Results, arm: Arm) -> dict[str, pl.DataFrame]:
     """The checked texts by the kind of training row that they may become."""
+    assert results.traces is not None, "an arm is trained"
     found = {"teacher_trace": results.traces, "own_correct": results.samples}
     return found if arm.reflections is None else {**found, "reflection": arm.reflections}
 

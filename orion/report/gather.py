@@ -17,6 +17,7 @@ from orion import paths, tables
 from orion.config import Config
 from orion.errors import InputError
 from orion.experiment import statistics
+from orion.experiment.traces import with_correct_traces
 from orion.report import lineage
 
 # the columns of the table steps that count claims
@@ -79,33 +80,46 @@ class Results:
     """One student on one training set, from the problems to the scores of every arm.
 
     ``samples``, the arms' ``reflections`` and ``traces`` (problem_id, sample_id) are joined with
-    their verdicts and steps.
+    their verdicts and steps. ``traces`` is None where no arm is trained, so that none was checked.
     """
 
     dataset: str
     model: str
     problems: pl.DataFrame
-    traces: pl.DataFrame
+    traces: pl.DataFrame | None
     samples: pl.DataFrame
     arms: dict[str, Arm]
 
     @property
-    def traces_correct(self) -> int:
-        """The number of teacher traces whose answer is correct."""
-        return self.traces.filter(pl.col("verdict") == "correct").height
+    def correct_traces(self) -> pl.DataFrame | None:
+        """The first correct teacher trace of each problem that has one; sample_id is its rank.
+
+        None where no trace was checked.
+        """
+        if self.traces is None:
+            return None
+        right = self.traces.filter(pl.col("verdict") == "correct")
+        return right.unique("problem_id", keep="first", maintain_order=True)
 
 
 def load_results(config: Config, root: str | Path, dataset: str, model: str) -> Results:
     """All artifacts of one student on one training set."""
     locate: Locate = functools.partial(paths.artifact, root, dataset=dataset, model=model)
-    with_traces = lineage.problems_with_traces(config, {"dataset": dataset})
-    trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICTS)
-    traces = trace_verdicts.select("problem_id", "sample_id")
+    problems, traces = tables.read(locate(paths.PROBLEMS), tables.PROBLEMS), None
+    if lineage.trains(config, {}):
+        with_traces = lineage.problems_with_traces(config, {"dataset": dataset})
+        trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICTS)
+        rows = trace_verdicts.select("problem_id", "sample_id")
+        traces = read_checked(rows, locate(paths.TRACE_VERDICTS), locate(paths.TRACE_STEPS))
+        problems = tables.read(locate(with_traces), tables.PROBLEMS)
+        chosen = with_correct_traces(problems, trace_verdicts)["teacher_trace"]
+        # where no candidate is correct, the first one is shown
+        problems = problems.with_columns(teacher_trace=chosen.fill_null(problems["teacher_trace"]))
     return Results(
         dataset,
         model,
-        tables.read(locate(with_traces), tables.PROBLEMS),
-        read_checked(traces, locate(paths.TRACE_VERDICTS), locate(paths.TRACE_STEPS)),
+        problems,
+        traces,
         read_checked(
             tables.read(locate(paths.SAMPLES), tables.SAMPLES),
             locate(paths.VERDICTS),

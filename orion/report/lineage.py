@@ -37,6 +37,16 @@ def has_teacher(config: Config, wildcards: Wildcards) -> bool:
     return config.datasets[wildcards["dataset"]].teacher is not None
 
 
+def trains(config: Config, wildcards: Wildcards) -> bool:
+    """Whether the run trains any arm; else nothing reads the traces, and no teacher is sampled."""
+    return any(config.arms[arm].trained_on != "nothing" for arm in config.runs.arms)
+
+
+def trains_on_sampled_traces(config: Config, wildcards: Wildcards) -> bool:
+    """Whether the dataset's traces are sampled from a teacher for an arm of the run."""
+    return has_teacher(config, wildcards) and trains(config, wildcards)
+
+
 def is_trained(config: Config, wildcards: Wildcards) -> bool:
     """Whether the arm is trained."""
     return config.arms[wildcards["arm"]].trained_on != "nothing"
@@ -93,7 +103,7 @@ RULES = (
     Rule("benchmark", (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED), from_files=True),
     Rule("lint", (paths.BENCHMARK_LINT,), {"problems": paths.BENCHMARK_PROBLEMS}),
     # the document itself holds the digests of the model's files
-    Rule("model", (paths.MODEL,), for_teachers=True),
+    Rule("model", (paths.MODEL, paths.PREFLIGHT), for_teachers=True),
     Rule(
         "dataset",
         (paths.PROBLEMS, paths.REJECTED),
@@ -104,7 +114,7 @@ RULES = (
     Rule(
         "sample",
         (paths.SAMPLES,),
-        {"problems": paths.PROBLEMS, "model": paths.MODEL},
+        {"problems": paths.PROBLEMS, "model": paths.MODEL, "preflight": paths.PREFLIGHT},
         for_teachers=True,
     ),
     Rule(
@@ -121,12 +131,13 @@ RULES = (
             "samples": of_teacher(paths.SAMPLES),
             "verdicts": of_teacher(paths.VERDICTS),
         },
-        applies=has_teacher,
+        applies=trains_on_sampled_traces,
     ),
     Rule(
         "check_traces",
         (paths.TRACE_VERDICTS, paths.TRACE_STEPS),
         {"problems": problems_with_traces, "samples": problems_with_traces},
+        applies=trains,
     ),
     Rule(
         "expose",
@@ -140,8 +151,10 @@ RULES = (
         {
             "problems": problems_with_traces,
             "trace_verdicts": paths.TRACE_VERDICTS,
+            "trace_steps": paths.TRACE_STEPS,
             "errors": paths.ERRORS,
             "model": paths.MODEL,
+            "preflight": paths.PREFLIGHT,
         },
         applies=is_reflecting,
     ),
@@ -171,19 +184,23 @@ RULES = (
     Rule(
         "pack",
         (paths.PACKED, paths.PACKED_STATS),
-        {"train": paths.TRAIN, "model": paths.MODEL},
+        {"train": paths.TRAIN, "model": paths.MODEL, "preflight": paths.PREFLIGHT},
         applies=is_trained,
     ),
     Rule(
         "train",
         (paths.TRAINED_MODEL,),
-        {"packed": paths.PACKED, "model": paths.MODEL},
+        {"packed": paths.PACKED, "model": paths.MODEL, "preflight": paths.PREFLIGHT},
         applies=is_trained,
     ),
     Rule(
         "evaluate_sample",
         (paths.EVALUATION_SAMPLES,),
-        {"problems": paths.BENCHMARK_PROBLEMS, "model": evaluated_model},
+        {
+            "problems": paths.BENCHMARK_PROBLEMS,
+            "model": evaluated_model,
+            "preflight": paths.PREFLIGHT,
+        },
     ),
     Rule(
         "evaluate_check",
@@ -232,7 +249,7 @@ def _combine(config: Config, names: list[str]) -> list[Wildcards]:
 def _list_wildcards(config: Config, rule: Rule) -> list[Wildcards]:
     names = paths.wildcard_names(rule.outputs[0])
     rows = _combine(config, names)
-    if rule.for_teachers:
+    if rule.for_teachers and trains(config, {}):
         for dataset in config.runs.datasets:
             teacher = config.datasets[dataset].teacher
             known = {"dataset": dataset, "model": teacher}

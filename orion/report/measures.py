@@ -119,7 +119,11 @@ def base_row(results: Results, *, confidence: float, resamples: int) -> dict:
     """The untrained student on the training problems.
 
     ``both``, ``all_right`` and ``all_wrong`` are shares of the problems, by their samples.
+    ``with_trace`` and ``traces_correct`` count problems: those with a teacher trace, and those with
+    a correct one, ``traces_not_first`` of which is a later candidate of the ``trace_candidates``.
+    What is said of traces is null where no arm is trained: none of them was checked.
     """
+    traces, correct = results.traces, results.correct_traces
     right = pl.col("verdict") == "correct"
     grouped = (
         results.samples.group_by("problem_id")
@@ -148,8 +152,12 @@ def base_row(results: Results, *, confidence: float, resamples: int) -> dict:
         "no_answer": float((verdicts == "no_answer").to_numpy().mean()),
         "unfinished": float((results.samples["finish_reason"] == "length").to_numpy().mean()),
         "mean_completion_tokens": float(results.samples["completion_tokens"].to_numpy().mean()),
-        "with_trace": results.problems["teacher_trace"].count(),
-        "traces_correct": results.traces_correct,
+        "with_trace": None if traces is None else results.problems["teacher_trace"].count(),
+        "traces_correct": None if correct is None else correct.height,
+        "trace_candidates": None if traces is None else traces.height,
+        "traces_not_first": None
+        if correct is None
+        else correct.filter(pl.col("sample_id") > 0).height,
     }
 
 

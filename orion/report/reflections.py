@@ -12,13 +12,16 @@ import polars as pl
 from orion import prompts
 from orion.demo.error_coverage import detailed_steps, first_wrong_step, revisited_steps
 from orion.experiment import statistics
+from orion.prompts import PromptSet
 from orion.report.gather import Arm, Results
 
 SCOPES = ("all", "correct")
 
 
-def reflection_rows(results: Results, prompt_set: str, *, confidence: float) -> list[dict]:
-    """One row per arm: how many reflections there are, have a refined part, and are correct."""
+def reflection_rows(
+    results: Results, prompt_set: PromptSet | str, *, confidence: float
+) -> list[dict]:
+    """One row per arm: how many reflections there are, follow the format, and are correct."""
     rows = []
     for arm in results.arms.values():
         if arm.reflections is None:
@@ -36,6 +39,7 @@ def reflection_rows(results: Results, prompt_set: str, *, confidence: float) -> 
                 "reflections": total,
                 "problems": arm.reflections["problem_id"].n_unique(),
                 "with_refined_part": refined,
+                "share_refined": refined / total if total else None,
                 "correct": correct,
                 "share_correct": share and share.value,
                 "low": share and share.low,
@@ -77,7 +81,9 @@ def has_recorded_steps(results: Results) -> bool:
     return isinstance(step, pl.Struct) and "result" in {field.name for field in step.fields}
 
 
-def error_coverage_rows(results: Results, prompt_set: str, *, confidence: float) -> list[dict]:
+def error_coverage_rows(
+    results: Results, prompt_set: PromptSet | str, *, confidence: float
+) -> list[dict]:
     """One row per arm and scope (all reflections, or the correct ones).
 
     No rows where the problems do not record their steps. A pair is a reflection and an error of
@@ -120,7 +126,7 @@ def error_coverage_rows(results: Results, prompt_set: str, *, confidence: float)
     return rows
 
 
-def _measure_pair(row: dict, prompt_set: str) -> dict:
+def _measure_pair(row: dict, prompt_set: PromptSet | str) -> dict:
     steps = len(row["meta"]["steps"])
     refined = prompts.extract_refined(prompt_set, row["response"]) or ""
     detailed = {step for step in detailed_steps(refined) if step < steps}

@@ -42,6 +42,10 @@ UNPACKED = {
 }
 
 
+# below this share of reflections with a refined part there is a warning
+FEW_REFINED = 0.5
+
+
 def describe_arms(config: Config) -> list[dict]:
     """One row per arm; an arm without a line in ``ARMS`` is described by its configuration."""
     rows = []
@@ -187,12 +191,20 @@ def _warn_about(item: dict) -> list[str]:
             f"problems are correct, and {format_percent(base['both'])} of the problems have both "
             "correct and wrong samples. This leaves the method little to work on."
         )
-    if base["traces_correct"] < base["with_trace"]:
+    if base["with_trace"] is not None and base["traces_correct"] < base["with_trace"]:
         wrong = base["with_trace"] - base["traces_correct"]
         lines.append(
-            f"{place}: the answers of {wrong} of {base['with_trace']} teacher traces are not "
-            "correct; these traces are not used."
+            f"{place}: {wrong} of {base['with_trace']} problems with teacher traces have none with "
+            "a correct answer; these traces are not used."
         )
+    for row in item["reflections"]:
+        if row["reflections"] and row["share_refined"] < FEW_REFINED:
+            lines.append(
+                f"{place}, {row['arm']}: only {row['with_refined_part']} of {row['reflections']} "
+                f"reflections ({format_percent(row['share_refined'])}) follow the format, so few "
+                "can be trained on. Show the student an example, or open its turn with the marker "
+                "(blocks reflect_examples and prefill of the prompt set)."
+            )
     for name, reason in UNPACKED.items():
         counts = {row["arm"]: row[name] for row in item["table"] if row[name]}
         lines += [f"{place}, {arm}: {n} training rows {reason}." for arm, n in counts.items()]

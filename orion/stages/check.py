@@ -1,7 +1,7 @@
 """Check answers and steps: problems + samples, reflections or traces → verdicts, steps.
 
 The configuration key ``part`` names what is checked: ``refined``, the refined part of reflections
-(without one the verdict is no_answer); ``teacher_trace``, that column of the problems; absent:
+(without one the verdict is no_answer); ``teacher_trace``, all candidates of the problems; absent:
 whole samples. The steps are those of the very text that the verdict is on. Row groups stream
 through ``--workers`` processes into the two tables, so that memory does not grow with the number
 of responses.
@@ -25,7 +25,9 @@ from orion.answers import VERDICTS, check_frame
 from orion.answers.policies import get_policy
 from orion.answers.steps import check_steps, summary
 from orion.errors import InputError
+from orion.experiment.traces import list_traces
 from orion.progress import Progress, log
+from orion.prompts import PromptSet
 from orion.stages import command
 
 # responses read at a time: 2,000 outputs of 30,000 tokens are about 200 MB
@@ -46,7 +48,7 @@ class CheckConfig:
     policy: str
     timeout_s: float
     part: str | None = None
-    prompts: str | None = None
+    prompts: PromptSet | str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Checker:
         part = self.config.part
         columns = ["problem_id", "sample_id", "response", "finish_reason"]
         if part == "teacher_trace":
-            columns = ["problem_id", "teacher_trace"]
+            columns = ["problem_id", "teacher_trace", "further_traces"]
         batches = pq.ParquetFile(self.samples).iter_batches(
             BATCH_ROWS, row_groups=[index], columns=columns
         )
@@ -101,7 +103,8 @@ def check_samples(
     rows = samples.join(golds, on="problem_id", how="left", validate="m:1", maintain_order="left")
     assert rows["gold"].null_count() == 0, "a sample's problem is not in the problems table"
     # a text that was cut off is not credited for the last number in it
-    rows = rows.with_columns(finished=pl.col("finish_reason") == "stop")
+    reason = pl.col("finish_reason")
+    rows = rows.with_columns(finished=pl.when(reason != "unknown").then(reason == "stop"))
     found = check_frame(
         rows, "response", "gold", finished="finished", policy=policy, timeout_s=timeout_s
     )
@@ -136,7 +139,7 @@ def count_steps(samples: pl.DataFrame, *, timeout_s: float) -> pl.DataFrame:
     return tables.from_rows(rows, tables.STEPS)
 
 
-def cut_to_refined_part(samples: pl.DataFrame, prompt_set: str) -> pl.DataFrame:
+def cut_to_refined_part(samples: pl.DataFrame, prompt_set: PromptSet | str) -> pl.DataFrame:
     """The table with each response cut to its refined part; an absent part is an empty response."""
     parts = [
         prompts.extract_refined(prompt_set, response) or "" for response in samples["response"]
@@ -145,13 +148,8 @@ def cut_to_refined_part(samples: pl.DataFrame, prompt_set: str) -> pl.DataFrame:
 
 
 def traces_as_samples(problems: pl.DataFrame) -> pl.DataFrame:
-    """The teacher traces as samples: problem_id, sample_id 0, response, finish_reason stop."""
-    return problems.drop_nulls("teacher_trace").select(
-        "problem_id",
-        pl.lit(0, pl.Int64).alias("sample_id"),
-        pl.col("teacher_trace").alias("response"),
-        pl.lit("stop").alias("finish_reason"),
-    )
+    """The teacher traces as samples; the sample_id is the trace's rank, the finish reason stop."""
+    return list_traces(problems).with_columns(finish_reason=pl.lit("stop"))
 
 
 _checker: Checker | None = None
@@ -232,7 +230,7 @@ def main(argv: list[str] | None = None) -> None:
     record = provenance.record(
         "orion.stages.check", args.config, {"problems": args.problems, "samples": args.samples}
     )
-    # a problem without a trace has no row
+    # a problem has a row for each of its traces
     expected = None if part == "teacher_trace" else total
     progress, tally = Progress(total, "responses"), Tally()
     with (

@@ -2,26 +2,34 @@
 
 Rows are renamed by the field mapping, checked one by one, and compared with the benchmarks. An
 unusable row is set aside with its reason; a source with too many of them, or without a mapped
-column, stops the run.
+column, stops the run. Rows stream through, so that memory grows with the problems' keys only.
 Run: ``python -m orion.stages.dataset --config JSON --output O --rejected R [--benchmark B ...]``.
 """
 
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from orion import provenance, tables
-from orion.data.decontamination import BenchmarkIndex, fold_text
-from orion.data.fields import COLUMNS, join_traces, map_fields
-from orion.data.sources import read_source
+from orion.data.decontamination import BenchmarkIndex
+from orion.data.fields import FieldMap
+from orion.data.files import list_files
+from orion.data.formats import BadRow
+from orion.data.problems import RECORD, Collector, frame_of, join_source
+from orion.data.sources import name_source, read_source
+from orion.data.spool import Spool
+from orion.data.streams import check_file
 from orion.errors import InputError
 from orion.progress import log
 from orion.stages import command
 
 Row = dict[str, Any]
+# characters of the problems that are written at a time
+WRITE_CHARACTERS = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class DatasetConfig:
     """The configuration keys of the stage: the block of a dataset or of a benchmark.
 
     ``source``, ``fields``, ``where`` and ``traces`` are mappings that orion.config validated.
+    ``digests``: sha256 of the local files as they were when the run was planned.
     """
 
     source: Row
@@ -39,88 +48,124 @@ class DatasetConfig:
     limit: int | None = None
     traces: Row | None = None
     decontaminate_ngram: int | None = None
-
-    @property
-    def origin(self) -> str:
-        """What error messages call the source."""
-        source = self.source
-        return source.get("path") or source.get("repo") or f"demo level {source.get('level')}"
+    suspect_labels: list[str | int] | None = None
+    drop_suspect_labels: bool = False
+    digests: dict[str, str] | None = None
 
     @property
     def files(self) -> dict[str, str]:
         """The local files that are read, by path."""
         sources = (self.source, (self.traces or {}).get("source", {}))
-        return {source["path"]: source["path"] for source in sources if source.get("path")}
+        return {path: path for source in sources for path in list_files(source)}
 
 
-def split_rejected(rows: list[Row], benchmarks: BenchmarkIndex) -> tuple[list[Row], list[Row]]:
-    """Split rows into usable ones and rejected ones with a reason."""
-    good, bad = [], []
-    ids: dict[str, int] = {}
-    texts: dict[str, int] = {}
-    for row in rows:
-        reason, detail = _fault(row, ids, texts, benchmarks)
-        if reason:
-            bad.append(
+def read_mapped(config: DatasetConfig, collector: Collector) -> None:
+    """Give the collector the rows of the source, up to the limit.
+
+    Raises InputError where the source or a mapped column of it cannot be read.
+    """
+    mapping = FieldMap(config.fields, config.where, name_source(config.source))
+    source = read_source(config.source, mapping.columns)
+    for number, row in islice(read_accepted(source, mapping), config.limit):
+        if isinstance(row, BadRow):
+            collector.add_bad(row, number)
+            continue
+        mapped = mapping.map(row, number)
+        if config.source["kind"] == "demo":
+            # only the generator's own meta is kept: a file's column of that name may hold anything
+            mapped.meta = row["meta"]
+        collector.add(mapped)
+    mapping.check_seen()
+
+
+def read_accepted(
+    source: Iterator[Row | BadRow], mapping: FieldMap
+) -> Iterator[tuple[int, Row | BadRow]]:
+    """The rows that meet ``where``, with their numbers in the source; also those not readable."""
+    for number, row in enumerate(source):
+        if isinstance(row, BadRow) or mapping.accepts(row):
+            yield number, row
+
+
+def add_joined(config: DatasetConfig, collector: Collector) -> None:
+    """Give the collector the traces of another source, and log what joined.
+
+    Raises InputError where no trace joins.
+    """
+    assert config.traces is not None, "called for datasets with traces"
+    traces = config.traces
+    origin = f"traces: {name_source(traces['source'])}"
+    fields = {name: traces.get(name) for name in ("key", "teacher_trace", "trace_source")}
+    mapping = FieldMap(fields, traces["where"], origin)
+    rows = read_source(traces["source"], mapping.columns)
+    words = join_source(collector, rows, mapping, traces["join_on"])
+    log(f"{origin}: {words}")
+    if words.startswith("0 traces"):
+        raise InputError(
+            f"{origin}: no usable row joins a problem ({words}); correct traces.key "
+            f"({traces['key']!r}), traces.teacher_trace ({traces['teacher_trace']!r}), "
+            "traces.join_on or traces.where"
+        )
+
+
+def slices(problems: Iterator[Row]) -> Iterator[list[Row]]:
+    """The problems in lists of a bounded amount of text."""
+    held: list[Row] = []
+    size = 0
+    for row in problems:
+        held.append(row)
+        size += len(row["problem"]) + len(row["solution"] or "") + sum(map(len, row["traces"]))
+        if size >= WRITE_CHARACTERS or len(held) >= tables.ROW_GROUP:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
+
+
+def write_problems(
+    collector: Collector, path: str, record: Row, config: DatasetConfig
+) -> tuple[int, int]:
+    """Write the problems and return (problems, traces).
+
+    Raises InputError as `refuse_too_many` does; nothing is published then.
+    """
+    keys: Row = {"source_row": pl.Int64}
+    if config.suspect_labels is not None:
+        keys["suspect_label"] = pl.Boolean
+    metas = collector.metas
+    own = pl.DataFrame(list(metas.values()), infer_schema_length=None).schema if metas else {}
+    dtype = pl.Struct({**keys, **own})
+    traces = 0
+    with tables.Writer(path, tables.PROBLEMS, record, dtypes={"meta": dtype}) as writer:
+        for rows in slices(collector.problems()):
+            meta = [
                 {
-                    "row": row["row"],
-                    "problem_id": _text(row["problem_id"]),
-                    "reason": reason,
-                    "detail": detail,
+                    "source_row": row["row"],
+                    **({"suspect_label": row["suspect_label"]} if len(keys) > 1 else {}),
+                    **metas.get(row["row"], {}),
                 }
-            )
-        else:
-            ids[str(row["problem_id"])] = row["row"]
-            texts[fold_text(str(row["problem"]))] = row["row"]
-            good.append(row)
-    return good, bad
+                for row in rows
+            ]
+            frame = frame_of(rows)
+            writer.write(frame.with_columns(pl.Series("meta", meta, dtype=dtype)))
+            traces += sum(len(row["traces"]) for row in rows)
+        refuse_too_many(collector, writer.rows, config)
+    return writer.rows, traces
 
 
-def _fault(
-    row: Row, ids: dict[str, int], texts: dict[str, int], benchmarks: BenchmarkIndex
-) -> tuple[str | None, str | None]:
-    for name in ("problem_id", "problem", "answer"):
-        if row[name] is None or not str(row[name]).strip():
-            return f"missing_{name}", f"{name} is empty or absent"
-    for name in COLUMNS:
-        if row[name] is not None and not _is_text(row[name]):
-            return (
-                "wrong_type",
-                f"{name} is a {type(row[name]).__name__}, not a text: {str(row[name])[:60]!r}",
-            )
-    if str(row["problem_id"]) in ids:
-        return "duplicate_problem_id", f"row {ids[str(row['problem_id'])]} has the same id"
-    problem = str(row["problem"])
-    if fold_text(problem) in texts:
-        return "duplicate_problem", f"row {texts[fold_text(problem)]} has the same text"
-    hit = benchmarks.find_overlap(problem)
-    return ("contaminated", hit) if hit else (None, None)
-
-
-def _is_text(value: Any) -> bool:
-    """Whether a value is a text or a plain number; no list, mapping, boolean or NaN is."""
-    if isinstance(value, float):
-        return value == value
-    return isinstance(value, str | int) and not isinstance(value, bool)
-
-
-def _text(value: Any) -> str | None:
-    """A value as text: integral floats as integers, everything else as Python prints it."""
-    if value is None or isinstance(value, str):
-        return value
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def problems_frame(rows: list[Row], *, generated: bool = False) -> pl.DataFrame:
-    """The problems table; ``meta`` holds the source row's number, and a demo problem's own meta."""
-    records = []
-    for row in rows:
-        # only the generator's own meta is kept: a file's column of that name may hold anything
-        own = row["source_row"]["meta"] if generated else {}
-        meta = {"source_row": row["row"], **own}
-        records.append({**{name: _text(row[name]) for name in COLUMNS}, "meta": meta})
-    return pl.DataFrame(
-        records, schema_overrides=Row.fromkeys(COLUMNS, pl.String), infer_schema_length=None
+def refuse_too_many(collector: Collector, usable: int, config: DatasetConfig) -> None:
+    """Raises InputError where no row is usable, or more are not than the configuration allows."""
+    bad = collector.rejected
+    if usable and len(bad) <= config.max_rejected_fraction * collector.rows:
+        return
+    first = "".join(
+        f"\n  row {row['row']} ({row['problem_id']}): {row['reason']}: {row['detail']}"
+        for row in bad.first
+    )
+    raise InputError(
+        f"{name_source(config.source)}: {len(bad)} of {collector.rows} rows are unusable, more "
+        f"than max_rejected_fraction = {config.max_rejected_fraction}; the first ones:{first}\n"
+        "correct them, or raise max_rejected_fraction if they may be left out"
     )
 
 
@@ -129,10 +174,27 @@ def benchmark_texts(paths: list[str]) -> dict[str, str]:
     texts = {}
     for path in paths:
         for problem_id, problem in (
-            tables.read(path, tables.PROBLEMS).select("problem_id", "problem").iter_rows()
+            tables.read(path, tables.PROBLEMS, ["problem_id", "problem"])
+            .select("problem_id", "problem")
+            .iter_rows()
         ):
             texts[problem] = f"{Path(path).parent.name}/{problem_id}"
     return texts
+
+
+def check_digests(config: DatasetConfig, record: Row) -> None:
+    """Raises InputError where a file is not the one that was planned with or fetched."""
+    wanted = dict(config.digests or {})
+    for source in (config.source, (config.traces or {}).get("source", {})):
+        if source.get("sha256"):
+            wanted |= {path: source["sha256"] for path in list_files(source)}
+    for path, digest in wanted.items():
+        found = record["inputs"].get(path)
+        if found is not None and found != digest:
+            raise InputError(
+                f"{path}: the file has other bytes (sha256 {found}) than the run was planned with "
+                f"({digest}); run again, and if the file was fetched delete it first"
+            )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -146,34 +208,34 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     config = command.read_config(DatasetConfig, args.config)
-    origin = config.origin
-    rows = map_fields(read_source(config.source), config.fields, config.where, origin)
-    rows = rows[: config.limit]
-    if config.traces:
-        rows = join_traces(rows, config.traces)
-    benchmarks = BenchmarkIndex(benchmark_texts(args.benchmark), config.decontaminate_ngram)
-    good, bad = split_rejected(rows, benchmarks)
-    counts = Counter(row["reason"] for row in bad)
-    log(
-        f"{origin}: {len(rows)} rows, {len(good)} usable"
-        + "".join(f", {n} {reason}" for reason, n in counts.most_common())
-    )
+    origin = name_source(config.source)
+    for path in config.files:
+        check_file(path)
     inputs = {f"benchmark:{Path(path).parent.name}": path for path in args.benchmark}
     record = provenance.record("orion.stages.dataset", args.config, {**inputs, **config.files})
-    rejected = tables.from_rows(bad, tables.REJECTED)
-    tables.write(rejected, args.rejected, tables.REJECTED, record)
-    if not good or len(bad) > config.max_rejected_fraction * len(rows):
-        first = "".join(
-            f"\n  row {row['row']} ({row['problem_id']}): {row['reason']}: {row['detail']}"
-            for row in bad[:5]
+    check_digests(config, record)
+    benchmarks = BenchmarkIndex(benchmark_texts(args.benchmark), config.decontaminate_ngram)
+    output = Path(args.output)
+    with Spool(output.with_name(f".{output.name}.spool"), RECORD) as spool:
+        collector = Collector(
+            spool,
+            benchmarks,
+            with_traces=config.fields.get("teacher_trace") is not None,
+            suspect=frozenset(config.suspect_labels or ()),
+            drop_suspect=config.drop_suspect_labels,
         )
-        raise InputError(
-            f"{origin}: {len(bad)} of {len(rows)} rows are unusable, more than "
-            f"max_rejected_fraction = {config.max_rejected_fraction}; the first ones:{first}\n"
-            "correct them, or raise max_rejected_fraction if they may be left out"
-        )
-    problems = problems_frame(good, generated=config.source["kind"] == "demo")
-    tables.write(problems, args.output, tables.PROBLEMS, record, rows=len(good))
+        read_mapped(config, collector)
+        if config.traces and collector.ids:
+            add_joined(config, collector)
+        try:
+            problems, traces = write_problems(collector, args.output, record, config)
+        finally:
+            rejected = collector.rejected
+            counts = "".join(f", {n} {why}" for why, n in rejected.counts.most_common())
+            usable = len(collector.ids)
+            log(f"{origin}: {collector.rows} rows, {usable} usable{counts}")
+            tables.write(rejected.frame(), args.rejected, tables.REJECTED, record)
+    log(f"{problems} problems with {traces} candidate traces")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Options, shards, the call of the completion store and its limits, for generating stages."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 
@@ -8,22 +9,27 @@ import polars as pl
 
 from orion import completions, processes
 from orion.engines import GenerationConfig, RuntimeOptions
+from orion.engines.budget import budget_folder, remove_budget
 from orion.errors import InputError
 from orion.experiment.degenerate import count_failed
+from orion.models import preflight
 from orion.models.document import ModelDocument
 from orion.models.token_limits import check_token_limits
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a generating stage; they change speed, place or cost, never an answer."""
+    preflight.add_option(parser)
     add = parser.add_argument
     add("--batch-size", type=_positive, help="sequences or requests under way at a time")
     add("--tensor-parallel-size", type=_positive, default=1, help="vllm: GPUs per model")
     add("--gpu-memory-percent", type=_positive, default=90, help="vllm: share of a GPU's memory")
     add("--batch-invariant", type=int, choices=(0, 1), default=0, help="vllm: see docs/engines.md")
-    add("--token-budget", type=_count, default=0, help="openai: tokens per job; 0: no limit")
+    add("--token-budget", type=_count, default=0, help="openai: tokens, all tries; 0: no limit")
     add("--base-url", default="", help="openai: http(s)://host:port/v1; $NAME is looked up")
     add("--api-key-env", default="", help="openai: the environment variable that holds the key")
+    add("--headers", type=_texts, default={}, help="openai: further headers, a JSON object")
+    add("--query", type=_texts, default={}, help="openai: query parameters, a JSON object")
     add("--shards", type=_positive, default=1, help="processes; the GPUs are divided among them")
     add("--shard", type=completions.parse_shard, metavar="I/N", help="generate shard I only")
 
@@ -33,6 +39,16 @@ def _count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text}: at least 0")
     return number
+
+
+def _texts(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise argparse.ArgumentTypeError('give a JSON object of texts, such as {"name": "value"}')
+    return found
 
 
 def _positive(text: str) -> int:
@@ -83,6 +99,8 @@ def complete(
         options=options,
     )
     check_completions(table, args.output, document, generation.max_tokens, max_failed_fraction)
+    if options.budget_folder is not None:
+        remove_budget(options.budget_folder)
     return table
 
 
@@ -114,14 +132,17 @@ def check_completions(
 
 
 def read_options(args: argparse.Namespace) -> RuntimeOptions:
-    """The runtime options of the command line; a token budget is divided among the shards."""
-    shards = args.shard[1] if args.shard else 1
+    """The runtime options of the command line; all tries and shards share one token budget."""
+    budget = args.token_budget or None
     return RuntimeOptions(
         batch_size=args.batch_size,
         tensor_parallel_size=args.tensor_parallel_size,
         gpu_memory_utilization=args.gpu_memory_percent / 100,
         batch_invariant=bool(args.batch_invariant),
-        token_budget=max(1, args.token_budget // shards) if args.token_budget else None,
+        token_budget=budget,
+        budget_folder=budget_folder(args.completions, args.output) if budget else None,
         base_url=args.base_url or None,
         api_key_env=args.api_key_env or None,
+        headers=args.headers,
+        query=args.query,
     )

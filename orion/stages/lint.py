@@ -12,6 +12,7 @@ import polars as pl
 from orion import provenance, tables
 from orion.answers import parse_gold
 from orion.answers.policies import PolicyError
+from orion.data.golds import find_placeholder, suggest_rule
 from orion.errors import InputError
 from orion.progress import log
 from orion.stages import command
@@ -26,16 +27,29 @@ class LintConfig:
 
 
 def find_unparseable(problems: pl.DataFrame, policy: str) -> list[dict[str, str]]:
-    """Rows (problem_id, answer, reason) whose gold answer the policy cannot parse.
+    """Rows (problem_id, answer, reason) whose gold answer the policy cannot parse, or that is none.
 
     Raises InputError where the policy is unknown or its package is not installed.
     """
-    rows = problems.select("problem_id", "answer").iter_rows()
-    try:
-        faults = [(problem_id, answer, parse_gold(answer, policy)) for problem_id, answer in rows]
-    except PolicyError as error:
-        raise InputError(f"policy: {error}") from None
-    return [{"problem_id": i, "answer": a, "reason": fault} for i, a, fault in faults if fault]
+    found = []
+    for problem_id, answer in problems.select("problem_id", "answer").iter_rows():
+        try:
+            fault = parse_gold(answer, policy)
+        except PolicyError as error:
+            raise InputError(f"policy: {error}") from None
+        if answer is not None:
+            fault = find_placeholder(answer) or (fault and fault + suggest_rule(answer))
+        if fault:
+            found.append({"problem_id": problem_id, "answer": answer, "reason": fault})
+    return found
+
+
+def find_suspect(problems: pl.DataFrame) -> list[str]:
+    """The ids of the problems whose gold label the configuration calls suspect."""
+    if "suspect_label" not in [field.name for field in problems.schema["meta"].fields]:  # type: ignore[attr-defined]
+        return []
+    flagged = problems.filter(pl.col("meta").struct.field("suspect_label"))
+    return flagged["problem_id"].to_list()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -45,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     # the rules that make problems pass the whole block of the problem set
     names = {field.name for field in fields(LintConfig)} & set(args.config)
     config = command.read_config(LintConfig, {name: args.config[name] for name in names})
-    problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "answer"])
+    problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "answer", "meta"])
     bad = find_unparseable(problems, config.policy)
     for row in bad:
         log(f"{args.problems}: {row['problem_id']}: gold answer {row['answer']!r}: {row['reason']}")
@@ -53,6 +67,9 @@ def main(argv: list[str] | None = None) -> None:
         f"{problems.height} gold answers, {len(bad)} cannot be parsed under the policy "
         f"{config.policy}"
     )
+    suspect = find_suspect(problems)
+    if suspect:
+        log(f"{len(suspect)} gold answers are called suspect by suspect_labels and are kept")
     if len(bad) > config.max_rejected_fraction * problems.height:
         raise InputError(
             f"{args.problems}: {len(bad)} of {problems.height} gold answers cannot be parsed "
@@ -61,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     if args.output:
         record = provenance.record("orion.stages.lint", args.config, {"problems": args.problems})
-        document = {"rows": problems.height, "unparseable": bad}
+        document = {"rows": problems.height, "unparseable": bad, "suspect": suspect}
         tables.write_json(document, args.output, record)
 
 

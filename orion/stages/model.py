@@ -1,19 +1,26 @@
 """Register a model: a checkpoint folder, a hub revision or a served model → model.json.
 
-Run: ``python -m orion.stages.model --config JSON --name NAME --output O [--checkpoint DIR]
-[--token-limits KEY=N ...]``, where ``--checkpoint`` is the folder of a model that the workflow
-trained itself. ``--token-limits`` are the limits of the stages that will read the model; the run
-stops here where its context does not allow them. They change no output.
+Before that, the model passes the checks of ``orion.models.preflight_checks``, which are written to
+preflight.json; a failed one stops the run with its cure, and neither file is written.
+Run: ``python -m orion.stages.model --config JSON --name NAME --output O [--output-preflight P]
+[--checkpoint DIR] [--token-limits KEY=N ...] [--lora JSON]``, where ``--checkpoint`` is the folder
+of a model that the workflow trained itself. ``--token-limits`` are the limits of the stages that
+will read the model, ``--lora`` the adapters that will be trained on it: key of the configuration →
+target_modules and merge_adapter. They change no output.
 """
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orion import provenance, tables
 from orion.errors import InputError
-from orion.models import checkpoints, served
-from orion.models.document import SERVED, ModelDocument
-from orion.models.token_limits import check_token_limits
+from orion.models import registration
+from orion.models.document import ModelDocument
+from orion.models.lora_targets import LoraUse
+from orion.models.preflight import Uses
+from orion.models.preflight_checks import run_preflight
 from orion.progress import log
 from orion.stages import command
 
@@ -27,7 +34,10 @@ class ServerConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The configuration keys of the stage: the model's block."""
+    """The configuration keys of the stage: the model's block, and what the run does with it.
+
+    ``is_trained``: an arm of the run is trained on the model. ``prompts``: the prompt set.
+    """
 
     source: dict[str, Any]
     dtype: str
@@ -37,29 +47,22 @@ class ModelConfig:
     enable_thinking: bool | None = None
     context_length: int | None = None
     server: ServerConfig | None = None
+    is_trained: bool = False
+    prompts: str = "chat"
 
 
 def make_document(name: str, config: ModelConfig, checkpoint: str | None) -> ModelDocument:
     """The document of an entry of ``models``; ``checkpoint``: the folder of a model made here."""
-    source = config.source
-    if checkpoint is None and source["kind"] == SERVED:
-        assert config.context_length is not None, f"models.{name}.context_length is validated"
-        return served.served_document(
-            name, source["model"], source.get("revision"), context_length=config.context_length
-        )
-    repo, revision = (None, None) if checkpoint else (source.get("repo"), source.get("revision"))
-    return checkpoints.checkpoint_document(
-        checkpoints.find_folder(checkpoint or source.get("path"), repo=repo, revision=revision),
-        name=name,
-        chat_template_file=config.chat_template,
-        prompt_date=config.prompt_date,
-        context_length=config.context_length,
+    entry = registration.Entry(
+        source=config.source,
         dtype=config.dtype,
         trust_remote_code=config.trust_remote_code,
-        repo=repo,
-        revision=revision,
+        chat_template=config.chat_template,
+        prompt_date=config.prompt_date,
+        context_length=config.context_length,
         served_name=config.server.served_model if config.server else None,
     )
+    return registration.make_document(name, entry, checkpoint)
 
 
 def parse_token_limits(words: list[str]) -> dict[str, int]:
@@ -73,22 +76,46 @@ def parse_token_limits(words: list[str]) -> dict[str, int]:
     return limits
 
 
+def read_lora_uses(text: str) -> tuple[LoraUse, ...]:
+    """The adapters of ``--lora``; raises InputError for anything else."""
+    try:
+        raw = json.loads(text or "{}")
+        return tuple(LoraUse(key, **settings) for key, settings in raw.items())
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"--lora {text}: {error}; give a JSON object of key: {{targets, merge_adapter}}"
+        ) from None
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = command.make_parser(__doc__, "name", "output")
+    parser.add_argument(
+        "--output-preflight", metavar="PATH", help="the passed checks; default: beside --output"
+    )
     parser.add_argument(
         "--checkpoint", nargs="?", metavar="DIR", help="a checkpoint that the workflow made"
     )
     parser.add_argument(
         "--token-limits", nargs="*", default=[], metavar="KEY=N", help="limits of later stages"
     )
+    parser.add_argument("--lora", default="", metavar="JSON", help="adapters of later stages")
     args = parser.parse_args(argv)
-    limits = parse_token_limits(args.token_limits)
     config = command.read_config(ModelConfig, args.config)
+    uses = Uses(
+        is_trained=config.is_trained,
+        prompts=config.prompts,
+        enable_thinking=config.enable_thinking,
+        token_limits=parse_token_limits(args.token_limits),
+        lora=read_lora_uses(args.lora),
+    )
     document = make_document(args.name, config, args.checkpoint)
     size = f"{document.parameters:,} parameters" if document.parameters else "served"
     log(f"{args.name}: {size}, context {document.context_length}")
-    check_token_limits(args.name, document.context_length, limits)
+    folder = Path(args.output).parent
+    passed = run_preflight(document, uses, folder)
     record = provenance.record("orion.stages.model", args.config, {})
+    path = args.output_preflight or folder / "preflight.json"
+    tables.write_json(passed.as_json(), path, record)
     tables.write_json(document.as_json(), args.output, record)
 
 

@@ -5,7 +5,8 @@ template prints it, up to the token that ends it (``orion.models.training_docume
 turn is trained on. A row that the template cannot carry is rejected and counted with its reason.
 Documents are placed end to end in sequences of at most ``max_length`` tokens; none is cut: a
 document that does not fit is dropped and counted.
-Run: ``python -m orion.stages.pack --config JSON --train T --model M --output O --stats S``.
+Run: ``python -m orion.stages.pack --config JSON --train T --model M --output O --stats S
+[--preflight F]``.
 """
 
 import bisect
@@ -15,10 +16,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from orion import provenance, tables
+from orion import prompts, provenance, tables
 from orion.errors import InputError
 from orion.experiment.degenerate import MIN_ROWS
-from orion.models import checkpoints
+from orion.models import checkpoints, preflight
 from orion.models.document import read_document
 from orion.models.training_documents import (
     IGNORED,
@@ -27,6 +28,7 @@ from orion.models.training_documents import (
     RejectedRowError,
 )
 from orion.progress import log
+from orion.prompts import PromptSet
 from orion.stages import command
 
 Document = tuple[list[int], list[int]]
@@ -37,11 +39,13 @@ class PackConfig:
     """The configuration keys of the stage.
 
     ``max_length``: tokens of a packed sequence. ``min_rows``: fewer rows that fit are an error.
+    ``prompts``: the blocks of the prompt set that come before the question, if it has any.
     """
 
     max_length: int
     enable_thinking: bool | None = None
     min_rows: int = MIN_ROWS
+    prompts: PromptSet | str | None = None
 
 
 def encode_rows(
@@ -125,9 +129,12 @@ def explain_too_few(
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = command.make_parser(__doc__, "train", "model", "output", "stats").parse_args(argv)
+    parser = command.make_parser(__doc__, "train", "model", "output", "stats")
+    preflight.add_option(parser)
+    args = parser.parse_args(argv)
     config = command.read_config(PackConfig, args.config)
     document = read_document(args.model)
+    checked = preflight.required_inputs(args, document)
     limit = config.max_length
     if limit > document.context_length:
         raise InputError(
@@ -137,7 +144,12 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = checkpoints.load_tokenizer(document)
     eos = checkpoints.eos_ids(document, tokenizer)
     train = tables.read(args.train, tables.TRAIN).sort("problem_id", "row")
-    encoder = DocumentEncoder(tokenizer, eos=eos, enable_thinking=config.enable_thinking)
+    encoder = DocumentEncoder(
+        tokenizer,
+        eos=eos,
+        enable_thinking=config.enable_thinking,
+        opening=prompts.opening(config.prompts) if config.prompts is not None else (),
+    )
     columns = train.select("problem_id", "row", "prompt", "completion", "target_kind")
     documents, rejected = encode_rows(columns, encoder)
     fitting = [document for document in documents if len(document[0]) <= limit]
@@ -158,9 +170,8 @@ def main(argv: list[str] | None = None) -> None:
         "fill": round(tokens / (packed.height * limit), 6),
     }
     log(json.dumps(stats))
-    record = provenance.record(
-        "orion.stages.pack", args.config, {"train": args.train, "model": args.model}
-    )
+    inputs = {"train": args.train, "model": args.model, **checked}
+    record = provenance.record("orion.stages.pack", args.config, inputs)
     tables.write_json(stats, args.stats, record)
     tables.write(packed, args.output, tables.PACKED, record)
 

@@ -3,8 +3,8 @@
 Every arm gets the same (problem, attempts) pairs: the errors table decides how many prompts a
 problem has, the arm's ``prompt_includes`` decides what each prompt shows. Where the selection
 policy needs it, problems also get a prompt without errors (the template ``rewrite``).
-Run: ``python -m orion.stages.reflect --config JSON --problems P --trace-verdicts T --errors E
---model M --completions DIR --output O [--batch-size N] [--shards N]``.
+Run: ``python -m orion.stages.reflect --config JSON --problems P --trace-verdicts T --trace-steps A
+--errors E --model M --completions DIR --output O [--batch-size N] [--shards N]``.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,11 @@ from orion import prompts, provenance, tables
 from orion.engines import GenerationConfig
 from orion.errors import InputError
 from orion.experiment.degenerate import MAX_FAILED_FRACTION
-from orion.models import checkpoints, templates
+from orion.experiment.traces import with_correct_traces
+from orion.models import checkpoints, preflight, templates
 from orion.models.document import read_document
 from orion.progress import log
+from orion.prompts import PromptSet
 from orion.stages import command
 from orion.stages.generation import add_options, complete
 
@@ -29,16 +31,18 @@ REFLECT, REWRITE = tables.REFLECTION_TEMPLATES
 class ReflectConfig:
     """The configuration keys of the stage.
 
-    ``prompt_includes``: teacher, errors or both. ``rewrite``: which problems also get a prompt
-    without errors: ``all``, those with ``no_errors``, or ``none``. ``max_failed_fraction``: the
-    largest part of the rows that may fail.
+    ``prompts``: a prompt set's blocks, or its name. ``prompt_includes``: teacher, errors or both.
+    ``rewrite``: which problems also get a prompt without errors: ``all``, those with ``no_errors``,
+    or ``none``. ``max_failed_fraction``: the largest part of the rows that may fail.
+    ``drop_false_traces``: a trace without a false step is shown rather than one with it.
     """
 
-    prompts: str
+    prompts: PromptSet | str
     generation: GenerationConfig
     prompt_includes: list[str]
     rewrite: str
     errors_per_prompt: int
+    drop_false_traces: bool = False
     enable_thinking: bool | None = None
     max_failed_fraction: float = MAX_FAILED_FRACTION
 
@@ -91,7 +95,7 @@ def make_requests(
     problems: pl.DataFrame,
     tokenizer: Any,
     *,
-    prompt_set: str,
+    prompt_set: PromptSet | str,
     num_samples: int,
     enable_thinking: bool | None,
 ) -> pl.DataFrame:
@@ -100,18 +104,20 @@ def make_requests(
     The sample_id is the prompt's number within its problem times ``num_samples``, plus i.
     """
     texts = dict(problems.select("problem_id", "problem").iter_rows())
+    prefill = prompts.prefill(prompt_set)
     next_id: dict[str, int] = {}
     rows = []
     for item in planned:
-        content = prompts.reflect(
+        messages = prompts.reflect_messages(
             prompt_set, texts[item.problem_id], teacher=item.teacher, errors=item.errors
         )
-        message = [{"role": "user", "content": content}]
         row = {
             "problem_id": item.problem_id,
             "template": item.template,
             "error_ranks": item.error_ranks,
-            "prompt": templates.render(tokenizer, message, enable_thinking=enable_thinking),
+            "prompt": templates.render_opened(
+                tokenizer, messages, prefill, enable_thinking=enable_thinking
+            ),
         }
         first = next_id.get(item.problem_id, 0)
         next_id[item.problem_id] = first + num_samples
@@ -119,16 +125,31 @@ def make_requests(
     return pl.DataFrame(rows, schema_overrides={"error_ranks": pl.List(pl.Int64)})
 
 
+def add_prefill(reflections: pl.DataFrame, prefill: str) -> pl.DataFrame:
+    """The reflections with the words that opened them; a failed request has no response."""
+    words = pl.when(pl.col("response") == "").then(pl.lit("")).otherwise(pl.lit(prefill))
+    return reflections.with_columns(response=words + pl.col("response"))
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = command.make_parser(
-        __doc__, "problems", "trace-verdicts", "errors", "model", "completions", "output"
+        __doc__,
+        "problems",
+        "trace-verdicts",
+        "trace-steps",
+        "errors",
+        "model",
+        "completions",
+        "output",
     )
     add_options(parser)
     args = parser.parse_args(argv)
     config = command.read_config(ReflectConfig, args.config)
-    problems = tables.with_correct_traces(
-        tables.read(args.problems, tables.PROBLEMS, ["problem_id", "problem", "teacher_trace"]),
+    columns = ["problem_id", "problem", "teacher_trace", "further_traces"]
+    problems = with_correct_traces(
+        tables.read(args.problems, tables.PROBLEMS, columns),
         tables.read(args.trace_verdicts, tables.VERDICTS),
+        tables.read(args.trace_steps, tables.STEPS) if config.drop_false_traces else None,
     )
     errors = tables.read(args.errors, tables.ERRORS)
     planned = plan_prompts(
@@ -149,6 +170,7 @@ def main(argv: list[str] | None = None) -> None:
         f"{problems.height} problems"
     )
     document = read_document(args.model)
+    checked = preflight.required_inputs(args, document)
     requests = make_requests(
         planned,
         problems,
@@ -168,11 +190,14 @@ def main(argv: list[str] | None = None) -> None:
     )
     if reflections is None:
         return
+    reflections = add_prefill(reflections, prompts.prefill(config.prompts))
     inputs = {
         "problems": args.problems,
         "trace_verdicts": args.trace_verdicts,
+        "trace_steps": args.trace_steps,
         "errors": args.errors,
         "model": args.model,
+        **checked,
     }
     record = provenance.record("orion.stages.reflect", args.config, inputs)
     tables.write(reflections, args.output, tables.REFLECTIONS, record, rows=requests.height)

@@ -14,20 +14,21 @@ import polars as pl
 from orion import prompts, provenance, tables
 from orion.engines import GenerationConfig
 from orion.experiment.degenerate import MAX_FAILED_FRACTION
-from orion.models import checkpoints, templates
+from orion.models import checkpoints, preflight, templates
 from orion.models.document import read_document
+from orion.prompts import PromptSet
 from orion.stages import command
 from orion.stages.generation import add_options, complete
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """The configuration keys of the stage; ``prompts``: the prompt set.
+    """The configuration keys of the stage; ``prompts``: a prompt set's blocks, or its name.
 
     ``max_failed_fraction``: the largest part of the rows that may fail.
     """
 
-    prompts: str
+    prompts: PromptSet | str
     generation: GenerationConfig
     enable_thinking: bool | None = None
     max_failed_fraction: float = MAX_FAILED_FRACTION
@@ -37,15 +38,15 @@ def make_requests(
     problems: pl.DataFrame,
     tokenizer: Any,
     *,
-    prompt_set: str,
+    prompt_set: PromptSet | str,
     num_samples: int,
     enable_thinking: bool | None,
 ) -> pl.DataFrame:
     """One row per completion: problem_id, sample_id, template, prompt (as the model reads it)."""
     rows = []
     for problem_id, problem in problems.select("problem_id", "problem").iter_rows():
-        message = [{"role": "user", "content": prompts.solve(prompt_set, problem)}]
-        prompt = templates.render(tokenizer, message, enable_thinking=enable_thinking)
+        messages = prompts.solve_messages(prompt_set, problem)
+        prompt = templates.render(tokenizer, messages, enable_thinking=enable_thinking)
         row = {"problem_id": problem_id, "template": "solve", "prompt": prompt}
         rows += [{**row, "sample_id": i} for i in range(num_samples)]
     return pl.DataFrame(rows)
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     config = command.read_config(SampleConfig, args.config)
     problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "problem"])
     document = read_document(args.model)
+    checked = preflight.required_inputs(args, document)
     num_samples = config.generation.num_samples
     requests = make_requests(
         problems,
@@ -77,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     if samples is None:
         return
-    inputs = {"problems": args.problems, "model": args.model}
+    inputs = {"problems": args.problems, "model": args.model, **checked}
     record = provenance.record("orion.stages.sample", args.config, inputs)
     tables.write(samples, args.output, tables.SAMPLES, record, rows=problems.height * num_samples)
 

@@ -29,8 +29,10 @@ from orion.experiment.filters import (
     Limits,
 )
 from orion.experiment.reflected import Reflections
+from orion.experiment.traces import list_traces, with_correct_traces
 from orion.paths import AtomicFile
 from orion.progress import log
+from orion.prompts import PromptSet
 from orion.stages import command
 
 PREVIEW_ROWS = 50
@@ -40,12 +42,12 @@ PREVIEW_ROWS = 50
 class SelectConfig:
     """The configuration keys of the stage.
 
-    ``max_per_problem``: training rows per problem. ``min_rows``: fewer are an error.
-    ``drop_false_traces``: whether teacher traces
-    with a false step are not trained on.
+    ``prompts``: a prompt set's blocks, or its name. ``max_per_problem``: training rows per problem.
+    ``min_rows``: fewer are an error. ``drop_false_traces``: whether teacher traces with a false
+    step are not trained on.
     """
 
-    prompts: str
+    prompts: PromptSet | str
     trained_on: str
     filters: list[str]
     max_per_problem: int
@@ -133,7 +135,9 @@ class Chooser:
         return targets[: self.config.max_per_problem]
 
 
-def train_table(chooser: Chooser, candidates: Candidates, prompt_set: str) -> pl.DataFrame:
+def train_table(
+    chooser: Chooser, candidates: Candidates, prompt_set: PromptSet | str
+) -> pl.DataFrame:
     """The train table, its rows numbered within each problem."""
     frames, rows = [tables.empty(tables.TRAIN)], []
     for problem_id in candidates.problems:
@@ -153,8 +157,8 @@ def train_table(chooser: Chooser, candidates: Candidates, prompt_set: str) -> pl
 class Inputs:
     """What the stage reads; samples and reflections are joined with their verdict and false steps.
 
-    ``problems``: traces whose answer is not correct are null. ``false_traces``: the problems whose
-    trace is correct and has a false step.
+    ``problems``: with the first trace that checks, null without one. ``false_traces``: the problems
+    whose chosen trace has a false step.
     """
 
     problems: pl.DataFrame
@@ -190,8 +194,10 @@ COLUMNS = {
 }
 
 
-def read_inputs(files: dict[str, str]) -> Inputs:
+def read_inputs(files: dict[str, str], *, true_traces: bool = False) -> Inputs:
     """The tables by the name of their option; an optional one that is not given is empty.
+
+    ``true_traces``: a trace without a false step is taken before one with it.
 
     Raises InputError where a sample, a reflection or a trace has no verdict or no steps.
     """
@@ -206,16 +212,18 @@ def read_inputs(files: dict[str, str]) -> Inputs:
         named = [files.get(name, name) for name in (verdicts, steps)]
         return join_checks(texts, found[verdicts], found[steps], files=named)
 
-    traces = found["problems"].drop_nulls("teacher_trace")
-    traces = traces.select("problem_id", pl.lit(0, pl.Int64).alias("sample_id"))
+    traces = list_traces(found["problems"]).drop("response")
     checked = join(traces, "trace_verdicts", "trace_steps")
-    false = checked.filter(pl.col("verdict") == "correct", pl.col("false_steps") > 0)
+    steps = found["trace_steps"] if true_traces else None
+    problems = with_correct_traces(found["problems"], found["trace_verdicts"], steps)
+    chosen = problems.select("problem_id", sample_id="trace_rank").drop_nulls()
+    false = checked.join(chosen, on=["problem_id", "sample_id"]).filter(pl.col("false_steps") > 0)
     return Inputs(
-        tables.with_correct_traces(found["problems"], found["trace_verdicts"]),
+        problems,
         join(found["samples"], "verdicts", "steps"),
         found["errors"],
         join(found["reflections"], "reflection_verdicts", "reflection_steps"),
-        false["problem_id"].to_list(),
+        false["problem_id"].sort().to_list(),
     )
 
 
@@ -238,7 +246,9 @@ def summarise(
             "coverage": own_coverage,
         },
         "teacher_traces": {
+            "candidates": inputs.problems["trace_candidates"].sum(),
             "correct": inputs.problems["teacher_trace"].count(),
+            "not_first": inputs.problems.filter(pl.col("trace_rank") > 0).height,
             "with_false_step": len(inputs.false_traces),
             "dropped": len(candidates.false_traces),
         },
@@ -262,7 +272,7 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         raise InputError(f"--config: filters: {error}") from None
     files = {name: path for name in (*REQUIRED, *OPTIONAL) if (path := getattr(args, name))}
-    inputs = read_inputs(files)
+    inputs = read_inputs(files, true_traces=config.drop_false_traces)
     candidates = Candidates(
         inputs.problems,
         inputs.samples,

@@ -32,8 +32,10 @@ def add_traces(
     found = samples.join(right, on=["problem_id", "sample_id"], how="semi")
     found = found.sort("problem_id", "sample_id")
     first = found.unique("problem_id", keep="first", maintain_order=True)
-    first = first.select("problem_id", pl.col("response").alias("teacher_trace"))
-    return problems.drop("teacher_trace").join(first, on="problem_id", how="left", validate="1:1")
+    source = pl.concat_list(pl.format("sample {}", "sample_id"))
+    first = first.select("problem_id", teacher_trace="response", trace_sources=source)
+    table = problems.drop("teacher_trace", "further_traces", "trace_sources", strict=False)
+    return table.join(first, on="problem_id", how="left", validate="1:1")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,7 +8,7 @@ base too. A killed run resumes from the last checkpoint in the work folder, whic
 run's content and is not an output. A loss, gradient norm or weight that is not finite stops the run
 in the step where it shows: nothing is published, and the last good checkpoint stays in that folder.
 Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR
---output-dir O --output-model J --log L [--micro-batch N]
+--output-dir O --output-model J --log L [--preflight F] [--micro-batch N]
 [--kernels auto|torch|triton|triton-lean]``.
 """
 
@@ -17,7 +17,7 @@ import math
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from transformers import Trainer, TrainingArguments
 
 from orion import provenance, tables
 from orion.errors import InputError
-from orion.models import checkpoints, training_checkpoints
+from orion.models import adapters, checkpoints, preflight, training_checkpoints
 from orion.models.document import ModelDocument, read_document
+from orion.models.lora_targets import LoraUse, check_model_targets
 from orion.paths import AtomicFile
 from orion.progress import log
 from orion.stages import command
@@ -294,12 +295,14 @@ def check_kernels(kernels: str, model: Any, config: TrainConfig) -> None:
 
 def load_trainable_model(document: ModelDocument, config: TrainConfig) -> Any:
     """The model to train: float32 weights, packed attention, LoRA adapters where asked for."""
-    if document.adapter is not None:
+    if document.adapter is not None and config.keeps_adapter:
         raise InputError(
-            f"{document.name} is an adapter on its base; train the base, "
-            "or set train.lora.merge_adapter"
+            f"{document.name} is an adapter on its base, and train.lora.merge_adapter: false would "
+            "keep another one on it; set it to true"
         )
-    model = checkpoints.load_model(document).float()
+    model = checkpoints.load_model(replace(document, adapter=None)).float()
+    if document.adapter is not None:
+        model = adapters.merge_adapter(model, document)
     model.set_attn_implementation(register_attention())
     model.config.use_cache = False
     training_checkpoints.make_generation_config_savable(model)
@@ -308,6 +311,7 @@ def load_trainable_model(document: ModelDocument, config: TrainConfig) -> Any:
 
         lora = config.lora
         assert lora is not None, "orion.config gives the lora block to method lora"
+        check_model_targets(LoraUse("train.lora.target_modules", lora.target_modules), model)
         torch.manual_seed(config.seed)
         settings = peft.LoraConfig(
             r=lora.r,
@@ -354,6 +358,7 @@ def main(argv: list[str] | None = None) -> None:
         default="auto",
         help="which implementation computes loss and attention",
     )
+    preflight.add_option(parser)
     args = parser.parse_args(argv)
     config = command.read_config(TrainConfig, args.config)
     if "WORLD_SIZE" not in os.environ:
@@ -362,9 +367,9 @@ def main(argv: list[str] | None = None) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu
     packed = tables.read(args.packed, tables.PACKED)
     document = read_document(args.model)
-    record = provenance.record(
-        "orion.stages.train", args.config, {"packed": args.packed, "model": args.model}
-    )
+    inputs = {"packed": args.packed, "model": args.model}
+    inputs |= preflight.required_inputs(args, document)
+    record = provenance.record("orion.stages.train", args.config, inputs)
     work = (
         Path(args.work) / f"train-{provenance.digest_text(provenance.canonical_json(record))[:16]}"
     )

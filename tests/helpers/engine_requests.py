@@ -1,6 +1,8 @@
 """Helpers of the tests of the engine openai: a served model, requests for it, a run of them."""
 
-from orion.engines import Completion, Request, RuntimeOptions, Sampling
+import polars as pl
+
+from orion.engines import Completion, GenerationConfig, Request, RuntimeOptions, Sampling
 from orion.engines.openai import OpenAIEngine
 from orion.engines.retries import RetryPolicy
 from orion.models import served, templates
@@ -15,6 +17,17 @@ QUICK = RetryPolicy(tries=4, timeout_s=600.0, backoff_s=0.02, outage_s=600.0, st
 TEACHER = served.served_document("teacher", "org/teacher", None, context_length=4096)
 
 
+GENERATION = GenerationConfig(
+    num_samples=3,
+    temperature=0.8,
+    top_p=0.9,
+    repetition_penalty=1.0,
+    max_tokens=24,
+    seed=0,
+    engine="openai",
+)
+
+
 def make_requests(n: int = 12) -> list[Request]:
     tokenizer = served.ServedTokenizer(TEACHER)
     turns = [[{"role": "user", "content": f"w{i // 3}"}] for i in range(n)]
@@ -22,6 +35,19 @@ def make_requests(n: int = 12) -> list[Request]:
         Request(f"r{i}", templates.render(tokenizer, turn), 1000 + i)
         for i, turn in enumerate(turns)
     ]
+
+
+def make_table(n: int) -> pl.DataFrame:
+    """`make_requests` as the completion store takes them: three samples of each prompt."""
+    return pl.DataFrame(
+        {
+            "problem_id": f"p{i // 3}",
+            "sample_id": i % 3,
+            "template": "solve",
+            "prompt": request.prompt,
+        }
+        for i, request in enumerate(make_requests(n))
+    )
 
 
 def open_openai(

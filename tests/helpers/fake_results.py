@@ -221,6 +221,11 @@ def _rows(path: Path, table: tables.Table) -> list[dict]:
     return tables.read(path, table).rows(named=True)
 
 
+def with_checks(document: Path) -> dict[str, Path]:
+    """A model as an input: its document and its passed checks."""
+    return {"model": document, "preflight": document.with_name("preflight.json")}
+
+
 def _make_all(maker: _Maker) -> None:
     runs = maker.config.runs
     templates = (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED, paths.BENCHMARK_LINT)
@@ -228,6 +233,8 @@ def _make_all(maker: _Maker) -> None:
     for model in runs.models:
         record = maker.record("model", {}, model=model)
         maker.write_model(maker.path(paths.MODEL, model=model), record, model)
+        checks = {"model": model, "digest": "", "checks": []}
+        tables.write_json(checks, maker.path(paths.PREFLIGHT, model=model), record)
     templates = (paths.PROBLEMS, paths.REJECTED, paths.LINT)
     for name in runs.datasets:
         problems = maker.make_problems("dataset", name, templates, benchmarks)
@@ -259,7 +266,7 @@ def _make_student(maker: _Maker, wildcards: dict, parents: dict) -> None:
         config.sample.num_samples,
         SKILL["base"],
     )
-    record = maker.record("sample", {"problems": problems, "model": document}, **wildcards)
+    record = maker.record("sample", {"problems": problems, **with_checks(document)}, **wildcards)
     tables.write(tables.from_rows(rows, tables.SAMPLES), samples, tables.SAMPLES, record)
     read = {"problems": problems, "samples": samples}
     maker.run_stage(check, "check", wildcards, **read, output=verdicts, output_steps=steps)
@@ -319,8 +326,8 @@ def _make_reflections(maker: _Maker, wildcards: dict, parents: dict, document: P
                 **answer_columns(text, "stop", f"{wildcards}|{number}|{text}"),
             }
         )
-    inputs = {name: parents[name] for name in ("problems", "trace_verdicts")}
-    inputs |= {"errors": errors, "model": document}
+    inputs = {name: parents[name] for name in ("problems", "trace_verdicts", "trace_steps")}
+    inputs |= {"errors": errors, **with_checks(document)}
     record = maker.record("reflect", inputs, **wildcards)
     frame = tables.from_rows(rows, tables.REFLECTIONS)
     tables.write(frame, reflections, tables.REFLECTIONS, record)
@@ -375,7 +382,7 @@ def _make_training(maker: _Maker, wildcards: dict, parents: dict, document: Path
                 }
             )
             trained_tokens += target
-    record = maker.record("pack", {"train": train, "model": document}, **wildcards)
+    record = maker.record("pack", {"train": train, **with_checks(document)}, **wildcards)
     tables.write(tables.from_rows(rows, tables.PACKED), packed, tables.PACKED, record)
     tokens = sum(len(row["input_ids"]) for row in rows)
     numbers = {
@@ -391,7 +398,7 @@ def _make_training(maker: _Maker, wildcards: dict, parents: dict, document: Path
     tables.write_json(numbers, stats, record)
     for seed in maker.config.runs.seeds:
         path = locate(paths.TRAINED_MODEL, seed=seed)
-        inputs = {"packed": packed, "model": document}
+        inputs = {"packed": packed, **with_checks(document)}
         record = maker.record("train", inputs, **wildcards, seed=str(seed))
         maker.write_model(path, record, "/".join(path.parts))
         log = [
@@ -427,7 +434,7 @@ def _make_evaluation(maker: _Maker, wildcards: dict, trained: Path) -> None:
         maker.config.evaluate.num_samples,
         skill,
     )
-    inputs = {"problems": problems, "model": trained}
+    inputs = {"problems": problems, "model": trained, "preflight": locate(paths.PREFLIGHT)}
     record = maker.record("evaluate_sample", inputs, module="sample", **wildcards)
     tables.write(tables.from_rows(rows, tables.SAMPLES), samples, tables.SAMPLES, record)
     read = {"problems": problems, "samples": samples}

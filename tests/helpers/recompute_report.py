@@ -204,6 +204,13 @@ class Recomputed:
             values, key=("base", *self.key), proportion=True, **self.bootstrap
         )
         traces = pl.read_parquet(self.dataset / "problems.parquet")["teacher_trace"]
+        verdicts = pl.read_parquet(self.dataset / "trace_verdicts.parquet")
+        ranks: dict[str, list[int]] = {}
+        for problem_id, rank, verdict in verdicts.select(
+            "problem_id", "sample_id", "verdict"
+        ).iter_rows():
+            if verdict == "correct":
+                ranks.setdefault(problem_id, []).append(rank)
         shares = Counter(rows["verdict"])
         recomputed = {
             "problems": values.size,
@@ -219,9 +226,9 @@ class Recomputed:
             "unfinished": Counter(rows["finish_reason"])["length"] / rows.height,
             "mean_completion_tokens": rows["completion_tokens"].sum() / rows.height,
             "with_trace": traces.len() - traces.null_count(),
-            "traces_correct": Counter(
-                pl.read_parquet(self.dataset / "trace_verdicts.parquet")["verdict"]
-            )["correct"],
+            "traces_correct": len(ranks),
+            "trace_candidates": verdicts.height,
+            "traces_not_first": sum(min(found) > 0 for found in ranks.values()),
         }
         self.row("base", self.item["base"], recomputed)
 
@@ -264,6 +271,8 @@ class Recomputed:
                 "reflections": rows.height,
                 "problems": len(set(rows["problem_id"])),
                 "with_refined_part": sum(self.refined(text) != "" for text in rows["response"]),
+                "share_refined": sum(self.refined(text) != "" for text in rows["response"])
+                / rows.height,
                 "correct": correct,
                 "share_correct": correct / rows.height,
                 "low": share.low,

@@ -1,5 +1,8 @@
 """Checks that need a GPU: sizes beyond 32 bits, races, waits, graphs, memory, half precision."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -216,3 +219,20 @@ def test_offsets_beyond_32_bits_with_gradients():
     )
     for name, a, b in zip(("output", "dq", "dk", "dv"), got, want, strict=True):
         assert relative(a[-1000:], b) < 1.6e-2, name
+
+
+@pytest.mark.parametrize("impl", ["torch", "triton"])
+@pytest.mark.parametrize("label", [-1, 500, 1 << 40])
+def test_a_bad_label_stops_the_process_by_an_assertion(impl, label):
+    """In a process of its own: an assertion of the device ends all work on it."""
+    lines = [
+        "import torch",
+        "from orion_kernels import linear_cross_entropy",
+        "x, w = (torch.randn(n, 64, device='cuda').bfloat16() for n in (32, 500))",
+        f"y = torch.full((32,), {label}, device='cuda')",
+        "index = torch.arange(32, device='cuda')",
+        f"linear_cross_entropy(x, w, y, impl={impl!r}, valid_index=index)",
+        "torch.cuda.synchronize()",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert done.returncode and "assert" in done.stderr

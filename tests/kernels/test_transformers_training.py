@@ -97,7 +97,7 @@ def test_peft_head_saved_whole_is_trained_and_an_adapted_head_is_refused(batch):
         build_model(tie_word_embeddings=False),
         LoraConfig(r=2, target_modules=["q_proj", "lm_head"]),
     )
-    with pytest.raises(ValueError, match=r"the head must be a plain torch\.nn\.Linear"):
+    with pytest.raises(ValueError, match="adapter on the head"):
         causal_lm_loss(adapted, **batch)
 
 

@@ -20,8 +20,8 @@ FLOORS = (
     {"completions", "report"},
     {"engines", "config"},
     {"models", "data", "experiment"},
-    {"demo", "tables", "processes", "answers"},
-    {"paths", "prompts", "provenance", "progress", "ngrams", "errors"},
+    {"demo", "tables", "processes", "answers", "prompts"},
+    {"paths", "provenance", "progress", "ngrams", "errors"},
 )
 # modules of the folder stages that are no stage: what the stages share
 SHARED = {"command", "generation"}

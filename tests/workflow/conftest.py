@@ -15,7 +15,7 @@ STAND_IN = """#!{python}
 import pathlib, sys
 args = sys.argv[1:]
 made = ("--output", "--output-steps", "--rejected", "--filters", "--preview", "--stats")
-made += ("--output-model", "--log")
+made += ("--output-model", "--output-preflight", "--log")
 for flag, value in zip(args, args[1:]):
     path = pathlib.Path(value)
     if flag == "--output-dir" or (flag == "--output" and value.endswith("checkpoint")):

@@ -86,12 +86,14 @@ def test_a_comment_or_docstring_runs_nothing(changing):
         ("train.max_steps", 1, FROM_TRAIN),
         ("pack.max_length", 500, {"pack", *FROM_TRAIN}),
         ("select.max_per_problem", 1, FROM_SELECT),
-        ("select.drop_false_traces", True, FROM_SELECT),
+        ("select.drop_false_traces", True, FROM_REFLECT),
         ("select.min_rows", 5, FROM_SELECT),
         ("expose.max_errors", 1, {"expose", *FROM_REFLECT}),
         ("evaluate.num_samples", 5, {*EVALUATION, "report"}),
         # the rule register_model gets it too, as a resource
         ("evaluate.max_tokens", 200, {*EVALUATION, "report"}),
+        # and the LoRA targets
+        ("train.method", "lora", FROM_TRAIN),
         ("report.title", "Another", {"report"}),
         ("datasets.chains.source.n", 300, FROM_DATASET),
     ],
@@ -242,7 +244,8 @@ def test_a_kernels_source_runs_nothing(changing):
 
 def test_the_kernels_version_reruns_the_stages_that_use_them(changing):
     edit(changing, "kernels/orion_kernels/__init__.py", '__version__ = "', '__version__ = "9.')
-    assert set(changing.plan()) == FROM_TRAIN
+    # preflight runs the packed path too, and every stage of a model asks for its checks
+    assert {*FROM_TRAIN, "register_demo_model"} <= set(changing.plan())
 
 
 def test_two_unnamed_values_would_have_been_missed(changing):
@@ -251,3 +254,41 @@ def test_two_unnamed_values_would_have_been_missed(changing):
     assert config["sample"]["seed"] == 0 and config["sample"]["num_samples"] == 8
     set_key(changing, "sample.seed", 8)
     assert set(changing.plan()) == FROM_SAMPLE
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rules"),
+    [
+        ("Teacher: {{ teacher }}", "The teacher: {{ teacher }}", FROM_REFLECT),
+        ("New:", "Newer:", {"check_reflections", *FROM_SELECT}),
+        ("\\bcheck\\b", "\\bchecks\\b", FROM_SELECT),
+        # no arm of this grid is trained on solutions
+        ("\\boxed{", "so \\boxed{", set()),
+        ("{# The prompt", "{# Another remark: the prompt", set()),
+    ],
+)
+def test_an_edit_in_a_prompt_reruns_what_it_reaches(changing, old, new, rules):
+    edit(changing, "orion/prompts/demo.jinja", old, new)
+    plan = changing.plan()
+    assert set(plan) == rules
+    # the one arm that is not trained on reflections is left alone
+    assert plan.get("select", 2) == 2
+
+
+def test_another_question_reruns_everything_that_asks_it(changing):
+    edit(
+        changing,
+        "orion/prompts/demo.jinja",
+        "{% block solve %}\nQuestion:",
+        "{% block solve %}\nThe question:",
+    )
+    assert set(changing.plan()) == {*FROM_SAMPLE, "evaluate_sample"}
+
+
+def test_a_prompt_file_of_ones_own_with_the_same_texts_costs_a_report(changing):
+    own = changing.folder / "mine.jinja"
+    own.write_text('{% extends "demo" %}')
+    set_key(changing, "prompts", "mine.jinja")
+    assert changing.plan() == {"report": 1}
+    own.write_text('{% extends "demo" %}{% block prefill %}check{% endblock %}')
+    assert set(changing.plan()) == FROM_REFLECT

@@ -1,5 +1,7 @@
 """Shared by all rules: the configuration, tracked params, inputs that depend on the arm."""
 
+import json
+
 from orion import config as settings
 from orion.provenance import source_digest
 
@@ -8,6 +10,9 @@ RUNS = CONFIG.runs
 DEMO_MODELS = [
     name for name, model in CONFIG.models.items() if model.source.kind == "demo"
 ]
+GGUF_MODELS = [
+    name for name, model in CONFIG.models.items() if model.source.kind == "gguf"
+]
 REFLECTING = [
     name for name, arm in CONFIG.arms.items() if arm.trained_on == "reflection"
 ]
@@ -15,6 +20,21 @@ DATASETS_WITH_TEACHER = [
     name for name, dataset in CONFIG.datasets.items() if dataset.teacher is not None
 ]
 TRAINED = [name for name, arm in CONFIG.arms.items() if arm.trained_on != "nothing"]
+
+
+def place(path):
+    """Where a path of this workflow is; as a module it may have a prefix, which moves it."""
+    return workflow.modifier.path_modifier.replace_prefix(path)
+
+
+def keep_place(files):
+    """A function that lists files of the configuration: they lie where it says."""
+    return files if place("data") == "data" else local(files)
+
+
+# commands are texts, in which Snakemake moves nothing
+COMPLETIONS = place("results/completions")
+RESULTS = str(Path(COMPLETIONS).parent)
 
 
 def any_of(names):
@@ -66,16 +86,23 @@ def teacher_file(name):
 
 def server(key):
     """A key of the model's server; a resource, so that a server that moves triggers no rerun."""
-    return (
-        lambda wildcards: getattr(CONFIG.models[wildcards.model].server, key, None)
-        or ""
-    )
+
+    def read(wildcards):
+        value = getattr(CONFIG.models[wildcards.model].server, key, None) or ""
+        return json.dumps(value) if isinstance(value, dict) else value
+
+    return read
 
 
 def token_limits(wildcards):
     """The stages' token limits on a model; a resource, since they can refuse it, not change it."""
     limits = settings.list_token_limits(CONFIG, wildcards.model)
     return " ".join(f"{key}={tokens}" for key, tokens in limits.items())
+
+
+def lora(wildcards):
+    """The adapters that the run trains on a model; a resource, as the limits are."""
+    return json.dumps(settings.list_lora(CONFIG, wildcards.model), sort_keys=True)
 
 
 def environment(*engines):
@@ -86,6 +113,7 @@ def environment(*engines):
 # Options of a generating rule; they affect placement and speed only. On a GPU the last bits of a
 # result may depend on them. Changing one must not trigger a rerun, so they are resources.
 GENERATION = dict(
+    completions=COMPLETIONS,
     shards=1,
     tensor_parallel_size=1,
     # an integer, because Snakemake rounds other numbers of a profile
@@ -94,18 +122,38 @@ GENERATION = dict(
     token_budget=0,
     base_url=server("base_url"),
     api_key_env=server("api_key_env"),
+    headers=server("headers"),
+    query=server("query"),
     python="python",
     runtime="8h",
     mem_mb=4000,
 )
 
 
+def source_files(block):
+    """The files that a problem set is read from, local or fetched.
+
+    The digests of their bytes are in params.config, so their time stamps must not count; this is
+    the one use of `ancient`. A fetched file is named by its digest, so that nothing is hidden.
+    """
+    return [ancient(path) for path in settings.local_files(block)]
+
+
 def dataset_files(wildcards):
-    return settings.local_files(CONFIG.datasets[wildcards.dataset])
+    return source_files(CONFIG.datasets[wildcards.dataset])
 
 
 def benchmark_files(wildcards):
-    return settings.local_files(CONFIG.benchmarks[wildcards.benchmark])
+    return source_files(CONFIG.benchmarks[wildcards.benchmark])
+
+
+def source_url(wildcards):
+    """Where a file is fetched from; a resource, since its digest says what it is."""
+    return CONFIG.sources[wildcards.source].url
+
+
+def gguf_file(wildcards):
+    return CONFIG.models[wildcards.model].source.path
 
 
 def checkpoint_files(wildcards):
@@ -118,6 +166,7 @@ def template_files(wildcards):
 
 
 wildcard_constraints:
+    source=any_of(CONFIG.sources),
     dataset=any_of(CONFIG.datasets),
     benchmark=any_of(CONFIG.benchmarks),
     model=any_of(CONFIG.models),

@@ -1,19 +1,41 @@
 """Problems of datasets and benchmarks from their sources, and the lint of their gold answers.
 
+A source with an address is fetched first, into a file that is named by the digest of its bytes.
+
 The lint runs twice: inside the rules that make problems, so that nothing is sampled for golds that
 cannot be parsed, and as a separate rule, so that lint.json follows every edit of the checker
 without making the problems look new. An order-only edge from lint.json to sample would hide changed
 params downstream (LOG.md, 2026-11-23).
 
 One row of problems.parquet is one problem: problem_id, problem, answer, solution?, teacher_trace?,
-meta. A dataset that names a teacher has no traces in its file: the teacher answers like any other
+meta, further_traces?, trace_sources?. A dataset that names a teacher has no traces in its file: the teacher answers like any other
 model, and problems_with_traces.parquet has the teacher's correct answers as traces.
 """
 
 
+rule fetch:
+    output:
+        "results/sources/{source}",
+    log:
+        "logs/sources/{source}.log",
+    benchmark:
+        "logs/sources/{source}.usage.tsv"
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    resources:
+        url=source_url,
+    params:
+        config=tracked_config("fetch"),
+        code=source_digest("orion.stages.fetch"),
+    shell:
+        "python -m orion.stages.fetch --config {params.config:q} --url {resources.url:q}"
+        " --output {output} 2> {log}"
+
+
 rule dataset:
     input:
-        files=dataset_files,
+        files=keep_place(dataset_files),
         benchmarks=expand(
             "results/benchmarks/{benchmark}/problems.parquet",
             benchmark=RUNS.benchmarks,
@@ -40,7 +62,7 @@ rule dataset:
 
 use rule dataset as benchmark with:
     input:
-        files=benchmark_files,
+        files=keep_place(benchmark_files),
         benchmarks=[],
     output:
         problems="results/benchmarks/{benchmark}/problems.parquet",

@@ -5,6 +5,7 @@ use rule sample as evaluate_sample with:
     input:
         problems="results/benchmarks/{benchmark}/problems.parquet",
         model=evaluated_model,
+        preflight="results/models/{model}/preflight.json",
     output:
         "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/samples.parquet",
     log:

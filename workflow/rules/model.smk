@@ -1,4 +1,8 @@
-"""The student: pre-trained for the embedded default, else a folder, hub revision or server."""
+"""The student: pre-trained for the embedded default, else a folder, file, hub revision or server.
+
+register_model writes model.json and, since a failed check stops it, the passed checks of
+preflight.json, which every rule that samples from the model or trains it asks for.
+"""
 
 
 rule student:
@@ -24,38 +28,70 @@ rule student:
         " 2> {log}"
 
 
+rule dequantise:
+    input:
+        gguf_file,
+    output:
+        checkpoint=directory("results/models/{model}/checkpoint"),
+    log:
+        "logs/models/{model}/dequantise.log",
+    benchmark:
+        "logs/models/{model}/dequantise.usage.tsv"
+    wildcard_constraints:
+        model=any_of(GGUF_MODELS),
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=tracked_config("dequantise"),
+        code=source_digest("orion.stages.dequantise"),
+    shell:
+        "python -m orion.stages.dequantise --config {params.config:q}"
+        " --output {output.checkpoint} 2> {log}"
+
+
 rule register_model:
     input:
         # a folder that the workflow made itself; empty for models from elsewhere
         checkpoint=[],
-        files=checkpoint_files,
-        template=template_files,
+        files=keep_place(checkpoint_files),
+        template=keep_place(template_files),
     output:
-        "results/models/{model}/model.json",
+        model="results/models/{model}/model.json",
+        preflight="results/models/{model}/preflight.json",
     log:
         "logs/models/{model}/model.log",
     benchmark:
         "logs/models/{model}/model.usage.tsv"
     wildcard_constraints:
-        model=any_of(name for name in CONFIG.models if name not in DEMO_MODELS),
+        model=any_of(
+            name for name in CONFIG.models if name not in DEMO_MODELS + GGUF_MODELS
+        ),
     localrule: True
     conda:
         "../../envs/base.yaml"
     resources:
         token_limits=token_limits,
+        lora=lora,
     params:
         config=tracked_config("model"),
         code=source_digest("orion.stages.model"),
     shell:
         "python -m orion.stages.model --config {params.config:q} --name {wildcards.model}"
         " --checkpoint {input.checkpoint} --token-limits {resources.token_limits}"
-        " --output {output} 2> {log}"
+        " --lora {resources.lora:q} --output-preflight {output.preflight}"
+        " --output {output.model} 2> {log}"
 
 
 use rule register_model as register_demo_model with:
     input:
         checkpoint="results/models/{model}/checkpoint",
         files=[],
-        template=template_files,
+        template=keep_place(template_files),
     wildcard_constraints:
         model=any_of(DEMO_MODELS),
+
+
+use rule register_demo_model as register_gguf_model with:
+    wildcard_constraints:
+        model=any_of(GGUF_MODELS),

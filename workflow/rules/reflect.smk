@@ -28,8 +28,10 @@ rule reflect:
     input:
         problems=problems_with_traces,
         trace_verdicts="results/datasets/{dataset}/trace_verdicts.parquet",
+        trace_steps="results/datasets/{dataset}/trace_steps.parquet",
         errors="results/datasets/{dataset}/{model}/{arm}/errors.parquet",
         model="results/models/{model}/model.json",
+        preflight="results/models/{model}/preflight.json",
     output:
         "results/datasets/{dataset}/{model}/{arm}/reflections.parquet",
     log:
@@ -49,11 +51,14 @@ rule reflect:
     shell:
         "{resources.python} -m orion.stages.reflect --config {params.config:q}"
         " --problems {input.problems} --trace-verdicts {input.trace_verdicts}"
-        " --errors {input.errors} --model {input.model} --completions results/completions"
+        " --trace-steps {input.trace_steps}"
+        " --errors {input.errors} --model {input.model} --preflight {input.preflight}"
+        " --completions {resources.completions}"
         " --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size}"
         " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"
-        " --api-key-env={resources.api_key_env:q}"
+        " --api-key-env={resources.api_key_env:q} --headers={resources.headers:q}"
+        " --query={resources.query:q}"
         " --gpu-memory-percent {resources.gpu_memory_percent}"
         " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"
 

@@ -91,9 +91,11 @@ rule report:
     localrule: True
     conda:
         "../../envs/base.yaml"
+    resources:
+        results=RESULTS,
     params:
         config=tracked_config("report"),
         code=source_digest("orion.stages.report"),
     shell:
-        "python -m orion.stages.report --config {params.config:q} --results results"
-        " --output-dir results/report 2> {log}"
+        "python -m orion.stages.report --config {params.config:q} --results {resources.results}"
+        " --output-dir {resources.results}/report 2> {log}"

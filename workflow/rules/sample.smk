@@ -5,6 +5,7 @@ rule sample:
     input:
         problems="results/datasets/{dataset}/problems.parquet",
         model="results/models/{model}/model.json",
+        preflight="results/models/{model}/preflight.json",
     output:
         "results/datasets/{dataset}/{model}/samples.parquet",
     log:
@@ -21,10 +22,12 @@ rule sample:
         code=source_digest("orion.stages.sample"),
     shell:
         "{resources.python} -m orion.stages.sample --config {params.config:q}"
-        " --problems {input.problems} --model {input.model} --completions results/completions"
+        " --problems {input.problems} --model {input.model}"
+        " --preflight {input.preflight} --completions {resources.completions}"
         " --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size}"
         " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"
-        " --api-key-env={resources.api_key_env:q}"
+        " --api-key-env={resources.api_key_env:q} --headers={resources.headers:q}"
+        " --query={resources.query:q}"
         " --gpu-memory-percent {resources.gpu_memory_percent}"
         " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"

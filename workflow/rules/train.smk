@@ -44,6 +44,7 @@ rule pack:
     input:
         train="results/datasets/{dataset}/{model}/{arm}/train.parquet",
         model="results/models/{model}/model.json",
+        preflight="results/models/{model}/preflight.json",
     output:
         packed="results/datasets/{dataset}/{model}/{arm}/packed/train.parquet",
         stats="results/datasets/{dataset}/{model}/{arm}/packed/stats.json",
@@ -63,13 +64,15 @@ rule pack:
         code=source_digest("orion.stages.pack"),
     shell:
         "python -m orion.stages.pack --config {params.config:q} --train {input.train}"
-        " --model {input.model} --output {output.packed} --stats {output.stats} 2> {log}"
+        " --model {input.model} --preflight {input.preflight}"
+        " --output {output.packed} --stats {output.stats} 2> {log}"
 
 
 rule train:
     input:
         packed="results/datasets/{dataset}/{model}/{arm}/packed/train.parquet",
         model="results/models/{model}/model.json",
+        preflight="results/models/{model}/preflight.json",
     output:
         checkpoint=directory(
             "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/model"
@@ -85,6 +88,7 @@ rule train:
     conda:
         "../../envs/base.yaml"
     resources:
+        work=f"{RESULTS}/work",
         micro_batch=4,
         kernels="auto",
         runtime="8h",
@@ -95,6 +99,7 @@ rule train:
     shell:
         "python -m orion.stages.train --config {params.config:q}"
         " --name {wildcards.model}/{wildcards.arm}/seed-{wildcards.seed} --packed {input.packed}"
-        " --model {input.model} --work results/work --micro-batch {resources.micro_batch}"
-        " --kernels {resources.kernels} --output-dir {output.checkpoint}"
+        " --model {input.model} --preflight {input.preflight} --work {resources.work}"
+        " --micro-batch {resources.micro_batch} --kernels {resources.kernels}"
+        " --output-dir {output.checkpoint}"
         " --output-model {output.model} --log {output.train_log} 2> {log}"

@@ -1,10 +1,10 @@
-"""Packed attention in torch: one scaled_dot_product_attention per document.
+"""Packed attention in torch: one scaled_dot_product_attention per document, or blocks of queries.
 
 Inputs and output are those of `orion_kernels.packed_attention`, which validates them. Under
-torch.compile it is one operator, whose graph does not depend on the documents.
+torch.compile, and with a sliding window, a softcap or sinks, it is one operator with explicit
+gradients, whose graph does not depend on the documents. The annotations here are the operators'
+schemas, so they are not postponed.
 """
-
-from __future__ import annotations
 
 from typing import Any
 
@@ -12,22 +12,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from orion_kernels.attention.torch_blocks import ScoreOptions, attend, differentiate
 from orion_kernels.packing import Packing
-from orion_kernels.precision import accumulation_dtype
 
 
-def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> Tensor:
-    """Attention of q (tokens, q_heads, head_dim) over k and v (tokens, kv_heads, head_dim).
+def packed_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    packing: Packing,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """Attention of q (tokens, q_heads, head_dim) over k and v (tokens, kv_heads, ...).
 
-    Returns (tokens, q_heads, head_dim).
+    Returns (tokens, q_heads, value_dim).
     """
-    if torch.compiler.is_compiling():
-        return _forward_operator(q, k, v, packing.lengths, scale)
-    return _attend_per_document(q, k, v, packing.seq_lengths, scale)
+    if torch.compiler.is_compiling() or not (window is softcap is sinks is None):
+        return _forward_operator(q, k, v, sinks, packing.lengths, scale, window, softcap)
+    return _attend_per_document(
+        q, k, v, None, packing.seq_lengths, ScoreOptions(scale, window, softcap)
+    )
 
 
 def _attend_per_document(
-    q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...], scale: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    sinks: Tensor | None,
+    lengths: tuple[int, ...],
+    options: ScoreOptions,
 ) -> Tensor:
     # on CPU a loop over documents beats one padded batch and one dense mask: both compute pairs
     # that are then masked away
@@ -35,74 +51,97 @@ def _attend_per_document(
     for q_doc, k_doc, v_doc in zip(
         q.split(lengths), k.split(lengths), v.split(lengths), strict=True
     ):
-        if q_doc.shape[0]:
-            # (1, heads, length, head_dim)
-            q_doc, k_doc, v_doc = (t.transpose(0, 1).unsqueeze(0) for t in (q_doc, k_doc, v_doc))
-            output = F.scaled_dot_product_attention(
-                q_doc,
-                k_doc,
-                v_doc,
-                is_causal=True,
-                scale=scale,
-                enable_gqa=q.shape[1] != k.shape[1],
-            )
-            outputs.append(output[0].transpose(0, 1))
+        length = q_doc.shape[0]
+        if not length:
+            continue
+        plain = options.softcap is None and sinks is None
+        if plain and (options.window is None or options.window >= length):
+            outputs.append(_attend_fused(q_doc, k_doc, v_doc, options.scale))
+        else:
+            outputs.append(attend(q_doc, k_doc, v_doc, options, sinks))
     return torch.cat(outputs)
 
 
+def _attend_fused(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    value_dim, dim = v.shape[2], max(q.shape[2], v.shape[2])
+    # torch's fused kernels take one head_dim: zeros do not change the products
+    q, k, v = (F.pad(t, (0, dim - t.shape[2])) if t.shape[2] < dim else t for t in (q, k, v))
+    # (1, heads, length, head_dim)
+    q, k, v = (t.transpose(0, 1).unsqueeze(0) for t in (q, k, v))
+    output = F.scaled_dot_product_attention(
+        q, k, v, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+    )
+    return output[0].transpose(0, 1)[..., :value_dim]
+
+
 @torch.library.custom_op("orion_kernels::packed_attention_torch", mutates_args=())
-def _forward_operator(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, scale: float) -> Tensor:
-    return _attend_per_document(q, k, v, tuple(lengths.tolist()), scale)
+def _forward_operator(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    sinks: Tensor | None,
+    lengths: Tensor,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+) -> Tensor:
+    with torch.autocast(q.device.type, enabled=False):
+        options = ScoreOptions(scale, window, softcap)
+        return _attend_per_document(q, k, v, sinks, tuple(lengths.tolist()), options)
 
 
 @_forward_operator.register_fake
-def _(q, k, v, lengths, scale):
-    return q.new_empty(q.shape)
-
-
-def _explicit_gradients(
-    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    # explicit, because the implementation of an operator cannot call autograd; the probabilities of
-    # one document at a time
-    dtype, group, sizes = accumulation_dtype(q), q.shape[1] // k.shape[1], lengths.tolist()
-    grads: list[list[Tensor]] = [[], [], []]
-    for parts in zip(*(t.to(dtype).split(sizes) for t in (dout, q, k, v)), strict=True):
-        do, q_doc, k_doc, v_doc = parts
-        # (length, kv_heads, group, head_dim)
-        do, q_doc = (t.unflatten(1, (k.shape[1], group)) for t in (do, q_doc))
-        scores = torch.einsum("qhgd,khd->hgqk", q_doc, k_doc) * scale
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-        p = torch.softmax(scores.masked_fill(future, float("-inf")), dim=-1)
-        dp = torch.einsum("qhgd,khd->hgqk", do, v_doc)
-        ds = p * (dp - (p * dp).sum(-1, keepdim=True)) * scale
-        grads[0].append(torch.einsum("hgqk,khd->qhgd", ds, k_doc).flatten(1, 2))
-        grads[1].append(torch.einsum("hgqk,qhgd->khd", ds, q_doc))
-        grads[2].append(torch.einsum("hgqk,qhgd->khd", p, do))
-    dq, dk, dv = (torch.cat(g).to(q.dtype) for g in grads)
-    return dq, dk, dv
+def _(q, k, v, sinks, lengths, scale, window, softcap):
+    return q.new_empty(*q.shape[:2], v.shape[2])
 
 
 @torch.library.custom_op("orion_kernels::packed_attention_torch_backward", mutates_args=())
 def _backward_operator(
-    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
+    dout: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    sinks: Tensor | None,
+    lengths: Tensor,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    # explicit, because the implementation of an operator cannot call autograd. Without sinks their
+    # gradient is empty
+    options, sizes = ScoreOptions(scale, window, softcap), lengths.tolist()
+    dsinks = q.new_empty(0) if sinks is None else torch.zeros_like(sinks, dtype=torch.float64)
+    grads: list[list[Tensor]] = [[], [], []]
     with torch.autocast(q.device.type, enabled=False):
-        return _explicit_gradients(dout, q, k, v, lengths, scale)
+        documents = zip(*(t.split(sizes) for t in (dout, q, k, v)), strict=True)
+        for do_doc, q_doc, k_doc, v_doc in documents:
+            if not do_doc.shape[0]:
+                continue
+            *found, dsink = differentiate(do_doc, q_doc, k_doc, v_doc, options, sinks)
+            for parts, part in zip(grads, found, strict=True):
+                parts.append(part.to(q.dtype))
+            if dsink is not None:
+                dsinks += dsink
+    dq, dk, dv = (torch.cat(parts) for parts in grads)
+    return dq, dk, dv, dsinks if sinks is None else dsinks.to(sinks.dtype)
 
 
 @_backward_operator.register_fake
-def _(dout, q, k, v, lengths, scale):
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+def _(dout, q, k, v, sinks, lengths, scale, window, softcap):
+    grads = [t.new_empty(t.shape) for t in (q, k, v)]
+    return *grads, q.new_empty(0) if sinks is None else sinks.new_empty(sinks.shape)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.scale = inputs
+    *tensors, ctx.scale, ctx.window, ctx.softcap = inputs
     ctx.save_for_backward(*tensors)
 
 
 def _backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
-    return (*_backward_operator(dout, *ctx.saved_tensors, ctx.scale), None, None)
+    # read once: under checkpointing they may be unpacked one time only
+    tensors = ctx.saved_tensors
+    *grads, dsinks = _backward_operator(dout, *tensors, ctx.scale, ctx.window, ctx.softcap)
+    return *grads, None if tensors[3] is None else dsinks, None, None, None, None
 
 
 def _refuse_second_derivative(*_unused: Any) -> None:

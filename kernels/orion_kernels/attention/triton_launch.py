@@ -19,11 +19,28 @@ from orion_kernels.packing import Packing
 from orion_kernels.precision import accumulation_dtype
 
 
-def unsupported_reason(q: Tensor) -> str | None:
-    """Why these kernels cannot take an otherwise valid q: the given and the allowed value.
+def unsupported_reason(
+    q: Tensor,
+    v: Tensor | None = None,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> str | None:
+    """Why these kernels cannot take otherwise valid inputs: the given and the allowed value.
 
-    None if they can.
+    None if they can. The arguments are those of `orion_kernels.packed_attention`.
     """
+    if window is not None:
+        return f"impl='triton' has no sliding window, but window is {window}"
+    if softcap is not None:
+        return f"impl='triton' has no softcap, but softcap is {softcap}"
+    if sinks is not None:
+        return "impl='triton' has no sinks, but sinks are given"
+    if v is not None and v.shape[-1] != q.shape[-1]:
+        return (
+            "impl='triton' needs one head_dim for q, k and v, "
+            f"but they are {q.shape[-1]} and, for v, {v.shape[-1]}"
+        )
     if q.shape[-1] not in configs.HEAD_DIMS:
         allowed = list(configs.HEAD_DIMS)
         return f"head_dim must be one of {allowed} for impl='triton', but is {q.shape[-1]}"
@@ -38,12 +55,21 @@ def unsupported_reason(q: Tensor) -> str | None:
     return None
 
 
-def packed_attention(q: Tensor, k: Tensor, v: Tensor, packing: Packing, scale: float) -> Tensor:
+def packed_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    packing: Packing,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
     """As `orion_kernels.packed_attention`, which validates the inputs.
 
     Raises ValueError with the `unsupported_reason`, and for a packing on another device.
     """
-    reason = unsupported_reason(q)
+    reason = unsupported_reason(q, v, window, softcap, sinks)
     if reason:
         raise ValueError(reason)
     if packing.document_ids.device != q.device:

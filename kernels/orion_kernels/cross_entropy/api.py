@@ -15,6 +15,7 @@ from orion_kernels.cross_entropy.validation import (
     check_options,
     check_tensors,
     check_valid_index,
+    replace_bad_targets,
 )
 from orion_kernels.precision import accumulation_dtype, cast_to_autocast_dtype
 from orion_kernels.reference import LossOptions, TokenLosses, TokenMetrics
@@ -54,9 +55,10 @@ def linear_cross_entropy(
             zero.
         weight: (vocab, hidden_size), dtype and device of hidden (under autocast any floating dtype:
             both are cast).
-        labels: (...) int32 or int64 in [0, vocab), or ignore_index. Not shifted here. The range is
-            always checked on CPU, on other devices only if the environment variable
-            ORION_KERNELS_DEBUG is set, because the check waits for the device.
+        labels: (...) int32 or int64 in [0, vocab), or ignore_index. Not shifted here. A label out
+            of range is an error on CPU and an assertion of the device elsewhere, for which nothing
+            waits; its row is NaN. With the environment variable ORION_KERNELS_DEBUG the error comes
+            at once on every device.
         bias: (vocab,).
         ignore_index: the label of tokens that do not count.
         reduction: "mean" (sum over valid tokens / normalizer), "sum" or "none" (the shape of
@@ -191,14 +193,16 @@ def _run_autograd(inputs: _CheckedInputs, name: str) -> Tensor | tuple[Tensor, T
     rows, valid, weights = inputs.hidden, inputs.find_valid(), inputs.token_weights
     if inputs.valid_index is not None or valid.numel() < rows.shape[0]:
         rows = rows.index_select(0, valid)  # (n, hidden_size)
-    row_weights = weights.index_select(0, valid).to(dtype) if weights is not None else None
-    if inputs.reduction != "none":
-        row_weights = (
-            rows.new_ones(rows.shape[0], dtype=dtype) if row_weights is None else row_weights
-        )
-        if inputs.reduction == "mean":
-            row_weights = row_weights / _mean_divisor(inputs.normalizer, valid, dtype)
-    targets = inputs.labels.reshape(-1).index_select(0, valid).long()
+    targets, bad = replace_bad_targets(
+        inputs.labels.reshape(-1).index_select(0, valid).long(), inputs.weight.shape[0]
+    )
+    if weights is None:
+        row_weights = rows.new_ones(rows.shape[0], dtype=dtype)
+    else:
+        row_weights = weights.index_select(0, valid).to(dtype)
+    if inputs.reduction == "mean":
+        row_weights = row_weights / _mean_divisor(inputs.normalizer, valid, dtype)
+    row_weights = row_weights.masked_fill(bad, float("nan"))
     given = None if inputs.reduction == "none" else row_weights
     with torch.autocast(rows.device.type, enabled=False):
         result = _IMPLEMENTATIONS[name](
@@ -206,11 +210,11 @@ def _run_autograd(inputs: _CheckedInputs, name: str) -> Tensor | tuple[Tensor, T
         )
     loss = result.loss
     if inputs.reduction == "none":
-        loss = _scatter_to_labels(
-            loss if row_weights is None else loss * row_weights, valid, inputs.labels
-        )
+        loss = _scatter_to_labels(loss * row_weights, valid, inputs.labels)
     if not inputs.metrics:
         return loss
+    marked = [None if t is None else t.masked_fill(bad, float("nan")) for t in result[1:]]
+    result = TokenLosses(loss, *marked)
     return loss, _build_metrics(result, valid, inputs.labels, inputs.ignore_index)
 
 

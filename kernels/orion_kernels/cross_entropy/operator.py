@@ -16,6 +16,7 @@ from orion_kernels.cross_entropy.torch_chunked import (
     NeedsGrad,
     chunked_forward_backward,
 )
+from orion_kernels.cross_entropy.validation import replace_bad_targets
 from orion_kernels.precision import accumulation_dtype
 from orion_kernels.reference import LossOptions
 
@@ -104,10 +105,10 @@ def loss_operator(
     """
     dtype, tokens = accumulation_dtype(hidden), labels.shape[0]
     valid = find_valid_rows(labels, ignore_index, valid_index)
-    x, targets = _gather_valid(hidden, labels, valid)
+    x, targets, bad = _gather_valid(hidden, labels, valid, weight.shape[0])
     factors = compute_row_factors(
         labels, token_weights, normalizer, valid, reduction == "mean", dtype
-    )
+    ).masked_fill(bad, float("nan"))
     options = _loss_options(label_smoothing, softcap, z_loss)
     deferred = _has_deferred_gradients(hidden.dtype, reduction, label_smoothing, impl, memory)
     needed_now = NeedsGrad(False, False, False) if deferred else NeedsGrad(*needs_grad)
@@ -130,7 +131,9 @@ def loss_operator(
         else _scatter_to_tokens(losses.loss * factors, valid, tokens)
     )
     rows = [
-        _scatter_to_tokens(v.to(dtype), valid, tokens) if v is not None else factors.new_empty(0)
+        _scatter_to_tokens(v.to(dtype).masked_fill(bad, float("nan")), valid, tokens)
+        if v is not None
+        else factors.new_empty(0)
         for v in losses[1:]
     ]
     saved = (
@@ -198,11 +201,11 @@ def gradient_operator(
     Gradients that are not needed are empty.
     """
     valid = find_valid_rows(labels, ignore_index, valid_index)
-    x, targets = _gather_valid(hidden, labels, valid)
+    x, targets, bad = _gather_valid(hidden, labels, valid, weight.shape[0])
     dtype = accumulation_dtype(hidden)
     factors = compute_row_factors(
         labels, token_weights, normalizer, valid, reduction == "mean", dtype
-    )
+    ).masked_fill(bad, float("nan"))
     factors = factors * (upstream.index_select(0, valid) if reduction == "none" else upstream)
     options, needed = _loss_options(label_smoothing, softcap, z_loss), NeedsGrad(*needs_grad)
     with torch.autocast(hidden.device.type, enabled=False), torch.cuda.device_of(hidden):
@@ -283,8 +286,12 @@ def _backward(ctx: Any, grad_loss: Tensor, *_unused: Tensor | None) -> tuple[Ten
 loss_operator.register_autograd(_backward, setup_context=_setup_context)
 
 
-def _gather_valid(hidden: Tensor, labels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    return hidden.index_select(0, valid), labels.index_select(0, valid).long()
+def _gather_valid(
+    hidden: Tensor, labels: Tensor, valid: Tensor, vocab: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows and targets of the valid tokens, and where a target was outside the vocabulary."""
+    targets, bad = replace_bad_targets(labels.index_select(0, valid).long(), vocab)
+    return hidden.index_select(0, valid), targets, bad
 
 
 def _scatter_to_tokens(values: Tensor, valid: Tensor, tokens: int) -> Tensor:

@@ -207,7 +207,7 @@ def _reference_config() -> KernelConfig:
             **{p: "*bf16" for p in ("x_ptr", "w_ptr", "bias_ptr")},
             "target_ptr": "*i64",
             "reference_ptr": "*fp32",
-            **{i: "i32" for i in ("x_stride", "w_stride", "hidden")},
+            **{i: "i32" for i in ("x_stride", "w_stride", "hidden", "vocab")},
         },
         {"SOFTCAP": 30.0, "HAS_BIAS": True, "ACC": tl.float32, "BLOCK_H": ROW_BLOCK},
         ROW_WARPS,
@@ -258,7 +258,7 @@ def _label_entry_config() -> KernelConfig:
                 p: "*fp32"
                 for p in ("label_ptr", "reference_ptr", "others_ptr", "gradient_ptr", "factor_ptr")
             },
-            **{i: "i32" for i in ("x_stride", "exponential_stride", "hidden")},
+            **{i: "i32" for i in ("x_stride", "exponential_stride", "hidden", "vocab")},
         },
         {
             "SOFTCAP": 30.0,

@@ -26,6 +26,7 @@ def reference_kernel(
     x_stride,
     w_stride,
     hidden,
+    vocab,
     SOFTCAP: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     ACC: tl.constexpr,
@@ -33,14 +34,16 @@ def reference_kernel(
 ):
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(target_ptr + row)
+    known = (target >= 0) & (target < vocab)
     total = tl.zeros((BLOCK_H,), ACC)
     for start in range(0, hidden, BLOCK_H):
         h = start + tl.arange(0, BLOCK_H)
         x = tl.load(x_ptr + row * x_stride + h, mask=h < hidden, other=0.0).to(ACC)
-        total += x * tl.load(w_ptr + target * w_stride + h, mask=h < hidden, other=0.0).to(ACC)
+        mask = (h < hidden) & known
+        total += x * tl.load(w_ptr + target * w_stride + h, mask=mask, other=0.0).to(ACC)
     z = tl.sum(total, 0)
     if HAS_BIAS:
-        z += tl.load(bias_ptr + target).to(ACC)
+        z += tl.load(bias_ptr + target, mask=known, other=0.0).to(ACC)
     if SOFTCAP > 0:
         z = SOFTCAP * tanh(z / SOFTCAP, ACC)
     tl.store(reference_ptr + row, tl.where(tl.abs(z) < 3.0e38, z, 0.0))
@@ -145,6 +148,7 @@ def set_label_entry_kernel(
     x_stride,
     exponential_stride,
     hidden,
+    vocab,
     SOFTCAP: tl.constexpr,
     Z_LOSS: tl.constexpr,
     SCALED: tl.constexpr,
@@ -154,6 +158,7 @@ def set_label_entry_kernel(
 ):
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(target_ptr + row)
+    known = (target >= 0) & (target < vocab)
     z = tl.load(label_ptr + row)
     reference = tl.load(reference_ptr + row)
     others = tl.load(others_ptr + row)
@@ -163,11 +168,13 @@ def set_label_entry_kernel(
     a = 1 + 2 * Z_LOSS * (reference + tl.log(total))
     a = tl.where(tl.abs(a) < 1e-6, 1e-6, a)
     factor = tl.load(gradient_ptr + row) * a / total
+    # a label that does not exist is written nowhere, and its row has no gradient that is a number
+    factor = tl.where(known, factor, float("nan"))
     entry = exponential * (1 - 1 / a) - others / a
     if SOFTCAP > 0:
         entry *= 1 - (z / SOFTCAP) * (z / SOFTCAP)
     entry = cast_to(entry, exponential_ptr.dtype.element_ty, INTERPRET)
-    tl.store(exponential_ptr + row * exponential_stride + target, entry)
+    tl.store(exponential_ptr + row * exponential_stride + target, entry, mask=known)
     tl.store(factor_ptr + row, factor)
     if SCALED:
         for start in range(0, hidden, BLOCK_H):

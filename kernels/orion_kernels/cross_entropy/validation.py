@@ -106,13 +106,39 @@ def check_options(
         raise ValueError(f"z_loss must not be negative, but is {z_loss}")
 
 
+def replace_bad_targets(targets: Tensor, vocab: int) -> tuple[Tensor, Tensor]:
+    """Targets that are safe to use as an index, and where they are not the given ones.
+
+    Args:
+        targets: (n,) labels of the tokens that count, each to be in [0, vocab).
+        vocab: rows of the head.
+
+    Returns (n,) targets with 0 in the place of those outside the range, and (n,) bool, true there;
+    the loss of such a row is to be NaN. Raises ValueError on CPU (RuntimeError in code that
+    torch.compile traces); a CUDA device stops with an assertion, for which nothing waits.
+
+    """
+    bad = (targets < 0) | (targets >= vocab)
+    _report_bad_targets(targets, bad, vocab)
+    return targets.masked_fill(bad, 0), bad
+
+
+def _report_bad_targets(targets: Tensor, bad: Tensor, vocab: int) -> None:
+    message = f"labels must be in [0, {vocab}) or ignored, but one is not"
+    traced = torch.compiler.is_compiling()
+    if targets.device.type == "cuda" or (traced and targets.device.type == "cpu"):
+        torch._assert_async((~bad).all(), message)
+    elif targets.device.type == "cpu" and bad.any():
+        raise ValueError(f"{message}: {int(targets[bad][0])}")
+
+
 def check_label_range(
     labels: Tensor, ignore_index: int, vocab: int, valid_index: Tensor | None
 ) -> None:
     """Raises ValueError for a label outside [0, vocab), and for a valid_index that does not fit.
 
     On devices other than the CPU only if ORION_KERNELS_DEBUG is set, because it waits for the
-    device.
+    device; `replace_bad_targets` catches the labels everywhere.
     """
     if labels.device.type != "cpu" and not os.environ.get("ORION_KERNELS_DEBUG"):
         return

@@ -18,7 +18,7 @@ from orion.answers.parsing.tree import ParseError
 from orion.answers.parsing.units import read_unit, unit_key
 from orion.answers.policies import Policy
 from orion.answers.verdict import CORRECT, INCORRECT, UNPARSEABLE
-from orion.answers.wording.phrases import is_phrase_word
+from orion.answers.wording.phrases import is_harmless, is_phrase_word
 
 
 class Result(NamedTuple):
@@ -84,6 +84,10 @@ def _compare_sentences(answer: Answer, gold: Answer, policy: Policy) -> Result |
     if gold.node is None or gold.node.kind != "text" or not answer.key:
         return None
     if answer.key == gold.key or _same_items(answer.key, gold.key):
+        return Result(CORRECT, "", "sentence")
+    # "the fastest student is Evelyn"
+    subject, verb, name = answer.key.rpartition(" is ")
+    if verb and name == gold.key and is_harmless(subject):
         return Result(CORRECT, "", "sentence")
     long = len(gold.key.split()) > 3
     if long and (answer.node is None or answer.node.kind != "text"):

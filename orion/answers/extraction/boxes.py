@@ -142,8 +142,8 @@ def _group_of_boxes(
         things = phrases.match_phrase(between)
         if things is not None:
             between = between[things:]
-            while (closer := phrases.match_closers(between)) is not None:
-                between = between[closer:]
+            while (words := phrases.match_words_behind(between)) is not None:
+                between = between[words:]
             if _NEXT_CLAUSE.fullmatch(between):
                 between = ","
         if not _JOINS.search(between) or not _BETWEEN.fullmatch(between):

@@ -173,8 +173,11 @@ def rejecting_cue_behind(text: str, end: int) -> Cue | None:
     piece = _TEXT.sub(r"\1", _without_emphasis(text[end : end + BEHIND]))
     if _QUESTION.match(piece, 0) is not None:
         return _QUESTION
-    if _REJECTED.match(piece, 0) is not None and not _ASIDE.match(piece):
+    aside = _ASIDE.match(piece)
+    if aside is None and _REJECTED.match(piece, 0) is not None:
         return _REJECTED
+    if aside is not None and (cue := refusing_cue_next(piece, aside.end())) is not None:
+        return cue if cue.effect == DENIED else None
     found = _END_OF_SENTENCE.match(piece, 0)
     behind = None if found is None else refusing_cue_next(piece, found)
     return behind if behind is not None and behind.effect == DENIED else None

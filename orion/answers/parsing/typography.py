@@ -34,7 +34,7 @@ _MICRO_UNITS = {
 _QUAD = re.compile(r",?\s*\\q?quad\s*(?=[A-Za-z](?:_\{?\w\}?)?\s*=)")
 _SPOKEN_SIGN = re.compile(r"(?:negative|minus)\s+(?=[\d\\$(])", re.I)
 # 11,\! 111,\! 100: a narrow comma with a blank behind it
-_NARROW_THOUSANDS = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:\{?,\}?\\!\s*\d{3})+(?!\d)")
+_NARROW_THOUSANDS = re.compile(r"(?<![\d,.])[1-9]\d{0,2}(?:\{?,\}?\s*\\!\s*\d{3})+(?!\d)")
 _NO_SPACE = {ord(c): "" for c in " \t\n,{}\\!"}
 _POINTED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3}){2,}")
 # 3.5 x 10^6 with the letter for the sign

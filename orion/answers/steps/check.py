@@ -47,7 +47,7 @@ def find_links(text: str, budget: Budget) -> tuple[list[Link], Cut | None]:
         if len(links) > MAX_LINKS:
             break
         if budget.seconds_left() <= 0:
-            cut = Cut(block.start, "deadline")
+            cut = _earlier(cut, Cut(block.start, "deadline"))
             break
         if not _RELATION.search(text, block.start, block.end):
             continue
@@ -59,12 +59,16 @@ def find_links(text: str, budget: Budget) -> tuple[list[Link], Cut | None]:
             links.extend(scanner.find())
             links.extend(find_restated(scanner))
             links.extend(_links_in_marks(tokens, text))
-            if scanner.gave_up_at is not None and cut is None:
-                cut = Cut(scanner.gave_up_at, "too_long")
+            if scanner.gave_up_at is not None:
+                cut = _earlier(cut, Cut(scanner.gave_up_at, "too_long"))
     links.sort(key=lambda link: (link.start, link.end))
     if len(links) > MAX_LINKS:
         return links[:MAX_LINKS], Cut(links[MAX_LINKS].left.end, "too_long")
     return links, cut
+
+
+def _earlier(cut: Cut | None, other: Cut) -> Cut:
+    return other if cut is None or other.at < cut.at else cut
 
 
 def claim_at_cut(text: str, cut: Cut | None) -> list[Claim]:

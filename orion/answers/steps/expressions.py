@@ -111,8 +111,8 @@ class ExpressionScanner:
         return at
 
     def is_exhausted(self) -> bool:
-        """Whether the block has cost more work than any honest text does."""
-        return self.work > MAX_WORK + 30 * self.size
+        """Whether the block has cost more work than any honest text does (at most 1 per token)."""
+        return self.work > MAX_WORK + 5 * self.size
 
     # expressions
 
@@ -125,7 +125,8 @@ class ExpressionScanner:
             return start
         while at < self.size and at - start < MAX_EXPRESSION:
             ahead = self.operand(at) if wants else self.continuation(at, depth)
-            if ahead is None:
+            # a unit of no words would be read for ever
+            if ahead is None or ahead[0] <= at:
                 break
             at, depth_change, wants = ahead
             depth += depth_change

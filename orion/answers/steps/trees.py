@@ -104,9 +104,14 @@ def judge_trees(link: Link, text: str, budget: Budget) -> Verdict | None:
         return judge_letters(link, text, a, b, (names_in(a), names_in(b)), equal)
     if equal:
         return TRUE, "algebra"
-    if equal is None and budget.allows_worker() and is_proven_by_sympy(a, b, budget):
+    asks_sympy = equal is None and is_small_enough_for_sympy(a, b)
+    if asks_sympy and budget.allows_worker() and is_proven_by_sympy(a, b, budget):
         return TRUE, "sympy"
-    return judge_values(link, text, a, b, equal)
+    verdict = judge_values(link, text, a, b, equal)
+    if asks_sympy and not budget.allows_worker() and verdict == (UNKNOWN, "undecided"):
+        # with more time the same text may get another verdict
+        return UNKNOWN, "deadline"
+    return verdict
 
 
 def same(a: Node, b: Node) -> bool | None:
@@ -118,11 +123,14 @@ def same(a: Node, b: Node) -> bool | None:
     return decided if decided is not None else agree_numerically(a, b)
 
 
+def is_small_enough_for_sympy(a: Node, b: Node) -> bool:
+    """Whether sympy surely ends on both sides."""
+    nodes = [*walk(a), *walk(b)]
+    return len(nodes) <= MAX_SYMPY_NODES and all(map(_is_small, nodes))
+
+
 def is_proven_by_sympy(a: Node, b: Node, budget: Budget) -> bool:
     """Whether a worker proves two small expressions equal; a lost worker proves nothing."""
-    nodes = [*walk(a), *walk(b)]
-    if len(nodes) > MAX_SYMPY_NODES or not all(map(_is_small, nodes)):
-        return False
     try:
         return pool.sympy_equal(a, b, SYMPY_S) is True
     except pool.WorkerLostError:

@@ -236,5 +236,5 @@ WORDS = (
     "writers xboxes xrays xylophones yachts yachtsmen yaks yams yarns yetis yogis yogurts yolks "
     "youngsters youths youtubers yoyos zebras zeroes zeros zinnias zippers zits zodiacs zombies "
     "zones zookeepers zoologists zoos zucchinis "
-    "quadruples quadruplets triples triplets tuples "
+    "bin bundle stack tank team quadruples quadruplets triples triplets tuples "
 )

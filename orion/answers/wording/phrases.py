@@ -163,6 +163,13 @@ def _is_thing(word: str) -> bool:
     return word in NOUNS or word in _SCALES_OF_ANGLE or ("-" in word and last in NOUNS)
 
 
+def match_words_behind(text: str) -> int | None:
+    """The offset behind closing words or a prepositional phrase: "each", "of papers"."""
+    end = match_closers(text) or match_prepositional(text)
+    # "and" joins what follows
+    return None if end is None else len(text[:end].rstrip().removesuffix(" and"))
+
+
 _REMARK = re.compile(r"\s*\(([^()]{1,120})\)")
 _REMARK_WORDS = re.compile(
     r"(?:rounded|rounding|to\s+the\s+nearest|approximately|approx\.?|about|roughly|exactly|exact"

@@ -7,14 +7,23 @@ import torch
 TOLERANCE = {torch.float64: 1e-14, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 
 
-def dense_attention(q, k, v, packing, scale=None):
+def dense_attention(q, k, v, packing, scale=None, window=None, softcap=None, sinks=None):
     """Softmax over one dense mask of the whole row, in float64: an independent computation."""
     q, k, v = (t.double() for t in (q, k, v))
     group = q.shape[1] // k.shape[1]
     grouped = q.unflatten(1, (k.shape[1], group))  # (tokens, kv_heads, group, head_dim)
     scores = torch.einsum("qhgd,khd->hgqk", grouped, k)
     scores = scores * (q.shape[-1] ** -0.5 if scale is None else scale)
-    probabilities = scores.masked_fill(~packing.dense_mask(), float("-inf")).softmax(-1)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    seen = packing.dense_mask()
+    if window is not None:
+        seen = seen & (packing.position_ids[:, None] - packing.position_ids[None, :] < window)
+    scores = scores.masked_fill(~seen, float("-inf"))
+    if sinks is not None:
+        sink = sinks.double().view(k.shape[1], group, 1, 1)
+        scores = torch.cat([scores, sink.expand(-1, -1, len(q), 1)], dim=-1)
+    probabilities = scores.softmax(-1)[..., : len(q)]
     return torch.einsum("hgqk,khd->qhgd", probabilities, v).flatten(1, 2)
 
 

@@ -231,6 +231,31 @@ BAD = {
         {},
         "agree in tokens and head_dim",
     ),
+    "value heads": (
+        (zeros(3, 4, 8), zeros(3, 2, 8), zeros(3, 4, 6)),
+        {},
+        "v .tokens, kv_heads, value_dim.",
+    ),
+    "window": (
+        (zeros(3, 2, 8), zeros(3, 2, 8), zeros(3, 2, 8)),
+        {"window": 0},
+        "window must be a positive integer or None, but is 0",
+    ),
+    "softcap": (
+        (zeros(3, 2, 8), zeros(3, 2, 8), zeros(3, 2, 8)),
+        {"softcap": 0.0},
+        "softcap must be positive or None, but is 0.0",
+    ),
+    "sinks": (
+        (zeros(3, 4, 8), zeros(3, 2, 8), zeros(3, 2, 8)),
+        {"sinks": zeros(2)},
+        r"sinks must be \(4,\) floating point",
+    ),
+    "sinks elsewhere": (
+        (zeros(3, 4, 8), zeros(3, 2, 8), zeros(3, 2, 8)),
+        {"sinks": zeros(4, device="meta")},
+        "sinks must be on the device of q",
+    ),
     "heads": (
         (zeros(3, 3, 8), zeros(3, 2, 8), zeros(3, 2, 8)),
         {},

@@ -84,7 +84,7 @@ def test_lint_under_math_verify(run, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "argv", "message"),
     [
-        ("golds.csv", "", [], "give a .jsonl, .jsonl.zst or .parquet file"),
+        ("golds.txt", "", [], "give a .jsonl, .json, .csv or .parquet file"),
         ("absent.jsonl", None, [], "no such file"),
         ("golds.jsonl", "", [], "no rows"),
         ("golds.jsonl", "{", [], "line 1: not JSON"),

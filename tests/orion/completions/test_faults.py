@@ -161,8 +161,8 @@ def test_an_engine_that_answers_something_else_is_found_out(tmp_path):
     assert run(make_requests(5, 1), tmp_path)[1] == 1
     with pytest.raises(RuntimeError, match="not asked or is answered already"):
         run(make_requests(2, 1, "again {}"), tmp_path, RepeatingEngine())
-    with pytest.raises(RuntimeError, match="with 'tired'"):
-        run(make_requests(2, 1, "and {}"), tmp_path, FakeEngine(lambda request: "tired"))
+    with pytest.raises(RuntimeError, match="with 'Tired out'"):
+        run(make_requests(2, 1, "and {}"), tmp_path, FakeEngine(lambda request: "Tired out"))
 
 
 class FlakyEngine(FakeEngine):

@@ -102,6 +102,7 @@ def inputs(tmp_path_factory):
         }
     )
     tables.write(verdict_rows, folder / "trace-verdicts", tables.VERDICTS, {})
+    tables.write(tables.empty(tables.STEPS), folder / "trace-steps", tables.STEPS, {})
     tables.write(errors_table, folder / "errors", tables.ERRORS, {})
     tables.write_json(
         checkpoints.checkpoint_document(folder / "student", name="x", dtype="float32").as_json(),
@@ -121,7 +122,7 @@ def arguments(stage, inputs, folder):
             "rewrite": "none",
             "errors_per_prompt": 1,
         }
-        names += ["trace-verdicts", "errors"]
+        names += ["trace-verdicts", "trace-steps", "errors"]
     given = [part for name in names for part in (f"--{name}", str(inputs / name))]
     places = [
         "--completions",

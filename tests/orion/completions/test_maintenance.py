@@ -99,7 +99,7 @@ def test_verify_is_silent_about_sound_parts_and_names_each_damaged_one(root, cap
         ): "1 keys that are not 64",
         write_part(
             folder, completions.store.as_frame([Completion("a" * 64, "", "error", 1, -1)])
-        ): "1 rows that neither stopped",
+        ): "1 rows that are no answers",
         write_part(
             folder, sound.with_columns(response=None).cast(parts.STORED_COLUMNS)
         ): "1 rows with a null",

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from orion import completions, tables
-from orion.completions import parts
+from orion.completions import maintenance, parts
 from orion.completions.parts import KEY
 from orion.engines import Completion
 from orion.progress import Progress
@@ -253,3 +253,45 @@ def test_progress_says_what_is_resumed_then_lines_then_the_sums(tmp_path, capsys
         "completions: 2 of 2 are stored, 0 to generate",
         "completions: 2 reused, 0 new",
     ]
+
+
+def test_at_temperature_0_a_prompt_is_asked_once_and_the_log_says_so(tmp_path, capsys):
+    table, asked = run(make_requests(5, 4), tmp_path, temperature=0.0)
+    assert asked == 5 and table.height == 20
+    assert (
+        table.group_by("problem_id").agg(pl.col("completion").n_unique() == 1)["completion"].all()
+    )
+    assert table["response"].n_unique() == 5
+    assert (
+        "at temperature 0 all samples of a prompt are equal: 5 stand for 20"
+        in capsys.readouterr().err
+    )
+    # as many samples as before, or more: nothing is asked; the first sample's key is what it was
+    assert run(make_requests(5, 6), tmp_path, temperature=0.0)[1] == 0
+    shard = {"call": completions.complete_shard, "shard": (0, 1)}
+    assert run(make_requests(5, 6), tmp_path, temperature=0.0, **shard)[1] == 0
+    one, _ = run(make_requests(5, 1), tmp_path / "one", temperature=0.0)
+    assert set(one["completion"]) == set(table["completion"])
+    assert run(make_requests(5, 4), tmp_path / "warm", temperature=0.1)[1] == 20
+    # a failed request is one request, and all of its rows say so
+    failing = FakeEngine(lambda request: "error" if request.prompt == "solve 2" else "stop")
+    table, asked = run(make_requests(5, 4), tmp_path / "failing", failing, temperature=0.0)
+    assert asked == 6 and table["finish_reason"].value_counts(sort=True)["count"].to_list() == [
+        16,
+        4,
+    ]
+
+
+def test_whatever_its_finish_reason_an_answer_is_stored(tmp_path):
+    words = {"solve 0": "content_filter", "solve 1": "unknown", "solve 2": "tool_calls"}
+    engine = FakeEngine(lambda request: words.get(request.prompt, "stop"))
+    table, asked = run(make_requests(4, 2), tmp_path, engine)
+    assert asked == 8 and set(table["finish_reason"]) == {*words.values(), "stop"}
+    again, asked = run(make_requests(4, 2), tmp_path, engine)
+    assert asked == 8 and again.equals(table)
+    [part] = tmp_path.rglob("part-*.parquet")
+    assert maintenance.find_fault(part) is None
+
+    tables.check(table, tables.SAMPLES)
+    with pytest.raises(AssertionError, match=r"finish_reason: unknown values \['Stop!'\]"):
+        tables.check(table.with_columns(finish_reason=pl.lit("Stop!")), tables.SAMPLES)

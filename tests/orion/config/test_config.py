@@ -406,7 +406,7 @@ def test_an_integer_is_no_exponent(raw):
 def test_the_generators_levels_are_the_configurations():
     from typing import get_args
 
-    from orion.config.sources import DemoProblems
+    from orion.config.datasets import DemoProblems
     from orion.demo.problems import LEVELS
 
     assert set(get_args(DemoProblems.model_fields["level"].annotation)) == set(LEVELS)

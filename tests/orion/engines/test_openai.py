@@ -6,12 +6,10 @@ import threading
 from dataclasses import replace
 from functools import partial
 
-import polars as pl
 import pytest
 
 from orion import completions
 from orion.engines import (
-    GenerationConfig,
     Request,
     RuntimeOptions,
     open_engine,
@@ -22,9 +20,11 @@ from orion.models import checkpoints, templates
 from orion.provenance import canonical_json
 from orion.stages import model
 from tests.helpers.engine_requests import (
+    GENERATION,
     SAMPLING,
     TEACHER,
     make_requests,
+    make_table,
     malformed_answer,
     open_openai,
     run,
@@ -70,6 +70,18 @@ def test_what_a_served_model_is_asked(server):
         "model": "org/teacher",
         "repetition_penalty": 1.1,
     }
+    every = {"top_k": 5, "min_p": 0.1, "presence_penalty": 0.2, "frequency_penalty": -0.3}
+    run(server, make_requests(1), replace(SAMPLING, **every, stop=("a", "b")))
+    assert {key: server.bodies[3][key] for key in (*every, "stop")} == {**every, "stop": ["a", "b"]}
+
+
+def test_an_answer_is_cut_at_a_stop_string_that_the_servers_ids_hold(server, document):
+    tokenizer = checkpoints.load_tokenizer(document)
+    ids = tokenizer.encode("w5 w6 w7 w8")
+    server.script = lambda body, attempt: malformed_answer(choice={"token_ids": ids})
+    sampling = replace(SAMPLING, stop=("w7",))
+    found = run(server, [Request("a", "w1", 4)], sampling, document=document)
+    assert found["a"].response == "w5 w6 " and found["a"].finish_reason == "stop"
 
 
 def test_what_a_checkpoint_is_asked(server, document):
@@ -123,29 +135,6 @@ def test_what_generation_config_would_change_is_set_to_neutral():
         "m", [1], Request("a", "w1", 3), replace(SAMPLING, repetition_penalty=1.3), file
     )
     assert body["repetition_penalty"] == 1.3
-
-
-GENERATION = GenerationConfig(
-    num_samples=3,
-    temperature=0.8,
-    top_p=0.9,
-    repetition_penalty=1.0,
-    max_tokens=24,
-    seed=0,
-    engine="openai",
-)
-
-
-def make_table(n: int) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "problem_id": f"p{i // 3}",
-            "sample_id": i % 3,
-            "template": "solve",
-            "prompt": request.prompt,
-        }
-        for i, request in enumerate(make_requests(n))
-    )
 
 
 def test_a_served_models_prompt_is_measured_by_the_server_and_its_answer_paid_for_once(
@@ -228,10 +217,11 @@ def test_reasoning_is_put_back(server, field):
     assert found["r2"].finish_reason == "length"
 
 
-def test_a_filtered_answer_is_an_error(server):
+def test_a_filtered_answer_is_kept_under_its_reason(server):
     server.script = lambda body, attempt: answer(body, "half", "content_filter")
     found = run(server, make_requests(2))
-    assert {(a.finish_reason, a.response) for a in found.values()} == {("error", "")}
+    assert {(a.finish_reason, a.response) for a in found.values()} == {("content_filter", "half")}
+    assert set(server.attempts.values()) == {1}
 
 
 def test_no_more_requests_at_once_than_wanted(server):

@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
-from orion.engines import (
-    Request,
-)
+from orion import completions
+from orion.completions import compaction
+from orion.engines import Request, RuntimeOptions
 from orion.errors import InputError
 from tests.helpers.engine_requests import (
+    GENERATION,
     SAMPLING,
     TEACHER,
     make_requests,
@@ -35,13 +37,36 @@ def test_a_prompt_beyond_the_context_is_an_answer(server, document):
     )
 
 
-def test_an_answer_that_was_cut_for_want_of_room_is_none(server):
+def test_an_answer_that_was_cut_for_want_of_room_is_paid_for_once_and_valid_for_no_table(
+    server, tmp_path
+):
     server.script = lambda body, attempt: answer(body, reason="length")
     tight = replace(TEACHER, context_length=30)
-    assert {(a.finish_reason, a.response) for a in run(server, document=tight).values()} == {
-        ("prompt_too_long", "")
-    }
+    assert {a.finish_reason for a in run(server, document=tight).values()} == {"context_full"}
     assert {a.finish_reason for a in run(server).values()} == {"length"}
+    table = pl.DataFrame(
+        {"problem_id": f"p{i}", "sample_id": 0, "prompt": request.prompt}
+        for i, request in enumerate(make_requests(12)[::3])
+    )
+
+    def complete(document):
+        asked = len(server.bodies)
+        options = RuntimeOptions(base_url=server.url)
+        done = completions.complete(
+            table, document=document, generation=GENERATION, root=tmp_path, options=options
+        )
+        rows = done.select("finish_reason", "response", "completion_tokens").unique().rows()
+        return rows, len(server.bodies) - asked
+
+    assert complete(tight) == ([("prompt_too_long", "", 0)], 4)
+    assert complete(tight) == ([("prompt_too_long", "", 0)], 0)
+    # a server with more room is asked again, and what it says stays
+    server.script = lambda body, attempt: answer(body, "whole")
+    assert complete(TEACHER) == ([("stop", "whole", 5)], 4)
+    assert complete(TEACHER) == ([("stop", "whole", 5)], 0)
+    [folder] = tmp_path.iterdir()
+    assert compaction.compact(folder, max_small_parts=1) == 1
+    assert complete(TEACHER) == ([("stop", "whole", 5)], 0)
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,29 @@ from orion.provenance import _code_tokens, digest_text
 
 # engine → the sources that decide its requests and answers; retries.py only sends them again
 SOURCES = {
-    "transformers": ["cache.py", "prefill.py", "prefixes.py", "sampling.py", "transformers.py"],
-    "vllm": ["tokens.py", "vllm.py"],
-    "openai": ["openai.py", "openai_protocol.py", "tokens.py"],
+    "transformers": [
+        "cache.py",
+        "logits.py",
+        "prefill.py",
+        "prefixes.py",
+        "sampling.py",
+        "stop_strings.py",
+        "transformers.py",
+    ],
+    "vllm": ["stop_strings.py", "tokens.py", "vllm.py"],
+    "openai": [
+        "openai.py",
+        "openai_answers.py",
+        "openai_protocol.py",
+        "stop_strings.py",
+        "tokens.py",
+    ],
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 2): "31acc39b2d868091bb0a853a8439ec1fd34b898405caca80c2e244802bbd37e4",
-    ("vllm", 1): "39cf605bd82a35fce68d3d8ded5400825f3857ab3242148bee565cb4d87f76e2",
-    ("openai", 1): "aeb931f035a28dc0055543b0f4ae43880bda50d6fb4c8c3e168f0cec9c53a0fa",
+    ("transformers", 2): "36ebdd299143b9eec7ef6e28314954b9d6cb8dbebbe0e49b1c43e85b26cee7ba",
+    ("vllm", 1): "a750063246cd1b8e387972b58d51da794a55b6a3f2fdea0ece8d797c853d1c7b",
+    ("openai", 1): "96d483820da09e268b878fb301ac09aefa4b371a2c8db00b79c02e772e565b9d",
 }
 
 

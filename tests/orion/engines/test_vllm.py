@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ HELPERS = Path(__file__).parents[2] / "helpers"
 
 SAMPLING = Sampling(temperature=0.8, top_p=0.9, max_tokens=24, repetition_penalty=1.0)
 GREEDY = replace(SAMPLING, temperature=0.0, top_p=1.0)
+COUNTED = replace(GREEDY, presence_penalty=0.3, frequency_penalty=0.5)
 # two float32 implementations of one model: logits closer than this may swap, others may not
 NEAR_TIE = 1e-3
 ENVIRONMENT = {
@@ -85,6 +87,10 @@ def make_jobs(llama_document: ModelDocument, adapter_document: ModelDocument) ->
     return {
         "greedy": make_job(llama_document, wanted, GREEDY, batch_size=16),
         "penalty": make_job(llama_document, wanted, twice, batch_size=16),
+        "stop": make_job(llama_document, wanted, replace(GREEDY, stop=("w1", "w5")), batch_size=5),
+        "counted": make_job(llama_document, wanted, COUNTED, batch_size=16),
+        "one": make_job(llama_document, wanted, replace(SAMPLING, top_k=1), batch_size=16),
+        "nearly one": make_job(llama_document, wanted, replace(SAMPLING, min_p=1.0), batch_size=16),
         "sampled": make_job(llama_document, wanted, batch_size=16),
         "shuffled": make_job(
             llama_document, random.Random(1).sample(wanted, len(wanted)), batch_size=3
@@ -163,6 +169,37 @@ def test_greedy_answers_are_those_of_the_engine_transformers(done, llama_documen
     found = by_key(done["greedy" if penalty == 1 else "penalty"])
     check_agreement(llama_document, replace(GREEDY, repetition_penalty=penalty), found)
     assert {row.finish_reason for row in found.values()} <= {"stop", "length"}
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_penalties_of_generated_tokens_are_those_of_the_engine_transformers(done, llama_document):
+    found = by_key(done["counted"])
+    engine = open_engine("transformers", llama_document, COUNTED, RuntimeOptions(device="cpu"))
+    same = [found[row.key] == row for row in engine.generate(make_requests())]
+    # a near tie may end otherwise
+    assert sum(same) >= 0.9 * len(found) and found != by_key(done["greedy"])
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_a_completion_ends_before_a_stop_string(done):
+    stopped, cut = by_key(done["stop"]), 0
+    for key, row in by_key(done["greedy"]).items():
+        text = re.split("w1|w5", row.response)[0]
+        assert stopped[key].response == text
+        if text != row.response:
+            cut += 1
+            assert stopped[key].finish_reason == "stop"
+            assert stopped[key].completion_tokens <= row.completion_tokens
+    assert cut >= 5
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.parametrize("job", ["one", "nearly one"])
+def test_the_most_probable_token_alone_is_greedy_decoding(done, job):
+    assert by_key(done[job]) == by_key(done["greedy"])
 
 
 @pytest.mark.vllm

@@ -102,3 +102,41 @@ def test_a_template_that_fails_names_the_roles():
     tokenizer.chat_template = "{{ messages[0].content + none }}"
     with pytest.raises(templates.TemplateRefusedError, match="roles user"):
         templates.render(tokenizer, ask("1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "thinking", "opened"),
+    [
+        ("words as they are", None, "<|im_start|>assistant\nHere: <"),
+        # an empty block of thinking or a channel header, as the template prints a turn
+        ("empty thinking printed", False, "<think>\n\n</think>\n\nHere: <"),
+        ("empty thinking printed", None, "assistant\n<think>\n\n</think>\n\nHere: <"),
+        ("channels", None, "<|start|>assistant<|channel|>final<|message|>Here: <"),
+    ],
+)
+def test_a_prefill_stands_where_the_template_prints_the_words(name, thinking, opened):
+    tokenizer = build_tokenizer(MECHANISMS[name])
+    prefill = "Here: <|im_end|>"
+    text = templates.render_opened(tokenizer, ask("q"), prefill, enable_thinking=thinking)
+    assert text.replace(templates.MARK, "").endswith(opened + "|im_end|>")
+    served = templates.render(tokenizer, ask("q"), enable_thinking=thinking)
+    assert text.startswith(served)
+    # the prompt's own tokens, then the words', of which none is a control token
+    (prompt, ids) = templates.encode(tokenizer, [served, text])
+    assert ids[: len(prompt)] == prompt
+    assert ids[-len(prefill) :] == tokenizer.encode("Here: <") + tokenizer.encode("|im_end|>")
+    assert templates.render_opened(tokenizer, ask("q"), "", enable_thinking=thinking) == served
+
+
+@pytest.mark.parametrize("name", ["thinking opened", "another header", "case changed"])
+def test_a_prefill_without_a_place_is_refused(name):
+    tokenizer = build_tokenizer(MECHANISMS[name])
+    with pytest.raises(InputError, match="block prefill has no place; set the model's"):
+        templates.render_opened(tokenizer, ask("q"), "Here:")
+
+
+def test_worked_examples_hold_no_control_tokens_either():
+    tokenizer = build_tokenizer(CHATML)
+    turns = [*ask("a<|im_end|>"), {"role": "assistant", "content": "b<|im_end|>"}, *ask("c")]
+    (ids,) = templates.encode(tokenizer, [templates.render(tokenizer, turns)])
+    assert ids.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 3

@@ -248,3 +248,20 @@ def test_rows_that_a_template_changes_or_refuses_are_rejected():
     assert reject(MECHANISMS["another header"], "A") == "prompt_differs"
     assert reject(MECHANISMS["empty lines refused"], "a\n\nb") == "template_refuses"
     assert reject(MECHANISMS["thinking ends the turn"], "<think>T</think>A") == "ends_early"
+
+
+def test_the_opening_of_a_prompt_set_is_part_of_the_document():
+    tokenizer = build_tokenizer(MECHANISMS["words as they are"])
+    opening = [
+        {"role": "system", "content": "Be careful."},
+        {"role": "user", "content": "1 + 1?"},
+        {"role": "assistant", "content": "2"},
+    ]
+    encoder = DocumentEncoder(
+        tokenizer, eos={tokenizer.eos_token_id}, enable_thinking=None, opening=opening
+    )
+    ids, labels = encoder.encode(QUESTION, "A")
+    served = templates.render(tokenizer, [*opening, {"role": "user", "content": QUESTION}])
+    [head] = templates.encode(tokenizer, [served])
+    assert ids[: len(head)] == head and tokenizer.decode(ids[len(head) :]) == "A<|im_end|>"
+    assert labels == [IGNORED] * len(head) + ids[len(head) :]

@@ -131,6 +131,15 @@ def test_the_table_and_the_rules_say_the_same(config, root, tmp_path):
     ]
 
 
+def test_a_run_without_a_trained_arm_needs_no_traces(root, tmp_path):
+    config = configuration_with_teacher(root, tmp_path)
+    config["runs"] |= {"models": ["tiny"], "arms": ["base"]}
+    jobs = plan_jobs(root, tmp_path, config)
+    assert find_differences(jobs, config) == []
+    assert not {"trace", "check_traces"} & {job.rule for job in jobs}
+    assert "results/models/big/model.json" not in {path for job in jobs for path in job.outputs}
+
+
 def test_parents_come_before_children(config):
     seen: set[Path] = set()
     for artifact in lineage.list_artifacts(validate(config), "results"):

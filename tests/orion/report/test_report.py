@@ -337,3 +337,25 @@ def test_every_known_arm_has_its_line_and_a_new_one_is_described_by_its_configur
         == "Trained on the student's reflections; its prompts include teacher and errors; "
         "errors: other problem."
     )
+
+
+def test_reflections_that_do_not_follow_the_format_are_counted_and_warned_of(small, tmp_path):
+    # nobody writes this marker
+    (tmp_path / "mine.jinja").write_text(
+        '{% extends "demo" %}{% block marker %}Better:{% endblock %}', encoding="utf-8"
+    )
+
+    def change(raw):
+        raw["prompts"] = "mine.jinja"
+        raw["runs"] |= {"arms": ["base", "orion"], "seeds": [1], "benchmarks": ["chains-test"]}
+        raw["comparisons"] = []
+        raw["select"]["min_rows"] = 1
+
+    run = small(change)
+    run.report()
+    [row] = run.doc["results"][0]["reflections"]
+    assert row["reflections"] > 0 == row["with_refined_part"] == row["share_refined"]
+    assert any(
+        f"orion: only 0 of {row['reflections']} reflections (0.0\u00a0%) follow the format" in text
+        for text in run.doc["warnings"]
+    )

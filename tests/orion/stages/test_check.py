@@ -165,7 +165,7 @@ def test_a_long_claim_is_cut_in_the_table_and_not_its_offsets(monkeypatch):
 
 
 def test_of_a_reflection_only_the_refined_part_is_checked(folder, tmp_path):
-    marker = prompts.SETS["demo"].marker
+    marker = prompts.load("demo").block("marker")
     texts = [f"2 + 2 = 5 {marker} 2 + 3 = 5", f"2 + 2 = 4 {marker} 2 + 3 = 6", "2 + 2 = 5"]
     rows = [
         {

@@ -57,7 +57,8 @@ def test_all_file_kinds_give_the_same_problems(tmp_path, kind):
         )
     problems, rejected = run(tmp_path, config({"kind": kind.split(".")[0], "path": str(path)}))
     assert problems.drop("meta").rows() == [
-        (r["id"], r["question"], r["answer"], None, r["trace"]) for r in ROWS
+        (r["id"], r["question"], r["answer"], None, r["trace"], None, [f"row {n}, trace"])
+        for n, r in enumerate(ROWS)
     ]
     assert rejected.is_empty()
 
@@ -104,7 +105,7 @@ def test_too_many_unusable_rows_stop_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"id": 1}\n{"id": \n', r"rows\.jsonl, line 2: not JSON"),
+        (json.dumps(ROWS[0]) + '\n{"id": \n', r"rows\.jsonl, line 2: not JSON"),
         ("[1]\n", r"line 1: not a JSON object"),
         (
             '{"id": "a", "problem": "x", "answer": "1"}\n',

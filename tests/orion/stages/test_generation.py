@@ -3,6 +3,7 @@
 import argparse
 import json
 import random
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -118,19 +119,8 @@ def parse_options(*options):
 
 
 def test_the_command_line_becomes_runtime_options():
-    args = parse_options(
-        "--batch-size",
-        "8",
-        "--token-budget",
-        "900",
-        "--shard",
-        "1/3",
-        "--tensor-parallel-size",
-        "2",
-    )
-    assert generation.read_options(args) == RuntimeOptions(
-        batch_size=8, tensor_parallel_size=2, token_budget=300
-    )
+    args = parse_options("--batch-size", "8", "--tensor-parallel-size", "2")
+    assert generation.read_options(args) == RuntimeOptions(batch_size=8, tensor_parallel_size=2)
     assert generation.read_options(parse_options()) == RuntimeOptions()
     args = parse_options("--gpu-memory-percent", "50", "--batch-invariant", "1")
     assert generation.read_options(args) == RuntimeOptions(
@@ -142,11 +132,28 @@ def test_the_command_line_becomes_runtime_options():
     )
 
 
-def test_a_token_budget_is_divided_among_shards_where_they_run():
-    args = parse_options("--token-budget", "900", "--shards", "3")
-    assert generation.read_options(args).token_budget == 900
-    args = parse_options("--token-budget", "2", "--shard", "1/3")
-    assert generation.read_options(args).token_budget == 1
+def test_all_shards_and_tries_of_a_stage_share_one_token_budget():
+    def read(output, *options):
+        args = parse_options("--token-budget", "900", *options)
+        args.completions, args.output = "store", output
+        return generation.read_options(args)
+
+    whole = read("a.parquet", "--shards", "3")
+    assert whole == read("a.parquet", "--shard", "1/3") and whole.token_budget == 900
+    assert whole.budget_folder.parent == Path("store/budgets")
+    assert whole.budget_folder != read("b.parquet").budget_folder
+
+
+def test_headers_and_query_are_json_objects_of_texts(capsys):
+    options = generation.read_options(
+        parse_options("--headers", '{"api-key": "$KEY"}', "--query", '{"api-version": "1"}')
+    )
+    assert (options.headers, options.query) == ({"api-key": "$KEY"}, {"api-version": "1"})
+    assert generation.read_options(parse_options("--headers", "")).headers == {}
+    for text in ("[1]", "x", '{"a": 1}'):
+        with pytest.raises(SystemExit):
+            parse_options("--headers", text)
+        assert "give a JSON object of texts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [("--shards", "0"), ("--batch-size", "-2")])

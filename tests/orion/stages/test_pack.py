@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orion import tables
+from orion import prompts, tables
 from orion.demo.tokenizer import build_tokenizer
 from orion.errors import InputError
+from orion.models import templates
 from orion.models.document import ModelDocument
 from orion.models.training_documents import DocumentEncoder
 from orion.stages import pack
@@ -91,11 +92,11 @@ def arm(tmp_path, tokenizer):
     return write_arm(tmp_path, tokenizer, texts)
 
 
-def run(folder, max_length, min_rows=1):
+def run(folder, max_length, min_rows=1, **keys):
     pack.main(
         [
             "--config",
-            json.dumps({"max_length": max_length, "min_rows": min_rows}),
+            json.dumps({"max_length": max_length, "min_rows": min_rows, **keys}),
             "--train",
             str(folder / "train"),
             "--model",
@@ -177,3 +178,17 @@ def test_too_few_rows_name_both_the_long_and_the_rejected_ones(tmp_path):
         run(folder, 100, min_rows=2)
     assert not (folder / "packed").exists() and not (folder / "stats.json").exists()
     assert run(folder, 100, min_rows=1)[1]["documents"] == 1
+
+
+def test_the_system_message_and_the_examples_are_packed_as_they_are_served(tmp_path):
+    tokenizer = build_chat_tokenizer(MECHANISMS["words as they are"])
+    blocks = {
+        "system": "Be careful.",
+        "examples": "- {problem: 1 + 1, solution: '2'}",
+        "solve": "Question: {{ problem }}",
+    }
+    folder = write_arm(tmp_path, tokenizer, ["A"])
+    packed, _ = run(folder, 200, prompts=blocks)
+    served = templates.render(tokenizer, prompts.solve_messages(prompts.PromptSet(**blocks), "Sam"))
+    assert tokenizer.decode(packed["input_ids"][0]) == f"{served}A<|im_end|>"
+    assert served.count("<|im_start|>") == 5

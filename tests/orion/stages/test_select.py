@@ -342,10 +342,16 @@ def test_teacher_traces_with_a_false_step_are_dropped_if_the_configuration_says_
     write_steps(folder, "trace-steps", TRACES, {("a", 0), ("b", 0)})
     rows, summary = run(folder, "teacher_trace", names=WITH_STEPS)
     assert rows["problem_id"].to_list() == ["a", "c"]
-    assert summary["teacher_traces"] == {"correct": 2, "with_false_step": 1, "dropped": 0}
+    assert summary["teacher_traces"] == {
+        "candidates": 3,
+        "correct": 2,
+        "not_first": 0,
+        "with_false_step": 1,
+        "dropped": 0,
+    }
     rows, summary = run(folder, "teacher_trace", names=WITH_STEPS, drop_false_traces=True)
     assert pairs(rows) == [("c", "long c", "teacher_trace")]
-    assert summary["teacher_traces"] == {"correct": 2, "with_false_step": 1, "dropped": 1}
+    assert summary["teacher_traces"]["dropped"] == 1
     # and as a fallback: a's reflections are all filtered out, c has no error
     reflecting = {"fallback_all_filtered": "teacher", "fallback_no_error": "teacher"}
     write_steps(folder, "reflection-steps", REFLECTIONS, REFLECTIONS)

@@ -78,9 +78,9 @@ def test_the_first_correct_sample_is_the_trace(files):
         "p0": "p0 thinks 1",
         "p1": None,
     }
-    assert table.drop("teacher_trace").equals(
-        tables.read(files / "problems", tables.PROBLEMS).drop("teacher_trace")
-    )
+    assert table["trace_sources"].to_list() == [["sample 1"], None]
+    made = ("teacher_trace", "trace_sources")
+    assert table.drop(made).equals(tables.read(files / "problems", tables.PROBLEMS).drop(made))
 
 
 def test_a_teacher_without_any_correct_sample_is_named(files):

@@ -31,6 +31,8 @@ HOSTILE = {
     "digits": "9" * 100_000 + "=1",
     "powers": "9^9^9^9=1, " + "2^" * 5_000 + "2=1, 10^{1000000}=1",
     "factorials": "400!*400!*400!=1, ((9!)!)!=2, $\\binom{10^9}{5\\cdot10^8}=1$",
+    "towers of powers": "x^{" * 60_000 + "5 = " + "x^{" * 60_000 + "5",
+    "a division by a word": "5÷apples = 5 ÷ ìcüq = 5/kg = ",
     "signs": "-" * 50_000 + "1=1",
     "signs of commands": "\\[" * 100_000 + "=1",
     "dollars": "$" * 200_000 + "=1",
@@ -90,6 +92,13 @@ def test_a_text_beyond_a_limit_ends_with_one_unknown_claim(text, at):
     *others, last = check_steps(text, timeout_s=60)
     assert (last.start, last.text, last.truth, last.rule) == (at, "=", "unknown", "too_long")
     assert {claim.truth for claim in others} <= {"true"}
+
+
+def test_the_first_of_several_limits_is_the_one_that_is_told():
+    # the block is given up long before the limit of characters is reached
+    text = "x^{" * (MAX_TEXT // 6) + "5 = 1 " + "x^{" * (MAX_TEXT // 4) + " 2 = 3"
+    [claim] = check_steps(text, timeout_s=60)
+    assert (claim.start, claim.truth, claim.rule) == (text.index("="), "unknown", "too_long")
 
 
 @pytest.mark.parametrize(

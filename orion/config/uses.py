@@ -1,0 +1,32 @@
+"""What the run does with a model: whether it is trained, and with which adapters."""
+
+from typing import Any
+
+from orion.config.blocks import Train
+from orion.config.models import Config
+
+
+def is_trained(config: Config, model: str) -> bool:
+    """Whether an arm of the run is trained on the model."""
+    return model in config.runs.models and bool(_trained_arms(config))
+
+
+def _trained_arms(config: Config) -> list[str]:
+    return [arm for arm in config.runs.arms if config.arms[arm].trained_on != "nothing"]
+
+
+def list_lora(config: Config, model: str) -> dict[str, dict[str, Any]]:
+    """Key of the configuration → targets and merge_adapter, of the adapters that are trained."""
+    found: dict[str, dict[str, Any]] = {}
+    for arm in _trained_arms(config) if model in config.runs.models else ():
+        block = config.arm_block("train", arm)
+        assert isinstance(block, Train)
+        if block.method != "lora":
+            continue
+        own = "lora" in config.arms[arm].train
+        key = "train.lora.target_modules"
+        found[f"arms.{arm}.{key}" if own else key] = {
+            "targets": block.lora.target_modules,
+            "merge_adapter": block.lora.merge_adapter,
+        }
+    return found

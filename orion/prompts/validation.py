@@ -1,0 +1,103 @@
+"""Validation of a prompt set: its slots, and an example of every text, rendered.
+
+Input: a prompt set. Output: nothing; InputError names the block and the cure.
+"""
+
+import difflib
+
+from orion.errors import InputError
+from orion.prompts import render
+from orion.prompts.sets import PromptSet, environment
+
+# block → the slots that it may use, and of these the ones that it must show
+SLOTS = {
+    "solve": ("problem",),
+    "answer": ("answer",),
+    "reflect": ("problem", "teacher", "errors"),
+}
+# made-up data, found again in the rendered text
+PROBLEM, TEACHER, ANSWER = "ProblemWords {{ 1 }}", "TeacherWords", "AnswerWords"
+ERRORS = ["FirstErrorWords", "SecondErrorWords"]
+
+
+def validate(prompt_set: PromptSet, name: str) -> None:
+    """Render each block with made-up data; ``name`` is that of the set, for messages.
+
+    Raises InputError where a block has an unknown slot, does not show what it is given, or cannot
+    be rendered.
+    """
+    try:
+        _check_slots(prompt_set)
+        _check_texts(prompt_set)
+        render.leak_pattern(prompt_set.block("leak"))
+        for block in render.EXAMPLE_KEYS:
+            render.read_examples(prompt_set, block)
+        _check_marker(prompt_set)
+    except InputError as error:
+        raise InputError(f"{name}: {str(error).removeprefix('prompts: ')}") from None
+
+
+def _check_slots(prompt_set: PromptSet) -> None:
+    from jinja2 import TemplateError, meta
+
+    made = environment()
+    for block, source in prompt_set.keep(*prompt_set.__dataclass_fields__).items():
+        allowed = SLOTS.get(block, ())
+        try:
+            names = meta.find_undeclared_variables(made.parse(source)) - set(made.globals)
+            made.from_string(source)
+        except TemplateError as error:
+            line = getattr(error, "lineno", None)
+            place = f"block {block}, line {line} of its text" if line else f"block {block}"
+            raise InputError(f"{place}: {error}") from None
+        for unknown in sorted(names - set(allowed)):
+            near = difflib.get_close_matches(unknown, allowed, 1)
+            slots = ", ".join(allowed) or "no slot"
+            hint = f"did you mean {near[0]}?" if near else f"it has {slots}"
+            raise InputError(f"block {block}: unknown slot {{{{ {unknown} }}}}; {hint}")
+
+
+def _check_texts(prompt_set: PromptSet) -> None:
+    texts = [
+        ("solve", render.solve(prompt_set, PROBLEM), [PROBLEM]),
+        ("answer", render.answer(prompt_set, ANSWER), [ANSWER]),
+    ]
+    for teacher in (TEACHER, None):
+        for errors in (ERRORS, []):
+            if teacher is None and not errors:
+                continue
+            given = {"teacher": teacher, "errors": errors}
+            text = render.reflect(prompt_set, PROBLEM, teacher=teacher, errors=errors)
+            texts.append(("reflect", text, [PROBLEM, *([teacher] if teacher else []), *errors]))
+            _check_absence(text, texts[2][1], given)
+    for block, text, wanted in texts:
+        for words in wanted:
+            if words not in text:
+                slot = {PROBLEM: "problem", ANSWER: "answer", TEACHER: "teacher"}
+                raise InputError(
+                    f"block {block}: it does not show {slot.get(words, 'errors')}; use "
+                    f"{_cure(slot.get(words, 'errors'))}"
+                )
+
+
+def _check_absence(text: str, whole: str, given: dict[str, str | list[str] | None]) -> None:
+    """A part that is not given leaves no trace, such as the word None; ``whole`` has all parts."""
+    for slot, printed in (("teacher", "None"), ("errors", "[]")):
+        if not given[slot] and printed in text and printed not in whole:
+            raise InputError(
+                f"block reflect: it prints {printed} where an arm shows no {slot}; put it into "
+                f"{{% if {'teacher is not none' if slot == 'teacher' else 'errors'} %}}"
+            )
+
+
+def _cure(slot: str) -> str:
+    if slot == "errors":
+        return "{% for error in errors %}{{ error }}{% endfor %}"
+    return f"{{{{ {slot} }}}}"
+
+
+def _check_marker(prompt_set: PromptSet) -> None:
+    """The marker is one line of plain text: it is searched for as it stands in the file."""
+    marker = prompt_set.block("marker")
+    if "\n" in marker or render.render("marker", marker) != marker:
+        raise InputError("block marker: write one line of text, such as ### Refined solution")

@@ -1,0 +1,98 @@
+"""``orion data preview``: rows before and after the mapping, reasons of rejection, hints."""
+
+import json
+
+import pytest
+import yaml
+
+from orion.cli.main import main as orion
+
+
+@pytest.fixture
+def show(root, tmp_path, monkeypatch, capsys):
+    raw = yaml.safe_load((root / "config/config.yaml").read_text())
+
+    def run(rows, block, *args):
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        source = {"kind": "file", "path": str(tmp_path / "rows.jsonl")}
+        raw["datasets"] = {"mine": {"source": source, **block}}
+        raw["runs"]["datasets"] = ["mine"]
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(raw))
+        monkeypatch.chdir(tmp_path)
+        orion(["data", "preview", str(tmp_path / "run.yaml"), "--name", "mine", *args])
+        return capsys.readouterr().out
+
+    return run
+
+
+CHAT = [
+    {
+        "chat": [{"role": "user", "content": f"{n}+1?"}, {"role": "assistant", "content": f"{n}"}],
+        "gold": f"so {n}\n#### {n}",
+    }
+    for n in range(3)
+]
+
+
+def test_rows_are_shown_before_and_after(show):
+    fields = {
+        "problem_id": None,
+        "problem": "chat[0].content",
+        "answer": {"from": "gold", "extract": "hashes"},
+        "teacher_trace": "chat[1].content",
+    }
+    out = show(CHAT, {"fields": fields}, "--rows", "1")
+    assert '  gold = "so 0\\n#### 0"' in out and '    answer: "0"' in out
+    assert 'trace 0 (row 0, chat[1].content): "0"' in out
+    assert "the first 3 rows: 3 usable" in out
+    assert "row 1" not in out and "hint:" not in out
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"problem": "chat", "answer": "gold"},
+            "did you mean `chat[0].content` or `chat[1].content`?",
+        ),
+        ({"problem": "chat[7].content", "answer": "gold"}, "did you mean `chat[1].content`"),
+        ({"problem": "chat[0].content", "answer": "god"}, "no row has 'god' for answer; did you"),
+        ({"problem": "chat[0].content", "answer": "gold"}, "map it with `extract: hashes`"),
+        (
+            {"problem": "chat[0].content", "answer": "chat[0].content"},
+            "problem and answer are the same text",
+        ),
+        (
+            {"problem": "chat[0].content", "answer": "gold", "teacher_trace": "trace"},
+            "no row has 'trace' for teacher_trace; the columns are: chat, gold",
+        ),
+    ],
+)
+def test_a_wrong_mapping_gets_a_hint(show, fields, words):
+    out = show(CHAT, {"fields": {"problem_id": None, **fields}})
+    assert words in out
+
+
+def test_bad_rows_conditions_and_markers_are_named(show):
+    rows = [
+        {"q": "a?", "a": "nan", "t": "<|begin_of_thought|>x", "ok": True},
+        {"q": "b?", "a": "1", "t": "<|begin_of_thought|>x", "ok": True},
+        {"q": "b?", "a": "1", "t": "y", "ok": True},
+        {"q": "c?", "a": "1", "t": "y", "ok": False},
+    ]
+    block = {
+        "fields": {"problem_id": None, "problem": "q", "answer": "a", "teacher_trace": "t"},
+        "where": {"ok": True},
+    }
+    out = show(rows, block)
+    assert "is rejected, placeholder_answer" in out
+    assert "the first 4 rows: 2 usable, 1 placeholder_answer, 1 not where" in out
+    assert "has the marker <|begin_of_thought|>" in out
+    assert "1 rows repeat a problem: their traces become its candidates" in out
+
+
+def test_a_name_that_is_not_defined_is_refused(root, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        orion(["data", "preview", str(root / "config/config.yaml"), "--name", "mine"])
+    assert stopped.value.code == 2
+    assert "--name mine: not defined; one of" in capsys.readouterr().err
