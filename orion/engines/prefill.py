@@ -15,12 +15,18 @@ from orion.engines.cache import Block, merge_blocks, take_layers
 from orion.engines.prefixes import Node, build_tree
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trunk:
-    """What all texts begin with, read once; ``block`` has one row."""
+    """What all texts begin with; ``block`` has one row, and is None until it is read."""
 
     ids: list[int]
-    block: Block
+    block: Block | None = None
+
+    def read(self, model: Any, max_tokens: int) -> "_Place | None":
+        """Where its keys and values are, read at the first call; None where nothing is shared."""
+        if self.ids and self.block is None:
+            ((self.block, _),) = read_texts(model, [self.ids], max_tokens)
+        return _Place(self.block, 0, self.block.offsets[0]) if self.block is not None else None
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,6 @@ class _Place:
     offset: int
 
 
-def read_trunk(model: Any, ids: list[int], max_tokens: int) -> Trunk:
-    """The common beginning of all texts, read."""
-    ((block, _),) = read_texts(model, [ids], max_tokens)
-    return Trunk(ids, block)
-
-
 def read_texts(
     model: Any, texts: Sequence[Sequence[int]], max_tokens: int, trunk: Trunk | None = None
 ) -> list[tuple[Block, list[int]]]:
@@ -46,7 +46,7 @@ def read_texts(
     Every text begins with the trunk. Padding is on the right, where causal attention never sees it.
     """
     nodes = _cut_nodes(build_tree(texts, len(trunk.ids) if trunk else 0), max_tokens)
-    root = _Place(trunk.block, 0, trunk.block.offsets[0]) if trunk else None
+    root = trunk.read(model, max_tokens) if trunk and texts else None
     places: dict[Node | None, _Place | None] = {None: root}
     waiting = nodes
     while waiting:
@@ -64,6 +64,9 @@ def read_texts(
             count = max(1, max_tokens // max(1, len(unread[0].ids)))
             chosen, unread = unread[:count], unread[count:]
             places.update(zip(chosen, _read(model, chosen, places), strict=True))
+        # what no text ends in and no other node continues from gives up its memory
+        parents = {node.parent for node in waiting}
+        places = {n: p for n, p in places.items() if n is None or n.texts or n in parents}
     return _collect(nodes, places)
 
 
@@ -73,6 +76,8 @@ def _collect(
     """The blocks where texts end, with those texts."""
     found: dict[int, tuple[Block, list[int]]] = {}
     for node in nodes:
+        if not node.texts:
+            continue
         place = places[node]
         assert place is not None
         # a list of its own: whoever gives up the layers of a block does not take the trunk's
@@ -81,7 +86,7 @@ def _collect(
         block.take.extend([place.row] * len(node.texts))
         block.offsets.extend([place.offset] * len(node.texts))
         members.extend(node.texts)
-    return [pair for pair in found.values() if pair[1]]
+    return list(found.values())
 
 
 def _cut_nodes(nodes: list[Node], max_tokens: int) -> list[Node]:

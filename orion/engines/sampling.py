@@ -60,6 +60,7 @@ def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float
     ``seen``: (rows, vocabulary) bool. Keskar et al., "CTRL", 2019, section 4.1, as in
     transformers' RepetitionPenaltyLogitsProcessor.
     """
+    logits = logits.float()
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 

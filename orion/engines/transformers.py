@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from orion.engines import logits
 from orion.engines.cache import Block, merge_blocks, take_layers
-from orion.engines.prefill import Trunk, read_texts, read_trunk
+from orion.engines.prefill import Trunk, read_texts
 from orion.engines.prefixes import family_order, shared_beginning
 from orion.engines.protocol import Completion, Request, RuntimeOptions, Sampling
 from orion.engines.sampling import draw_tokens, penalise_repetition
@@ -120,6 +120,7 @@ class TransformersEngine:
         self.batch_size = options.batch_size or DEFAULT_BATCH_SIZE
         self.prefill_tokens = options.prefill_tokens
         self.max_prompt_tokens = max_prompt_tokens(document, sampling)
+        self.last_position = document.context_length - 1
         self.tokenizer = checkpoints.load_tokenizer(document)
         self.model = checkpoints.load_model(document, options.device)
         self.device = self.model.device
@@ -135,9 +136,6 @@ class TransformersEngine:
         if self.device.type == "cpu" and self.model.config._attn_implementation == "sdpa":
             self.model.set_attn_implementation(GROUPED)
         self.eos = checkpoints.eos_ids(document, self.tokenizer)
-        # what all prompts under way begin with
-        self.trunk_ids: list[int] = []
-        self.trunk: Trunk | None = None
         self.stop = StopStrings(sampling.stop, self.tokenizer)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
@@ -148,13 +146,13 @@ class TransformersEngine:
                 yield Completion(request.key, "", "prompt_too_long", len(ids), 0)
             else:
                 fitting.append(_Row(request, ids))
-        queue = self._arrange(fitting)
+        queue, trunk = self._arrange(fitting)
         pool: _Pool | None = None
         alive: list[int] = []
         while queue or alive:
             try:
                 if pool is None or len(alive) <= len(pool.rows) * (1 - MAX_IDLE_FRACTION):
-                    pool = self._refill(pool, alive, queue)
+                    pool = self._refill(pool, alive, queue, trunk)
                     alive = list(range(len(pool.rows)))
                 tokens = self._step(pool)
             except torch.OutOfMemoryError:
@@ -164,7 +162,9 @@ class TransformersEngine:
                 if pool is not None:
                     queue.extendleft(pool.rows[i] for i in reversed(alive))
                 pool, alive = None, []
-                if self.batch_size == 1:
+                if self.batch_size == 1 and trunk.ids:
+                    trunk = Trunk([])  # its memory may be what is missing
+                elif self.batch_size == 1:
                     row = queue.popleft()
                     yield Completion(row.request.key, "", "error", len(row.ids), 0)
                 self._halve_batch()
@@ -175,8 +175,8 @@ class TransformersEngine:
             if ended:
                 yield from self._make_completions(ended)
 
-    def _arrange(self, rows: list[_Row]) -> deque[_Row]:
-        """The queue of rows; reads what all prompts begin with when the first is read.
+    def _arrange(self, rows: list[_Row]) -> tuple[deque[_Row], Trunk]:
+        """The queue of rows, and what all prompts begin with.
 
         Longest first, so that memory runs out at the start or never. Equal prompts, and those that
         share more than all do, are neighbours: they are read once.
@@ -185,17 +185,20 @@ class TransformersEngine:
         for row in rows:
             groups.setdefault(tuple(row.ids), []).append(row)
         texts = list(groups)
-        self.trunk, self.trunk_ids = None, shared_beginning([text[:-1] for text in texts])
+        trunk = Trunk(shared_beginning([text[:-1] for text in texts]))
         order = family_order(texts, self.batch_size)
-        return deque(
+        queue = deque(
             row for i in order for row in sorted(groups[texts[i]], key=lambda row: row.request.key)
         )
+        return queue, trunk
 
-    def _refill(self, pool: _Pool | None, alive: list[int], queue: deque[_Row]) -> _Pool:
+    def _refill(
+        self, pool: _Pool | None, alive: list[int], queue: deque[_Row], trunk: Trunk
+    ) -> _Pool:
         blocks = [pool.take_block(alive)] if pool and alive else []
         rows = [pool.rows[i] for i in alive] if pool else []
         chosen = list(islice(queue, self.batch_size - len(alive)))
-        for block, members in self._prefill(chosen):
+        for block, members in self._prefill(chosen, trunk):
             blocks.append(block)
             rows += members
         new = _Pool(blocks, rows, self.sampling.max_tokens)
@@ -220,16 +223,14 @@ class TransformersEngine:
             queue.popleft()
         return new
 
-    def _prefill(self, rows: list[_Row]) -> list[tuple[Block, list[_Row]]]:
+    def _prefill(self, rows: list[_Row], trunk: Trunk) -> list[tuple[Block, list[_Row]]]:
         """Read all tokens but the last of each distinct prompt; the blocks with their rows."""
         groups: dict[tuple[int, ...], list[_Row]] = {}
         for row in rows:
             groups.setdefault(tuple(row.tokens[:-1]), []).append(row)
-        if self.trunk_ids and self.trunk is None and rows:
-            self.trunk = read_trunk(self.model, self.trunk_ids, self.prefill_tokens)
         texts = list(groups)
         read = []
-        for block, found in read_texts(self.model, texts, self.prefill_tokens, self.trunk):
+        for block, found in read_texts(self.model, texts, self.prefill_tokens, trunk):
             members = [(i, row) for i, text in enumerate(found) for row in groups[texts[text]]]
             take = [block.take[i] for i, _ in members]
             offsets = [block.offsets[i] for i, _ in members]
@@ -252,7 +253,8 @@ class TransformersEngine:
             pool.seen.scatter_(1, pool.token[:, None], True)
         if pool.counts is not None:
             pool.counts.scatter_add_(1, pool.token[:, None], torch.ones_like(pool.counts[:, :1]))
-        pool.position += 1
+        # rows that ended go on until the pool is refilled; learned positions have an end
+        pool.position = (pool.position + 1).clamp(max=self.last_position)
         pool.step += 1
         pool.length += 1
         tokens: list[int] = pool.token.tolist()
@@ -262,9 +264,9 @@ class TransformersEngine:
         """Token ids (rows,) from the model's logits (rows, vocabulary)."""
         if pool.seen is not None:
             penalty = self.sampling.repetition_penalty
-            scores = penalise_repetition(scores.float(), pool.seen, penalty)
+            scores = penalise_repetition(scores, pool.seen, penalty)
         if pool.counts is not None:
-            scores = logits.penalise_generated(scores.float(), pool.counts, self.sampling)
+            scores = logits.penalise_generated(scores, pool.counts, self.sampling)
         return draw_tokens(
             logits.leave_out(scores, self.sampling),
             pool.seed,

@@ -1,13 +1,14 @@
 """Shared beginnings: the tree of texts, their order, and what the engine reads of them."""
 
 import random
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
-from orion.engines import Request, RuntimeOptions, Sampling, open_engine, prefixes
+from orion.engines import Request, RuntimeOptions, Sampling, open_engine, prefill, prefixes
 from orion.engines.prefixes import MIN_SHARED, Node, build_tree, family_order, shared_beginning
 from orion.models import checkpoints
 from tests.helpers.tiny_models import save
@@ -171,3 +172,48 @@ def test_no_forward_reads_more_than_the_limit(document):
     total, most = count_reads(document, prompts, prefill_tokens=16)
     assert most == 16
     assert 69 + 40 + 4 + 2 <= total <= 69 + 40 + 4 + 2 + 16
+
+
+def test_what_was_read_gives_up_its_memory(document, monkeypatch):
+    model = checkpoints.load_model(document, "cpu")
+    read, kept, most = prefill._read, [], []
+
+    def counting(*args):
+        places = read(*args)
+        kept.append(weakref.ref(places[0].block))
+        most.append(sum(block() is not None for block in kept))
+        return places
+
+    monkeypatch.setattr(prefill, "_read", counting)
+    # ten pieces, each with the keys and values of all before it
+    found = prefill.read_texts(model, [list(range(4, 74))], 7)
+    assert len(kept) == 10 and max(most) == 2
+    assert [block.layers[0][0].shape[2] for block, _ in found] == [70]
+
+
+def test_two_uses_of_one_engine_do_not_mix(document):
+    # each has a beginning of its own
+    first = [Request(f"a{i}", "w5 w6 " * 15 + f"w{i}", i) for i in range(12)]
+    second = [Request(f"b{i}", "w7 w8 w9 " * 10 + f"w{i} w1", i) for i in range(12)]
+    options = RuntimeOptions(device="cpu", batch_size=2)
+    engine = open_engine("transformers", document, GREEDY, options)
+    alone = [list(engine.generate(wanted)) for wanted in (first, second)]
+    together = list(zip(engine.generate(first), engine.generate(second), strict=True))
+    assert [list(answers) for answers in zip(*together, strict=True)] == alone
+
+
+def test_a_beginning_without_room_is_read_with_each_row(document, monkeypatch):
+    wanted = [Request(f"{i}", "w5 w6 " * 15 + f"w{i}", i) for i in range(6)]
+    options = RuntimeOptions(device="cpu", batch_size=4)
+    engine = open_engine("transformers", document, GREEDY, options)
+    expected = {answer.key: answer for answer in engine.generate(wanted)}
+    prefill_rows = engine._prefill
+
+    def prefill_without_trunk(rows, trunk):
+        if trunk.ids:
+            raise torch.OutOfMemoryError("pretended")
+        return prefill_rows(rows, trunk)
+
+    monkeypatch.setattr(engine, "_prefill", prefill_without_trunk)
+    assert {answer.key: answer for answer in engine.generate(wanted)} == expected
+    assert engine.batch_size == 1
