@@ -22,9 +22,10 @@ def test_top_k_keeps_the_most_probable_and_their_equals():
     assert leave_out(logits, replace(SAMPLING, top_k=9)) is logits
 
 
-def test_min_p_keeps_what_has_its_share_of_the_largest_probability():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_min_p_keeps_what_has_its_share_of_the_largest_probability(dtype):
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(50, 40, generator=generator) * 3
+    logits = (torch.randn(50, 40, generator=generator) * 3).to(dtype)
     for temperature in (0.5, 1.0, 1.7):
         sampling = replace(SAMPLING, temperature=temperature, min_p=0.1)
         probabilities = (logits.double() / temperature).softmax(-1)

@@ -125,7 +125,7 @@ def test_learned_positions_are_not_exceeded_by_rows_that_ended(tmp_path):
     )
     rng = random.Random(0)
     prompts = [" ".join(f"w{rng.randrange(100)}" for _ in range(36)) for _ in range(80)]
-    wanted = [Request(str(i), prompt, i) for i, prompt in enumerate(prompts)]
+    wanted = [Request(str(i), prompt, 3000 + i) for i, prompt in enumerate(prompts)]
     sampling = replace(SAMPLING, temperature=1.0)
     found = run(document, sampling, wanted, batch_size=8)
     assert {answer.finish_reason for answer in found.values()} == {"stop", "length"}
