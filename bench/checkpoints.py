@@ -1,7 +1,6 @@
 """Checkpoints for the benches: the embedded student, a model from a GGUF file, a large vocabulary.
 
 Inputs: a folder to write to, a GGUF file. Outputs: checkpoint folders that the project reads.
-Reading a GGUF file needs the package ``gguf``, which this project does not install.
 """
 
 from pathlib import Path
@@ -31,7 +30,7 @@ def random_student(folder: Path, *, vocabulary: int | None = None) -> ModelDocum
 def from_gguf(
     file: Path, folder: Path, *, dtype: str, vocabulary: int | None = None
 ) -> ModelDocument:
-    """A checkpoint with the weights of a GGUF file, dequantised; raises ImportError without gguf.
+    """A checkpoint with the weights of a GGUF file, dequantised.
 
     ``vocabulary``: entries of the embedding, as in models that pad it.
     """

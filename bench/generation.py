@@ -1,7 +1,7 @@
 """Time the engine transformers against `model.generate` and, if given, against vLLM.
 
 Inputs: sizes; the embedded student with random weights, with its own vocabulary and with one of
-151,936 entries; a pretrained model as a GGUF file (``--gguf``, needs the package gguf); the Python
+151,936 entries; a pretrained model as a GGUF file (``--gguf``); the Python
 of vLLM's environment (``--vllm-python``). Outputs: a table on standard output; exit status 1 where
 the greedy texts differ or a goal is missed. One thread and processor seconds, so that other work on
 the machine counts little; the loops take turns, and ratios are medians of the rounds.
