@@ -25,7 +25,7 @@ from orion.models.document import read_document
 from orion.paths import AtomicFile
 from orion.progress import log
 from orion.stages import command
-from orion.training.loading import check_kernels, load_trainable_model
+from orion.training.loading import check_kernels, describe_kernels, load_trainable_model
 from orion.training.packed_rows import PackedRows, collate_packed
 from orion.training.settings import KERNELS, TrainConfig
 from orion.training.trainer import LOGGED, PackedTrainer, training_arguments
@@ -81,6 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     model = load_trainable_model(document, config)
     check_kernels(args.kernels, model, config)
+    log(describe_kernels(args.kernels, config))
     trainer = PackedTrainer(
         model=model,
         args=training_arguments(config, str(work), args.micro_batch, packed.height),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from orion_kernels import dispatch
 from orion_kernels.transformers_integration import register_attention
 
 from orion.errors import InputError
@@ -36,6 +37,15 @@ def check_kernels(kernels: str, model: Any, config: TrainConfig) -> None:
         )
     if config.dtype != "bfloat16" and torch.cuda.is_available():
         raise InputError(f"train.dtype = {config.dtype}, but only bfloat16 with {instead}")
+
+
+def describe_kernels(kernels: str, config: TrainConfig) -> str:
+    """One line for the log: which implementation computes loss and attention, and why."""
+    if kernels != "auto":
+        return f"kernels: {kernels}, as asked for"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    default = dispatch.describe_default(device, getattr(torch, config.dtype))
+    return f"kernels: {default} (auto), in {config.dtype}"
 
 
 def load_trainable_model(document: ModelDocument, config: TrainConfig) -> Any:
