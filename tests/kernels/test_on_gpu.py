@@ -136,7 +136,7 @@ def test_twenty_runs_of_attention_repeat_bitwise_beside_other_work():
 @pytest.mark.parametrize("window", [None, 100])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_attention_without_proven_kernels_is_one_exact_call(monkeypatch, dtype, window):
-    """varlen_attn against float64: the output within two units of rounding, gradients within four."""
+    """Against float64: the output within two units of rounding, gradients within four."""
     if window is not None and not torch_varlen.can_run(*heads(8, 4, 4, dtype=dtype)[:2], window):
         pytest.skip("this torch has no window in varlen_attn")
     packing = Packing.from_seq_lengths([1, 63, 129, 0, 300, 1100], device=DEVICE)
