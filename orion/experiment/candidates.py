@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from orion import prompts
+from orion.data.golds import suggest_rule
 from orion.errors import InputError
 from orion.experiment import filters
 from orion.experiment.filters import Limits
@@ -86,14 +87,17 @@ class Candidates:
         return filters.find_objections(sample, self.names, limits)
 
     def solution(self, problem_id: str, prompt_set: PromptSet | str) -> list[Row]:
-        """The reference solution with its answer; without a solution the answer alone."""
+        """The reference solution with its answer; without a solution the answer alone.
+
+        None where the answer would have to be stated and the gold is no answer but a whole text.
+        """
         row = self.problems[problem_id]
-        stated = prompts.answer(prompt_set, row["answer"])
         text = row["solution"]
-        if text is None:
-            text = stated
-        elif "\\boxed" not in text:
-            text = f"{text}\n{stated}"
+        if text is None or "\\boxed" not in text:
+            if suggest_rule(row["answer"]):
+                return []
+            stated = prompts.answer(prompt_set, row["answer"])
+            text = stated if text is None else f"{text}\n{stated}"
         return [make_target(text, "solution")]
 
     def teacher(self, problem_id: str) -> list[Row]:
