@@ -102,7 +102,7 @@ def test_the_lint_says_which_rule_a_gold_needs():
 
 
 def test_the_lint_names_the_first_golds_in_short(tmp_path, capsys):
-    golds = [f"{n} hens and so on, in many words, to the end. " * 4 + "\n#### 7" for n in range(25)]
+    golds = [f"He pays {n} * 1 = <<{n}*1={n}>>{n} dollars. " * 5 + "\n#### 7" for n in range(25)]
     rows = [{"q": f"{n}?", "a": gold} for n, gold in enumerate(golds)]
     run(tmp_path, rows, {"problem": "q", "answer": "a"})
     config = json.dumps({"policy": "math", "max_rejected_fraction": 1.0})
