@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 
 from orion import prompts
-from orion.data.golds import suggest_rule
 from orion.errors import InputError
 from orion.experiment import filters
 from orion.experiment.filters import Limits
@@ -47,7 +46,8 @@ class Candidates:
 
     The student's own samples pass the same filters as its reflections, as far as a filter applies
     to a text without a refined part; otherwise ``orion`` against ``sft_own`` would compare filtered
-    texts with unfiltered ones. ``false_traces``: problems whose teacher trace is not to be used.
+    texts with unfiltered ones. ``false_traces``: problems whose teacher trace is not to be used;
+    ``long_golds``: problems whose gold is a whole text and no answer.
     """
 
     def __init__(
@@ -59,10 +59,11 @@ class Candidates:
         limits: Limits,
         max_per_problem: int,
         false_traces: Iterable[str] = (),
+        long_golds: Iterable[str] = (),
     ):
         self.problems = {row["problem_id"]: row for row in problems.iter_rows(named=True)}
         self.max_per_problem = max_per_problem
-        self.false_traces = frozenset(false_traces)
+        self.false_traces, self.long_golds = frozenset(false_traces), frozenset(long_golds)
         wanted = {*_ALWAYS, *filters.PROMPT_FREE_FILTERS}
         self.names = [name for name in names if name in wanted]
         self.names += [name for name in _ALWAYS if name not in names]
@@ -94,7 +95,7 @@ class Candidates:
         row = self.problems[problem_id]
         text = row["solution"]
         if text is None or "\\boxed" not in text:
-            if suggest_rule(row["answer"]):
+            if problem_id in self.long_golds:
                 return []
             stated = prompts.answer(prompt_set, row["answer"])
             text = stated if text is None else f"{text}\n{stated}"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from orion import prompts, provenance, tables
+from orion.data.golds import suggest_rule
 from orion.errors import InputError
 from orion.experiment import filters
 from orion.experiment.candidates import Candidates, Row, drop_repeated, join_checks, make_target
@@ -310,6 +311,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"--config: filters: {error}") from None
     files = {name: path for name in (*REQUIRED, *OPTIONAL) if (path := getattr(args, name))}
     inputs = read_inputs(files, true_traces=config.drop_false_traces)
+    golds = inputs.problems.select("problem_id", "answer")
     candidates = Candidates(
         inputs.problems,
         inputs.samples,
@@ -317,6 +319,7 @@ def main(argv: list[str] | None = None) -> None:
         limits=config.limits,
         max_per_problem=config.max_per_problem,
         false_traces=inputs.false_traces if config.drop_false_traces else (),
+        long_golds=(p for p, a in golds.iter_rows() if suggest_rule(a)),
     )
     traces = dict(inputs.problems.select("problem_id", "teacher_trace").iter_rows())
     rows = apply_filters(inputs.reflections, traces, config.filters, config.limits)
