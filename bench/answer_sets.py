@@ -14,14 +14,15 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
 # set → (rows, rows with --quick, verdicts that differ from the labels); each of these differences
-# was read by eye, and the label is wrong but for two: an output whose draft is never closed
-# (palign), and a trace that counts "treeks", a word that the lexicon does not have (traces)
+# was read by eye, and the label is wrong but for ten: an output whose draft is never closed
+# (palign), eight of gpt-oss that break off in the analysis, without a final channel, and a trace
+# that counts "treeks", a word that the lexicon does not have (traces)
 SIZES = {
     "gsm": (5_000, 600, 0),
     "math500": (1_000, 300, 1),
     "qwen": (600, 200, 1),
     "palign": (60, 60, 1),
-    "traces": (1_200, 150, 10),
+    "traces": (1_200, 150, 18),
 }
 WHAT = {
     "gsm": "GSM-like, synthetic",

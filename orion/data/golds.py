@@ -12,6 +12,13 @@ PLACEHOLDERS = frozenset(
 )
 
 
+def shorten(text: str, width: int = 100) -> str:
+    """A text for a message: its beginning and its end."""
+    if len(text) <= width:
+        return text
+    return f"{text[: width - 30]} ... {text[-20:]}"
+
+
 def find_placeholder(answer: str) -> str | None:
     """Why a gold answer is none, in words: it is a word such as nan, None or proof."""
     word = answer.strip().strip("\"'()[]{}<>").strip().rstrip(".").casefold()

@@ -87,7 +87,8 @@ class Candidates:
 
     The student's own samples pass the same filters as its reflections, as far as a filter applies
     to a text without a refined part; otherwise ``orion`` against ``sft_own`` would compare filtered
-    texts with unfiltered ones. ``false_traces``: problems whose teacher trace is not to be used.
+    texts with unfiltered ones. ``false_traces``: problems whose teacher trace is not to be used;
+    ``long_golds``: problems whose gold is a whole text and no answer.
     """
 
     def __init__(
@@ -99,10 +100,11 @@ class Candidates:
         limits: Limits,
         max_per_problem: int,
         false_traces: Iterable[str] = (),
+        long_golds: Iterable[str] = (),
     ):
         self.problems = Rows(problems.drop("meta", strict=False), "problem_id")
         self.max_per_problem = max_per_problem
-        self.false_traces = frozenset(false_traces)
+        self.false_traces, self.long_golds = frozenset(false_traces), frozenset(long_golds)
         wanted = {*_ALWAYS, *filters.PROMPT_FREE_FILTERS}
         self.names = [name for name in names if name in wanted]
         self.names += [name for name in _ALWAYS if name not in names]
@@ -128,14 +130,17 @@ class Candidates:
         self._correct = group_passing(samples["problem_id"], self.objections)
 
     def solution(self, problem_id: str, prompt_set: PromptSet | str) -> list[Row]:
-        """The reference solution with its answer; without a solution the answer alone."""
+        """The reference solution with its answer; without a solution the answer alone.
+
+        None where the answer would have to be stated and the gold is no answer but a whole text.
+        """
         row = self.problems[problem_id]
-        stated = prompts.answer(prompt_set, row["answer"])
         text = row["solution"]
-        if text is None:
-            text = stated
-        elif "\\boxed" not in text:
-            text = f"{text}\n{stated}"
+        if text is None or "\\boxed" not in text:
+            if problem_id in self.long_golds:
+                return []
+            stated = prompts.answer(prompt_set, row["answer"])
+            text = stated if text is None else f"{text}\n{stated}"
         return [make_target(text, "solution")]
 
     def teacher(self, problem_id: str) -> list[Row]:

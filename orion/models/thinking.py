@@ -6,7 +6,7 @@ engine decoded the text.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orion.models.templates import END_THINK, THINK
 
@@ -18,10 +18,15 @@ CHANNEL_FINAL = re.compile(
 # without its control tokens the header runs into the answer; "final answer" and "finally" do not
 CHANNEL_FINAL_ONLY = re.compile(r"<\|channel\|>final<\|message\|>|final(?=[^\sa-z.,:;])")
 CHANNEL_END = "<|return|>"
+CHANNEL_START = "<|channel|>"
 
 
 class BrokenThinkingError(ValueError):
     """Thinking that is never closed, or that has words before it."""
+
+
+class OtherChannelsError(ValueError):
+    """Thinking in channels, for a template that knows no thinking."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +45,23 @@ class Words:
 def split_words(text: str, template: str) -> Words:
     """Thinking and answer of a text for a model of this chat template.
 
-    For a template that knows no thinking the text is an answer, whatever it contains. Raises
-    BrokenThinkingError.
+    For a template that knows no thinking the text is an answer, whatever it contains but for the
+    control tokens of channels. Thinking in channels gets the marks ``<think>`` for a template of
+    those. Raises BrokenThinkingError and OtherChannelsError.
     """
     text = text.strip()
-    if CHANNELS in template:
+    knows_channels, knows_think = CHANNELS in template, THINK in template or END_THINK in template
+    if knows_channels or text.startswith(CHANNEL_START):
         found = _split_channels(text)
-        if found is not None:
+        if found is None and text.startswith(CHANNELS):
+            raise BrokenThinkingError("the final channel is missing")
+        if found is not None and (knows_channels or found.thinking is None):
             return found
-    elif THINK not in template and END_THINK not in template:
+        if found is not None and not knows_think:
+            raise OtherChannelsError("thinking in channels")
+        if found is not None:
+            return replace(found, opening=f"{THINK}\n", closing=f"\n{END_THINK}\n\n")
+    if not (knows_channels or knows_think):
         return Words(text)
     before, closed, after = text.partition(END_THINK)
     if not closed:

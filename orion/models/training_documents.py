@@ -24,13 +24,21 @@ from typing import Any
 from orion.errors import InputError
 from orion.models import templates
 from orion.models.templates import END_THINK, THINK
-from orion.models.thinking import BrokenThinkingError, Words, split_words
+from orion.models.thinking import (
+    BrokenThinkingError,
+    OtherChannelsError,
+    Words,
+    split_words,
+)
 
 IGNORED = -100
 REASONS = {
     "no_answer": "no words, or thinking without an answer behind it",
     "broken_thinking": "the thinking is not closed, or words stand before it; a model's own sample "
     "must close the thinking that its prompt opens",
+    "other_channels": "the text has its thinking in the channels of gpt-oss, and the template "
+    "knows no thinking; write it as `<think>` with the rule `replace` of the field, or take "
+    "another trace",
     "thinking_off": "the text holds thinking, which the serving prompt has closed; set the model's "
     "`enable_thinking: true`, or train on texts without thinking",
     "template_refuses": "the chat template raises an error for this row",
@@ -160,6 +168,8 @@ class DocumentEncoder:
             words = split_words(completion, self.template)
         except BrokenThinkingError:
             raise RejectedRowError("broken_thinking") from None
+        except OtherChannelsError:
+            raise RejectedRowError("other_channels") from None
         if is_own_sample and OPENED.search(self.prompt) and END_THINK not in completion:
             raise RejectedRowError("broken_thinking")
         if not words.answer:

@@ -152,6 +152,14 @@ def traces_as_samples(problems: pl.DataFrame) -> pl.DataFrame:
     return list_traces(problems).with_columns(finish_reason=pl.lit("stop"))
 
 
+def count_traces(problems: str) -> int:
+    """The number of candidate traces, by the list of their sources, which is short."""
+    if "trace_sources" not in pl.read_parquet_schema(problems):
+        return tables.size(problems, tables.PROBLEMS)[0]
+    sources = pl.scan_parquet(problems).select(pl.col("trace_sources").list.len().sum())
+    return int(sources.collect().item() or 0)
+
+
 _checker: Checker | None = None
 
 
@@ -232,6 +240,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     # a problem has a row for each of its traces
     expected = None if part == "teacher_trace" else total
+    if part == "teacher_trace":
+        total = count_traces(args.samples)
     progress, tally = Progress(total, "responses"), Tally()
     with (
         tables.Writer(args.output, VERDICT_TABLE, record, rows=expected) as verdicts,

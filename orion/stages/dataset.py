@@ -162,10 +162,11 @@ def refuse_too_many(collector: Collector, usable: int, config: DatasetConfig) ->
         f"\n  row {row['row']} ({row['problem_id']}): {row['reason']}: {row['detail']}"
         for row in bad.first
     )
+    more = f", more than max_rejected_fraction = {config.max_rejected_fraction}" if usable else ""
+    cure = ", or raise max_rejected_fraction if they may be left out" if usable else ""
     raise InputError(
-        f"{name_source(config.source)}: {len(bad)} of {collector.rows} rows are unusable, more "
-        f"than max_rejected_fraction = {config.max_rejected_fraction}; the first ones:{first}\n"
-        "correct them, or raise max_rejected_fraction if they may be left out"
+        f"{name_source(config.source)}: {len(bad)} of {collector.rows} rows are unusable{more}; "
+        f"the first ones:{first}\ncorrect them or the mapping{cure}"
     )
 
 

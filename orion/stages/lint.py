@@ -12,10 +12,13 @@ import polars as pl
 from orion import provenance, tables
 from orion.answers import parse_gold
 from orion.answers.policies import PolicyError
-from orion.data.golds import find_placeholder, suggest_rule
+from orion.data.golds import find_placeholder, shorten, suggest_rule
 from orion.errors import InputError
 from orion.progress import log
 from orion.stages import command
+
+# golds that the log names; lint.json has all
+SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,11 @@ def main(argv: list[str] | None = None) -> None:
     config = command.read_config(LintConfig, {name: args.config[name] for name in names})
     problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "answer", "meta"])
     bad = find_unparseable(problems, config.policy)
-    for row in bad:
-        log(f"{args.problems}: {row['problem_id']}: gold answer {row['answer']!r}: {row['reason']}")
+    for row in bad[:SHOWN]:
+        answer = shorten(row["answer"])
+        log(f"{args.problems}: {row['problem_id']}: gold answer {answer!r}: {row['reason']}")
+    if len(bad) > SHOWN:
+        log(f"{args.problems}: and {len(bad) - SHOWN} more")
     log(
         f"{problems.height} gold answers, {len(bad)} cannot be parsed under the policy "
         f"{config.policy}"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from orion import prompts, provenance, tables
+from orion.data.golds import suggest_rule
 from orion.errors import InputError
 from orion.experiment import filters
 from orion.experiment.candidates import KEY, Candidates, Objections, Row, join_checks
@@ -273,6 +274,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"--config: filters: {error}") from None
     files = {name: path for name in (*REQUIRED, *OPTIONAL) if (path := getattr(args, name))}
     inputs = read_inputs(files, true_traces=config.drop_false_traces)
+    golds = inputs.problems.select("problem_id", "answer")
     candidates = Candidates(
         inputs.problems,
         inputs.samples,
@@ -280,6 +282,7 @@ def main(argv: list[str] | None = None) -> None:
         limits=config.limits,
         max_per_problem=config.max_per_problem,
         false_traces=inputs.false_traces if config.drop_false_traces else (),
+        long_golds=(p for p, a in golds.iter_rows() if suggest_rule(a)),
     )
     reflections = Reflections(
         inputs.reflections,
@@ -302,8 +305,7 @@ def main(argv: list[str] | None = None) -> None:
     if train.height < config.min_rows:
         raise InputError(
             f"arm {args.arm}: {train.height} training rows are left, fewer than select.min_rows = "
-            f"{config.min_rows}; {_why(summary, config.trained_on)} See the waterfall above, relax "
-            "select.filters, choose another fallback_all_filtered, or lower select.min_rows"
+            f"{config.min_rows}; {_why(summary, config.trained_on)}"
         )
     record = provenance.record("orion.stages.select", args.config, files)
     write_outputs(train, summary, args, record)
@@ -322,15 +324,23 @@ def write_outputs(train: pl.DataFrame, summary: Row, args: argparse.Namespace, r
 
 
 def _why(summary: Row, kind: str) -> str:
+    """The counts behind too few training rows, and the cures that this kind of row has."""
+    cure = "or lower select.min_rows"
     if kind == "reflection":
-        return (
+        found = (
             f"{summary['reflections']} reflections, waterfall {json.dumps(summary['waterfall'])}."
         )
+        return f"{found} Relax select.filters, choose another fallback_all_filtered, {cure}"
     usable = summary["problems_trained"]
     why = f"{usable} of the {summary['problems']} problems have a usable {kind}."
     if kind == "own_correct":
-        why += f" {json.dumps(summary['own_samples'])}."
-    return why
+        return f"{why} {json.dumps(summary['own_samples'])}. Relax select.filters, {cure}"
+    if kind == "teacher_trace":
+        return (
+            f"{why} {json.dumps(summary['teacher_traces'])}. Map fields.teacher_trace, name traces "
+            f"or a teacher, see trace_verdicts.parquet for traces that do not check, {cure}"
+        )
+    return f"{why} Map fields.solution, or see lint.json for golds that are no answers; {cure}"
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ _STOPS = (
 )
 _TAG = re.compile("|".join(map(re.escape, (*_THINK_ENDS, *_THINK_STARTS, *_STOPS))))
 _BLANK = re.compile(r"\s*")
+_ANALYSIS = "<|channel|>analysis<|message|>"
 
 
 # a bare choice as the last line: "D", "**(B)**", "C. 12"
@@ -86,6 +87,8 @@ def find_answer_region(response: str) -> tuple[int, int, bool]:
         return 0, len(response), False
     low = max((at + len(mark) for at, mark in tags if mark in _THINK_ENDS), default=0)
     still_open = any(at >= low for at, mark in tags if mark in _THINK_STARTS)
+    # the channel of gpt-oss that holds thinking, with no final channel behind it
+    still_open = still_open or response.endswith(_ANALYSIS, 0, low)
     # a chat template may be echoed at the very start, so a stop token counts only behind some text
     begun = _BLANK.match(response, low).end()  # type: ignore[union-attr]
     # <s>...</s> is strike-through, not the end of the output

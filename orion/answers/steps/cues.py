@@ -142,5 +142,10 @@ INTRODUCED = re.compile(r"\b(?:get|write|have|obtain|gives|yields|becomes):\s*$"
 MODULO_AFTER = re.compile(r"[\s$)]{0,3}\(?\\?(?:p?mod|modulo)\b")
 # behind a number: the rest of it, 5 and 2/3
 MORE_AFTER = re.compile(r"\$?[^\S\n]*(?:and|&)[^\S\n]*(?:[($]?\d+\s?/\s?\d|a half)")
+# behind a claim: a bracket with a calculation, which may be a factor, as in 2 * 7 * 2 = 14 (3 - 1)
+FACTOR_AFTER = re.compile(
+    r"[^\S\n]{0,3}\((?:[\d .,+*/^√×·−–-]|sqrt|\b[a-zA-Z]\b"
+    r"|\((?:[\d.]|\b[a-zA-Z]\b){1,12}\)){1,60}\)"
+)
 # behind a claim: the sentence is a question
 QUESTION = re.compile(r"[^.\n;!]{0,80}\?")

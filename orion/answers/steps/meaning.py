@@ -134,6 +134,8 @@ def _incomplete_after(link: Link, text: str) -> str:
         return "modulo"
     if cues.MORE_AFTER.match(text, link.end):
         return "more after"
+    if cues.FACTOR_AFTER.match(text, link.end):
+        return "a factor after"
     if link.right.literal is not None and cues.RATIO_AFTER.match(text, link.end):
         return "a ratio after"
     if link.in_formula:

@@ -66,6 +66,14 @@ def test_rows_are_shown_before_and_after(show):
             {"problem": "chat[0].content", "answer": "gold", "teacher_trace": "trace"},
             "no row has 'trace' for teacher_trace; the columns are: chat, gold",
         ),
+        (
+            {"problem_id": "id", "problem": "chat[0].content", "answer": "gold"},
+            "`problem_id: null` numbers the rows",
+        ),
+        (
+            {"problem": "chat[0].content", "answer": "gold", "teacher_trace": "chat[0].content"},
+            "is a turn of 'user' in the first row; did you mean `chat[role=assistant].content`?",
+        ),
     ],
 )
 def test_a_wrong_mapping_gets_a_hint(show, fields, words):
@@ -96,3 +104,36 @@ def test_a_name_that_is_not_defined_is_refused(root, capsys):
         orion(["data", "preview", str(root / "config/config.yaml"), "--name", "mine"])
     assert stopped.value.code == 2
     assert "--name mine: not defined; one of" in capsys.readouterr().err
+
+
+SHOWN = {"problem": "q", "answer": "a", "teacher_trace": "t (r)"}
+
+
+def test_a_turn_that_every_row_shares_is_no_problem(show):
+    turns = [("system", "Be brief."), ("user", "1+1?"), ("assistant", "2")]
+    rows = [
+        {"chat": [{"role": role, "content": text} for role, text in turns], "a": str(n)}
+        for n in range(8)
+    ]
+    fields = {"problem_id": None, "problem": "chat[0].content", "answer": "a"}
+    out = show(rows, {"fields": {**fields, "teacher_trace": "chat[1].content"}})
+    assert "problem: all 8 rows have the same text" in out and "candidates" not in out
+    assert "chat[0].content is a turn of 'system' in the first row" in out
+    assert "`chat[role=user].content`" in out and "`chat[role=assistant].content`" in out
+
+
+def test_thinking_without_its_opening_and_channels_are_named(show):
+    texts = ["T</think>A", "<think>T</think>A", "<|channel|>analysis<|message|>T"]
+    rows = [{"q": f"{n}?", "a": str(n), "t (r)": text} for n, text in enumerate(texts)]
+    out = show(rows, {"fields": {"problem_id": None, **SHOWN}})
+    assert "1 of 3 traces have </think> and no <think>" in out
+    assert '"<think>\\n{t (r)}" opens it' in out
+    assert "1 of 3 traces are in the channels of gpt-oss" in out
+
+
+def test_advice_says_how_many_rows_it_is_for_and_no_escape_is_cut(show):
+    rows = [{"q": "x" * 99 + "\\boxed{" + "y" * 13, "a": f"{n}"} for n in range(3)]
+    rows[0]["a"] = "so 0\n#### 0"
+    out = show(rows, {"fields": {"problem_id": None, "problem": "q", "answer": "a"}})
+    assert "answer (1 of 3 rows); the answer is behind ####" in out
+    assert '... \\\\boxed{yyyyyyyyyyyyy" (119 characters)' in out

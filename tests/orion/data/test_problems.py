@@ -101,6 +101,18 @@ def test_the_lint_says_which_rule_a_gold_needs():
     assert "`extract: hashes`" in lint.find_unparseable(frame, "gsm8k")[0]["reason"]
 
 
+def test_the_lint_names_the_first_golds_in_short(tmp_path, capsys):
+    golds = [f"He pays {n} * 1 = <<{n}*1={n}>>{n} dollars. " * 5 + "\n#### 7" for n in range(25)]
+    rows = [{"q": f"{n}?", "a": gold} for n, gold in enumerate(golds)]
+    run(tmp_path, rows, {"problem": "q", "answer": "a"})
+    config = json.dumps({"policy": "math", "max_rejected_fraction": 1.0})
+    lint.main(["--config", config, "--problems", str(tmp_path / "problems.parquet")])
+    lines = capsys.readouterr().err.splitlines()
+    named = [line for line in lines if "gold answer" in line and "#### 7" in line]
+    assert len(named) == 20 and max(map(len, named)) < 400
+    assert any(line.endswith("and 5 more") for line in lines)
+
+
 def test_suspect_labels_are_marked_listed_or_dropped(tmp_path):
     rows = [{"i": f"p{n}", "q": f"{n}?", "a": str(n)} for n in range(4)]
     fields = {"problem_id": "i", "problem": "q", "answer": "a"}

@@ -2,7 +2,12 @@
 
 import pytest
 
-from orion.models.thinking import BrokenThinkingError, Words, split_words
+from orion.models.thinking import (
+    BrokenThinkingError,
+    OtherChannelsError,
+    Words,
+    split_words,
+)
 
 THINKS, CHANNELS, PLAIN = "... </think> ...", "<|channel|>analysis<|message|>", "{{ content }}"
 
@@ -58,3 +63,22 @@ def test_channels_with_and_without_their_tokens(text):
 )
 def test_the_final_channel_alone(text, answer):
     assert split_words(text, CHANNELS) == Words(answer)
+
+
+HARMONY = "<|channel|>analysis<|message|>T<|end|><|start|>assistant<|channel|>final<|message|>A"
+
+
+def test_channels_are_taken_apart_for_templates_of_another_family():
+    assert split_words(HARMONY, THINKS) == Words("A", "T", "<think>\n", "\n</think>\n\n")
+    only = "<|channel|>final<|message|>A<|return|>"
+    assert split_words(only, THINKS) == split_words(only, PLAIN) == Words("A")
+    with pytest.raises(OtherChannelsError):
+        split_words(HARMONY, PLAIN)
+    # without control tokens it is a text like any other
+    assert split_words("analysis T assistantfinalA", THINKS) == Words("analysis T assistantfinalA")
+
+
+@pytest.mark.parametrize("template", [THINKS, CHANNELS, PLAIN])
+def test_an_analysis_without_a_final_channel_is_broken(template):
+    with pytest.raises(BrokenThinkingError):
+        split_words('<|channel|>analysis<|message|>So \\boxed{6}. The instructions: "', template)

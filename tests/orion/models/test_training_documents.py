@@ -265,3 +265,23 @@ def test_the_opening_of_a_prompt_set_is_part_of_the_document():
     [head] = templates.encode(tokenizer, [served])
     assert ids[: len(head)] == head and tokenizer.decode(ids[len(head) :]) == "A<|im_end|>"
     assert labels == [IGNORED] * len(head) + ids[len(head) :]
+
+
+@pytest.mark.parametrize("thinking", [True, False, None])
+@pytest.mark.parametrize("name", [n for n, text in MECHANISMS.items() if "think>" in text])
+def test_thinking_in_channels_is_trained_as_thinking_in_marks(name, thinking):
+    def outcome(completion):
+        try:
+            return train(MECHANISMS[name], completion, thinking)
+        except RejectedRowError as error:
+            return error.reason
+
+    final = "<|end|><|start|>assistant<|channel|>final<|message|>"
+    found = outcome(f"<|channel|>analysis<|message|>T{final}A")
+    assert found == outcome("<think>\nT\n</think>\n\nA") and "channel" not in found
+
+
+def test_thinking_in_channels_is_no_answer_of_a_template_without_thinking():
+    text = "<|channel|>analysis<|message|>T<|end|><|start|>assistant<|channel|>final<|message|>A"
+    assert reject(MECHANISMS["words as they are"], text) == "other_channels"
+    assert reject(MECHANISMS["channels"], text.partition("<|end|>")[0]) == "broken_thinking"

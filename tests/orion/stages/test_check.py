@@ -206,6 +206,18 @@ def test_traces_are_read_from_the_problems(folder, tmp_path):
     assert steps["problem_id"].equals(table["problem_id"])
 
 
+def test_traces_are_counted_for_the_progress(folder, tmp_path):
+    problems = tables.read(folder / "problems.parquet", tables.PROBLEMS).head(3)
+    lists = pl.Series([["a", "b"], None, ["c"]], dtype=pl.List(pl.String))
+    tables.write(
+        problems.with_columns(further_traces=lists, trace_sources=lists),
+        tmp_path / "p.parquet",
+        tables.PROBLEMS,
+        {},
+    )
+    assert check.count_traces(str(tmp_path / "p.parquet")) == 3
+
+
 def test_another_table_and_an_unknown_policy_are_refused_before_any_work(folder, tmp_path):
     out = tmp_path / "v.parquet"
     with pytest.raises(InputError, match=r"problems.parquet: holds problems, not samples"):

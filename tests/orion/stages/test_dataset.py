@@ -91,6 +91,13 @@ def test_unusable_rows_are_counted_with_a_reason(tmp_path):
     ]
 
 
+def test_a_source_without_a_usable_row_is_not_said_to_pass_with_another_limit(tmp_path):
+    rows = [{**row, "answer": None} for row in ROWS]
+    settings = config(jsonl(tmp_path / "rows.jsonl", rows), max_rejected_fraction=1.0)
+    with pytest.raises(InputError, match=r"(?s)8 of 8 rows are unusable; .*or the mapping$"):
+        run(tmp_path, settings)
+
+
 def test_too_many_unusable_rows_stop_the_run(tmp_path):
     with pytest.raises(
         InputError, match=r"(?s)1 of 9 rows are unusable.*row 8 \(q0\): duplicate_problem_id"

@@ -262,6 +262,17 @@ def test_arms_without_reflections(folder, trained_on, expected):
     assert pairs(run(folder, trained_on)[0]) == expected
 
 
+def test_a_gold_that_is_a_whole_text_is_not_stated_as_an_answer(folder):
+    problems = tables.read(folder / "problems", tables.PROBLEMS)
+    golds = ["He has 3*2=<<3*2=6>>6\n#### 6", "2" * 301, "3", "so #### 4"]
+    tables.write(
+        problems.with_columns(answer=pl.Series(golds)), folder / "problems", tables.PROBLEMS, {}
+    )
+    # d has a solution with its answer in a box
+    expected = [("c", "\\boxed{ 3 }", "solution"), ("d", "\\boxed{ 4 }", "solution")]
+    assert pairs(run(folder, "solution")[0]) == expected
+
+
 def test_repeated_texts_count_once_and_keep_their_order():
     rows = [{"completion": text, "n": n} for n, text in enumerate(["A", "B", "C", "A", "B"])]
     assert [row["n"] for row in candidates.drop_repeated(rows, "completion")] == [0, 1, 2]
@@ -401,7 +412,13 @@ def test_an_empty_training_set_stops_and_says_why(folder):
     ("trained_on", "rows", "why"),
     [
         ("reflection", 2, "7 reflections, waterfall "),
-        ("teacher_trace", 2, "2 of the 4 problems have a usable teacher_trace"),
+        (
+            "teacher_trace",
+            2,
+            r'2 of the 4 problems have a usable teacher_trace\. {"candidates": 3, "correct": 2, '
+            ".* Map fields.teacher_trace",
+        ),
+        ("solution", 4, "4 of the 4 problems have a usable solution. Map fields.solution"),
         ("own_correct", 2, r'2 of the 4 problems have a usable own_correct\. {"samples": 5, '),
     ],
 )
