@@ -5,7 +5,7 @@ Inputs: sizes; the embedded student with random weights, with its own vocabulary
 of vLLM's environment (``--vllm-python``). Outputs: a table on standard output; exit status 1 where
 the greedy texts differ or a goal is missed. One thread and processor seconds, so that other work on
 the machine counts little; the loops take turns, and ratios are medians of the rounds.
-Run: ``python -m bench.generation [--quick] [--rounds N] [--gguf FILE] [--json FILE]``.
+Run: ``python -m bench.generation [--quick] [--rounds N] [--gguf FILE] [--only NAME]``.
 """
 
 import argparse
@@ -308,6 +308,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dtype", default="bfloat16", help="of the pretrained model")
     parser.add_argument("--prompts", type=int, default=128, help="for the pretrained model")
     parser.add_argument("--vllm-python", help="also time vLLM (pretrained model)")
+    parser.add_argument("--only", default="", help="cases whose name ends with this text")
     parser.add_argument("--json", type=Path, help="also write the rows there")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -329,6 +330,8 @@ def main(argv: list[str] | None = None) -> int:
             else toy_cases(folder, args.quick, args.rounds)
         )
         for case in cases:
+            if not case.name.endswith(args.only):
+                continue
             columns, good = measure(case, args.vllm_python)
             print(f"| {' | '.join(columns)} |", flush=True)
             rows.append(columns)
