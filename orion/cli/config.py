@@ -40,6 +40,7 @@ def _run(args: argparse.Namespace) -> None:
         return
     loaded = config.load(*args.files)
     if args.action == "check":
+        config.check_traces(loaded)
         for name in config.check_without_weights(loaded):
             log(f"models.{name}: passed all checks that need no weights")
         print(f"ok: {', '.join(args.files)}")

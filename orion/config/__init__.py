@@ -11,11 +11,12 @@ from orion.config.local_models import check_without_weights
 from orion.config.models import WILDCARD, Config
 from orion.config.stages import checkpoint_files, local_files, params, stage_config
 from orion.config.token_limits import list_token_limits
-from orion.config.uses import list_lora
+from orion.config.uses import check_traces, list_lora
 
 __all__ = [
     "WILDCARD",
     "Config",
+    "check_traces",
     "check_without_weights",
     "checkpoint_files",
     "list_lora",

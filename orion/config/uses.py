@@ -1,9 +1,10 @@
-"""What the run does with a model: whether it is trained, and with which adapters."""
+"""What the run does with a model and a dataset: what is trained, with which adapters, on what."""
 
 from typing import Any
 
 from orion.config.blocks import Train
 from orion.config.models import Config
+from orion.errors import InputError
 
 
 def is_trained(config: Config, model: str) -> bool:
@@ -30,3 +31,24 @@ def list_lora(config: Config, model: str) -> dict[str, dict[str, Any]]:
             "merge_adapter": block.lora.merge_adapter,
         }
     return found
+
+
+def check_traces(config: Config) -> None:
+    """Raise InputError where an arm of the run needs teacher traces and a dataset has none.
+
+    Apart from the rest of the configuration, since a mapping that is not finished can be previewed.
+    """
+    arms = {name: config.arms[name] for name in config.runs.arms}
+    needing = [
+        name
+        for name, arm in arms.items()
+        if arm.trained_on == "teacher_trace" or "teacher" in arm.prompt_includes
+    ]
+    for name in config.runs.datasets if needing else ():
+        dataset = config.datasets[name]
+        if not (dataset.traces or dataset.fields.teacher_trace or dataset.teacher):
+            raise InputError(
+                f"datasets.{name} has no teacher traces, which the arms {', '.join(needing)} of "
+                f"runs.arms need: map datasets.{name}.fields.teacher_trace, or name traces or a "
+                "teacher, or drop these arms"
+            )

@@ -6,6 +6,7 @@ from orion import config as settings
 from orion.provenance import source_digest
 
 CONFIG = settings.validate(config)
+settings.check_traces(CONFIG)
 RUNS = CONFIG.runs
 DEMO_MODELS = [
     name for name, model in CONFIG.models.items() if model.source.kind == "demo"

@@ -498,3 +498,18 @@ def test_the_keys_of_a_stage_are_shown(root, raw, capsys, stage):
     assert (status, err) == (0, "")
     keys = config.stage_config(config.validate(raw), stage, **{name: KEYS[name] for name in names})
     assert json.loads(out) == keys
+
+
+def test_arms_that_need_traces_are_refused_for_a_dataset_without(raw, tmp_path, capsys):
+    raw["datasets"]["chains"]["fields"]["teacher_trace"] = None
+    loaded = config.validate(raw)  # a mapping may be unfinished, for its preview
+    wanted = r"datasets\.chains has no teacher traces, which the arms .*orion of runs\.arms need"
+    with pytest.raises(InputError, match=wanted):
+        config.check_traces(loaded)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(SystemExit):
+        main(["config", "check", str(path)])
+    assert re.search(wanted, capsys.readouterr().err)
+    raw["runs"]["arms"] = ["base"]
+    config.check_traces(config.validate({**raw, "comparisons": []}))
