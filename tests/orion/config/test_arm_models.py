@@ -83,12 +83,12 @@ def test_a_served_model_has_no_checkpoint_of_an_arm(raw):
 
 
 def test_keys_come_from_the_trained_model_unless_they_are_given(raw):
-    raw["models"]["tiny"].update(prompt_date="2024-05-01", context_length=400)
-    raw["models"]["warm"]["context_length"] = 300
+    raw["models"]["tiny"].update(prompt_date="2024-05-01", context_length=600)
+    raw["models"]["warm"]["context_length"] = 550
     raw["models"]["second"] = {"source": {**WARM, "model": "warm", "arm": "sft_own"}}
     found = config.validate(raw).models
     assert [found[name].dtype for name in ("tiny", "warm", "second")] == ["float32"] * 3
-    assert [found[name].context_length for name in ("warm", "second")] == [300, 300]
+    assert [found[name].context_length for name in ("warm", "second")] == [550, 550]
     assert found["second"].prompt_date == "2024-05-01"
 
 
