@@ -1,5 +1,7 @@
 """Rounds: a student that is warmed up, and the student that it becomes, in one configuration."""
 
+import copy
+
 import pytest
 import yaml
 
@@ -27,7 +29,7 @@ def write_rounds(config: dict) -> dict:
         "decontaminate_ngram": None,
     }
     config["models"] |= {"warm": {"source": {**WARM}}, "second": {"source": {**SECOND}}}
-    config["runs"] = dict(GRID)
+    config["runs"] = copy.deepcopy(GRID)
     config["comparisons"] = [{"arm": "orion", "against": "base"}]
     return config
 
@@ -75,7 +77,10 @@ def test_the_warm_up_samples_nothing(rounds):
 
 @pytest.mark.slow
 def test_two_rounds_end_in_a_report(root, tmp_path):
+    """The run itself trains nothing: both trainings are behind its student."""
     config = write_rounds(yaml.safe_load((root / "config/config.yaml").read_text()))
+    config["runs"].update(models=["second"], arms=["base"])
+    config["comparisons"] = []
     config["models"]["tiny"]["source"].update(plain=300, reflections=60, drills=20)
     config["datasets"]["chains"]["source"].update(level="easy", n=12)
     config["benchmarks"]["chains-test"]["source"].update(level="easy", n=6)
