@@ -31,6 +31,27 @@ def uses_triton_by_default(tensor: Tensor, operator: str) -> bool:
     return True
 
 
+def describe_default(device: torch.device, dtype: torch.dtype) -> str:
+    """One line: what both operators run on a device if the caller names no `impl`, and why."""
+    if device.type != "cuda":
+        return f"the torch implementation on {device.type}"
+    capability = torch.cuda.get_device_capability(device)
+    where = f"{torch.cuda.get_device_name(device)} (capability {capability[0]}.{capability[1]})"
+    if capability[0] not in PROVEN_CAPABILITIES:
+        reason = "the Triton kernels have not been proven on its capability"
+    elif not is_triton_installed():
+        reason = "the package triton is not installed"
+    else:
+        return f"the Triton kernels on {where}"
+    from orion_kernels.attention import torch_varlen
+
+    half = dtype in (torch.float16, torch.bfloat16)
+    varlen = half and torch_varlen.find_function() is not None
+    attention = "torch.nn.attention.varlen" if varlen else "one call per document"
+    products = f"{dtype} products with float32 sums".removeprefix("torch.")
+    return f"the torch implementation on {where}: {products}, attention by {attention}; {reason}"
+
+
 def require_triton() -> None:
     """Raises ValueError if the package triton is not installed."""
     if not is_triton_installed():

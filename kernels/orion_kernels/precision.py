@@ -23,6 +23,29 @@ def cast_to_autocast_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t.to(dtype) for t in tensors)
 
 
+def rounds_products(tensor: Tensor) -> bool:
+    """Whether an active autocast asks for products that are rounded to bfloat16, as its own are.
+
+    On a CPU with instructions for bfloat16 they take a quarter of the time, but torch has no such
+    product with a float32 result there. GPUs have one, so that nothing needs to be rounded.
+    """
+    return (
+        tensor.device.type == "cpu"
+        and tensor.dtype == torch.bfloat16
+        and torch.is_autocast_enabled("cpu")
+        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
+
+
+def factor_dtype(tensor: Tensor, rounded: bool) -> torch.dtype:
+    """The dtype of the factors of products whose results are wanted in the accumulation dtype.
+
+    rounded: the products may be rounded to the dtype of the tensor, see `rounds_products`.
+    """
+    keep = rounded or tensor.device.type == "cuda"
+    return tensor.dtype if keep else accumulation_dtype(tensor)
+
+
 def matmul(a: Tensor, b: Tensor, add_to: Tensor | None = None, keep_dtype: bool = False) -> Tensor:
     """a @ b, accumulated in float32 (float64 for float64 inputs).
 

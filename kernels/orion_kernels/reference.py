@@ -46,11 +46,15 @@ class TokenMetrics(NamedTuple):
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Options that enter the loss of one token."""
+    """Options that enter the loss of one token.
+
+    ``rounded``: products in half precision are rounded to it, as torch's autocast does on CPU.
+    """
 
     label_smoothing: float = 0.0
     softcap: float | None = None
     z_loss: float = 0.0
+    rounded: bool = False
 
 
 class TokenLosses(NamedTuple):

@@ -125,9 +125,15 @@ def _decide_pair(
     return result, _print_answer(answer)
 
 
-def _make_verdict(
-    span: Span, result: Result, normal: str | None, gold_normal: str | None
-) -> Verdict:
+def _find_span(response: str, gold: _Gold, rules: Policy, finished: bool | None) -> Span:
+    return _whole_response(response, gold, rules) or extract_answer(response, rules, finished)
+
+
+def _make_verdict(span: Span, decided: tuple[Result, str | None] | None, gold: _Gold) -> Verdict:
+    """The verdict on a span; decided: what `_decide_pair` says of it, None if it has no text."""
+    if decided is None:
+        return Verdict(NO_ANSWER, span.reason, span.rule, gold_normal=gold.printed)
+    result, normal = decided
     return Verdict(
         result.verdict,
         result.reason or span.reason,
@@ -136,7 +142,7 @@ def _make_verdict(
         span.start,
         span.end,
         drop_surrogates(normal),
-        gold_normal,
+        gold.printed,
     )
 
 
@@ -165,7 +171,17 @@ def check(
     worker process. Raises PolicyError, a ValueError, for an unknown policy or one whose package is
     not installed; no two strings raise anything else.
     """
-    return check_many([response], [gold], policy, timeout_s=timeout_s, finished=[finished])[0]
+    rules = get_policy(policy)
+    if rules.math_verify is not None:
+        return check_many([response], [gold], rules, timeout_s)[0]
+    if not isinstance(response, str) or not isinstance(gold, str):
+        return Verdict(UNPARSEABLE, NO_STRING)
+    known = _read_gold(gold, rules)
+    span = _find_span(response, known, rules, finished)
+    if span.text is None:
+        return _make_verdict(span, None, known)
+    decided = _decide_pair(span.text, known, rules, timeout_s, span.found_by == "box")
+    return _make_verdict(span, decided, known)
 
 
 def check_many(
@@ -209,9 +225,7 @@ def check_many(
             continue
         if gold not in read_golds:
             read_golds[gold] = _read_gold(gold, rules)
-        span = _whole_response(response, read_golds[gold], rules) or extract_answer(
-            response, rules, ended
-        )
+        span = _find_span(response, read_golds[gold], rules, ended)
         spans.append(span)
         if span.text is not None:
             pairs[gold, span.text, span.found_by == "box"] = None
@@ -226,9 +240,8 @@ def check_many(
         if found is None:
             verdicts.append(Verdict(UNPARSEABLE, NO_STRING))
         elif found.text is None:
-            printed = read_golds[gold].printed
-            verdicts.append(Verdict(NO_ANSWER, found.reason, found.rule, gold_normal=printed))
+            verdicts.append(_make_verdict(found, None, read_golds[gold]))
         else:
-            result, normal = decided[gold, found.text, found.found_by == "box"]
-            verdicts.append(_make_verdict(found, result, normal, read_golds[gold].printed))
+            pair = gold, found.text, found.found_by == "box"
+            verdicts.append(_make_verdict(found, decided[pair], read_golds[gold]))
     return verdicts

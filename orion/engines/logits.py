@@ -1,7 +1,8 @@
 """Changes to logits before a token is drawn: penalties of generated tokens, top-k and min-p.
 
-Input: logits (rows, vocabulary) float32. Output: logits of the same shape. Each row is changed by
-its own tokens and logits alone. The order is vLLM's: penalties, then what is left out.
+Input: logits (rows, vocabulary). Output: logits of the same shape, float32 where they change. Each
+row is changed by its own tokens and logits alone. The order is vLLM's: penalties, then what is left
+out.
 """
 
 import math
@@ -25,6 +26,7 @@ def penalise_generated(
     The definition is that of the OpenAI API.
     """
     presence, frequency = sampling.presence_penalty or 0.0, sampling.frequency_penalty or 0.0
+    logits = logits.float()
     return logits - frequency * counts.to(logits.dtype) - presence * (counts > 0).to(logits.dtype)
 
 
@@ -35,12 +37,14 @@ def leave_out(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     ``sampling`` (Nguyen et al., "Turning up the heat", 2024), and if it is one of the ``top_k``
     most probable or as probable as the last of them.
     """
-    if sampling.temperature == 0:
+    cuts = sampling.top_k is not None and sampling.top_k < logits.shape[-1]
+    if sampling.temperature == 0 or not (sampling.min_p or cuts):
         return logits
+    logits = logits.float()
     if sampling.min_p:
         lowest = logits.amax(dim=-1, keepdim=True) + sampling.temperature * math.log(sampling.min_p)
         logits = logits.masked_fill(logits < lowest, -torch.inf)
-    if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
+    if sampling.top_k is not None and cuts:
         lowest = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < lowest, -torch.inf)
     return logits

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 # part of every completion's key; raised when an engine may answer the same request and seed
 # differently
-REVISIONS = {"transformers": 1, "vllm": 1, "openai": 1}
+REVISIONS = {"transformers": 2, "vllm": 1, "openai": 1}
 
 
 @dataclass(frozen=True)

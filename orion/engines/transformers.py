@@ -16,9 +16,12 @@ from itertools import islice
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, Cache, DynamicLayer
+from transformers import AttentionInterface, AttentionMaskInterface
 
 from orion.engines import logits
+from orion.engines.cache import Block, merge_blocks, take_layers
+from orion.engines.prefill import Trunk, read_texts
+from orion.engines.prefixes import family_order, shared_beginning
 from orion.engines.protocol import Completion, Request, RuntimeOptions, Sampling
 from orion.engines.sampling import draw_tokens, penalise_repetition
 from orion.engines.stop_strings import StopStrings
@@ -31,8 +34,6 @@ ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 # fraction of a pool's rows that may have ended before it is refilled; 0.1 to 0.4 are equally fast
 MAX_IDLE_FRACTION = 0.2
 DEFAULT_BATCH_SIZE = 256  # rows generated together
-# free places for new tokens in the buffers of a cache
-SPARE_TOKENS = 64
 
 
 def _grouped_attention(
@@ -77,124 +78,35 @@ class _Row:
         return self.ids + self.new
 
 
-def _take_layers(cache: Cache) -> list[tuple[torch.Tensor, ...]]:
-    """Keys and values of each layer, removed from the cache."""
-    layers = [(layer.keys, layer.values) for layer in cache.layers]  # type: ignore[union-attr]
-    cache.layers.clear()
-    return layers  # type: ignore[return-value]
-
-
-class _GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values in buffers with free places, so that a new token copies no old ones.
-
-    ``keys`` and ``values``: (rows, heads, capacity, width), of which ``length`` places are in use.
-    """
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, length: int):
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.buffers = [keys, values]
-        self.dtype, self.device = keys.dtype, keys.device
-        self.is_initialized = True
-        self._set_length(length)
-
-    def _set_length(self, length: int) -> None:
-        self.keys, self.values = (buffer[:, :, :length] for buffer in self.buffers)
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append the new tokens' keys and values; returns all, as the library's layers do."""
-        past = self.get_seq_length()
-        length = past + key_states.shape[-2]
-        if length > self.buffers[0].shape[-2]:
-            more = SPARE_TOKENS + length // 4
-            self.buffers = [
-                torch.nn.functional.pad(buffer, (0, 0, 0, more)) for buffer in self.buffers
-            ]
-        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
-            buffer[:, :, past:length] = states
-        self._set_length(length)
-        return self.keys, self.values  # type: ignore[return-value]
-
-
-@dataclass
-class _Block:
-    """Cached keys and values, and the rows that continue from them.
-
-    ``layers``: keys and values, each (cache rows, heads, length, width). Row ``i`` continues from
-    cache row ``take[i]``, which holds all its tokens but the last, from position ``offsets[i]`` on.
-    """
-
-    layers: list[tuple[torch.Tensor, ...]]
-    rows: list[_Row]
-    take: list[int]
-    offsets: list[int]
-
-
 class _Pool:
     """Rows generated together: their caches, aligned at the right end, and the next step's input.
 
     ``token``, ``position``, ``step`` and ``seed`` have the shape (rows,).
     """
 
-    def __init__(self, blocks: list[_Block], max_tokens: int):
-        self.rows = [row for block in blocks for row in block.rows]
-        cached = [len(row.tokens) - 1 for row in self.rows]
+    def __init__(self, blocks: list[Block], rows: list[_Row], max_tokens: int):
+        self.rows = rows
+        cached = [len(row.tokens) - 1 for row in rows]
         self.length = max(1, *cached, 1)
         self.starts = [self.length - n for n in cached]
         device = blocks[0].layers[0][0].device
-        layers: list[Any] = []
-        for i in range(len(blocks[0].layers)):
-            layers.append(self._merge_layer(blocks, i))
-            # freed layer by layer, so that the old and the new cache are never in memory whole
-            for block in blocks:
-                block.layers[i] = ()
-        self.cache = Cache(layers=layers)
+        self.cache = merge_blocks(blocks, self.starts, self.length, free=True)
         places = torch.arange(self.length + max_tokens, device=device)
         self.mask = (
             places >= torch.tensor(self.starts, device=device)[:, None]
         ).long()  # (rows, places)
-        self.token = torch.tensor([row.tokens[-1] for row in self.rows], device=device)
+        self.token = torch.tensor([row.tokens[-1] for row in rows], device=device)
         self.position = torch.tensor(cached, device=device)
-        self.step = torch.tensor([len(row.new) for row in self.rows], device=device)
-        self.seed = torch.tensor([row.request.seed for row in self.rows], device=device)
+        self.step = torch.tensor([len(row.new) for row in rows], device=device)
+        self.seed = torch.tensor([row.request.seed for row in rows], device=device)
         # (rows, vocabulary) bool, where there is a repetition penalty
         self.seen: torch.Tensor | None = None
         # (rows, vocabulary), how often each token was generated, where penalties ask for it
         self.counts: torch.Tensor | None = None
 
-    def _merge_layer(self, blocks: list[_Block], layer: int) -> _GrowingLayer:
-        sides = []
-        for side in (0, 1):
-            first = blocks[0].layers[layer][side]
-            buffer = first.new_zeros(
-                len(self.rows), first.shape[1], self.length + SPARE_TOKENS, first.shape[3]
-            )
-            done = 0
-            for block in blocks:
-                source = block.layers[layer][side]
-                end = done + len(block.rows)
-                shift = torch.tensor(block.offsets) - torch.tensor(self.starts[done:end])
-                # places before a row's start get any finite value; the mask hides them
-                places = (
-                    (torch.arange(self.length) + shift[:, None])
-                    .clamp(0, source.shape[2] - 1)
-                    .to(source.device)
-                )
-                take = torch.tensor(block.take, device=source.device)[:, None]
-                buffer[done:end, :, : self.length] = source[take, :, places].transpose(1, 2)
-                done = end
-            sides.append(buffer)
-        return _GrowingLayer(sides[0], sides[1], self.length)
-
-    def take_block(self, alive: list[int]) -> _Block:
+    def take_block(self, alive: list[int]) -> Block:
         """The block from which these rows continue; the pool cannot be used afterwards."""
-        return _Block(
-            _take_layers(self.cache),
-            [self.rows[i] for i in alive],
-            alive,
-            [self.starts[i] for i in alive],
-        )
+        return Block(take_layers(self.cache), alive, [self.starts[i] for i in alive])
 
 
 class TransformersEngine:
@@ -208,6 +120,7 @@ class TransformersEngine:
         self.batch_size = options.batch_size or DEFAULT_BATCH_SIZE
         self.prefill_tokens = options.prefill_tokens
         self.max_prompt_tokens = max_prompt_tokens(document, sampling)
+        self.last_position = document.context_length - 1
         self.tokenizer = checkpoints.load_tokenizer(document)
         self.model = checkpoints.load_model(document, options.device)
         self.device = self.model.device
@@ -233,15 +146,13 @@ class TransformersEngine:
                 yield Completion(request.key, "", "prompt_too_long", len(ids), 0)
             else:
                 fitting.append(_Row(request, ids))
-        # longest first, so that memory runs out at the start or never; equal prompts are
-        # neighbours and are read once
-        queue = deque(sorted(fitting, key=lambda row: (-len(row.ids), row.ids, row.request.key)))
+        queue, trunk = self._arrange(fitting)
         pool: _Pool | None = None
         alive: list[int] = []
         while queue or alive:
             try:
                 if pool is None or len(alive) <= len(pool.rows) * (1 - MAX_IDLE_FRACTION):
-                    pool = self._refill(pool, alive, queue)
+                    pool = self._refill(pool, alive, queue, trunk)
                     alive = list(range(len(pool.rows)))
                 tokens = self._step(pool)
             except torch.OutOfMemoryError:
@@ -251,7 +162,9 @@ class TransformersEngine:
                 if pool is not None:
                     queue.extendleft(pool.rows[i] for i in reversed(alive))
                 pool, alive = None, []
-                if self.batch_size == 1:
+                if self.batch_size == 1 and trunk.ids:
+                    trunk = Trunk([])  # its memory may be what is missing
+                elif self.batch_size == 1:
                     row = queue.popleft()
                     yield Completion(row.request.key, "", "error", len(row.ids), 0)
                 self._halve_batch()
@@ -262,10 +175,33 @@ class TransformersEngine:
             if ended:
                 yield from self._make_completions(ended)
 
-    def _refill(self, pool: _Pool | None, alive: list[int], queue: deque[_Row]) -> _Pool:
+    def _arrange(self, rows: list[_Row]) -> tuple[deque[_Row], Trunk]:
+        """The queue of rows, and what all prompts begin with.
+
+        Longest first, so that memory runs out at the start or never. Equal prompts, and those that
+        share more than all do, are neighbours: they are read once.
+        """
+        groups: dict[tuple[int, ...], list[_Row]] = {}
+        for row in rows:
+            groups.setdefault(tuple(row.ids), []).append(row)
+        texts = list(groups)
+        trunk = Trunk(shared_beginning([text[:-1] for text in texts]))
+        order = family_order(texts, self.batch_size)
+        queue = deque(
+            row for i in order for row in sorted(groups[texts[i]], key=lambda row: row.request.key)
+        )
+        return queue, trunk
+
+    def _refill(
+        self, pool: _Pool | None, alive: list[int], queue: deque[_Row], trunk: Trunk
+    ) -> _Pool:
         blocks = [pool.take_block(alive)] if pool and alive else []
+        rows = [pool.rows[i] for i in alive] if pool else []
         chosen = list(islice(queue, self.batch_size - len(alive)))
-        new = _Pool(blocks + self._prefill(chosen), self.sampling.max_tokens)
+        for block, members in self._prefill(chosen, trunk):
+            blocks.append(block)
+            rows += members
+        new = _Pool(blocks, rows, self.sampling.max_tokens)
         if self.sampling.repetition_penalty != 1:
             new.seen = torch.zeros(
                 len(new.rows),
@@ -287,35 +223,19 @@ class TransformersEngine:
             queue.popleft()
         return new
 
-    @torch.inference_mode()
-    def _prefill(self, rows: list[_Row]) -> list[_Block]:
-        """Read all tokens but the last of each distinct prompt.
-
-        Padding is on the right, where causal attention never sees it.
-        """
+    def _prefill(self, rows: list[_Row], trunk: Trunk) -> list[tuple[Block, list[_Row]]]:
+        """Read all tokens but the last of each distinct prompt; the blocks with their rows."""
         groups: dict[tuple[int, ...], list[_Row]] = {}
         for row in rows:
-            groups.setdefault(tuple(row.tokens), []).append(row)
-        blocks, waiting = [], sorted(groups, key=len, reverse=True)
-        while waiting:
-            width = max(1, len(waiting[0]) - 1)
-            count = max(1, self.prefill_tokens // width)
-            texts, waiting = waiting[:count], waiting[count:]
-            ids = torch.tensor(
-                [[*text[:-1], *[text[-1]] * width][:width] for text in texts], device=self.device
-            )
-            cache = Cache(layer_class_to_replicate=DynamicLayer)
-            self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            members = [(i, row) for i, text in enumerate(texts) for row in groups[text]]
-            blocks.append(
-                _Block(
-                    _take_layers(cache),
-                    [row for _, row in members],
-                    [i for i, _ in members],
-                    [0] * len(members),
-                )
-            )
-        return blocks
+            groups.setdefault(tuple(row.tokens[:-1]), []).append(row)
+        texts = list(groups)
+        read = []
+        for block, found in read_texts(self.model, texts, self.prefill_tokens, trunk):
+            members = [(i, row) for i, text in enumerate(found) for row in groups[texts[text]]]
+            take = [block.take[i] for i, _ in members]
+            offsets = [block.offsets[i] for i, _ in members]
+            read.append((Block(block.layers, take, offsets), [row for _, row in members]))
+        return read
 
     @torch.inference_mode()
     def _step(self, pool: _Pool) -> list[int]:
@@ -328,23 +248,32 @@ class TransformersEngine:
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        scores = scores.float()  # (rows, vocabulary)
-        if pool.seen is not None:
-            scores = penalise_repetition(scores, pool.seen, self.sampling.repetition_penalty)
-        if pool.counts is not None:
-            scores = logits.penalise_generated(scores, pool.counts, self.sampling)
-        scores = logits.leave_out(scores, self.sampling)
-        temperature, top_p = self.sampling.temperature, self.sampling.top_p
-        pool.token = draw_tokens(scores, pool.seed, pool.step, temperature=temperature, top_p=top_p)
+        pool.token = self._draw(pool, scores)
         if pool.seen is not None:
             pool.seen.scatter_(1, pool.token[:, None], True)
         if pool.counts is not None:
             pool.counts.scatter_add_(1, pool.token[:, None], torch.ones_like(pool.counts[:, :1]))
-        pool.position += 1
+        # rows that ended go on until the pool is refilled; learned positions have an end
+        pool.position = (pool.position + 1).clamp(max=self.last_position)
         pool.step += 1
         pool.length += 1
         tokens: list[int] = pool.token.tolist()
         return tokens
+
+    def _draw(self, pool: _Pool, scores: torch.Tensor) -> torch.Tensor:
+        """Token ids (rows,) from the model's logits (rows, vocabulary)."""
+        if pool.seen is not None:
+            penalty = self.sampling.repetition_penalty
+            scores = penalise_repetition(scores, pool.seen, penalty)
+        if pool.counts is not None:
+            scores = logits.penalise_generated(scores, pool.counts, self.sampling)
+        return draw_tokens(
+            logits.leave_out(scores, self.sampling),
+            pool.seed,
+            pool.step,
+            temperature=self.sampling.temperature,
+            top_p=self.sampling.top_p,
+        )
 
     def _append_token(self, row: _Row, token: int) -> str | None:
         row.new.append(token)

@@ -4,7 +4,7 @@ Input: the tables problems, samples, verdicts and steps. Output: training texts 
 their prompts; `orion.stages.select` chooses among them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -24,21 +24,62 @@ _ALWAYS = ("wrong_answer", "truncated")
 def join_checks(
     texts: pl.DataFrame, verdicts: pl.DataFrame, steps: pl.DataFrame, *, files: Sequence[str]
 ) -> pl.DataFrame:
-    """Samples, reflections or traces with ``verdict`` and ``false_steps``, sorted by key.
+    """Samples, reflections or traces with ``verdict`` and ``false_steps``, in their order.
 
     ``files``: where the verdicts and the steps were read, for the message. Raises InputError where
     a text has no verdict or no steps: it was never checked.
     """
     checks = (verdicts.select(*KEY, "verdict"), steps.select(*KEY, false_steps="false"))
-    joined = texts
+    joined = texts.select(KEY)  # the texts stay out of the joins, which copy
     for file, found in zip(files, checks, strict=True):
-        joined = joined.join(found, on=KEY, validate="1:1")
+        joined = joined.join(found, on=KEY, validate="1:1", maintain_order="left")
         if joined.height != texts.height:
             raise InputError(
                 f"{file}: {texts.height - joined.height} of {texts.height} texts have no row, so "
                 "they were never checked; delete the file and run again"
             )
-    return joined.sort(KEY)
+    return texts.hstack(joined.select("verdict", "false_steps"))
+
+
+class Rows(Mapping[str, Row]):
+    """The rows of a frame by the unique values of a column, each made when it is asked for.
+
+    A dictionary for each row of a large table would need many times the table's memory.
+    """
+
+    def __init__(self, frame: pl.DataFrame, key: str):
+        self.frame = frame.rechunk()
+        self._place = {value: i for i, value in enumerate(frame[key])}
+
+    def __getitem__(self, key: str) -> Row:
+        return self.frame.row(self._place[key], named=True)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._place)
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+
+Objections = list[tuple[str, ...]]
+
+
+def object_to_all(
+    candidates: Iterable[filters.Candidate], names: list[str], limits: Limits
+) -> Objections:
+    """For each candidate the filters that object to it; equal results are one object."""
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    found = (tuple(filters.find_objections(each, names, limits)) for each in candidates)
+    return [known.setdefault(objections, objections) for objections in found]
+
+
+def group_passing(keys: Iterable[Any], objections: Objections) -> dict[Any, list[int]]:
+    """key → the numbers of its rows without an objection, in order."""
+    groups: dict[Any, list[int]] = {}
+    for i, (key, found) in enumerate(zip(keys, objections, strict=True)):
+        if not found:
+            groups.setdefault(key, []).append(i)
+    return groups
 
 
 class Candidates:
@@ -59,31 +100,32 @@ class Candidates:
         max_per_problem: int,
         false_traces: Iterable[str] = (),
     ):
-        self.problems = {row["problem_id"]: row for row in problems.iter_rows(named=True)}
+        self.problems = Rows(problems.drop("meta", strict=False), "problem_id")
         self.max_per_problem = max_per_problem
         self.false_traces = frozenset(false_traces)
         wanted = {*_ALWAYS, *filters.PROMPT_FREE_FILTERS}
         self.names = [name for name in names if name in wanted]
         self.names += [name for name in _ALWAYS if name not in names]
-        self.samples = [
-            {**row, "objections": self._find_objections(row, limits)}
-            for row in samples.iter_rows(named=True)
-        ]
-        self.correct: dict[str, list[Row]] = {}
-        for row in self.samples:
-            if not row["objections"]:
-                self.correct.setdefault(row["problem_id"], []).append(row)
-
-    def _find_objections(self, row: Row, limits: Limits) -> list[str]:
-        sample = filters.Candidate(
-            text=row["response"],
-            verdict=row["verdict"],
-            finish_reason=row["finish_reason"],
-            completion_tokens=row["completion_tokens"],
-            teacher_trace=None,
-            false_steps=row["false_steps"],
+        columns = ["response", "verdict", "finish_reason", "completion_tokens", "false_steps"]
+        self.objections = object_to_all(
+            (
+                filters.Candidate(
+                    text=text,
+                    verdict=verdict,
+                    finish_reason=reason,
+                    completion_tokens=tokens,
+                    teacher_trace=None,
+                    false_steps=false_steps,
+                )
+                for text, verdict, reason, tokens, false_steps in samples.select(
+                    columns
+                ).iter_rows()
+            ),
+            self.names,
+            limits,
         )
-        return filters.find_objections(sample, self.names, limits)
+        self._samples = samples.select(*KEY, "response").rechunk()
+        self._correct = group_passing(samples["problem_id"], self.objections)
 
     def solution(self, problem_id: str, prompt_set: PromptSet | str) -> list[Row]:
         """The reference solution with its answer; without a solution the answer alone."""
@@ -106,7 +148,9 @@ class Candidates:
 
     def own_correct(self, problem_id: str) -> list[Row]:
         """The student's own correct samples, in order of sample_id, equal texts once."""
-        rows = drop_repeated(self.correct.get(problem_id, []), "response")[: self.max_per_problem]
+        places = self._correct.get(problem_id, [])
+        rows = [self._samples.row(i, named=True) for i in places]
+        rows = drop_repeated(rows, "response")[: self.max_per_problem]
         return [
             make_target(
                 row["response"], "own_correct", sample_id=row["sample_id"], passed=self.names

@@ -16,6 +16,8 @@ from orion import provenance, tables
 from orion.progress import log
 from orion.stages import command
 
+KEY = ["problem_id", "sample_id"]
+
 
 @dataclass(frozen=True)
 class ExposeConfig:
@@ -35,19 +37,23 @@ def own_errors(
     error. ``distinct`` ranks attempts with a new wrong answer before repetitions of one already
     chosen; ties fall to the lower sample_id.
     """
-    wrong = samples.join(
-        verdicts.filter(pl.col("verdict") == "incorrect"), on=["problem_id", "sample_id"]
-    )
+    wrong = verdicts.filter(pl.col("verdict") == "incorrect").select(*KEY, "extracted")
     repeats = pl.int_range(pl.len()).over("problem_id", "extracted", order_by="sample_id")
     order = (
         ["problem_id", repeats, "sample_id"]
         if selection == "distinct"
         else ["problem_id", "sample_id"]
     )
-    return (
+    chosen = (
         wrong.sort(order)
         .with_columns(rank=pl.int_range(pl.len()).over("problem_id"))
         .filter(pl.col("rank") < max_errors)
+    )
+    # the texts last, since joins and sorts copy them
+    return (
+        samples.select(*KEY, "response")
+        .join(chosen, on=KEY)
+        .sort("problem_id", "rank")
         .with_columns(
             source=pl.lit("own"), source_problem_id="problem_id", own_sample_id="sample_id"
         )
@@ -87,8 +93,8 @@ def _shuffle_key(problem_id: str) -> str:
 def main(argv: list[str] | None = None) -> None:
     args = command.make_parser(__doc__, "samples", "verdicts", "output").parse_args(argv)
     config = command.read_config(ExposeConfig, args.config)
-    samples = tables.read(args.samples, tables.SAMPLES)
-    verdicts = tables.read(args.verdicts, tables.VERDICTS)
+    samples = tables.read(args.samples, tables.SAMPLES, [*KEY, "response"])
+    verdicts = tables.read(args.verdicts, tables.VERDICTS, [*KEY, "verdict", "extracted"])
     errors = own_errors(samples, verdicts, max_errors=config.max_errors, selection=config.selection)
     if config.error_source == "other_problem":
         errors = other_problem_errors(errors)

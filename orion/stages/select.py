@@ -20,7 +20,7 @@ import polars as pl
 from orion import prompts, provenance, tables
 from orion.errors import InputError
 from orion.experiment import filters
-from orion.experiment.candidates import Candidates, Row, drop_repeated, join_checks, make_target
+from orion.experiment.candidates import KEY, Candidates, Objections, Row, join_checks
 from orion.experiment.degenerate import MIN_ROWS
 from orion.experiment.filters import (
     COPY_FRACTION,
@@ -29,6 +29,7 @@ from orion.experiment.filters import (
     LOOP_REPEATS,
     Limits,
 )
+from orion.experiment.reflected import Reflections
 from orion.experiment.traces import list_traces, with_correct_traces
 from orion.paths import AtomicFile
 from orion.progress import log
@@ -75,132 +76,83 @@ class SelectConfig:
         )
 
 
-def apply_filters(
-    reflections: pl.DataFrame,
-    traces: dict[str, str | None],
-    names: list[str],
-    limits: Limits,
-) -> list[Row]:
-    """The reflections with ``refined`` and ``objections``, the filters that object."""
-    rows = []
-    for row in reflections.iter_rows(named=True):
-        refined = prompts.extract_refined(limits.prompt_set, row["response"])
-        candidate = filters.Candidate(
-            text=refined,
-            verdict=row["verdict"],
-            finish_reason=row["finish_reason"],
-            completion_tokens=row["completion_tokens"],
-            teacher_trace=traces.get(row["problem_id"]),
-            false_steps=row["false_steps"],
-        )
-        objections = filters.find_objections(candidate, names, limits)
-        rows.append({**row, "refined": refined, "objections": objections})
-    return rows
-
-
-def waterfall(rows: list[Row], names: list[str]) -> tuple[list[Row], dict[str, int]]:
+def waterfall(objections: Objections, names: list[str]) -> tuple[list[Row], dict[str, int]]:
     """How many texts each filter removes in its turn; how many it objects to in any order."""
-    left = len(rows)
+    left = len(objections)
+    first = Counter(found[0] for found in objections if found)
     steps = []
     for name in names:
-        removed = sum(row["objections"][:1] == [name] for row in rows)
-        left -= removed
-        steps.append({"filter": name, "removed": removed, "left": left})
-    return steps, dict(Counter(name for row in rows for name in row["objections"]))
+        left -= first[name]
+        steps.append({"filter": name, "removed": first[name], "left": left})
+    return steps, dict(Counter(name for found in objections for name in found))
 
 
-def passing_targets(
-    rows: list[Row], errors: pl.DataFrame, names: list[str]
-) -> dict[tuple[str, str], list[Row]]:
-    """(problem_id, template) → targets of the reflections without objection.
+class Chooser:
+    """The targets of a problem by the arm's rule and fallbacks.
 
-    The first targets are one of each prompt; equal texts count once.
+    ``fallbacks``: how often each was used so far; empty for arms without reflections.
     """
-    sample_ids = {
-        (problem_id, rank): sample_id
-        for problem_id, rank, sample_id in errors.select(
-            "problem_id", "rank", "sample_id"
-        ).iter_rows()
-    }
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if row["objections"]:
-            continue
-        shown = [sample_ids[row["problem_id"], rank] for rank in row["error_ranks"]]
-        target = make_target(
-            row["refined"], "reflection", sample_id=row["sample_id"], errors=shown, passed=names
-        )
-        groups.setdefault((row["problem_id"], row["template"]), []).append(
-            {**target, "error_ranks": row["error_ranks"]}
-        )
-    return {
-        key: _one_per_prompt_first(drop_repeated(targets, "completion"))
-        for key, targets in groups.items()
-    }
 
-
-def _one_per_prompt_first(targets: list[Row]) -> list[Row]:
-    """The targets ordered by their turn among those of the same prompt, without ``error_ranks``."""
-    turns: Counter[tuple[int, ...]] = Counter()
-    keyed = []
-    for target in targets:
-        prompt = tuple(target["error_ranks"])
-        keyed.append((turns[prompt], target))
-        turns[prompt] += 1
-    ordered = [target for _, target in sorted(keyed, key=lambda pair: pair[0])]
-    return [{k: v for k, v in target.items() if k != "error_ranks"} for target in ordered]
-
-
-def choose_targets(
-    candidates: Candidates,
-    config: SelectConfig,
-    passing: dict[tuple[str, str], list[Row]],
-    with_error: set[str],
-) -> tuple[dict[str, list[Row]], Row]:
-    """problem_id → targets by the arm's rule and fallbacks; how often each fallback was used."""
-    fixed: dict[str, Callable[[str], list[Row]]] = {
-        "solution": lambda p: candidates.solution(p, config.prompts),
-        "teacher_trace": candidates.teacher,
-        "own_correct": candidates.own_correct,
-    }
-    if config.trained_on in fixed:
-        return {p: fixed[config.trained_on](p) for p in candidates.problems}, {}
-    fallbacks: dict[str, Callable[[str], list[Row]]] = {
-        "teacher": candidates.teacher,
-        "own_correct": candidates.own_correct,
-        "rewrite": lambda p: passing.get((p, "rewrite"), []),
-        "drop": lambda p: [],
-    }
-    policies = {
-        "fallback_no_error": config.fallback_no_error,
-        "fallback_all_filtered": config.fallback_all_filtered,
-    }
-    used = {case: {"policy": policy, "problems": 0} for case, policy in policies.items()}
-    chosen = {}
-    for problem_id in candidates.problems:
-        targets = passing.get((problem_id, "reflect"), [])
-        if not targets:
-            case = "fallback_all_filtered" if problem_id in with_error else "fallback_no_error"
-            used[case]["problems"] += 1  # type: ignore[operator]
-            targets = fallbacks[policies[case]](problem_id)
-        chosen[problem_id] = targets[: config.max_per_problem]
-    return chosen, used
-
-
-def train_rows(
-    chosen: dict[str, list[Row]], candidates: Candidates, prompt_set: PromptSet | str
-) -> list[Row]:
-    """The train table's rows, numbered within each problem."""
-    return [
-        {
-            **target,
-            "problem_id": p,
-            "row": n,
-            "prompt": prompts.solve(prompt_set, candidates.problems[p]["problem"]),
+    def __init__(
+        self,
+        candidates: Candidates,
+        config: SelectConfig,
+        reflections: Reflections,
+        with_error: set[str],
+    ):
+        self.candidates, self.config = candidates, config
+        self.reflections, self.with_error = reflections, with_error
+        policies = {
+            "fallback_no_error": config.fallback_no_error,
+            "fallback_all_filtered": config.fallback_all_filtered,
         }
-        for p, found in chosen.items()
-        for n, target in enumerate(found)
-    ]
+        self.fallbacks: dict[str, Row] = {
+            case: {"policy": policy, "problems": 0}
+            for case, policy in policies.items()
+            if config.trained_on == "reflection"
+        }
+
+    def choose(self, problem_id: str) -> list[Row]:
+        """The problem's targets; call it once for each problem."""
+        rules: dict[str, Callable[[str], list[Row]]] = {
+            "solution": lambda p: self.candidates.solution(p, self.config.prompts),
+            "teacher_trace": self.candidates.teacher,
+            "own_correct": self.candidates.own_correct,
+            "reflection": self._choose_reflections,
+        }
+        return rules[self.config.trained_on](problem_id)
+
+    def _choose_reflections(self, problem_id: str) -> list[Row]:
+        fallbacks: dict[str, Callable[[str], list[Row]]] = {
+            "teacher": self.candidates.teacher,
+            "own_correct": self.candidates.own_correct,
+            "rewrite": lambda p: self.reflections.targets(p, "rewrite"),
+            "drop": lambda p: [],
+        }
+        targets = self.reflections.targets(problem_id, "reflect")
+        if not targets:
+            case = "fallback_all_filtered" if problem_id in self.with_error else "fallback_no_error"
+            self.fallbacks[case]["problems"] += 1
+            targets = fallbacks[self.fallbacks[case]["policy"]](problem_id)
+        return targets[: self.config.max_per_problem]
+
+
+def train_table(
+    chooser: Chooser, candidates: Candidates, prompt_set: PromptSet | str
+) -> pl.DataFrame:
+    """The train table, its rows numbered within each problem."""
+    frames, rows = [tables.empty(tables.TRAIN)], []
+    for problem_id in candidates.problems:
+        found = chooser.choose(problem_id)
+        prompt = prompts.solve(prompt_set, candidates.problems[problem_id]["problem"])
+        rows += [
+            {**target, "problem_id": problem_id, "row": n, "prompt": prompt}
+            for n, target in enumerate(found)
+        ]
+        if len(rows) >= tables.ROW_GROUP:
+            frames.append(tables.from_rows(rows, tables.TRAIN))
+            rows = []
+    return pl.concat([*frames, tables.from_rows(rows, tables.TRAIN)])
 
 
 @dataclass(frozen=True)
@@ -233,6 +185,15 @@ OPTIONAL = {
     "reflection_verdicts": tables.VERDICTS,
     "reflection_steps": tables.STEPS,
 }
+# of each kind of table, the columns that the stage needs; all where it has no row here
+_TEXT = [*KEY, "template", "response", "finish_reason", "completion_tokens"]
+COLUMNS = {
+    "samples": _TEXT,
+    "reflections": [*_TEXT, "error_ranks"],
+    "verdicts": [*KEY, "verdict"],
+    "steps": [*KEY, "false"],
+    "errors": ["problem_id", "rank", "sample_id"],
+}
 
 
 def read_inputs(files: dict[str, str], *, true_traces: bool = False) -> Inputs:
@@ -243,7 +204,9 @@ def read_inputs(files: dict[str, str], *, true_traces: bool = False) -> Inputs:
     Raises InputError where a sample, a reflection or a trace has no verdict or no steps.
     """
     found = {
-        name: tables.read(files[name], table) if name in files else tables.empty(table)
+        name: tables.read(files[name], table, COLUMNS.get(table.name))
+        if name in files
+        else tables.empty(table)
         for name, table in {**REQUIRED, **OPTIONAL}.items()
     }
 
@@ -267,23 +230,23 @@ def read_inputs(files: dict[str, str], *, true_traces: bool = False) -> Inputs:
 
 
 def summarise(
-    inputs: Inputs, candidates: Candidates, reflections: list[Row], names: list[str]
+    inputs: Inputs, candidates: Candidates, objections: Objections, names: list[str]
 ) -> Row:
     """The part of filters.json that says what there was and what each filter removed."""
     wrong = inputs.samples.filter(pl.col("verdict") == "incorrect")
-    steps, coverage = waterfall(reflections, names)
-    own_steps, own_coverage = waterfall(candidates.samples, candidates.names)
+    steps, coverage = waterfall(objections, names)
+    own_steps, own_coverage = waterfall(candidates.objections, candidates.names)
     own_samples = {
         "with_wrong_sample": wrong["problem_id"].n_unique(),
         "own_samples": {
-            "samples": len(candidates.samples),
+            "samples": len(candidates.objections),
             "waterfall": own_steps,
             "coverage": own_coverage,
         },
     }
     return {
         "problems": inputs.problems.height,
-        "reflections": len(reflections),
+        "reflections": len(objections),
         "waterfall": steps,
         "coverage": coverage,
         # an arm that needs no samples says nothing about them
@@ -326,16 +289,19 @@ def main(argv: list[str] | None = None) -> None:
         max_per_problem=config.max_per_problem,
         false_traces=inputs.false_traces if config.drop_false_traces else (),
     )
-    traces = dict(inputs.problems.select("problem_id", "teacher_trace").iter_rows())
-    rows = apply_filters(inputs.reflections, traces, config.filters, config.limits)
-    passing = passing_targets(rows, inputs.errors, config.filters)
-    with_error = set(inputs.errors["problem_id"])
-    chosen, fallbacks = choose_targets(candidates, config, passing, with_error)
-    train = tables.from_rows(train_rows(chosen, candidates, config.prompts), tables.TRAIN)
+    reflections = Reflections(
+        inputs.reflections,
+        inputs.errors,
+        candidates.problems,
+        names=config.filters,
+        limits=config.limits,
+    )
+    chooser = Chooser(candidates, config, reflections, set(inputs.errors["problem_id"]))
+    train = train_table(chooser, candidates, config.prompts)
     summary = {
         "arm": args.arm,
-        **summarise(inputs, candidates, rows, config.filters),
-        "fallbacks": fallbacks,
+        **summarise(inputs, candidates, reflections.objections, config.filters),
+        "fallbacks": chooser.fallbacks,
         "rows": train.height,
         "rows_by_kind": dict(sorted(Counter(train["target_kind"]).items())),
         "problems_trained": train["problem_id"].n_unique(),

@@ -21,7 +21,8 @@ from orion.models import checkpoints, templates, training_checkpoints
 from orion.models.document import ModelDocument
 from orion.models.families import FAMILIES, REFUSED, SLIDING, Family, check_family
 from orion.models.training_documents import DocumentEncoder
-from orion.stages.train import LoraConfig, TrainConfig, load_trainable_model
+from orion.training.loading import load_trainable_model
+from orion.training.settings import LoraConfig, TrainConfig
 from tests.helpers.family_models import SAMPLES, Sample, write_checkpoint
 from tests.helpers.template_table import format_table, replace_section
 

@@ -39,7 +39,7 @@ def randn(request):
 def small_chunks(monkeypatch):
     """Several chunks of five rows and a ragged last one even at the sizes of these tests."""
     monkeypatch.setattr(torch_chunked, "MIN_CHUNK_ROWS", 5)
-    monkeypatch.setattr(torch_chunked, "WORKSPACE_BYTES", 1)
+    monkeypatch.setitem(torch_chunked.WORKSPACE_BYTES, "cpu", 1)
 
 
 @pytest.fixture

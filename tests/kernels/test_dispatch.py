@@ -82,3 +82,25 @@ def test_on_a_cpu_torch_is_the_default():
     assert torch.equal(
         packed_attention(q, q, q, packing), packed_attention(q, q, q, packing, impl="torch")
     )
+
+
+def test_the_default_is_described_with_its_reason(monkeypatch):
+    cuda = torch.device("cuda")
+    assert dispatch.describe_default(torch.device("cpu"), torch.float32) == (
+        "the torch implementation on cpu"
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H200")
+    assert dispatch.describe_default(cuda, torch.bfloat16) == (
+        "the torch implementation on H200 (capability 9.0): bfloat16 products with float32 sums, "
+        "attention by torch.nn.attention.varlen; the Triton kernels have not been proven on its "
+        "capability"
+    )
+    assert "by one call per document" in dispatch.describe_default(cuda, torch.float32)
+    monkeypatch.setattr(dispatch, "PROVEN_CAPABILITIES", (9,))
+    monkeypatch.setattr(dispatch, "is_triton_installed", lambda: False)
+    assert dispatch.describe_default(cuda, torch.bfloat16).endswith("triton is not installed")
+    monkeypatch.setattr(dispatch, "is_triton_installed", lambda: True)
+    assert dispatch.describe_default(cuda, torch.bfloat16) == (
+        "the Triton kernels on H200 (capability 9.0)"
+    )

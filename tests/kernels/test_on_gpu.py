@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from orion_kernels import Packing, linear_cross_entropy, packed_attention
+from orion_kernels.attention import torch_varlen
 
 from tests.helpers.kernels.triton_interpreter import DEVICE
 
@@ -130,6 +131,35 @@ def test_twenty_runs_of_attention_repeat_bitwise_beside_other_work():
             noise = noise @ noise.t() / 4096
         again = attention_step(*tensors, packing)
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("window", [None, 100])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_attention_without_proven_kernels_is_one_exact_call(monkeypatch, dtype, window):
+    """Against float64: the output within two units of rounding, gradients within four."""
+    if window is not None and not torch_varlen.can_run(*heads(8, 4, 4, dtype=dtype)[:2], window):
+        pytest.skip("this torch has no window in varlen_attn")
+    packing = Packing.from_seq_lengths([1, 63, 129, 0, 300, 1100], device=DEVICE)
+    tensors = heads(packing.num_tokens, 8, 2, 64, dtype)
+    calls = []
+    real = torch_varlen.packed_attention
+    monkeypatch.setattr(
+        torch_varlen, "packed_attention", lambda *args: calls.append(1) or real(*args)
+    )
+
+    def step(q, k, v, impl):
+        leaves = [t.detach().requires_grad_() for t in (q, k, v)]
+        out = packed_attention(*leaves, packing, window=window, impl=impl)
+        return out.detach(), *torch.autograd.grad(out, leaves, tensors[3].to(out.dtype))
+
+    got = step(*tensors[:3], "torch")
+    want = step(*(t.double() for t in tensors[:3]), "reference")
+    assert calls == [1]
+    rounding = torch.finfo(dtype).eps
+    for name, a, exact, limit in zip(
+        ("out", "dq", "dk", "dv"), got, want, (2, 4, 4, 4), strict=True
+    ):
+        assert relative(a, exact) <= limit * rounding, name
 
 
 @pytest.mark.parametrize("head_dim", [64, 96, 128])

@@ -18,7 +18,7 @@ FLOORS = (
     {"cli"},
     {"stages"},
     {"completions", "report"},
-    {"engines", "config"},
+    {"engines", "config", "training"},
     {"models", "data", "experiment"},
     {"demo", "tables", "processes", "answers", "prompts"},
     {"paths", "provenance", "progress", "ngrams", "errors"},

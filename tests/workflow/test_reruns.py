@@ -142,7 +142,7 @@ def test_an_edit_in_the_check_of_steps_rechecks_and_samples_nothing(changing):
 
 
 def test_an_edit_in_training_retrains(changing):
-    edit(changing, "orion/stages/train.py", "SAVE_EVERY_STEPS = 100", "SAVE_EVERY_STEPS = 101")
+    edit(changing, "orion/training/trainer.py", "SAVE_EVERY_STEPS = 100", "SAVE_EVERY_STEPS = 101")
     assert set(changing.plan()) == FROM_TRAIN
 
 

@@ -1,4 +1,4 @@
-"""Packed attention in torch: one scaled_dot_product_attention per document, or blocks of queries.
+"""Packed attention in torch: `torch_varlen` on GPUs, else one call per document or query block.
 
 Inputs and output are those of `orion_kernels.packed_attention`, which validates them. Under
 torch.compile, and with a sliding window, a softcap or sinks, it is one operator with explicit
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from orion_kernels.attention import torch_varlen
 from orion_kernels.attention.torch_blocks import ScoreOptions, attend, differentiate
 from orion_kernels.packing import Packing
 
@@ -30,6 +31,8 @@ def packed_attention(
 
     Returns (tokens, q_heads, value_dim).
     """
+    if softcap is sinks is None and torch_varlen.can_run(q, v, window):
+        return torch_varlen.packed_attention(q, k, v, packing, scale, window)
     if torch.compiler.is_compiling() or not (window is softcap is sinks is None):
         return _forward_operator(q, k, v, sinks, packing.lengths, scale, window, softcap)
     return _attend_per_document(

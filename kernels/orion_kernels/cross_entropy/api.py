@@ -17,7 +17,11 @@ from orion_kernels.cross_entropy.validation import (
     check_valid_index,
     replace_bad_targets,
 )
-from orion_kernels.precision import accumulation_dtype, cast_to_autocast_dtype
+from orion_kernels.precision import (
+    accumulation_dtype,
+    cast_to_autocast_dtype,
+    rounds_products,
+)
 from orion_kernels.reference import LossOptions, TokenLosses, TokenMetrics
 
 _IMPLEMENTATIONS = {
@@ -47,7 +51,10 @@ def linear_cross_entropy(
 ) -> Tensor | tuple[Tensor, TokenMetrics]:
     """Cross-entropy of softmax(hidden @ weight.T + bias) against labels.
 
-    The softmax is taken in float32 for any dtype of the inputs.
+    The softmax is taken in float32 for any dtype of the inputs. So are the sums of the products,
+    but for one case: under torch.autocast to bfloat16 on a CPU that has instructions for it,
+    impl="torch" rounds the logits and the products of the gradients to bfloat16, as autocast rounds
+    those of the model's own head.
 
     Args:
         hidden: (..., hidden_size) floating point. Rows with an ignored label are dropped before the
@@ -109,7 +116,7 @@ def linear_cross_entropy(
         reduction=reduction,
         token_weights=None if token_weights is None else token_weights.detach().reshape(-1),
         normalizer=normalizer,
-        options=LossOptions(label_smoothing, softcap, z_loss),
+        options=LossOptions(label_smoothing, softcap, z_loss, rounds_products(hidden)),
         metrics=return_metrics,
     )
     if name == "triton" or (name == "torch" and torch.compiler.is_compiling()):

@@ -32,17 +32,23 @@ MAX_MARKERS = 16
 MAX_SEGMENT = 2_000
 # characters before and behind its part that a marker may reach
 MARKER_REACH = 32
+_ENGLISH = (
+    r"<answer>|(?<![A-Za-z])(?:final[\s_]+answer|answers?|(?:correct\s+)?(?:choice|option))"
+    r"(?![A-Za-z])"
+)
+_ENGLISH_MARKER = re.compile(_ENGLISH, re.I)
 _MARKER = re.compile(
-    r"####|<answer>|答案(?:[是为：:]|$)|故选|答えは|答え(?=[：:])|(?:정답|답)(?:은|:|：)|\bответ\b"
-    r"|\b(?:la\s+)?réponse(?:\s+finale)?\b|\b(?:la\s+)?respuesta(?:\s+final)?\b|\bantwort\b"
-    r"|(?<![A-Za-z])(?:final[\s_]+answer|answers?|(?:correct\s+)?(?:choice|option))(?![A-Za-z])",
+    r"####|答案(?:[是为：:]|$)|故选|答えは|答え(?=[：:])|(?:정답|답)(?:은|:|：)|\bответ\b"
+    r"|\b(?:la\s+)?réponse(?:\s+finale)?\b|\b(?:la\s+)?respuesta(?:\s+final)?\b|\bantwort\b|"
+    + _ENGLISH,
     re.I,
 )
-# every marker contains one of these
+# every marker contains one of these; only English ones contain the letters of `_ENGLISH_PARTS`
 _MARKER_PARTS = (
     "nswer", "NSWER", "####", "hoice", "ption", "HOICE", "PTION", "答", "故选", "답", "твет",
     "ТВЕТ", "éponse", "espuesta", "ntwort",
 )  # fmt: skip
+_ENGLISH_PARTS = ("nswer", "NSWER", "hoice", "ption", "HOICE", "PTION")
 _CONNECTOR = re.compile(
     r"[\s*_#)`\]\"']*+"
     r"(?:(?:is|are|was|equals|will be|would be|should be|must be|comes to|est|es|ist|lautet"
@@ -104,7 +110,8 @@ def _find_markers(text: str) -> Iterator[re.Match]:
         # a piece begins at a line, so that it cuts no marker in two
         low = text.rfind("\n", max(0, low - 400), low) + 1 or low
         for place in sorted(_find_marker_parts(text, low, high), reverse=True):
-            near = _MARKER.finditer(text, max(low, place - MARKER_REACH), place + MARKER_REACH)
+            pattern = _ENGLISH_MARKER if text.startswith(_ENGLISH_PARTS, place) else _MARKER
+            near = pattern.finditer(text, max(low, place - MARKER_REACH), place + MARKER_REACH)
             match = next((m for m in near if m.start() <= place < m.end()), None)
             if match is not None:
                 count += 1

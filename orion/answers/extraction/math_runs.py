@@ -16,7 +16,9 @@ NAMED_FUNCTIONS = word_set(
     "choose"
 )
 _TOKEN = re.compile(
-    r"(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    # a word of prose: no alternative below may begin or match inside it but a function's name
+    r"(?P<prose>[A-Za-z]{4,})"
+    r"|(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"|(?P<edge>\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|eqnarray|multline"
     r"|split)\*?\})"
     r"|(?P<group>\\(?:text|mathrm|textbf|textit|mbox|operatorname|mathbf|mathbb|mathcal|begin"
@@ -41,12 +43,12 @@ _OPENING = {"(": ")", "[": "]", "{": "}"}
 _TRIM_BEFORE = " \t\u00a0=:,*·%/!&^_|)]}≈°"
 _TRIM_BEHIND = " \t\u00a0=:,;*+-−–/<>(|[{_^&$"
 _BULLET = re.compile(r"(?:^|(?<=\n))[ \t>]*(?:[-*•+]|\d{1,2}[.)])[ \t]+")
-_AND_A_HALF = re.compile(r"\s+and\s+(?:a|one)\s+(?:half|quarter)\b", re.I)
-_SCALE_BEHIND = re.compile(
-    r"\s?(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)\b(?!-)", re.I
+_WORD_BEHIND = re.compile(
+    r"\s+and\s+(?:a|one)\s+(?:half|quarter)\b"
+    r"|\s?(?:(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)\b(?!-)"
+    r"|(?:percent|per cent|percentage|pct)\b|[ap]\.?m\b\.?)",
+    re.I,
 )
-_PERCENT = re.compile(r"\s?(?:percent|per cent|percentage|pct)\b", re.I)
-_CLOCK = re.compile(r"\s?[ap]\.?m\b\.?", re.I)
 _NEGATIVE = re.compile(r"\b(?:negative|minus)\s+$", re.I)
 _DASH = re.compile(r"[-–−—]+[ \t]+")
 _LABEL = re.compile(r"\s*[A-Za-zπθαβγλφω](?:_?\{?\w{0,2}\}?)'?(?:\([^()=]{1,40}\))?\s*")
@@ -60,6 +62,8 @@ def _untrimmed_runs(text: str, low: int, high: int) -> Iterator[tuple[int, int]]
     first, last, depth = -1, -1, 0
     for token in _TOKEN.finditer(text, low, high):
         kind = token.lastgroup
+        if kind == "prose" and token.group() not in NAMED_FUNCTIONS:
+            continue
         edge = kind in ("edge", "abbreviation")
         touches = last >= 0 and (
             token.start() == last or (depth > 0 and not text[last : token.start()].strip())
@@ -87,7 +91,7 @@ def _untrimmed_runs(text: str, low: int, high: int) -> Iterator[tuple[int, int]]
 def iterate_runs(text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
     """(start, end) of the runs of mathematics in `text[low:high]`, trimmed, in order."""
     for first, last in _untrimmed_runs(text, low, high):
-        span = _trim(text, first, last)
+        span = None if text[first:last].isspace() else _trim(text, first, last)
         if span is not None:
             yield span
 
@@ -95,7 +99,7 @@ def iterate_runs(text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
 def iterate_runs_from_end(text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
     """The runs of `iterate_runs`, the last one first; only those asked for are trimmed."""
     for first, last in reversed(list(_untrimmed_runs(text, low, high))):
-        span = _trim(text, first, last)
+        span = None if text[first:last].isspace() else _trim(text, first, last)
         if span is not None:
             yield span
 
@@ -107,8 +111,6 @@ def find_runs(text: str, low: int, high: int) -> list[tuple[int, int]]:
 
 def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
     """The run without loose punctuation at its ends; None if no mathematics is left."""
-    if text[start:end].isspace():
-        return None
     bullet = _BULLET.match(text, start, end)
     if bullet is not None and (start == 0 or text[start - 1] == "\n"):
         start = bullet.end()
@@ -175,10 +177,9 @@ def _find_unmatched(text: str, start: int, end: int) -> int | None:
 
 def _widen(text: str, start: int, end: int) -> tuple[int, int]:
     """The run with the words that belong to its number: "million", "percent", "negative"."""
-    for pattern in (_AND_A_HALF, _SCALE_BEHIND, _PERCENT, _CLOCK):
-        found = pattern.match(text, end)
-        if found is not None and text[end - 1].isdigit():
-            end = found.end()
+    if text[end - 1].isdigit():
+        found = _WORD_BEHIND.match(text, end)
+        end = end if found is None else found.end()
     sign = _NEGATIVE.search(text, max(0, start - 12), start)
     return (sign.start() if sign else start), end
 

@@ -38,7 +38,9 @@ _EMPHASIS = re.compile(r"\*\*|__|`|(?<=\w)\*(?=[\s.,!?:;)]|$)|(?<![\w*])\*(?=\w)
 
 
 def _without_emphasis(text: str) -> str:
-    return _BLANKS.sub(r"\1", _EMPHASIS.sub("", text))
+    if "*" in text or "`" in text or "__" in text:
+        text = _EMPHASIS.sub("", text)
+    return _BLANKS.sub(r"\1", text)
 
 
 def refusing_cue_before(text: str, start: int) -> Cue | None:

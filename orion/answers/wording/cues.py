@@ -294,7 +294,7 @@ BEFORE = (
               r"|evaluates?|reduces?|leads?|equals?|equates?|rounds?|rounded|goes|drops?|dropped"
               r"|rises?|rose|fell|falls"
               r"|increases?|increased|decreases?|decreased|down|converts?"
-              r"|corresponds?)\s+to\b" + FILLERS),
+              r"|corresponds?)\s+to\b" + FILLERS, "to", "out"),
         "The perimeter comes to «64» feet."),
     Cue("left_with", "before", ALLOW,
         ends_with(r"\b(?:up|left|remains?|finish(?:es)?|ends?|starts?)\s+with\b" + FILLERS, "with"),

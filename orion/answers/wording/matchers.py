@@ -30,15 +30,15 @@ def starts_with(pattern: str) -> Match:
     return match
 
 
-def ends_with(pattern: str, needed: str = "") -> Match:
+def ends_with(pattern: str, *needed: str) -> Match:
     """Whether the text from an offset ends with the pattern, blanks and opening signs aside.
 
-    needed: small letters without which the pattern cannot match; to look for them is much cheaper.
+    needed: pieces in small letters, one of which every match holds; to look for them is cheaper.
     """
     compiled = re.compile(rf"(?:{pattern})[\s$(\[\\*_]*$", re.I)
 
     def match(text: str, at: int) -> int | None:
-        if needed and needed not in text.lower():
+        if needed and not any(map(text.lower().__contains__, needed)):
             return None
         return len(text) if compiled.search(text, at) else None
 
@@ -155,6 +155,8 @@ _STEPPED_OVER = word_set(
     f"{_FILLER_WORDS} {QUANTITIES} {_DETERMINERS} equal to of with for out up off away back down "
     "in on"
 )
+# characters at the end of a text in which the verb nearly always is
+NEAR_END = 50
 _STEPPED_BEFORE_NOUN = word_set(f"{_DETERMINERS} a an the")
 
 
@@ -163,17 +165,20 @@ def ends_with_verb_and_object(text: str, at: int) -> int | None:
 
     Words are looked up in sets, from the end: one pattern of all verbs takes ten times as long.
     """
-    words = list(_VERB_WORD.finditer(text, at))
-    for index in range(len(words) - 1, -1, -1):
-        word = words[index]
-        if _is_verb(text, word) and _OBJECT.match(text, word.end()):
-            return len(text)
-        name = word[1] or ""
-        known = name.lower() in _STEPPED_OVER or name[:1].isupper()
-        before = {(words[i][1] or "").lower() for i in range(max(0, index - 2), index)}
-        if not known and not before & _STEPPED_BEFORE_NOUN:
-            # nothing that leads to a value can step over this word
-            return None
+    near = max(at, text.find(" ", max(at, len(text) - NEAR_END)))
+    for low in dict.fromkeys((near, at)):
+        words = list(_VERB_WORD.finditer(text, low))
+        # a word is judged with the two before it
+        for index in range(len(words) - 1, -1 if low == at else 1, -1):
+            word = words[index]
+            if _is_verb(text, word) and _OBJECT.match(text, word.end()):
+                return len(text)
+            name = word[1] or ""
+            known = name.lower() in _STEPPED_OVER or name[:1].isupper()
+            before = {(words[i][1] or "").lower() for i in range(max(0, index - 2), index)}
+            if not known and not before & _STEPPED_BEFORE_NOUN:
+                # nothing that leads to a value can step over this word
+                return None
     return None
 
 

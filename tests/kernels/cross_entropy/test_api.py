@@ -8,9 +8,15 @@ import torch.nn.functional as F
 from orion_kernels import linear_cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.helpers.kernels.losses import IMPLEMENTATIONS
+from tests.helpers.kernels.losses import IMPLEMENTATIONS, compute_gradients
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
+HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def rounded_to_half(tensor):
+    """In float64, as rounded to bfloat16."""
+    return tensor.bfloat16().double()
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
@@ -170,11 +176,45 @@ def test_autocast_keeps_the_softmax_in_float32(case, impl):
     x, w, b, y = case(dtype=torch.float32, spread=8.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = linear_cross_entropy(x.bfloat16(), w, y, bias=b, **IMPLEMENTATIONS[impl])
-    want = linear_cross_entropy(
-        *(t.bfloat16().double() for t in (x, w)), y, bias=b.bfloat16().double()
+    rounded = IMPLEMENTATIONS[impl]["impl"] == "torch" and HAS_BFLOAT16
+    logits = (
+        x.bfloat16() @ w.bfloat16().t()
+        if rounded
+        else x.bfloat16().double() @ rounded_to_half(w).t()
     )
+    want = F.cross_entropy(logits.double() + rounded_to_half(b), y)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss.double(), want, rtol=1e-6, atol=0)
+
+
+@pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no instructions for bfloat16")
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_products_under_autocast_are_rounded_as_those_of_torch(case, reduction):
+    """As near to the float64 loss and gradients as the library's own head and loss under autocast.
+
+    Without autocast nothing is rounded before the gradients are (test_gradients.py).
+    """
+    x, w, b, y = case(n=60, dtype=torch.float32, spread=8.0)
+
+    def own(x, w, b):
+        logits = F.linear(x, w, b).float()
+        return F.cross_entropy(logits, y, reduction=reduction).sum()
+
+    def ours(x, w, b):
+        return linear_cross_entropy(x, w, y, bias=b, reduction=reduction, impl="torch").sum()
+
+    def run(function, *tensors, autocast=True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            return compute_gradients(function, tensors)
+
+    want_loss, want = run(own, *(t.bfloat16().double() for t in (x, w, b)), autocast=False)
+    library_loss, library = run(own, x, w, b)
+    loss, found = run(ours, x, w, b)
+    assert loss != want_loss  # rounded, since the exact product would take four times as long
+    assert abs(loss - want_loss) <= 2 * abs(library_loss - want_loss) + 1e-3 * abs(want_loss)
+    for got, peer, exact in zip(found, library, want, strict=True):
+        assert got.dtype == torch.float32
+        assert (got - exact).norm() <= 2 * (peer - exact).norm()
 
 
 BAD = {

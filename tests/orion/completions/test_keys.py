@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orion import completions
+from orion import completions, engines
 from orion.completions.parts import KEY
 from orion.errors import InputError
 from orion.models.document import ModelDocument
@@ -102,7 +102,8 @@ def test_shards_are_written_as_i_of_n():
             completions.parse_shard(text)
 
 
-# a model, requests and their keys, which were computed at commit 0b56c6a
+# a model, requests and their keys, which were computed at commit 0b56c6a with these revisions
+OLD_REVISIONS = {"transformers": 1, "vllm": 1, "openai": 1}
 OLD_DOCUMENT = ModelDocument(name="old", digest="0123456789abcdef" * 4, context_length=4096)
 OLD_CHAT = '{"messages":[{"content":"é \\"x\\"\\n","role":"user"}]}'
 OLD_KEYS = {
@@ -139,6 +140,12 @@ OLD_KEYS = {
 }
 
 
+@pytest.fixture
+def old_revisions(monkeypatch):
+    for engine, revision in OLD_REVISIONS.items():
+        monkeypatch.setitem(engines.REVISIONS, engine, revision)
+
+
 def make_old_requests() -> pl.DataFrame:
     rows = [
         ("a", 0, "solve", "1 + 1 = ?"),
@@ -150,7 +157,7 @@ def make_old_requests() -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("generation", OLD_KEYS, ids=lambda generation: generation.engine)
-def test_a_completed_table_has_the_keys_it_had(tmp_path, generation):
+def test_a_completed_table_has_the_keys_it_had(tmp_path, generation, old_revisions):
     table = completions.complete(
         make_old_requests(),
         document=OLD_DOCUMENT,
@@ -166,7 +173,7 @@ def test_a_completed_table_has_the_keys_it_had(tmp_path, generation):
 
 
 @pytest.mark.parametrize("generation", OLD_KEYS, ids=lambda generation: generation.engine)
-def test_a_store_of_before_is_read_and_nothing_generated(tmp_path, generation):
+def test_a_store_of_before_is_read_and_nothing_generated(tmp_path, generation, old_revisions):
     """A part file as earlier versions wrote it, built without this version's code."""
     rows = {
         "cell": OLD_KEYS[generation],
@@ -201,3 +208,20 @@ def test_a_store_of_before_is_read_and_nothing_generated(tmp_path, generation):
     assert table.columns == ["problem_id", "sample_id", "template", *list(rows)[1:], "completion"]
     assert table["completion"].to_list() == rows["cell"]
     assert all(table[name].to_list() == rows[name] for name in list(rows)[1:])
+
+
+def test_a_new_revision_of_an_engine_asks_again(tmp_path, monkeypatch):
+    found = []
+    for revision in (1, 2):
+        monkeypatch.setitem(engines.REVISIONS, GENERATION.engine, revision)
+        engine = FakeEngine()
+        table = completions.complete(
+            make_requests(3, 2),
+            document=OLD_DOCUMENT,
+            generation=GENERATION,
+            root=tmp_path,
+            open_engine=engine.open,
+        )
+        assert len(engine.asked) == 6
+        found.append(set(table["completion"]))
+    assert not found[0] & found[1]

@@ -8,7 +8,7 @@ import torch
 
 from orion.engines import Request, RuntimeOptions, Sampling, open_engine
 from orion.engines.logits import counts_tokens, leave_out, penalise_generated
-from orion.engines.sampling import draw_tokens
+from orion.engines.sampling import draw_tokens, gumbel_noise, start_streams
 from orion.engines.stop_strings import StopStrings, cut
 from orion.models import checkpoints
 
@@ -22,15 +22,59 @@ def test_top_k_keeps_the_most_probable_and_their_equals():
     assert leave_out(logits, replace(SAMPLING, top_k=9)) is logits
 
 
-def test_min_p_keeps_what_has_its_share_of_the_largest_probability():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_min_p_keeps_what_has_its_share_of_the_largest_probability(dtype):
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(50, 40, generator=generator) * 3
+    logits = (torch.randn(50, 40, generator=generator) * 3).to(dtype)
     for temperature in (0.5, 1.0, 1.7):
         sampling = replace(SAMPLING, temperature=temperature, min_p=0.1)
         probabilities = (logits.double() / temperature).softmax(-1)
         expected = probabilities >= 0.1 * probabilities.amax(-1, keepdim=True)
         assert torch.equal(leave_out(logits, sampling) > -math.inf, expected)
         assert 50 < int(expected.sum()) < 1500
+
+
+def plain_draw(logits: list[float], sampling: Sampling, seed: int, step: int) -> int:
+    """Top-k, min-p and top-p by one sort in Python, then the noise of every token."""
+    scaled = [x / sampling.temperature for x in logits]
+    weights = [math.exp(x - max(scaled)) for x in scaled]
+    kth = sorted(weights, reverse=True)[sampling.top_k - 1] if sampling.top_k else 0.0
+    least = max(kth, sampling.min_p or 0.0)
+    left = [i for i, w in enumerate(weights) if w >= least]
+    total, before, kept = sum(weights[i] for i in left), 0.0, []
+    for i in sorted(left, key=lambda i: (-weights[i], i)):
+        if before < sampling.top_p * total or not kept:
+            kept.append(i)
+        before += weights[i]
+    start = start_streams(torch.tensor([seed]), torch.tensor([step]))
+    noise = gumbel_noise(start, torch.arange(len(logits)))[0].tolist()
+    return max(kept, key=lambda i: math.log(weights[i]) + noise[i])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        {"top_p": 0.8},
+        {"top_p": 0.99, "top_k": 30},
+        {"top_p": 0.9, "min_p": 0.05},
+        {"top_p": 0.95, "top_k": 300, "min_p": 0.01},
+        {"top_p": 1e-6, "top_k": 3},
+    ],
+    ids=str,
+)
+def test_tokens_are_those_of_a_plain_sort(dtype, scale, cuts):
+    sampling = replace(SAMPLING, temperature=0.7, **cuts)
+    generator = torch.Generator().manual_seed(3)
+    # numbers of the narrow type have many ties
+    logits = (torch.randn(24, 1500, generator=generator) * scale).to(dtype)
+    seeds, steps = torch.arange(24) + 2**40, torch.arange(24) * 3
+    drawn = draw_tokens(
+        leave_out(logits, sampling), seeds, steps, temperature=0.7, top_p=sampling.top_p
+    )
+    rows = zip(logits.double().tolist(), seeds.tolist(), steps.tolist(), strict=True)
+    assert drawn.tolist() == [plain_draw(row, sampling, *place) for row, *place in rows]
 
 
 def test_greedy_decoding_leaves_nothing_out():

@@ -7,7 +7,15 @@ from orion.provenance import _code_tokens, digest_text
 
 # engine → the sources that decide its requests and answers; retries.py only sends them again
 SOURCES = {
-    "transformers": ["logits.py", "sampling.py", "stop_strings.py", "transformers.py"],
+    "transformers": [
+        "cache.py",
+        "logits.py",
+        "prefill.py",
+        "prefixes.py",
+        "sampling.py",
+        "stop_strings.py",
+        "transformers.py",
+    ],
     "vllm": ["stop_strings.py", "tokens.py", "vllm.py"],
     "openai": [
         "openai.py",
@@ -19,7 +27,7 @@ SOURCES = {
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 1): "32e5bdb586d39a5bb91223e51935802e226812b2c06ff43012702d038d416e5d",
+    ("transformers", 2): "88296218458145d5ca071111b09fea49637f19b0ff382fdfb5dc0e7c5f9d1db1",
     ("vllm", 1): "a750063246cd1b8e387972b58d51da794a55b6a3f2fdea0ece8d797c853d1c7b",
     ("openai", 1): "96d483820da09e268b878fb301ac09aefa4b371a2c8db00b79c02e772e565b9d",
 }

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from orion.engines import Completion, Request, RuntimeOptions, Sampling, open_engine
 from orion.engines.sampling import draw_tokens
@@ -111,6 +111,25 @@ def test_sliding_windows_are_kept(tmp_path):
     compare_with_generate(
         checkpoints.checkpoint_document(tmp_path, name="window", dtype="float32"), GREEDY
     )
+
+
+def test_learned_positions_are_not_exceeded_by_rows_that_ended(tmp_path):
+    # rows that ended stay in the pool while most others go on
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=110, n_embd=32, n_layer=2, n_head=4, n_positions=60, initializer_range=0.1
+    )
+    save(tmp_path, GPT2LMHeadModel(config))
+    document = checkpoints.checkpoint_document(
+        tmp_path, name="learned", dtype="float32", context_length=60
+    )
+    rng = random.Random(0)
+    prompts = [" ".join(f"w{rng.randrange(100)}" for _ in range(36)) for _ in range(80)]
+    wanted = [Request(str(i), prompt, 3000 + i) for i, prompt in enumerate(prompts)]
+    sampling = replace(SAMPLING, temperature=1.0)
+    found = run(document, sampling, wanted, batch_size=8)
+    assert {answer.finish_reason for answer in found.values()} == {"stop", "length"}
+    assert run(document, sampling, wanted[:9], batch_size=1).items() <= found.items()
 
 
 def test_reasons_are_told_apart_and_end_tokens_not_shown(document):

@@ -51,7 +51,7 @@ def test_an_adapter_is_a_student_with_its_base(adapter, base, tmp_path):
     assert document.digest != whole.digest and document.parameters > whole.parameters
     assert (logits(document) - logits(whole)).abs().max() > 0.1
     passed = preflight_checks.run_preflight(document, Uses(is_trained=True), tmp_path)
-    assert passed.digest == document.digest and len(passed.checks) == 13
+    assert passed.digest == document.digest and len(passed.checks) == 14
 
 
 def test_merged_is_unmerged(adapter, base):

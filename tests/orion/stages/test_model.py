@@ -78,7 +78,7 @@ def test_both_files_are_written_with_provenance(tmp_path, student, capsys):
         "figure": "1024 tokens",
         "cure": "",
     }
-    assert "student: passed 13 checks" in capsys.readouterr().err
+    assert "student: passed 14 checks" in capsys.readouterr().err
     before = path.read_bytes()
     register(
         tmp_path,
@@ -222,7 +222,7 @@ def test_what_was_trained_passes_again(tmp_path, student, merge_adapter):
     )
     base = None if merge_adapter else path_source(student)
     register(tmp_path, source=path_source(tmp_path / "out/model", base=base))
-    assert len(read_preflight(tmp_path / "models/preflight.json").checks) == 13
+    assert len(read_preflight(tmp_path / "models/preflight.json").checks) == 14
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import polars as pl
 import pytest
@@ -437,3 +438,49 @@ def test_preview_is_for_reading(folder):
     run(folder)
     lines = [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()]
     assert [line["completion"] for line in lines] == ["one", "three"]
+
+
+def test_memory_beside_the_tables_does_not_grow_with_the_texts(folder, monkeypatch):
+    # 8 MB of samples and reflections; rows made for all of them would hold it in Python again
+    monkeypatch.setattr(tables, "ROW_GROUP", 64)
+    n, k, text = 500, 4, "word " * 400
+    ids = [f"p{i:04d}" for i in range(n)]
+    problems = pl.DataFrame(
+        {
+            "problem_id": ids,
+            "problem": ["problem"] * n,
+            "answer": ["1"] * n,
+            "solution": [None] * n,
+            "teacher_trace": [text] * n,
+            "meta": [{"source_row": i} for i in range(n)],
+        },
+        schema_overrides={"solution": pl.String},
+    )
+    tables.write(problems, folder / "problems", tables.PROBLEMS, {})
+    keys = [(p, s) for p in ids for s in range(k)]
+    own = [(p, s, "solve", [], f"{text}{s}", "stop") for p, s in keys]
+    tables.write(completions(own, tables.SAMPLES), folder / "samples", tables.SAMPLES, {})
+    new = [(p, s, "reflect", [0], f"New: {text}{s}", "stop") for p, s in keys]
+    tables.write(
+        completions(new, tables.REFLECTIONS), folder / "reflections", tables.REFLECTIONS, {}
+    )
+    error = {"rank": 0, "sample_id": 0, "response": "w", "extracted": "9", "source": "own"}
+    errors = [{"problem_id": p, "source_problem_id": p, "own_sample_id": 0, **error} for p in ids]
+    tables.write(tables.from_rows(errors, tables.ERRORS), folder / "errors", tables.ERRORS, {})
+    right = [(p, s, "correct") for p, s in keys]
+    for prefix in ("", "reflection-"):
+        tables.write(verdicts(right), folder / f"{prefix}verdicts", tables.VERDICTS, {})
+        write_steps(folder, f"{prefix}steps", keys)
+    traces = [(p, 0) for p in ids]
+    judged = [(*key, "correct") for key in traces]
+    tables.write(verdicts(judged), folder / "trace-verdicts", tables.VERDICTS, {})
+    write_steps(folder, "trace-steps", traces)
+
+    tracemalloc.start()
+    try:
+        rows, _ = run(folder, names=["no_refined_part", "wrong_answer"], limit=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows.height == n
+    assert peak < 6e6

@@ -19,6 +19,7 @@ from orion.models.document import read_document
 from orion.models.training_documents import DocumentEncoder
 from orion.stages import pack, train
 from orion.stages.command import read_config
+from orion.training import trainer
 
 CONFIG = {
     "method": "full",
@@ -215,7 +216,7 @@ def test_the_kernels_asked_for_are_the_ones_called(folder, tmp_path, monkeypatch
     def loss(_model, **kwargs):
         raise CalledError({key: kwargs.get(key) for key in ("impl", "memory", "attention_impl")})
 
-    monkeypatch.setattr(train, "causal_lm_loss", loss)
+    monkeypatch.setattr(trainer, "causal_lm_loss", loss)
     # this student's heads are too small for them
     monkeypatch.setattr(train, "check_kernels", lambda *_: None)
     with pytest.raises(CalledError) as called:

@@ -13,6 +13,7 @@ from orion.errors import InputError
 from orion.models import checkpoints
 from orion.models.document import read_document
 from orion.stages import train
+from orion.training import trainer
 
 CONFIG = {
     "method": "full",
@@ -74,26 +75,26 @@ LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
 
 def spoil_loss(monkeypatch, steps, value=math.nan):
     """The losses of these optimiser steps become ``value``; each is computed as before."""
-    real, seen = train.causal_lm_loss, []
+    real, seen = trainer.causal_lm_loss, []
 
     def compute(*args, **kwargs):
         seen.append(1)
         loss, metrics = real(*args, **kwargs)
         return (loss * value if len(seen) in steps else loss), metrics
 
-    monkeypatch.setattr(train, "causal_lm_loss", compute)
+    monkeypatch.setattr(trainer, "causal_lm_loss", compute)
 
 
 def spoil_gradient(monkeypatch):
     """Every loss is finite, and no gradient is."""
-    real = train.causal_lm_loss
+    real = trainer.causal_lm_loss
 
     def compute(*args, **kwargs):
         loss, metrics = real(*args, **kwargs)
         loss.register_hook(lambda gradient: gradient * math.inf)
         return loss, metrics
 
-    monkeypatch.setattr(train, "causal_lm_loss", compute)
+    monkeypatch.setattr(trainer, "causal_lm_loss", compute)
 
 
 def assert_nothing_is_published(folder):
@@ -102,7 +103,7 @@ def assert_nothing_is_published(folder):
 
 def test_a_learning_rate_that_ruins_the_weights_stops_the_run(folder, monkeypatch):
     """Step 2 applies the rate of 1e30, step 3 shows it; checkpoint 2 was written between them."""
-    monkeypatch.setattr(train, "SAVE_EVERY_STEPS", 1)
+    monkeypatch.setattr(trainer, "SAVE_EVERY_STEPS", 1)
     message = (
         r"packed: the training stopped at step 3 of 6: loss is nan, grad_norm is nan, .*Nothing is "
         r"published; the last good checkpoint is .*checkpoint-1\. Lower train\.learning_rate "
@@ -123,7 +124,7 @@ def test_a_learning_rate_that_ruins_the_weights_stops_the_run(folder, monkeypatc
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_last_step_that_ruins_the_weights_publishes_nothing(folder, monkeypatch, method):
-    monkeypatch.setattr(train, "SAVE_EVERY_STEPS", 1)
+    monkeypatch.setattr(trainer, "SAVE_EVERY_STEPS", 1)
     with pytest.raises(
         InputError,
         match=r"ended with step 2, but spoiled the model: the loss is nan.*is .*checkpoint-1\. ",
@@ -145,7 +146,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(folder, monkeypatch):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_run_goes_on_from_the_last_good_checkpoint(folder, monkeypatch, value):
     """A fault of the machine at step 6: the same command ends as if it had not been."""
-    monkeypatch.setattr(train, "SAVE_EVERY_STEPS", 2)
+    monkeypatch.setattr(trainer, "SAVE_EVERY_STEPS", 2)
     run(folder, learning_rate=1e-3, max_steps=8)
     whole = {path.name: path.read_bytes() for path in folder.glob("out/model/*")}
     log = (folder / "out/log.jsonl").read_bytes()
@@ -199,7 +200,7 @@ SAMPLED = {"temperature": 0.6, "top_p": 0.95, "eos_token_id": [1, 0]}
     ids=["unsaid", "greedy", "sampling"],
 )
 def test_a_generation_config_with_a_temperature_is_saved(folder, monkeypatch, written, saved):
-    monkeypatch.setattr(train, "SAVE_EVERY_STEPS", 1)
+    monkeypatch.setattr(trainer, "SAVE_EVERY_STEPS", 1)
     (folder / "student/generation_config.json").write_text(json.dumps(written))
     write_document(folder)
     run(folder, learning_rate=1e-3, max_steps=2)

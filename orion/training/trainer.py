@@ -1,0 +1,176 @@
+"""transformers.Trainer with the loss and the attention of ``orion_kernels`` over packed rows."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from orion_kernels import Packing
+from orion_kernels.transformers_integration import causal_lm_loss
+from transformers import Trainer, TrainingArguments
+
+from orion.errors import InputError
+from orion.models import training_checkpoints
+from orion.training.packed_rows import collate_packed
+from orion.training.settings import KERNELS, TrainConfig
+
+SAVE_EVERY_STEPS = 100
+LOGGED = (
+    "step",
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "tokens",
+    "trained_tokens",
+    "accuracy",
+    "entropy",
+)
+
+
+class PackedTrainer(Trainer):
+    """Trainer with the fused linear cross-entropy over packed documents.
+
+    ``kernels``: a key of KERNELS. Raises InputError in the step whose loss or gradient norm is not
+    finite.
+    """
+
+    def __init__(self, *args: Any, kernels: str = "auto", **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # the loss is already divided by the target tokens of the whole optimiser step
+        self.model_accepts_loss_kwargs = True
+        self._kernels: dict[str, Any] = KERNELS[kernels]
+        self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The loss of one micro-batch, divided by the target tokens of the optimiser step."""
+        row = {key: inputs[key] for key in ("input_ids", "position_ids", "labels", "valid_index")}
+        packing = Packing.from_seq_lengths(inputs["seq_lengths"], device=row["labels"].device)
+        # accelerate puts autocast around the model's own forward only, and the loss's products with
+        # the head are as large as those of several layers
+        with self.accelerator.autocast():
+            loss, metrics = causal_lm_loss(
+                model, **row, packing=packing, normalizer=num_items_in_batch, **self._kernels
+            )
+        # kept on the device until they are logged
+        self._sums["trained_tokens"] += row["valid_index"].numel()
+        self._sums["accuracy"] += metrics.accuracy.sum(dtype=torch.float64)
+        self._sums["entropy"] += metrics.entropy.sum(dtype=torch.float64)
+        return (loss, None) if return_outputs else loss
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """No step beyond the last one, which the library would add to a run that ended."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and self._sums["trained_tokens"]:
+            count = self._sums["trained_tokens"]
+            logged = (entry.get("trained_tokens") for entry in reversed(self.state.log_history))
+            before = next((tokens for tokens in logged if tokens is not None), 0)
+            logs = {
+                **logs,
+                "accuracy": float(self._sums["accuracy"]) / count,
+                "entropy": float(self._sums["entropy"]) / count,
+                "trained_tokens": before + count,
+                "tokens": int(self.state.num_input_tokens_seen),
+            }
+            self._sums = dict.fromkeys(self._sums, 0)
+            self._check_step(logs)
+        super().log(logs, start_time)
+
+    def _check_step(self, logs: dict[str, float]) -> None:
+        """Stop where a logged number is not finite; else the checkpoint before this step is good.
+
+        The library logs before it saves, so no checkpoint is written behind such a step.
+        """
+        step = self.state.global_step
+        wrong = [f"{key} is {logs[key]}" for key in LOGGED if not math.isfinite(logs.get(key, 0.0))]
+        if wrong:
+            self._stop(f"stopped at step {step} of {self.args.max_steps}", wrong, bad=step - 1)
+        elif self.is_world_process_zero() and (step - 1) % int(self.args.save_steps) == 0:
+            training_checkpoints.keep_newest_checkpoint(Path(str(self.args.output_dir)))
+
+    def check_result(self) -> None:
+        """Raise InputError where the last step has spoiled the model: its loss or a weight.
+
+        No step follows the last one, so the first packed sequence is read once more.
+        """
+        model: Any = self.model
+        model.eval()
+        batch = collate_packed([self.train_dataset[0]])  # type: ignore[index]
+        targets = max(1, batch["valid_index"].numel())
+        with torch.no_grad():
+            loss = self.compute_loss(
+                self.model_wrapped, self._prepare_inputs(batch), num_items_in_batch=targets
+            )
+        name = training_checkpoints.first_non_finite_weight(model)
+        wrong = [] if math.isfinite(float(loss)) else [f"the loss is {float(loss)}"]
+        wrong += [] if name is None else [f"{name} is not finite"]
+        if wrong:
+            last = self.state.global_step
+            self._stop(f"ended with step {last}, but spoiled the model", wrong, bad=last)
+
+    def _stop(self, what: str, wrong: list[str], *, bad: int) -> None:
+        """Raise InputError that names the last good checkpoint, one of a step before ``bad``."""
+        work = Path(str(self.args.output_dir))
+        good = training_checkpoints.last_good_checkpoint(work, bad)
+        place = f"the last good checkpoint is {good}" if good else "there is no good checkpoint yet"
+        raise InputError(
+            f"the training {what}: {', '.join(wrong)}. Nothing is published; {place}. Lower "
+            f"train.learning_rate ({self.args.learning_rate:g}), raise train.warmup_fraction, or "
+            "look at the rows (preview.jsonl of the arm)"
+        )
+
+
+def training_arguments(
+    config: TrainConfig, work: str, micro_batch: int, sequences: int
+) -> TrainingArguments:
+    """The stage's keys as TrainingArguments.
+
+    Raises InputError where the micro-batch does not divide the batch.
+    """
+    batch = config.batch_sequences
+    micro_batch = min(micro_batch, batch)
+    if batch % micro_batch:
+        raise InputError(
+            f"micro_batch = {micro_batch} does not divide train.batch_sequences = {batch}; "
+            "choose a divisor"
+        )
+    steps_per_epoch = -(-sequences // batch)
+    steps = config.max_steps or max(1, round(config.epochs * steps_per_epoch))
+    return TrainingArguments(
+        output_dir=work,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=batch // micro_batch,
+        max_steps=steps,
+        learning_rate=config.learning_rate,
+        adam_beta1=config.betas[0],
+        adam_beta2=config.betas[1],
+        weight_decay=config.weight_decay,
+        warmup_steps=round(config.warmup_fraction * steps),
+        lr_scheduler_type=config.schedule,
+        max_grad_norm=config.max_grad_norm,
+        bf16=config.dtype == "bfloat16",
+        gradient_checkpointing=config.gradient_checkpointing,
+        seed=config.seed,
+        data_seed=config.seed,
+        logging_steps=1,
+        logging_strategy="steps",
+        # a NaN is an error (PackedTrainer) and not left out of the log
+        logging_nan_inf_filter=False,
+        save_steps=SAVE_EVERY_STEPS,
+        # the newest one, and the one before it until the newest has turned out to be good
+        save_total_limit=2,
+        include_num_input_tokens_seen="all",
+        remove_unused_columns=False,
+        report_to=[],
+        use_cpu=not torch.cuda.is_available(),
+        disable_tqdm=not sys.stderr.isatty(),
+    )
