@@ -4,13 +4,26 @@ The functions take the whole configuration. ``find_faults`` and ``inherit`` are 
 validated; the others say what a run trains beyond its own grid.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
+from orion.config.blocks import Arm
+from orion.config.datasets import Dataset
 from orion.config.sources import ArmModel, Model
 
-if TYPE_CHECKING:
-    from orion.config.models import Config
+
+class Config(Protocol):
+    """What these functions read of ``orion.config.models.Config``, which imports this module."""
+
+    @property
+    def runs(self) -> Any: ...
+    @property
+    def datasets(self) -> Mapping[str, Dataset]: ...
+    @property
+    def models(self) -> Mapping[str, Model]: ...
+    @property
+    def arms(self) -> Mapping[str, Arm]: ...
+
 
 # what a checkpoint has from the model that it was trained from, unless its own entry says otherwise
 INHERITED = (
@@ -23,7 +36,7 @@ INHERITED = (
 )
 
 
-def find_fault(config: "Config", name: str, source: ArmModel) -> str | None:
+def find_fault(config: Config, name: str, source: ArmModel) -> str | None:
     """What is wrong with the source of ``models.{name}``, with its cure; None if nothing is."""
     where = f"models.{name}.source"
     for key, block in (("dataset", "datasets"), ("model", "models"), ("arm", "arms")):
@@ -52,7 +65,7 @@ def find_fault(config: "Config", name: str, source: ArmModel) -> str | None:
     return _find_cycle(config, name)
 
 
-def _find_cycle(config: "Config", name: str) -> str | None:
+def _find_cycle(config: Config, name: str) -> str | None:
     """The fault of a model whose checkpoint would have to be there before it is trained."""
     pending: list[tuple[str, ...]] = [(name,)]
     while pending:
@@ -69,7 +82,7 @@ def _find_cycle(config: "Config", name: str) -> str | None:
     return None
 
 
-def _list_parents(config: "Config", name: str) -> list[str]:
+def _list_parents(config: Config, name: str) -> list[str]:
     """The models without which a model cannot be made: the trained one and its teacher."""
     source = config.models[name].source
     if not isinstance(source, ArmModel):
@@ -79,7 +92,7 @@ def _list_parents(config: "Config", name: str) -> list[str]:
     return [source.model, *([teacher] if teacher is not None else [])]
 
 
-def inherit(config: "Config", name: str) -> Model:
+def inherit(config: Config, name: str) -> Model:
     """The entry ``models.{name}`` with the keys that it leaves to the model it is trained from.
 
     Sources without a fault only.
@@ -92,12 +105,12 @@ def inherit(config: "Config", name: str) -> Model:
     return model.model_copy(update={key: getattr(parent, key) for key in keys})
 
 
-def needs_samples(config: "Config", arm: str) -> bool:
+def needs_samples(config: Config, arm: str) -> bool:
     """Whether the student answers the training problems for this arm."""
     return config.arms[arm].trained_on in ("own_correct", "reflection")
 
 
-def list_source_runs(config: "Config") -> list[ArmModel]:
+def list_source_runs(config: Config) -> list[ArmModel]:
     """The trainings that the run's models and the teachers it samples come from, earliest first."""
     models = [*config.runs.models]
     if any(config.arms[arm].trained_on != "nothing" for arm in config.runs.arms):
@@ -105,19 +118,19 @@ def list_source_runs(config: "Config") -> list[ArmModel]:
     return _list_runs_behind(config, models)
 
 
-def _list_runs_behind(config: "Config", models: list[str]) -> list[ArmModel]:
+def _list_runs_behind(config: Config, models: list[str]) -> list[ArmModel]:
     found: list[ArmModel] = []
     for name in models:
         found += [source for source in _trace_back(config, name) if source not in found]
     return found
 
 
-def _list_teachers(config: "Config", datasets: list[str]) -> list[str]:
+def _list_teachers(config: Config, datasets: list[str]) -> list[str]:
     teachers = [config.datasets[name].teacher for name in datasets]
     return [teacher for teacher in teachers if teacher is not None]
 
 
-def _trace_back(config: "Config", name: str) -> Iterator[ArmModel]:
+def _trace_back(config: Config, name: str) -> Iterator[ArmModel]:
     for parent in _list_parents(config, name):
         yield from _trace_back(config, parent)
     source = config.models[name].source
@@ -125,7 +138,7 @@ def _trace_back(config: "Config", name: str) -> Iterator[ArmModel]:
         yield source
 
 
-def list_used(config: "Config") -> dict[str, list[str]]:
+def list_used(config: Config) -> dict[str, list[str]]:
     """The ``datasets`` and ``models`` that the run names, and all that these name in their turn."""
     teachers = _list_teachers(config, config.runs.datasets)
     runs = _list_runs_behind(config, [*config.runs.models, *teachers])
