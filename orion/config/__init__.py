@@ -5,6 +5,7 @@ Stages never import this package: they get their keys as one JSON string, so tha
 change their source digest.
 """
 
+from orion.config.arm_models import list_source_runs, list_used, needs_samples
 from orion.config.datasets import url_sources
 from orion.config.loading import load, validate
 from orion.config.local_models import check_without_weights
@@ -20,9 +21,12 @@ __all__ = [
     "check_without_weights",
     "checkpoint_files",
     "list_lora",
+    "list_source_runs",
     "list_token_limits",
+    "list_used",
     "load",
     "local_files",
+    "needs_samples",
     "params",
     "stage_config",
     "url_sources",

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from orion import prompts
+from orion.config import arm_models
 from orion.config.blocks import (
     Arm,
     Check,
@@ -23,7 +24,7 @@ from orion.config.blocks import (
 )
 from orion.config.datasets import Dataset, ProblemSet, UrlSource, url_sources
 from orion.config.servers import WITHOUT
-from orion.config.sources import Block, Count, Model, ReadExponents
+from orion.config.sources import ArmModel, Block, Count, Model, ReadExponents
 from orion.data.files import fetched_path
 from orion.errors import InputError
 
@@ -157,9 +158,22 @@ class Config(Block):
         return self
 
     @model_validator(mode="after")
+    def _complete_arm_models(self) -> "Config":
+        for name, model in self.models.items():
+            if isinstance(model.source, ArmModel):
+                fault = arm_models.find_fault(self, name, model.source)
+                if fault is not None:
+                    raise ValueError(fault)
+        self.models = {name: arm_models.inherit(self, name) for name in self.models}
+        return self
+
+    @model_validator(mode="after")
     def _check_students(self) -> "Config":
         for name in self.runs.models:
             self._check_student(name, self.models[name])
+        for run in arm_models.list_source_runs(self):
+            for stage, block in self._generating_blocks([run.arm]).items():
+                self._check_engine(run.model, stage, block)
         return self
 
     @model_validator(mode="after")
@@ -197,18 +211,25 @@ class Config(Block):
                 "own, or a checkpoint as its source"
             )
         blocks = {"sample": self.sample, "evaluate": self.evaluate}
-        for arm in trained:
-            if self.arms[arm].trained_on == "reflection":
-                reflect = self.arm_block("reflect", arm)
-                assert isinstance(reflect, Reflect)
-                blocks[f"arms.{arm}: reflect"] = reflect
-        for stage, block in blocks.items():
+        for stage, block in (blocks | self._generating_blocks(trained)).items():
             self._check_engine(name, stage, block)
         if self.evaluate.engine == "openai" and trained:
             raise ValueError(
                 f"evaluate.engine: openai would ask the server of models.{name}, which has the "
                 f"untrained model, instead of arm {trained[0]}; set transformers or vllm"
             )
+
+    def _generating_blocks(self, arms: list[str]) -> dict[str, Generation]:
+        """Stage → the block by which it samples the student to make what these arms train on."""
+        blocks: dict[str, Generation] = {}
+        for arm in arms:
+            if arm_models.needs_samples(self, arm):
+                blocks["sample"] = self.sample
+            if self.arms[arm].trained_on == "reflection":
+                reflect = self.arm_block("reflect", arm)
+                assert isinstance(reflect, Reflect)
+                blocks[f"arms.{arm}: reflect"] = reflect
+        return blocks
 
     def _check_engine(self, name: str, stage: str, block: Generation) -> None:
         """The engine of a stage's block must be able to sample the model ``name``."""

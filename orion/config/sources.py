@@ -105,6 +105,14 @@ class GgufModel(Block):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the file; checked first")
 
 
+class ArmModel(Block):
+    kind: Literal["arm"]
+    dataset: str = Field(description="the training set of the arm")
+    model: str = Field(description="the model that the arm trains; its keys hold here too")
+    arm: str
+    seed: int = Field(ge=0)
+
+
 class ServedModel(Block):
     kind: Literal["server"]
     model: str = Field(min_length=1, description="the name that the server knows the model by")
@@ -120,7 +128,7 @@ DECIDED_BY_SERVER = ("chat_template", "dtype", "prompt_date", "trust_remote_code
 
 class Model(Block):
     source: Annotated[
-        DemoStudent | GgufModel | HubModel | LocalModel | ServedModel,
+        ArmModel | DemoStudent | GgufModel | HubModel | LocalModel | ServedModel,
         Field(discriminator="kind"),
     ]
     chat_template: str | None = Field(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orion import paths, prompts
+from orion.config.arm_models import list_used
 from orion.config.blocks import Generation, Reflect, Select
 from orion.config.datasets import FileSource, ProblemSet
 from orion.config.models import Config
@@ -242,8 +243,7 @@ def _evaluate(
 def _report(config: Config) -> dict[str, Any]:
     # all that the page checks and shows; blocks that are defined but not run are left out
     whole = _dump(config)
-    used = {block: set(whole["runs"][block]) for block in ("datasets", "benchmarks", "models")}
-    used["models"] |= {config.datasets[name].teacher for name in used["datasets"]}
+    used = {**list_used(config), "benchmarks": config.runs.benchmarks}
     for block, names in used.items():
         whole[block] = {name: value for name, value in whole[block].items() if name in names}
     for model in whole["models"].values():

@@ -7,8 +7,10 @@ the rule that registers the model gets the limits.
 import json
 from pathlib import Path
 
+from orion.config.arm_models import list_used, needs_samples
 from orion.config.models import Config
 from orion.config.sources import Block, LocalModel, Model
+from orion.config.uses import list_trained_arms
 from orion.errors import InputError
 from orion.models import adapters
 from orion.models.contexts import native_context_length
@@ -18,19 +20,19 @@ from orion.models.token_limits import check_token_limits
 def list_token_limits(config: Config, model: str) -> dict[str, int]:
     """Key of the configuration → tokens, for the stages of the run that read this model."""
     limits: dict[str, int] = {}
-    for dataset in config.runs.datasets:
+    for dataset in list_used(config)["datasets"]:
         if config.datasets[dataset].teacher == model and config.teacher is not None:
             limits["teacher.max_tokens"] = config.teacher.max_tokens
-    if model not in config.runs.models:
-        return limits
-    limits["sample.max_tokens"] = config.sample.max_tokens
-    for arm in config.runs.arms:
-        trained_on = config.arms[arm].trained_on
-        if trained_on == "reflection":
+    arms = list_trained_arms(config, model)
+    is_student = model in config.runs.models
+    if is_student or any(needs_samples(config, arm) for arm in arms):
+        limits["sample.max_tokens"] = config.sample.max_tokens
+    for arm in arms:
+        if config.arms[arm].trained_on == "reflection":
             limits |= _arm_limit(config, arm, "reflect", "max_tokens")
-        if trained_on != "nothing":
-            limits |= _arm_limit(config, arm, "pack", "max_length")
-    limits["evaluate.max_tokens"] = config.evaluate.max_tokens
+        limits |= _arm_limit(config, arm, "pack", "max_length")
+    if is_student:
+        limits["evaluate.max_tokens"] = config.evaluate.max_tokens
     return limits
 
 

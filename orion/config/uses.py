@@ -1,25 +1,33 @@
-"""What the run does with a model and a dataset: what is trained, with which adapters, on what."""
+"""What the run does with a model and a dataset: what is trained, with which adapters, on what.
+
+A model is trained in the run's grid, or so that its checkpoint can be another model's source.
+"""
 
 from typing import Any
 
+from orion.config.arm_models import list_source_runs
 from orion.config.blocks import Train
 from orion.config.models import Config
 from orion.errors import InputError
 
 
 def is_trained(config: Config, model: str) -> bool:
-    """Whether an arm of the run is trained on the model."""
-    return model in config.runs.models and bool(_trained_arms(config))
+    """Whether an arm is trained on the model."""
+    return bool(list_trained_arms(config, model))
 
 
-def _trained_arms(config: Config) -> list[str]:
-    return [arm for arm in config.runs.arms if config.arms[arm].trained_on != "nothing"]
+def list_trained_arms(config: Config, model: str) -> list[str]:
+    """The arms that are trained on the model, those of the grid first."""
+    grid = config.runs.arms if model in config.runs.models else []
+    arms = [arm for arm in grid if config.arms[arm].trained_on != "nothing"]
+    arms += [run.arm for run in list_source_runs(config) if run.model == model]
+    return [*dict.fromkeys(arms)]
 
 
 def list_lora(config: Config, model: str) -> dict[str, dict[str, Any]]:
     """Key of the configuration → targets and merge_adapter, of the adapters that are trained."""
     found: dict[str, dict[str, Any]] = {}
-    for arm in _trained_arms(config) if model in config.runs.models else ():
+    for arm in list_trained_arms(config, model):
         block = config.arm_block("train", arm)
         assert isinstance(block, Train)
         if block.method != "lora":

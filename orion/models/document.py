@@ -1,7 +1,7 @@
 """ModelDocument: the contents of a ``model.json`` as a typed record."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,20 @@ class AdapterDocument:
 
 
 @dataclass(frozen=True)
+class TrainingStep:
+    """One training that a checkpoint comes from: the arm of a run, by the names of that run.
+
+    ``digest``: of the model that was trained.
+    """
+
+    dataset: str
+    model: str
+    arm: str
+    seed: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class ModelDocument:
     """One model: its place, its digest and its sizes.
 
@@ -31,7 +45,8 @@ class ModelDocument:
     name → sha256. ``served_name``: the name of the model on a server. ``prompt_date``: the date
     (YYYY-MM-DD) that the chat template prints, None if it prints none; not part of the digest,
     since it is part of each prompt. A checkpoint has either ``path`` or ``repo``, a served model
-    neither.
+    neither. ``lineage``: the trainings that the checkpoint comes from, earliest first; empty for a
+    model from elsewhere. It is not part of the digest, since the weights are.
     """
 
     name: str
@@ -50,6 +65,7 @@ class ModelDocument:
     parameters: int | None = None
     served_name: str | None = None
     adapter: AdapterDocument | None = None
+    lineage: tuple[TrainingStep, ...] = ()
 
     @property
     def is_served(self) -> bool:
@@ -61,6 +77,20 @@ class ModelDocument:
         return asdict(self)
 
 
+def add_step(
+    document: ModelDocument,
+    dataset: str,
+    model: str,
+    arm: str,
+    *,
+    seed: int,
+    trained: ModelDocument,
+) -> ModelDocument:
+    """The document with the lineage of the model that was ``trained``, and this training."""
+    step = TrainingStep(dataset, model, arm, seed, trained.digest)
+    return replace(document, lineage=(*trained.lineage, step))
+
+
 def from_json(raw: dict[str, Any]) -> ModelDocument:
     """The document of a ``model.json`` object; the key ``provenance`` is ignored.
 
@@ -70,7 +100,10 @@ def from_json(raw: dict[str, Any]) -> ModelDocument:
         raise TypeError(f"must be an object, not a {type(raw).__name__}")
     known = {key: value for key, value in raw.items() if key != "provenance"}
     adapter = known.pop("adapter", None)
-    return ModelDocument(**known, adapter=AdapterDocument(**adapter) if adapter else None)
+    lineage = tuple(TrainingStep(**step) for step in known.pop("lineage", ()))
+    return ModelDocument(
+        **known, adapter=AdapterDocument(**adapter) if adapter else None, lineage=lineage
+    )
 
 
 def read_document(path: str | Path) -> ModelDocument:

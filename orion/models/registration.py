@@ -5,7 +5,7 @@ imports neither torch nor transformers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,18 @@ def make_document(
     document = _describe(_find_folder(base), name, entry, base, with_digests)
     adapters.check_folder_template(folder, document.chat_template or "")
     return adapters.adapter_document(folder, document, name=name)
+
+
+def arm_document(name: str, entry: Entry, checkpoint: str, trained: ModelDocument) -> ModelDocument:
+    """The document of an entry of the kind arm.
+
+    ``checkpoint``: what the arm published, a checkpoint or an adapter. ``trained``: its document.
+    """
+    if trained.adapter is not None:
+        # the folder does not name the base, for a machine's paths have no place in it
+        base = {"path": trained.path, "repo": trained.repo, "revision": trained.revision}
+        entry = replace(entry, source={**entry.source, "base": base})
+    return replace(make_document(name, entry, checkpoint), lineage=trained.lineage)
 
 
 def _find_folder(place: Mapping[str, Any]) -> Path:

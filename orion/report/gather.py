@@ -106,7 +106,7 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
     """All artifacts of one student on one training set."""
     locate: Locate = functools.partial(paths.artifact, root, dataset=dataset, model=model)
     problems, traces = tables.read(locate(paths.PROBLEMS), tables.PROBLEMS), None
-    if lineage.trains(config, {}):
+    if lineage.trains(config, {"dataset": dataset}):
         with_traces = lineage.problems_with_traces(config, {"dataset": dataset})
         trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICTS)
         rows = trace_verdicts.select("problem_id", "sample_id")

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from orion import paths, provenance, tables
-from orion.config import Config, local_files, stage_config, validate
+from orion.config import (
+    Config,
+    list_source_runs,
+    local_files,
+    needs_samples,
+    stage_config,
+    validate,
+)
+from orion.config.sources import ArmModel
 from orion.errors import InputError
 
 CURE = (
@@ -38,8 +46,12 @@ def has_teacher(config: Config, wildcards: Wildcards) -> bool:
 
 
 def trains(config: Config, wildcards: Wildcards) -> bool:
-    """Whether the run trains any arm; else nothing reads the traces, and no teacher is sampled."""
-    return any(config.arms[arm].trained_on != "nothing" for arm in config.runs.arms)
+    """Whether an arm is trained on the dataset; else nothing reads its traces or asks a teacher."""
+    dataset = wildcards["dataset"]
+    is_source = dataset in [run.dataset for run in list_source_runs(config)]
+    is_in_grid = dataset in config.runs.datasets
+    trained = any(config.arms[arm].trained_on != "nothing" for arm in config.runs.arms)
+    return is_source or (is_in_grid and trained)
 
 
 def trains_on_sampled_traces(config: Config, wildcards: Wildcards) -> bool:
@@ -74,6 +86,21 @@ def if_reflecting(template: str) -> Template:
     return lambda config, wildcards: template if is_reflecting(config, wildcards) else None
 
 
+def if_sampling(template: str) -> Template:
+    """A file that only arms have which train on what the student answers."""
+    return lambda config, wildcards: template if needs_samples(config, wildcards["arm"]) else None
+
+
+def of_source_arm(template: str) -> Template:
+    """A file of the training that a model of the kind arm comes from; other models have none."""
+
+    def locate(config: Config, wildcards: Wildcards) -> str | None:
+        source = config.models[wildcards["model"]].source
+        return template.format(**source.model_dump()) if source.kind == "arm" else None
+
+    return locate
+
+
 def evaluated_model(config: Config, wildcards: Wildcards) -> str:
     """The trained model; for an arm that is not trained, the student itself."""
     return paths.TRAINED_MODEL if is_trained(config, wildcards) else paths.MODEL
@@ -87,7 +114,8 @@ class Rule:
     artifacts that carry provenance; all have the same wildcards. ``inputs``: by their name in the
     provenance. A wildcard that only an input has is expanded over the grid. ``applies``: which
     combinations of wildcards the rule runs for. ``for_teachers``: it also runs for each dataset's
-    teacher. ``from_files``: it also reads local files that the configuration names.
+    teacher. ``for_sources``: it also runs for the trainings that the run's models come from.
+    ``from_files``: it also reads local files that the configuration names.
     """
 
     stage: str
@@ -95,22 +123,27 @@ class Rule:
     inputs: dict[str, Template] = field(default_factory=dict)
     applies: Condition = always
     for_teachers: bool = False
+    for_sources: bool = True
     from_files: bool = False
 
 
-# parents before children
 RULES = (
     Rule("benchmark", (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED), from_files=True),
     Rule("lint", (paths.BENCHMARK_LINT,), {"problems": paths.BENCHMARK_PROBLEMS}),
     # the document itself holds the digests of the model's files
-    Rule("model", (paths.MODEL, paths.PREFLIGHT), for_teachers=True),
+    Rule(
+        "model",
+        (paths.MODEL, paths.PREFLIGHT),
+        {"trained": of_source_arm(paths.TRAINED_MODEL)},
+        for_teachers=True,
+    ),
     Rule(
         "dataset",
         (paths.PROBLEMS, paths.REJECTED),
         {"benchmark:{benchmark}": paths.BENCHMARK_PROBLEMS},
         from_files=True,
     ),
-    Rule("lint", (paths.LINT,), {"problems": paths.PROBLEMS}),
+    Rule("lint", (paths.LINT,), {"problems": paths.PROBLEMS}, for_sources=False),
     Rule(
         "sample",
         (paths.SAMPLES,),
@@ -171,9 +204,9 @@ RULES = (
             "problems": problems_with_traces,
             "trace_verdicts": paths.TRACE_VERDICTS,
             "trace_steps": paths.TRACE_STEPS,
-            "samples": paths.SAMPLES,
-            "verdicts": paths.VERDICTS,
-            "steps": paths.STEPS,
+            "samples": if_sampling(paths.SAMPLES),
+            "verdicts": if_sampling(paths.VERDICTS),
+            "steps": if_sampling(paths.STEPS),
             "errors": if_reflecting(paths.ERRORS),
             "reflections": if_reflecting(paths.REFLECTIONS),
             "reflection_verdicts": if_reflecting(paths.REFLECTION_VERDICTS),
@@ -230,13 +263,30 @@ class Artifact:
 
 
 def list_artifacts(config: Config, root: str | Path) -> Iterator[Artifact]:
-    """Every artifact of the configured grid that carries provenance, parents before children."""
+    """Every artifact of the configured grid that carries provenance, parents before children.
+
+    The trainings that the run's models come from are among them.
+    """
+    found = {}
     for rule in RULES:
         for wildcards in _list_wildcards(config, rule):
             inputs = _find_inputs(config, root, rule, wildcards)
             for template in rule.outputs:
                 path = paths.artifact(root, template, **wildcards)
-                yield Artifact(path, rule.stage, wildcards, inputs)
+                found[path] = Artifact(path, rule.stage, wildcards, inputs)
+    seen: set[Path] = set()
+    for path in found:
+        yield from _list_unseen(found, path, seen)
+
+
+def _list_unseen(found: dict[Path, Artifact], path: Path, seen: set[Path]) -> Iterator[Artifact]:
+    """The artifact and the ones that it is made from, these first, each once."""
+    if path in seen or path not in found:
+        return
+    seen.add(path)
+    for parent in found[path].inputs.values():
+        yield from _list_unseen(found, parent, seen)
+    yield found[path]
 
 
 def _combine(config: Config, names: list[str]) -> list[Wildcards]:
@@ -249,14 +299,28 @@ def _combine(config: Config, names: list[str]) -> list[Wildcards]:
 def _list_wildcards(config: Config, rule: Rule) -> list[Wildcards]:
     names = paths.wildcard_names(rule.outputs[0])
     rows = _combine(config, names)
-    if rule.for_teachers and trains(config, {}):
-        for dataset in config.runs.datasets:
-            teacher = config.datasets[dataset].teacher
+    sources = list_source_runs(config) if rule.for_sources else []
+    for run in sources:
+        rows += _list_source_rows(config, rule, names, run)
+    used = [*config.runs.datasets, *(run.dataset for run in sources)]
+    for dataset in used if rule.for_teachers else []:
+        teacher = config.datasets[dataset].teacher
+        if teacher is not None and trains(config, {"dataset": dataset}):
             known = {"dataset": dataset, "model": teacher}
-            row = {name: value for name, value in known.items() if name in names and value}
-            if teacher is not None and row not in rows:
-                rows.append(row)
-    return [row for row in rows if rule.applies(config, row)]
+            rows.append({name: value for name, value in known.items() if name in names})
+    unique = [row for number, row in enumerate(rows) if row not in rows[:number]]
+    return [row for row in unique if rule.applies(config, row)]
+
+
+def _list_source_rows(
+    config: Config, rule: Rule, names: list[str], run: ArmModel
+) -> list[Wildcards]:
+    """The combination of a rule's wildcards that makes a model's source, if one does."""
+    known = {name: str(value) for name, value in run.model_dump().items()}
+    is_sampled = names == ["dataset", "model"] and not needs_samples(config, run.arm)
+    if is_sampled or not names or not set(names) <= set(known):
+        return []
+    return [{name: known[name] for name in names}]
 
 
 def _find_inputs(

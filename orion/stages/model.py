@@ -3,10 +3,11 @@
 Before that, the model passes the checks of ``orion.models.preflight_checks``, which are written to
 preflight.json; a failed one stops the run with its cure, and neither file is written.
 Run: ``python -m orion.stages.model --config JSON --name NAME --output O [--output-preflight P]
-[--checkpoint DIR] [--token-limits KEY=N ...] [--lora JSON]``, where ``--checkpoint`` is the folder
-of a model that the workflow trained itself. ``--token-limits`` are the limits of the stages that
-will read the model, ``--lora`` the adapters that will be trained on it: key of the configuration →
-target_modules and merge_adapter. They change no output.
+[--checkpoint DIR [--trained M]] [--token-limits KEY=N ...] [--lora JSON]``, where ``--checkpoint``
+is the folder of a model that the workflow trained itself, and ``--trained`` the document of an arm
+that it is of. ``--token-limits`` are the limits of the stages that will read the model, ``--lora``
+the adapters that will be trained on it: key of the configuration → target_modules and
+merge_adapter. They change no output.
 """
 
 import json
@@ -17,7 +18,7 @@ from typing import Any
 from orion import provenance, tables
 from orion.errors import InputError
 from orion.models import registration
-from orion.models.document import ModelDocument
+from orion.models.document import ModelDocument, read_document
 from orion.models.lora_targets import LoraUse
 from orion.models.preflight import Uses
 from orion.models.preflight_checks import run_preflight
@@ -51,8 +52,13 @@ class ModelConfig:
     prompts: str = "chat"
 
 
-def make_document(name: str, config: ModelConfig, checkpoint: str | None) -> ModelDocument:
-    """The document of an entry of ``models``; ``checkpoint``: the folder of a model made here."""
+def make_document(
+    name: str, config: ModelConfig, checkpoint: str | None, trained: str | None = None
+) -> ModelDocument:
+    """The document of an entry of ``models``.
+
+    ``checkpoint``: the folder of a model made here. ``trained``: its document, if an arm made it.
+    """
     entry = registration.Entry(
         source=config.source,
         dtype=config.dtype,
@@ -62,6 +68,8 @@ def make_document(name: str, config: ModelConfig, checkpoint: str | None) -> Mod
         context_length=config.context_length,
         served_name=config.server.served_model if config.server else None,
     )
+    if checkpoint is not None and trained is not None:
+        return registration.arm_document(name, entry, checkpoint, read_document(trained))
     return registration.make_document(name, entry, checkpoint)
 
 
@@ -96,6 +104,9 @@ def main(argv: list[str] | None = None) -> None:
         "--checkpoint", nargs="?", metavar="DIR", help="a checkpoint that the workflow made"
     )
     parser.add_argument(
+        "--trained", nargs="?", metavar="PATH", help="model.json of the arm that made it"
+    )
+    parser.add_argument(
         "--token-limits", nargs="*", default=[], metavar="KEY=N", help="limits of later stages"
     )
     parser.add_argument("--lora", default="", metavar="JSON", help="adapters of later stages")
@@ -108,12 +119,13 @@ def main(argv: list[str] | None = None) -> None:
         token_limits=parse_token_limits(args.token_limits),
         lora=read_lora_uses(args.lora),
     )
-    document = make_document(args.name, config, args.checkpoint)
+    document = make_document(args.name, config, args.checkpoint, args.trained)
     size = f"{document.parameters:,} parameters" if document.parameters else "served"
     log(f"{args.name}: {size}, context {document.context_length}")
     folder = Path(args.output).parent
     passed = run_preflight(document, uses, folder)
-    record = provenance.record("orion.stages.model", args.config, {})
+    inputs = {"trained": args.trained} if args.trained else {}
+    record = provenance.record("orion.stages.model", args.config, inputs)
     path = args.output_preflight or folder / "preflight.json"
     tables.write_json(passed.as_json(), path, record)
     tables.write_json(document.as_json(), args.output, record)

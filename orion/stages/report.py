@@ -43,6 +43,7 @@ MODEL_KEYS = (
     "vocab_size",
     "context_length",
     "dtype",
+    "lineage",
 )
 # file → key in report.json
 CSV_FILES = {
@@ -145,8 +146,8 @@ def source_rows(config: Config, root: str) -> Iterator[dict[str, Any]]:
 
 
 def _describe_model(root: str, name: str) -> dict[str, Any]:
-    document = read_document(paths.artifact(root, paths.MODEL, model=name))
-    return {key: getattr(document, key) for key in MODEL_KEYS}
+    document = read_document(paths.artifact(root, paths.MODEL, model=name)).as_json()
+    return {key: document[key] for key in MODEL_KEYS}
 
 
 def _round_floats(value: Any) -> Any:

@@ -4,8 +4,9 @@ Reflections and own samples pass the named filters. Problems without a wrong sam
 reflection that passes, follow the arm's explicit fallbacks. ``filters.json`` holds the waterfall,
 and ``preview.jsonl`` the first rows for reading.
 Run: ``python -m orion.stages.select --config JSON --arm NAME --problems P --trace-verdicts T
---trace-steps A --samples S --verdicts V --steps B [--errors E --reflections R
---reflection-verdicts W --reflection-steps C] --output O --filters F --preview J``.
+--trace-steps A [--samples S --verdicts V --steps B [--errors E --reflections R
+--reflection-verdicts W --reflection-steps C]] --output O --filters F --preview J``. An arm that is
+trained on solutions or traces needs no samples.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from orion.prompts import PromptSet
 from orion.stages import command
 
 PREVIEW_ROWS = 50
+OWN_TEXTS = ("own_correct", "reflection")
 
 
 @dataclass(frozen=True)
@@ -169,16 +171,16 @@ class Inputs:
     false_traces: list[str]
 
 
-# the options that name an input, and its table; the second group is for arms with reflections
+# the options that name an input, and its table; the second group is for arms whose student answers
 REQUIRED = {
     "problems": tables.PROBLEMS,
     "trace_verdicts": tables.VERDICTS,
     "trace_steps": tables.STEPS,
+}
+OPTIONAL = {
     "samples": tables.SAMPLES,
     "verdicts": tables.VERDICTS,
     "steps": tables.STEPS,
-}
-OPTIONAL = {
     "errors": tables.ERRORS,
     "reflections": tables.REFLECTIONS,
     "reflection_verdicts": tables.VERDICTS,
@@ -235,17 +237,21 @@ def summarise(
     wrong = inputs.samples.filter(pl.col("verdict") == "incorrect")
     steps, coverage = waterfall(objections, names)
     own_steps, own_coverage = waterfall(candidates.objections, candidates.names)
-    return {
-        "problems": inputs.problems.height,
+    own_samples = {
         "with_wrong_sample": wrong["problem_id"].n_unique(),
-        "reflections": len(objections),
-        "waterfall": steps,
-        "coverage": coverage,
         "own_samples": {
             "samples": len(candidates.objections),
             "waterfall": own_steps,
             "coverage": own_coverage,
         },
+    }
+    return {
+        "problems": inputs.problems.height,
+        "reflections": len(objections),
+        "waterfall": steps,
+        "coverage": coverage,
+        # an arm that needs no samples says nothing about them
+        **(own_samples if inputs.samples.height else {}),
         "teacher_traces": {
             "candidates": inputs.problems["trace_candidates"].sum(),
             "correct": inputs.problems["teacher_trace"].count(),
@@ -264,7 +270,7 @@ def main(argv: list[str] | None = None) -> None:
             f"--{name.replace('_', '-')}",
             nargs="?",
             metavar="PATH",
-            help="arms trained on reflections",
+            help="arms trained on the student's own texts",
         )
     args = parser.parse_args(argv)
     config = command.read_config(SelectConfig, args.config)
@@ -273,6 +279,8 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         raise InputError(f"--config: filters: {error}") from None
     files = {name: path for name in (*REQUIRED, *OPTIONAL) if (path := getattr(args, name))}
+    if config.trained_on in OWN_TEXTS and "samples" not in files:
+        raise InputError(f"--samples: an arm trained on {config.trained_on} needs the samples")
     inputs = read_inputs(files, true_traces=config.drop_false_traces)
     golds = inputs.problems.select("problem_id", "answer")
     candidates = Candidates(

@@ -8,8 +8,8 @@ base too. A killed run resumes from the last checkpoint in the work folder, whic
 run's content and is not an output. A loss, gradient norm or weight that is not finite stops the run
 in the step where it shows: nothing is published, and the last good checkpoint stays in that folder.
 Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR
---output-dir O --output-model J --log L [--preflight F] [--micro-batch N]
-[--kernels auto|torch|triton|triton-lean]``.
+--output-dir O --output-model J --log L [--preflight F] [--lineage DATASET MODEL ARM]
+[--micro-batch N] [--kernels auto|torch|triton|triton-lean]``.
 """
 
 import json
@@ -21,7 +21,7 @@ from typing import Any
 from orion import provenance, tables
 from orion.errors import InputError
 from orion.models import checkpoints, preflight, training_checkpoints
-from orion.models.document import read_document
+from orion.models.document import add_step, read_document
 from orion.paths import AtomicFile
 from orion.progress import log
 from orion.stages import command
@@ -59,11 +59,9 @@ def main(argv: list[str] | None = None) -> None:
         help="sequences in memory at once; changes rounding only",
     )
     parser.add_argument(
-        "--kernels",
-        choices=KERNELS,
-        default="auto",
-        help="which implementation computes loss and attention",
+        "--kernels", choices=KERNELS, default="auto", help="what computes loss and attention"
     )
+    parser.add_argument("--lineage", nargs=3, help="DATASET MODEL ARM, which model.json keeps")
     preflight.add_option(parser)
     args = parser.parse_args(argv)
     config = command.read_config(TrainConfig, args.config)
@@ -76,9 +74,8 @@ def main(argv: list[str] | None = None) -> None:
     inputs = {"packed": args.packed, "model": args.model}
     inputs |= preflight.required_inputs(args, document)
     record = provenance.record("orion.stages.train", args.config, inputs)
-    work = (
-        Path(args.work) / f"train-{provenance.digest_text(provenance.canonical_json(record))[:16]}"
-    )
+    content = provenance.digest_text(provenance.canonical_json(record))
+    work = Path(args.work) / f"train-{content[:16]}"
     model = load_trainable_model(document, config)
     check_kernels(args.kernels, model, config)
     log(describe_kernels(args.kernels, config))
@@ -98,6 +95,8 @@ def main(argv: list[str] | None = None) -> None:
     training_checkpoints.publish(trainer.model, tokenizer, document, output, adapter=adapter)
     write_log(trainer.state.log_history, args.log)
     trained = training_checkpoints.trained_document(output, args.name, document, adapter=adapter)
+    if args.lineage:
+        trained = add_step(trained, *args.lineage, seed=config.seed, trained=document)
     tables.write_json(trained.as_json(), args.output_model, record)
     shutil.rmtree(work, ignore_errors=True)
 

@@ -270,13 +270,15 @@ def _make_student(maker: _Maker, wildcards: dict, parents: dict) -> None:
     tables.write(tables.from_rows(rows, tables.SAMPLES), samples, tables.SAMPLES, record)
     read = {"problems": problems, "samples": samples}
     maker.run_stage(check, "check", wildcards, **read, output=verdicts, output_steps=steps)
-    parents = {**parents, "samples": samples, "verdicts": verdicts, "steps": steps}
+    answered = {**parents, "samples": samples, "verdicts": verdicts, "steps": steps}
     for arm in config.runs.arms:
         keys = {**wildcards, "arm": arm}
         trained_on = config.arms[arm].trained_on
         if trained_on == "reflection":
-            extra = _make_reflections(maker, keys, parents, document)
-            _make_training(maker, keys, {**parents, **extra}, document)
+            extra = _make_reflections(maker, keys, answered, document)
+            _make_training(maker, keys, {**answered, **extra}, document)
+        elif trained_on == "own_correct":
+            _make_training(maker, keys, answered, document)
         elif trained_on != "nothing":
             _make_training(maker, keys, parents, document)
         for seed in config.runs.seeds:

@@ -14,6 +14,9 @@ DEMO_MODELS = [
 GGUF_MODELS = [
     name for name, model in CONFIG.models.items() if model.source.kind == "gguf"
 ]
+ARM_MODELS = [
+    name for name, model in CONFIG.models.items() if model.source.kind == "arm"
+]
 REFLECTING = [
     name for name, arm in CONFIG.arms.items() if arm.trained_on == "reflection"
 ]
@@ -57,6 +60,17 @@ def evaluated_model(wildcards):
         else "results/models/{model}/model.json"
     )
     return pattern.format(**dict(wildcards.items()))
+
+
+def if_sampling(name):
+    """A file of the student's folder where the arm trains on what the student answers."""
+
+    def student_file(wildcards):
+        folder = "results/datasets/{dataset}/{model}".format(**dict(wildcards.items()))
+        sampling = settings.needs_samples(CONFIG, wildcards.arm)
+        return [f"{folder}/{name}"] if sampling else []
+
+    return student_file
 
 
 def if_reflecting(name):
@@ -155,6 +169,17 @@ def source_url(wildcards):
 
 def gguf_file(wildcards):
     return CONFIG.models[wildcards.model].source.path
+
+
+def of_source_arm(name):
+    """A file of the training that a model of the kind arm comes from."""
+
+    def arm_file(wildcards):
+        source = CONFIG.models[wildcards.model].source
+        folder = "results/datasets/{0.dataset}/{0.model}/{0.arm}/seed-{0.seed}"
+        return f"{folder.format(source)}/{name}"
+
+    return arm_file
 
 
 def checkpoint_files(wildcards):

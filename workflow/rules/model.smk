@@ -1,5 +1,7 @@
 """The student: pre-trained for the embedded default, else a folder, file, hub revision or server.
 
+Or it is the checkpoint of an arm, which the rule train makes.
+
 register_model writes model.json and, since a failed check stops it, the passed checks of
 preflight.json, which every rule that samples from the model or trains it asks for.
 """
@@ -54,6 +56,8 @@ rule register_model:
     input:
         # a folder that the workflow made itself; empty for models from elsewhere
         checkpoint=[],
+        # the document of an arm's checkpoint
+        trained=[],
         files=keep_place(checkpoint_files),
         template=keep_place(template_files),
     output:
@@ -65,7 +69,9 @@ rule register_model:
         "logs/models/{model}/model.usage.tsv"
     wildcard_constraints:
         model=any_of(
-            name for name in CONFIG.models if name not in DEMO_MODELS + GGUF_MODELS
+            name
+            for name in CONFIG.models
+            if name not in DEMO_MODELS + GGUF_MODELS + ARM_MODELS
         ),
     localrule: True
     conda:
@@ -78,7 +84,8 @@ rule register_model:
         code=source_digest("orion.stages.model"),
     shell:
         "python -m orion.stages.model --config {params.config:q} --name {wildcards.model}"
-        " --checkpoint {input.checkpoint} --token-limits {resources.token_limits}"
+        " --checkpoint {input.checkpoint} --trained {input.trained}"
+        " --token-limits {resources.token_limits}"
         " --lora {resources.lora:q} --output-preflight {output.preflight}"
         " --output {output.model} 2> {log}"
 
@@ -86,6 +93,7 @@ rule register_model:
 use rule register_model as register_demo_model with:
     input:
         checkpoint="results/models/{model}/checkpoint",
+        trained=[],
         files=[],
         template=keep_place(template_files),
     wildcard_constraints:
@@ -95,3 +103,13 @@ use rule register_model as register_demo_model with:
 use rule register_demo_model as register_gguf_model with:
     wildcard_constraints:
         model=any_of(GGUF_MODELS),
+
+
+use rule register_demo_model as register_arm_model with:
+    input:
+        checkpoint=of_source_arm("model"),
+        trained=of_source_arm("model.json"),
+        files=[],
+        template=keep_place(template_files),
+    wildcard_constraints:
+        model=any_of(ARM_MODELS),

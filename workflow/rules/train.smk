@@ -6,9 +6,10 @@ rule select:
         problems=problems_with_traces,
         trace_verdicts="results/datasets/{dataset}/trace_verdicts.parquet",
         trace_steps="results/datasets/{dataset}/trace_steps.parquet",
-        samples="results/datasets/{dataset}/{model}/samples.parquet",
-        verdicts="results/datasets/{dataset}/{model}/verdicts.parquet",
-        steps="results/datasets/{dataset}/{model}/steps.parquet",
+        # empty for arms that train on no text of the student
+        samples=if_sampling("samples.parquet"),
+        verdicts=if_sampling("verdicts.parquet"),
+        steps=if_sampling("steps.parquet"),
         # empty for arms that do not reflect
         errors=if_reflecting("errors.parquet"),
         reflections=if_reflecting("reflections.parquet"),
@@ -98,7 +99,8 @@ rule train:
         code=source_digest("orion.stages.train"),
     shell:
         "python -m orion.stages.train --config {params.config:q}"
-        " --name {wildcards.model}/{wildcards.arm}/seed-{wildcards.seed} --packed {input.packed}"
+        " --name {wildcards.model}/{wildcards.arm}/seed-{wildcards.seed}"
+        " --lineage {wildcards.dataset} {wildcards.model} {wildcards.arm} --packed {input.packed}"
         " --model {input.model} --preflight {input.preflight} --work {resources.work}"
         " --micro-batch {resources.micro_batch} --kernels {resources.kernels}"
         " --output-dir {output.checkpoint}"

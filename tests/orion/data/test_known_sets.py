@@ -17,6 +17,7 @@ from orion.stages import dataset, fetch, lint
 PUBLISHED = {
     "gsm8k": ("gsm8k_test.jsonl", 1319, 0),
     "gsm8k-train": ("gsm8k_train.jsonl", 7473, 0),
+    "gsm8k-r1": ("mip_gsm8k_deepseekR1.json", 582, 0),
     "gsm-hard": ("gsmhardv2.jsonl", 1319, 0),
     "svamp": ("svamp.jsonl", 1000, 0),
     "mawps-addsub": ("mawpsaddsub.jsonl", 395, 0),
@@ -84,7 +85,7 @@ def test_the_files_as_published_give_the_problems(root, data, tmp_path, monkeypa
     shutil.copy(root / "config/datasets.yaml", tmp_path / "config")
     raw = yaml.safe_load((root / "config/config.yaml").read_text())
     monkeypatch.chdir(tmp_path)
-    kind = "dataset" if word.endswith("train") else "benchmark"
+    kind = "dataset" if word.endswith(("train", "r1")) else "benchmark"
     raw["runs"][f"{kind}s"] = [word]
     loaded = config.validate(raw)
     # the cache is filled by digest, and no network is asked
@@ -103,6 +104,8 @@ def test_the_files_as_published_give_the_problems(root, data, tmp_path, monkeypa
     report = tables.read_json("lint.json")
     assert report["unparseable"] == []
     assert len(report["suspect"]) == {"gsm8k": 18, "gsm-hard": 114}.get(word, 0)
+    if word == "gsm8k-r1":
+        assert found["teacher_trace"].null_count() == 0
     if word.startswith("gsm8k"):
         assert not found["solution"].str.contains("<<|####").any()
 

@@ -11,6 +11,7 @@ from orion.models.document import (
     SERVED,
     AdapterDocument,
     ModelDocument,
+    add_step,
     from_json,
     read_document,
 )
@@ -36,7 +37,27 @@ TEACHER = ModelDocument(
 )
 
 
-@pytest.mark.parametrize("document", [CHECKPOINT, ADAPTED, TEACHER], ids=lambda d: d.name)
+TWICE = add_step(
+    dataclasses.replace(CHECKPOINT, name="second"),
+    *("maths", "warm", "orion"),
+    seed=1,
+    trained=add_step(CHECKPOINT, "drills", "tiny", "sft_answer", seed=7, trained=CHECKPOINT),
+)
+
+
+def test_a_lineage_lists_the_trainings_earliest_first():
+    first, last = TWICE.lineage
+    assert (first.dataset, first.model, first.arm, first.seed) == (
+        "drills",
+        "tiny",
+        "sft_answer",
+        7,
+    )
+    assert (last.dataset, last.model, last.arm, last.seed) == ("maths", "warm", "orion", 1)
+    assert CHECKPOINT.lineage == ()
+
+
+@pytest.mark.parametrize("document", [CHECKPOINT, ADAPTED, TEACHER, TWICE], ids=lambda d: d.name)
 def test_a_document_is_read_as_it_was_written(tmp_path, document):
     path = tmp_path / "model.json"
     tables.write_json(document.as_json(), path, {"module": "orion.stages.model"})

@@ -242,3 +242,47 @@ def test_training_refuses_targets_that_came_after_the_checks(tmp_path, student, 
             method="lora",
             lora={**LORA, "target_modules": targets},
         )
+
+
+ARM = {"kind": "arm", "dataset": "d", "model": "m", "arm": "a", "seed": 3}
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["checkpoint", "adapter"])
+def test_the_checkpoint_of_an_arm_keeps_its_digest_and_lineage(tmp_path, student, kept):
+    """What `train` publishes, registered as a student; a kept adapter finds its base."""
+    untrained = register(tmp_path, source=path_source(student))
+    lora = {**LORA, "merge_adapter": False}
+    settings = {**TRAIN, "max_steps": 1, "method": "lora" if kept else "full", "lora": lora}
+    rows = [
+        {
+            **{"problem_id": f"p{n}", "row": 0, "prompt": f"{n} + 1", "completion": f"{n + 1}"},
+            **{"target_kind": "solution", "sample_id": None},
+            **{"error_sample_ids": [], "filters_passed": []},
+        }
+        for n in range(2)
+    ]
+    tables.write(tables.from_rows(rows, tables.TRAIN), tmp_path / "rows", tables.TRAIN, {})
+    given = ["--model", str(tmp_path / "models/model.json")]
+    pack.main(
+        [
+            *("--config", json.dumps({"max_length": 128, "min_rows": 1}), *given),
+            *("--train", str(tmp_path / "rows"), "--output", str(tmp_path / "packed")),
+            *("--stats", str(tmp_path / "stats.json")),
+        ]
+    )
+    train.main(
+        [
+            *("--config", json.dumps(settings), "--name", "m/a/seed-1", *given),
+            *("--lineage", "d", "m", "a", "--packed", str(tmp_path / "packed")),
+            *("--work", str(tmp_path / "work"), "--output-dir", str(tmp_path / "made")),
+            *("--output-model", str(tmp_path / "made.json"), "--log", str(tmp_path / "log")),
+        ]
+    )
+    words = ["--checkpoint", str(tmp_path / "made"), "--trained", str(tmp_path / "made.json")]
+    found = register(tmp_path, *words, source=ARM)
+    trained = read_document(tmp_path / "made.json")
+    assert found.digest == trained.digest != untrained.digest
+    assert (found.adapter is not None) == kept
+    [step] = found.lineage
+    assert (step.dataset, step.model, step.arm, step.seed) == ("d", "m", "a", TRAIN["seed"])
+    assert step.digest == untrained.digest

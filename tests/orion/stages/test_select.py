@@ -164,6 +164,7 @@ def run(
     limit=2,
     drop_false_traces=False,
     min_rows=1,
+    with_samples=True,
 ):
     config = {
         "prompts": "demo",
@@ -179,7 +180,9 @@ def run(
         "drop_false_traces": drop_false_traces,
         "min_rows": min_rows,
     }
-    given = ["problems", "trace-verdicts", "trace-steps", "samples", "verdicts", "steps"]
+    given = ["problems", "trace-verdicts", "trace-steps"]
+    if with_samples:
+        given += ["samples", "verdicts", "steps"]
     if trained_on == "reflection":
         given += ["errors", "reflections", "reflection-verdicts", "reflection-steps"]
     argv = ["--config", json.dumps(config), "--arm", "x"]
@@ -199,6 +202,20 @@ def run(
 
 def pairs(rows):
     return rows.select("problem_id", "completion", "target_kind").rows()
+
+
+@pytest.mark.parametrize("trained_on", ["solution", "teacher_trace"])
+def test_arms_on_solutions_and_traces_need_no_samples(folder, trained_on):
+    with_samples, full = run(folder, trained_on)
+    without, summary = run(folder, trained_on, with_samples=False)
+    assert without.height > 0 and without.equals(with_samples)
+    assert "own_samples" in full and "own_samples" not in summary
+    assert summary["rows"] == full["rows"]
+
+
+def test_arms_on_own_texts_refuse_to_run_without_samples(folder):
+    with pytest.raises(InputError, match=r"--samples: an arm trained on own_correct needs"):
+        run(folder, "own_correct", with_samples=False)
 
 
 def test_passing_reflections_one_per_prompt_first(folder):

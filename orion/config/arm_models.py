@@ -1,0 +1,154 @@
+"""Models of the kind arm: the checkpoint of one arm of a run is the student of another.
+
+The functions take the whole configuration. ``find_faults`` and ``inherit`` are called while it is
+validated; the others say what a run trains beyond its own grid.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from orion.config.blocks import Arm
+from orion.config.datasets import Dataset
+from orion.config.sources import ArmModel, Model
+
+
+class Config(Protocol):
+    """What these functions read of ``orion.config.models.Config``, which imports this module."""
+
+    @property
+    def runs(self) -> Any: ...
+    @property
+    def datasets(self) -> Mapping[str, Dataset]: ...
+    @property
+    def models(self) -> Mapping[str, Model]: ...
+    @property
+    def arms(self) -> Mapping[str, Arm]: ...
+
+
+# what a checkpoint has from the model that it was trained from, unless its own entry says otherwise
+INHERITED = (
+    "chat_template",
+    "enable_thinking",
+    "prompt_date",
+    "context_length",
+    "dtype",
+    "trust_remote_code",
+)
+
+
+def find_fault(config: Config, name: str, source: ArmModel) -> str | None:
+    """What is wrong with the source of ``models.{name}``, with its cure; None if nothing is."""
+    where = f"models.{name}.source"
+    for key, block in (("dataset", "datasets"), ("model", "models"), ("arm", "arms")):
+        wanted, known = getattr(source, key), getattr(config, block)
+        if wanted not in known:
+            return f"{where}.{key}: {wanted} is not defined under {block}"
+    dataset, arm = config.datasets[source.dataset], config.arms[source.arm]
+    if arm.trained_on == "nothing":
+        return (
+            f"{where}.arm: {source.arm} is trained on nothing and has no checkpoint; "
+            f"it is models.{source.model} itself"
+        )
+    if config.models[source.model].source.kind == "server":
+        return f"{where}.model: {source.model} is only served and cannot be trained; name another"
+    if dataset.teacher == source.model:
+        return (
+            f"{where}.model: {source.model} is the teacher of datasets.{source.dataset} too; "
+            "define the teacher under another name"
+        )
+    has_traces = dataset.traces or dataset.teacher or dataset.fields.teacher_trace
+    if not has_traces and (arm.trained_on == "teacher_trace" or "teacher" in arm.prompt_includes):
+        return (
+            f"{where}.arm: {source.arm} needs teacher traces, and datasets.{source.dataset} has "
+            "none (fields.teacher_trace, traces or teacher); name another arm or dataset"
+        )
+    return _find_cycle(config, name)
+
+
+def _find_cycle(config: Config, name: str) -> str | None:
+    """The fault of a model whose checkpoint would have to be there before it is trained."""
+    pending: list[tuple[str, ...]] = [(name,)]
+    while pending:
+        path = pending.pop()
+        for parent in _list_parents(config, path[-1]):
+            if parent == name:
+                chain = " from ".join((*path, name))
+                return (
+                    f"models.{name}.source: the checkpoint would come from itself ({chain}); let "
+                    "one of them come from elsewhere"
+                )
+            if parent in config.models and parent not in path:
+                pending.append((*path, parent))
+    return None
+
+
+def _list_parents(config: Config, name: str) -> list[str]:
+    """The models without which a model cannot be made: the trained one and its teacher."""
+    source = config.models[name].source
+    if not isinstance(source, ArmModel):
+        return []
+    dataset = config.datasets.get(source.dataset)
+    teacher = dataset.teacher if dataset is not None else None
+    return [source.model, *([teacher] if teacher is not None else [])]
+
+
+def inherit(config: Config, name: str) -> Model:
+    """The entry ``models.{name}`` with the keys that it leaves to the model it is trained from.
+
+    Sources without a fault only.
+    """
+    model = config.models[name]
+    if not isinstance(model.source, ArmModel):
+        return model
+    parent = inherit(config, model.source.model)
+    keys = [key for key in INHERITED if key not in model.model_fields_set]
+    return model.model_copy(update={key: getattr(parent, key) for key in keys})
+
+
+def needs_samples(config: Config, arm: str) -> bool:
+    """Whether the student answers the training problems for this arm."""
+    return config.arms[arm].trained_on in ("own_correct", "reflection")
+
+
+def list_source_runs(config: Config) -> list[ArmModel]:
+    """The trainings that the run's models and the teachers it samples come from, earliest first."""
+    models = [*config.runs.models]
+    if any(config.arms[arm].trained_on != "nothing" for arm in config.runs.arms):
+        models += _list_teachers(config, config.runs.datasets)
+    return _list_runs_behind(config, models)
+
+
+def _list_runs_behind(config: Config, models: list[str]) -> list[ArmModel]:
+    found: list[ArmModel] = []
+    for name in models:
+        found += [source for source in _trace_back(config, name) if source not in found]
+    return found
+
+
+def _list_teachers(config: Config, datasets: list[str]) -> list[str]:
+    teachers = [config.datasets[name].teacher for name in datasets]
+    return [teacher for teacher in teachers if teacher is not None]
+
+
+def _trace_back(config: Config, name: str) -> Iterator[ArmModel]:
+    for parent in _list_parents(config, name):
+        yield from _trace_back(config, parent)
+    source = config.models[name].source
+    if isinstance(source, ArmModel):
+        yield source
+
+
+def list_used(config: Config) -> dict[str, list[str]]:
+    """The ``datasets`` and ``models`` that the run names, and all that these name in their turn."""
+    teachers = _list_teachers(config, config.runs.datasets)
+    runs = _list_runs_behind(config, [*config.runs.models, *teachers])
+    datasets = _unique([*config.runs.datasets, *(run.dataset for run in runs)])
+    models = [*config.runs.models, *(run.model for run in runs)]
+    return {
+        "datasets": datasets,
+        "models": _unique([*models, *_list_teachers(config, datasets)]),
+    }
+
+
+def _unique(names: list[str]) -> list[str]:
+    return [*dict.fromkeys(names)]
