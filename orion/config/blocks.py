@@ -155,6 +155,10 @@ class Lora(Block):
         True,
         description="merge the adapter into the weights; false saves it beside its base",
     )
+    use_rslora: bool = Field(False, description="scale by alpha / sqrt(r) instead of alpha / r")
+    use_dora: bool = Field(
+        False, description="train the size of each row of a weight apart from its direction"
+    )
 
 
 class Train(Block):
@@ -172,7 +176,8 @@ class Train(Block):
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
     max_grad_norm: Positive = 1.0
     dtype: Literal["float32", "bfloat16"] = Field(
-        "bfloat16", description="compute dtype; weights stay float32"
+        "bfloat16",
+        description="of the computation and of a LoRA base; what is trained stays float32",
     )
     gradient_checkpointing: bool = False
 

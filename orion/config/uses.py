@@ -16,7 +16,7 @@ def _trained_arms(config: Config) -> list[str]:
 
 
 def list_lora(config: Config, model: str) -> dict[str, dict[str, Any]]:
-    """Key of the configuration → targets and merge_adapter, of the adapters that are trained."""
+    """Key of the configuration → targets, rank and merge_adapter, of the adapters that are trained."""
     found: dict[str, dict[str, Any]] = {}
     for arm in _trained_arms(config) if model in config.runs.models else ():
         block = config.arm_block("train", arm)
@@ -28,5 +28,6 @@ def list_lora(config: Config, model: str) -> dict[str, dict[str, Any]]:
         found[f"arms.{arm}.{key}" if own else key] = {
             "targets": block.lora.target_modules,
             "merge_adapter": block.lora.merge_adapter,
+            "rank": block.lora.r,
         }
     return found

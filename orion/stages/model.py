@@ -83,7 +83,7 @@ def read_lora_uses(text: str) -> tuple[LoraUse, ...]:
         return tuple(LoraUse(key, **settings) for key, settings in raw.items())
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"--lora {text}: {error}; give a JSON object of key: {{targets, merge_adapter}}"
+            f"--lora {text}: {error}; give a JSON object of key: {{targets, merge_adapter, rank}}"
         ) from None
 
 

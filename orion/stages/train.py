@@ -25,7 +25,12 @@ from orion.models.document import read_document
 from orion.paths import AtomicFile
 from orion.progress import log
 from orion.stages import command
-from orion.training.loading import check_kernels, describe_kernels, load_trainable_model
+from orion.training.loading import (
+    check_kernels,
+    describe_kernels,
+    load_trainable_model,
+    restore_base,
+)
 from orion.training.packed_rows import PackedRows, collate_packed
 from orion.training.settings import KERNELS, TrainConfig
 from orion.training.trainer import LOGGED, PackedTrainer, training_arguments
@@ -95,6 +100,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"{args.packed}: {error}") from None
     tokenizer = checkpoints.load_tokenizer(document)
     output, adapter = Path(args.output_dir), config.keeps_adapter
+    restore_base(trainer.model, document, config)
     training_checkpoints.publish(trainer.model, tokenizer, document, output, adapter=adapter)
     write_log(trainer.state.log_history, args.log)
     trained = training_checkpoints.trained_document(output, args.name, document, adapter=adapter)

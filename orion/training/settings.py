@@ -13,13 +13,19 @@ KERNELS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """The LoRA adapter: rank, alpha, dropout, and whether it is merged into the weights."""
+    """The LoRA adapter: rank, alpha, dropout, and whether it is merged into the weights.
+
+    ``use_rslora`` scales it by alpha / sqrt(r) instead of alpha / r; ``use_dora`` trains the size
+    of each row of a weight apart from its direction.
+    """
 
     r: int
     alpha: int
     dropout: float
     target_modules: str | list[str]
     merge_adapter: bool = True
+    use_rslora: bool = False
+    use_dora: bool = False
 
 
 @dataclass(frozen=True)
