@@ -11,7 +11,7 @@ from orion.config.local_models import check_without_weights
 from orion.config.models import WILDCARD, Config
 from orion.config.stages import checkpoint_files, local_files, params, stage_config
 from orion.config.token_limits import list_token_limits
-from orion.config.uses import list_lora
+from orion.config.uses import list_lora, list_optimizers
 
 __all__ = [
     "WILDCARD",
@@ -19,6 +19,7 @@ __all__ = [
     "check_without_weights",
     "checkpoint_files",
     "list_lora",
+    "list_optimizers",
     "list_token_limits",
     "load",
     "local_files",

@@ -164,6 +164,9 @@ class Lora(Block):
 class Train(Block):
     method: Literal["full", "lora"] = "full"
     lora: Lora = Lora()
+    optimizer: Literal["adamw", "adafactor", "adamw_8bit"] = Field(
+        "adamw", description="adamw_8bit needs the package bitsandbytes"
+    )
     learning_rate: Positive
     betas: list[Fraction] = Field([0.9, 0.999], min_length=2, max_length=2)
     weight_decay: NonNegative = 0.0
@@ -180,6 +183,12 @@ class Train(Block):
         description="of the computation and of a LoRA base; what is trained stays float32",
     )
     gradient_checkpointing: bool = False
+    loss_average: Literal["token", "document"] = Field(
+        "token", description="what counts equally in the loss of a step: target tokens or documents"
+    )
+    neftune_noise_alpha: Positive | None = Field(
+        None, description="size of the noise on the embeddings (NEFTune); null: none"
+    )
 
 
 class Arm(Block):

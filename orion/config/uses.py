@@ -16,7 +16,7 @@ def _trained_arms(config: Config) -> list[str]:
 
 
 def list_lora(config: Config, model: str) -> dict[str, dict[str, Any]]:
-    """Key of the configuration → targets, rank and merge_adapter, of the adapters that are trained."""
+    """Key of the configuration → targets, rank and merge_adapter of each adapter to be trained."""
     found: dict[str, dict[str, Any]] = {}
     for arm in _trained_arms(config) if model in config.runs.models else ():
         block = config.arm_block("train", arm)
@@ -30,4 +30,15 @@ def list_lora(config: Config, model: str) -> dict[str, dict[str, Any]]:
             "merge_adapter": block.lora.merge_adapter,
             "rank": block.lora.r,
         }
+    return found
+
+
+def list_optimizers(config: Config, model: str) -> dict[str, str]:
+    """Key of the configuration → optimiser, of the arms that are trained on the model."""
+    found = {}
+    for arm in _trained_arms(config) if model in config.runs.models else ():
+        block = config.arm_block("train", arm)
+        assert isinstance(block, Train)
+        own = "optimizer" in config.arms[arm].train
+        found[f"arms.{arm}.train.optimizer" if own else "train.optimizer"] = block.optimizer
     return found

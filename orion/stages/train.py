@@ -15,6 +15,7 @@ Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from orion.training.loading import (
     restore_base,
 )
 from orion.training.packed_rows import PackedRows, collate_packed
-from orion.training.settings import KERNELS, TrainConfig
+from orion.training.settings import KERNELS, TrainConfig, check_optimizer
 from orion.training.trainer import LOGGED, PackedTrainer, training_arguments
 
 
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     preflight.add_option(parser)
     args = parser.parse_args(argv)
     config = command.read_config(TrainConfig, args.config)
+    check_optimizer(config.optimizer)
     if "WORLD_SIZE" not in os.environ:
         # on a machine with several GPUs the Trainer would spread each batch over all of them
         first_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
@@ -91,8 +93,9 @@ def main(argv: list[str] | None = None) -> None:
         model=model,
         args=training_arguments(config, str(work), args.micro_batch, packed.height),
         train_dataset=PackedRows(packed),
-        data_collator=collate_packed,
+        data_collator=partial(collate_packed, loss_average=config.loss_average),
         kernels=args.kernels,
+        noise_alpha=config.neftune_noise_alpha,
     )
     try:
         run_training(trainer, work)

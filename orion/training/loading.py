@@ -49,9 +49,9 @@ def describe_kernels(kernels: str, config: TrainConfig) -> str:
 
 
 def load_trainable_model(document: ModelDocument, config: TrainConfig) -> Any:
-    """The model to train, with packed attention: float32 weights, or LoRA adapters on a frozen base.
+    """The model to train, with packed attention: its float32 weights, or adapters on a frozen base.
 
-    The adapters are float32, their base is in ``config.dtype``, without a copy in float32.
+    The adapters are float32, the base is in ``config.dtype``, without a copy in float32.
     Raises InputError for targets that cannot be adapted, and for a rank that is too large for one.
     """
     if document.adapter is not None and config.keeps_adapter:

@@ -1,6 +1,9 @@
 """The configuration keys of a training, typed, and the names of the implementations of kernels."""
 
+import importlib.util
 from dataclasses import dataclass
+
+from orion.errors import InputError
 
 # which implementation computes loss and attention; rounding and speed differ, nothing else
 KERNELS: dict[str, dict[str, str]] = {
@@ -9,6 +12,20 @@ KERNELS: dict[str, dict[str, str]] = {
     "triton": {"impl": "triton", "memory": "fast", "attention_impl": "triton"},
     "triton-lean": {"impl": "triton", "memory": "lean", "attention_impl": "triton"},
 }
+
+# train.optimizer → its name in the transformers library; None is the library's default, AdamW
+OPTIMIZERS = {"adamw": None, "adafactor": "adafactor", "adamw_8bit": "adamw_bnb_8bit"}
+
+
+def check_optimizer(name: str, key: str = "train.optimizer") -> None:
+    """Raise InputError for an optimiser that needs a package which is not installed here."""
+    if name not in OPTIMIZERS:
+        raise InputError(f"{key} = {name}: choose one of {', '.join(OPTIMIZERS)}")
+    if name == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(
+            f"{key} = {name} needs the package bitsandbytes, which is not installed in this "
+            "environment; install it (`pip install bitsandbytes`), or set adamw or adafactor"
+        )
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,9 @@ class TrainConfig:
     """The configuration keys of the stage; ``lora`` is absent under full fine-tuning.
 
     ``batch_sequences``: packed sequences per optimiser step. ``max_steps``: optimiser steps; if
-    absent, ``epochs`` passes over the packed sequences.
+    absent, ``epochs`` passes over the packed sequences. ``loss_average``: over target tokens, or
+    over documents, each of which then counts equally. ``neftune_noise_alpha``: of noise on the
+    embeddings.
     """
 
     method: str
@@ -50,6 +69,9 @@ class TrainConfig:
     seed: int
     max_steps: int | None = None
     lora: LoraConfig | None = None
+    optimizer: str = "adamw"
+    loss_average: str = "token"
+    neftune_noise_alpha: float | None = None
 
     @property
     def keeps_adapter(self) -> bool:

@@ -12,10 +12,13 @@ from transformers import Trainer, TrainingArguments
 
 from orion.errors import InputError
 from orion.models import training_checkpoints
+from orion.training.noise import embedding_noise
 from orion.training.packed_rows import collate_packed
-from orion.training.settings import KERNELS, TrainConfig
+from orion.training.settings import KERNELS, OPTIMIZERS, TrainConfig
 
 SAVE_EVERY_STEPS = 100
+# what causal_lm_loss takes of a collated micro-batch
+ROW = ("input_ids", "position_ids", "labels", "valid_index", "token_weights")
 LOGGED = (
     "step",
     "loss",
@@ -31,14 +34,17 @@ LOGGED = (
 class PackedTrainer(Trainer):
     """Trainer with the fused linear cross-entropy over packed documents.
 
-    ``kernels``: a key of KERNELS. Raises InputError in the step whose loss or gradient norm is not
-    finite.
+    ``kernels``: a key of KERNELS. ``noise_alpha``: of ``embedding_noise``. Raises InputError in the
+    step whose loss or gradient norm is not finite.
     """
 
-    def __init__(self, *args: Any, kernels: str = "auto", **kwargs: Any):
+    def __init__(
+        self, *args: Any, kernels: str = "auto", noise_alpha: float | None = None, **kwargs: Any
+    ):
         super().__init__(*args, **kwargs)
-        # the loss is already divided by the target tokens of the whole optimiser step
+        # the loss is already divided by what is counted in the whole optimiser step
         self.model_accepts_loss_kwargs = True
+        self._noise_alpha = noise_alpha
         self._kernels: dict[str, Any] = KERNELS[kernels]
         self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
 
@@ -49,12 +55,16 @@ class PackedTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The loss of one micro-batch, divided by the target tokens of the optimiser step."""
-        row = {key: inputs[key] for key in ("input_ids", "position_ids", "labels", "valid_index")}
+        """The loss of one micro-batch, divided by the target tokens of the optimiser step.
+
+        With token_weights among the inputs, by its documents that have a target.
+        """
+        row = {key: inputs[key] for key in ROW if key in inputs}
+        noise = embedding_noise(self.model, self._noise_alpha, inputs["seq_lengths"])
         packing = Packing.from_seq_lengths(inputs["seq_lengths"], device=row["labels"].device)
         # accelerate puts autocast around the model's own forward only, and the loss's products with
         # the head are as large as those of several layers
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), noise:
             loss, metrics = causal_lm_loss(
                 model, **row, packing=packing, normalizer=num_items_in_batch, **self._kernels
             )
@@ -63,6 +73,14 @@ class PackedTrainer(Trainer):
         self._sums["accuracy"] += metrics.accuracy.sum(dtype=torch.float64)
         self._sums["entropy"] += metrics.entropy.sum(dtype=torch.float64)
         return (loss, None) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        """The divisor of an optimiser step's loss: its target tokens, or its trained documents."""
+        if batch_samples and "trained_documents" in batch_samples[0]:
+            # the library counts what is not ignored, over all devices
+            marks = [batch["trained_documents"] for batch in batch_samples]
+            batch_samples = [{"labels": each, "shift_labels": each} for each in marks]
+        return super()._get_num_items_in_batch(batch_samples, device)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """No step beyond the last one, which the library would add to a run that ended."""
@@ -145,11 +163,13 @@ def training_arguments(
         )
     steps_per_epoch = -(-sequences // batch)
     steps = config.max_steps or max(1, round(config.epochs * steps_per_epoch))
+    optimizer = OPTIMIZERS[config.optimizer]
     return TrainingArguments(
         output_dir=work,
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=batch // micro_batch,
         max_steps=steps,
+        **({} if optimizer is None else {"optim": optimizer}),
         learning_rate=config.learning_rate,
         adam_beta1=config.betas[0],
         adam_beta2=config.betas[1],

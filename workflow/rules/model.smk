@@ -73,13 +73,15 @@ rule register_model:
     resources:
         token_limits=token_limits,
         lora=lora,
+        optimizers=optimizers,
     params:
         config=tracked_config("model"),
         code=source_digest("orion.stages.model"),
     shell:
         "python -m orion.stages.model --config {params.config:q} --name {wildcards.model}"
         " --checkpoint {input.checkpoint} --token-limits {resources.token_limits}"
-        " --lora {resources.lora:q} --output-preflight {output.preflight}"
+        " --lora {resources.lora:q} --optimizers {resources.optimizers}"
+        " --output-preflight {output.preflight}"
         " --output {output.model} 2> {log}"
 
 

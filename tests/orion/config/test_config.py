@@ -93,6 +93,39 @@ def test_a_key_reaches_exactly_its_stages(raw, path, value, stages):
     assert changed_stages(raw, path, value) == stages
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_keys_of_training_at_their_defaults_are_left_out(raw, method):
+    """So that they repeat no training of before they existed."""
+    names = {name: KEYS[name] for name in WILDCARDS["train"]}
+    raw["train"]["method"] = method
+    raw["train"] |= {"lora": {"r": 4}}
+    before = config.params(config.validate(raw), "train", **names)
+    raw["train"] |= {"optimizer": "adamw", "loss_average": "token", "neftune_noise_alpha": None}
+    raw["train"]["lora"] |= {"use_rslora": False, "use_dora": False}
+    assert config.params(config.validate(raw), "train", **names) == before
+    later = {"optimizer", "loss_average", "neftune_noise_alpha", "use_rslora", "use_dora"}
+    assert not [key for key in later if f'"{key}"' in before]
+    for block, key, value in [
+        ("train", "optimizer", "adafactor"),
+        ("train", "loss_average", "document"),
+        ("train", "neftune_noise_alpha", 5.0),
+        ("lora", "use_rslora", True),
+        ("lora", "use_dora", True),
+    ]:
+        other = copy.deepcopy(raw)
+        (other["train"] if block == "train" else other["train"]["lora"])[key] = value
+        changed = config.params(config.validate(other), "train", **names) != before
+        assert changed == (block == "train" or method == "lora")
+
+
+def test_the_optimisers_of_a_run_are_listed_by_key(raw):
+    raw["arms"]["orion"]["train"] = {"optimizer": "adamw_8bit"}
+    assert config.list_optimizers(config.validate(raw), "tiny") == {
+        "train.optimizer": "adamw",
+        "arms.orion.train.optimizer": "adamw_8bit",
+    }
+
+
 def test_swapping_two_equal_typed_values_is_seen(raw):
     # Snakemake compares params as a set of values without names, which would be the same here
     other = copy.deepcopy(raw)
