@@ -189,6 +189,24 @@ class Train(Block):
     neftune_noise_alpha: Positive | None = Field(
         None, description="size of the noise on the embeddings (NEFTune); null: none"
     )
+    validation_fraction: Annotated[float, Field(gt=0, lt=1), ReadExponents] | None = Field(
+        None, description="part of the problems whose rows are held out for a validation loss"
+    )
+    validation_steps: Count | None = Field(
+        None, description="optimiser steps between validations; null: one pass over the sequences"
+    )
+    keep_best: bool = Field(
+        False, description="publish the weights of the lowest validation loss, not the last ones"
+    )
+
+    @model_validator(mode="after")
+    def _check_validation(self) -> "Train":
+        named = "validation_steps" if self.validation_steps is not None else "keep_best"
+        if self.validation_fraction is None and (self.validation_steps or self.keep_best):
+            raise ValueError(
+                f"{named} needs validation_fraction, the part of the problems held out"
+            )
+        return self
 
 
 class Arm(Block):

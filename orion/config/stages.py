@@ -197,8 +197,8 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
 
 
 def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
-    select = config.arm_block("select", arm)
-    assert isinstance(select, Select)
+    select, train = config.arm_block("select", arm), config.arm_block("train", arm)
+    assert isinstance(select, Select) and isinstance(train, Train)
     # what stands before the question; mostly nothing
     opening = _prompts(config, "system", "examples")
     if "examples" in opening:
@@ -208,6 +208,7 @@ def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
         "min_rows": select.min_rows,
         **_dump(config.arm_block("pack", arm)),
         "enable_thinking": config.models[model].enable_thinking,
+        "validation_fraction": train.validation_fraction,
     }
 
 
@@ -217,7 +218,8 @@ def _train(config: Config, dataset: str, model: str, arm: str, seed: str) -> dic
     keys = {**_without_defaults(block, _LATER_KEYS), "seed": int(seed)}
     # full fine-tuning does not read `lora`, so a change there must not rerun it
     keys["lora"] = _without_defaults(block.lora, _LATER_KEYS) if block.method == "lora" else None
-    return keys
+    # `pack` holds the rows out
+    return {**keys, "validation_fraction": None}
 
 
 # of training: left out where they have their defaults, as nulls are, so that a training of before

@@ -35,7 +35,7 @@ def list_lora(config: Config, model: str) -> dict[str, dict[str, Any]]:
 
 def list_optimizers(config: Config, model: str) -> dict[str, str]:
     """Key of the configuration → optimiser, of the arms that are trained on the model."""
-    found = {}
+    found: dict[str, str] = {}
     for arm in _trained_arms(config) if model in config.runs.models else ():
         block = config.arm_block("train", arm)
         assert isinstance(block, Train)

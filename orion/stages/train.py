@@ -7,6 +7,8 @@ The method is full fine-tuning, or LoRA through peft. LoRA is merged before savi
 base too. A killed run resumes from the last checkpoint in the work folder, which is named after the
 run's content and is not an output. A loss, gradient norm or weight that is not finite stops the run
 in the step where it shows: nothing is published, and the last good checkpoint stays in that folder.
+Where `pack` has held rows out, their loss is in the log, and ``keep_best`` publishes the weights
+with the lowest one.
 Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR
 --output-dir O --output-model J --log L [--preflight F] [--micro-batch N]
 [--kernels auto|torch|triton|triton-lean]``.
@@ -18,6 +20,8 @@ import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from orion import provenance, tables
 from orion.errors import InputError
@@ -38,19 +42,32 @@ from orion.training.trainer import LOGGED, PackedTrainer, training_arguments
 
 
 def run_training(trainer: PackedTrainer, work: Path) -> None:
-    """Train to the last step, from the last checkpoint of a killed run if there is one."""
+    """Train to the last step, from the last checkpoint of a killed run if there is one.
+
+    The model then has the weights of the lowest validation loss where these were kept.
+    """
     resumed = training_checkpoints.newest_checkpoint(work)
     if resumed:
         log(f"resuming from {resumed}")
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    best = training_checkpoints.read_best(work)
+    if best is not None:
+        log(f"the lowest validation loss, {best[1]:.6f}, is that of step {best[0]}")
+        training_checkpoints.load_best(trainer.model, work)
     trainer.check_result()
 
 
 def write_log(history: list[dict[str, Any]], path: str) -> None:
     """Write one JSON object per logged step, without durations: same run, same bytes."""
-    steps = [entry for entry in history if "loss" in entry]
+    steps: dict[int, dict[str, Any]] = {}
+    for entry in history:
+        if "loss" in entry or "validation_loss" in entry:
+            steps.setdefault(entry["step"], {}).update(entry)
     with AtomicFile(path) as partial:
-        lines = [json.dumps({key: entry[key] for key in LOGGED if key in entry}) for entry in steps]
+        lines = [
+            json.dumps({key: entry[key] for key in LOGGED if key in entry})
+            for entry in steps.values()
+        ]
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -86,16 +103,22 @@ def main(argv: list[str] | None = None) -> None:
     work = (
         Path(args.work) / f"train-{provenance.digest_text(provenance.canonical_json(record))[:16]}"
     )
+    held_out = pl.col("validation").fill_null(False)
+    rows, validation = packed.filter(~held_out), packed.filter(held_out)
     model = load_trainable_model(document, config)
     check_kernels(args.kernels, model, config)
     log(describe_kernels(args.kernels, config))
     trainer = PackedTrainer(
         model=model,
-        args=training_arguments(config, str(work), args.micro_batch, packed.height),
-        train_dataset=PackedRows(packed),
+        args=training_arguments(
+            config, str(work), args.micro_batch, rows.height, validates=validation.height > 0
+        ),
+        train_dataset=PackedRows(rows),
+        eval_dataset=PackedRows(validation),
         data_collator=partial(collate_packed, loss_average=config.loss_average),
         kernels=args.kernels,
         noise_alpha=config.neftune_noise_alpha,
+        keep_best=config.keep_best,
     )
     try:
         run_training(trainer, work)

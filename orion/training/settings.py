@@ -52,7 +52,9 @@ class TrainConfig:
     ``batch_sequences``: packed sequences per optimiser step. ``max_steps``: optimiser steps; if
     absent, ``epochs`` passes over the packed sequences. ``loss_average``: over target tokens, or
     over documents, each of which then counts equally. ``neftune_noise_alpha``: of noise on the
-    embeddings.
+    embeddings. ``validation_steps``: optimiser steps between validations where rows are held out;
+    if absent, one pass over the packed sequences. ``keep_best``: whether the result is that of the
+    lowest validation loss.
     """
 
     method: str
@@ -72,6 +74,8 @@ class TrainConfig:
     optimizer: str = "adamw"
     loss_average: str = "token"
     neftune_noise_alpha: float | None = None
+    validation_steps: int | None = None
+    keep_best: bool = False
 
     @property
     def keeps_adapter(self) -> bool:

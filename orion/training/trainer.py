@@ -28,23 +28,30 @@ LOGGED = (
     "trained_tokens",
     "accuracy",
     "entropy",
+    "validation_loss",
 )
 
 
 class PackedTrainer(Trainer):
     """Trainer with the fused linear cross-entropy over packed documents.
 
-    ``kernels``: a key of KERNELS. ``noise_alpha``: of ``embedding_noise``. Raises InputError in the
-    step whose loss or gradient norm is not finite.
+    ``kernels``: a key of KERNELS. ``noise_alpha``: of ``embedding_noise``. ``keep_best``: whether
+    the weights of the lowest validation loss are kept. Raises InputError in the step whose loss or
+    gradient norm is not finite.
     """
 
     def __init__(
-        self, *args: Any, kernels: str = "auto", noise_alpha: float | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        kernels: str = "auto",
+        noise_alpha: float | None = None,
+        keep_best: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         # the loss is already divided by what is counted in the whole optimiser step
         self.model_accepts_loss_kwargs = True
-        self._noise_alpha = noise_alpha
+        self._noise_alpha, self._keep_best = noise_alpha, keep_best
         self._kernels: dict[str, Any] = KERNELS[kernels]
         self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
 
@@ -59,20 +66,61 @@ class PackedTrainer(Trainer):
 
         With token_weights among the inputs, by its documents that have a target.
         """
+        loss, metrics = self._forward(model, inputs, num_items_in_batch)
+        # kept on the device until they are logged
+        self._sums["trained_tokens"] += inputs["valid_index"].numel()
+        self._sums["accuracy"] += metrics.accuracy.sum(dtype=torch.float64)
+        self._sums["entropy"] += metrics.entropy.sum(dtype=torch.float64)
+        return (loss, None) if return_outputs else loss
+
+    def _forward(self, model: Any, inputs: dict[str, Any], normalizer: Any) -> tuple[Any, Any]:
+        """The loss of one micro-batch and its metrics."""
         row = {key: inputs[key] for key in ROW if key in inputs}
         noise = embedding_noise(self.model, self._noise_alpha, inputs["seq_lengths"])
         packing = Packing.from_seq_lengths(inputs["seq_lengths"], device=row["labels"].device)
         # accelerate puts autocast around the model's own forward only, and the loss's products with
         # the head are as large as those of several layers
         with self.accelerator.autocast(), noise:
-            loss, metrics = causal_lm_loss(
-                model, **row, packing=packing, normalizer=num_items_in_batch, **self._kernels
+            return causal_lm_loss(
+                model, **row, packing=packing, normalizer=normalizer, **self._kernels
             )
-        # kept on the device until they are logged
-        self._sums["trained_tokens"] += row["valid_index"].numel()
-        self._sums["accuracy"] += metrics.accuracy.sum(dtype=torch.float64)
-        self._sums["entropy"] += metrics.entropy.sum(dtype=torch.float64)
-        return (loss, None) if return_outputs else loss
+
+    def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
+        """Log the loss of the rows that are held out, and keep the weights if it is the lowest.
+
+        It is an average of the same kind as the training loss, without dropout and noise.
+        """
+        model: Any = self.model
+        was_training = model.training
+        model.eval()
+        loss = self._validation_loss()
+        model.train(was_training)
+        step = self.state.global_step
+        if not math.isfinite(loss):
+            self._stop(f"stopped at step {step}", [f"the validation loss is {loss}"], bad=step)
+        self.log({"validation_loss": loss})
+        if self._keep_best and self.is_world_process_zero():
+            training_checkpoints.keep_if_best(model, Path(str(self.args.output_dir)), step, loss)
+        metrics = {"eval_loss": loss}
+        # else the end of the pass would ask for the same validation once more
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float:
+        rows: Any = self.eval_dataset
+        size = int(self.args.per_device_train_batch_size)
+        total, count = 0.0, 0
+        for start in range(0, len(rows), size):
+            chosen = [rows[i] for i in range(start, min(start + size, len(rows)))]
+            batch = self.data_collator(chosen)
+            marks = batch.get("trained_documents")
+            count += batch["valid_index"].numel() if marks is None else int(marks.ne(-100).sum())
+            loss, _ = self._forward(self.model_wrapped, self._prepare_inputs(batch), 1.0)
+            total += float(loss)
+        return total / max(1, count)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
         """The divisor of an optimiser step's loss: its target tokens, or its trained documents."""
@@ -148,10 +196,11 @@ class PackedTrainer(Trainer):
 
 
 def training_arguments(
-    config: TrainConfig, work: str, micro_batch: int, sequences: int
+    config: TrainConfig, work: str, micro_batch: int, sequences: int, *, validates: bool = False
 ) -> TrainingArguments:
     """The stage's keys as TrainingArguments.
 
+    ``sequences``: packed rows to train on. ``validates``: whether there are rows held out.
     Raises InputError where the micro-batch does not divide the batch.
     """
     batch = config.batch_sequences
@@ -163,13 +212,12 @@ def training_arguments(
         )
     steps_per_epoch = -(-sequences // batch)
     steps = config.max_steps or max(1, round(config.epochs * steps_per_epoch))
-    optimizer = OPTIMIZERS[config.optimizer]
     return TrainingArguments(
         output_dir=work,
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=batch // micro_batch,
         max_steps=steps,
-        **({} if optimizer is None else {"optim": optimizer}),
+        optim=OPTIMIZERS[config.optimizer] or TrainingArguments.optim,
         learning_rate=config.learning_rate,
         adam_beta1=config.betas[0],
         adam_beta2=config.betas[1],
@@ -185,6 +233,9 @@ def training_arguments(
         logging_strategy="steps",
         # a NaN is an error (PackedTrainer) and not left out of the log
         logging_nan_inf_filter=False,
+        # the library adds a validation behind the last step
+        eval_strategy="steps" if validates else "no",
+        eval_steps=config.validation_steps or steps_per_epoch,
         save_steps=SAVE_EVERY_STEPS,
         # the newest one, and the one before it until the newest has turned out to be good
         save_total_limit=2,
