@@ -119,6 +119,7 @@ def main(argv: list[str] | None = None) -> None:
         kernels=args.kernels,
         noise_alpha=config.neftune_noise_alpha,
         keep_best=config.keep_best,
+        targets=config.lora.target_modules if config.method == "lora" and config.lora else None,
     )
     try:
         run_training(trainer, work)

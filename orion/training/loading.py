@@ -11,7 +11,7 @@ from orion_kernels.transformers_integration import register_attention
 from orion.errors import InputError
 from orion.models import adapters, checkpoints, training_checkpoints
 from orion.models.document import ModelDocument
-from orion.models.lora_targets import LoraUse, check_model_targets
+from orion.models.lora_targets import ALL_LINEAR, LoraUse, check_model_targets
 from orion.training.settings import TrainConfig
 
 
@@ -115,6 +115,25 @@ def _set_magnitudes(model: Any) -> None:
         if isinstance(base, torch.nn.Linear):
             magnitude = module.lora_magnitude_vector["default"].weight
             magnitude.data = base.weight.detach().float().norm(dim=1)
+
+
+def check_reached(model: Any, targets: str | list[str]) -> None:
+    """Raise InputError for named targets whose adapters have no gradient after a backward pass.
+
+    Layers of one name count together, since a row reaches some of a model's experts only.
+    """
+    reached: dict[str, bool] = {}
+    for name, parameter in model.named_parameters():
+        layer, is_adapter, _ = name.partition(".lora_")
+        if is_adapter and parameter.requires_grad:
+            last = layer.rpartition(".")[2]
+            reached[last] = reached.get(last, False) or parameter.grad is not None
+    lost = sorted(name for name, is_reached in reached.items() if not is_reached)
+    if lost and targets != ALL_LINEAR:
+        raise InputError(
+            f"train.lora.target_modules: no row reaches {', '.join(lost)} of the model, so the "
+            "adapters there learn nothing; leave them out"
+        )
 
 
 def restore_base(model: Any, document: ModelDocument, config: TrainConfig) -> None:

@@ -12,6 +12,7 @@ from transformers import Trainer, TrainingArguments
 
 from orion.errors import InputError
 from orion.models import training_checkpoints
+from orion.training.loading import check_reached
 from orion.training.noise import embedding_noise
 from orion.training.packed_rows import collate_packed
 from orion.training.settings import KERNELS, OPTIMIZERS, TrainConfig
@@ -36,8 +37,9 @@ class PackedTrainer(Trainer):
     """Trainer with the fused linear cross-entropy over packed documents.
 
     ``kernels``: a key of KERNELS. ``noise_alpha``: of ``embedding_noise``. ``keep_best``: whether
-    the weights of the lowest validation loss are kept. Raises InputError in the step whose loss or
-    gradient norm is not finite.
+    the weights of the lowest validation loss are kept. ``targets``: of the adapters, each of which
+    the first step has to reach. Raises InputError in the step whose loss or gradient norm is not
+    finite.
     """
 
     def __init__(
@@ -46,12 +48,13 @@ class PackedTrainer(Trainer):
         kernels: str = "auto",
         noise_alpha: float | None = None,
         keep_best: bool = False,
+        targets: str | list[str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         # the loss is already divided by what is counted in the whole optimiser step
         self.model_accepts_loss_kwargs = True
-        self._noise_alpha, self._keep_best = noise_alpha, keep_best
+        self._noise_alpha, self._keep_best, self._targets = noise_alpha, keep_best, targets
         self._kernels: dict[str, Any] = KERNELS[kernels]
         self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
 
@@ -121,6 +124,14 @@ class PackedTrainer(Trainer):
             loss, _ = self._forward(self.model_wrapped, self._prepare_inputs(batch), 1.0)
             total += float(loss)
         return total / max(1, count)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The library's step on a micro-batch; after the first, whether it reached all targets."""
+        loss = super().training_step(*args, **kwargs)
+        if self._targets is not None:
+            targets, self._targets = self._targets, None
+            check_reached(self.model, targets)
+        return loss
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
         """The divisor of an optimiser step's loss: its target tokens, or its trained documents."""

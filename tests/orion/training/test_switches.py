@@ -13,6 +13,7 @@ from transformers.optimization import Adafactor
 from orion.errors import InputError
 from orion.stages import model as model_stage
 from orion.stages import train
+from orion.training import loading
 from orion.training.loading import load_trainable_model
 from orion.training.noise import embedding_noise
 from orion.training.packed_rows import PackedRows, collate_packed
@@ -48,6 +49,7 @@ def make_trainer(student, work, micro_batch=1, **changes):
         train_dataset=PackedRows(packed),
         data_collator=partial(collate_packed, loss_average=config.loss_average),
         noise_alpha=config.neftune_noise_alpha,
+        targets=config.lora.target_modules if config.lora else None,
     )
 
 
@@ -148,6 +150,31 @@ def test_noise_reaches_adapters_on_a_frozen_bfloat16_base(student, tmp_path):
     plain = train_losses(make_trainer(student, tmp_path / "1", **lora))
     noisy = train_losses(make_trainer(student, tmp_path / "2", neftune_noise_alpha=1.0, **lora))
     assert noisy[0] != pytest.approx(plain[0], rel=1e-4) and noisy[-1] < noisy[0]
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "tower"], "all-linear"])
+def test_a_target_that_no_row_reaches_is_refused_in_the_first_step(
+    student, tmp_path, monkeypatch, targets
+):
+    """A layer that the forward pass leaves out, such as one for images."""
+    base = loading._load_base
+
+    def load(*args):
+        model = base(*args)
+        model.model.tower = torch.nn.Linear(8, 8)
+        return model
+
+    monkeypatch.setattr(loading, "_load_base", load)
+    adapter = LoraConfig(r=4, alpha=8, dropout=0.0, target_modules=targets)
+    made = make_trainer(student, tmp_path, method="lora", lora=adapter)
+    if targets == "all-linear":
+        made.train()
+        return
+    with pytest.raises(
+        InputError, match=r"^train\.lora\.target_modules: no row reaches tower of the model"
+    ):
+        made.train()
+    assert made.state.global_step == 0
 
 
 def test_adafactor_trains_without_second_moments_of_each_weight(student, tmp_path):
