@@ -188,6 +188,7 @@ PACKED = Table(
         "position_ids": pl.List(pl.Int32),
         "seq_lengths": pl.List(pl.Int32),
     },
+    optional={"validation": pl.Boolean},  # whether the row is held out
 )
 
 

@@ -12,7 +12,7 @@ from orion.config.local_models import check_without_weights
 from orion.config.models import WILDCARD, Config
 from orion.config.stages import checkpoint_files, local_files, params, stage_config
 from orion.config.token_limits import list_token_limits
-from orion.config.uses import check_traces, list_lora
+from orion.config.uses import check_traces, list_lora, list_optimizers
 
 __all__ = [
     "WILDCARD",
@@ -21,6 +21,7 @@ __all__ = [
     "check_without_weights",
     "checkpoint_files",
     "list_lora",
+    "list_optimizers",
     "list_source_runs",
     "list_token_limits",
     "list_used",

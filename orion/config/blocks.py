@@ -155,11 +155,18 @@ class Lora(Block):
         True,
         description="merge the adapter into the weights; false saves it beside its base",
     )
+    use_rslora: bool = Field(False, description="scale by alpha / sqrt(r) instead of alpha / r")
+    use_dora: bool = Field(
+        False, description="train the size of each row of a weight apart from its direction"
+    )
 
 
 class Train(Block):
     method: Literal["full", "lora"] = "full"
     lora: Lora = Lora()
+    optimizer: Literal["adamw", "adafactor", "adamw_8bit"] = Field(
+        "adamw", description="adamw_8bit needs the package bitsandbytes"
+    )
     learning_rate: Positive
     betas: list[Fraction] = Field([0.9, 0.999], min_length=2, max_length=2)
     weight_decay: NonNegative = 0.0
@@ -172,9 +179,34 @@ class Train(Block):
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
     max_grad_norm: Positive = 1.0
     dtype: Literal["float32", "bfloat16"] = Field(
-        "bfloat16", description="compute dtype; weights stay float32"
+        "bfloat16",
+        description="of the computation and of a LoRA base; what is trained stays float32",
     )
     gradient_checkpointing: bool = False
+    loss_average: Literal["token", "document"] = Field(
+        "token", description="what counts equally in the loss of a step: target tokens or documents"
+    )
+    neftune_noise_alpha: Positive | None = Field(
+        None, description="size of the noise on the embeddings (NEFTune); null: none"
+    )
+    validation_fraction: Annotated[float, Field(gt=0, lt=1), ReadExponents] | None = Field(
+        None, description="part of the problems whose rows are held out for a validation loss"
+    )
+    validation_steps: Count | None = Field(
+        None, description="optimiser steps between validations; null: one pass over the sequences"
+    )
+    keep_best: bool = Field(
+        False, description="publish the weights of the lowest validation loss, not the last ones"
+    )
+
+    @model_validator(mode="after")
+    def _check_validation(self) -> "Train":
+        named = "validation_steps" if self.validation_steps is not None else "keep_best"
+        if self.validation_fraction is None and (self.validation_steps or self.keep_best):
+            raise ValueError(
+                f"{named} needs validation_fraction, the part of the problems held out"
+            )
+        return self
 
 
 class Arm(Block):

@@ -11,7 +11,7 @@ from typing import Any
 
 from orion import paths, prompts
 from orion.config.arm_models import list_used
-from orion.config.blocks import Generation, Reflect, Select
+from orion.config.blocks import Generation, Reflect, Select, Train
 from orion.config.datasets import FileSource, ProblemSet
 from orion.config.models import Config
 from orion.config.sources import (
@@ -198,8 +198,8 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
 
 
 def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
-    select = config.arm_block("select", arm)
-    assert isinstance(select, Select)
+    select, train = config.arm_block("select", arm), config.arm_block("train", arm)
+    assert isinstance(select, Select) and isinstance(train, Train)
     # what stands before the question; mostly nothing
     opening = _prompts(config, "system", "examples")
     if "examples" in opening:
@@ -209,14 +209,31 @@ def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
         "min_rows": select.min_rows,
         **_dump(config.arm_block("pack", arm)),
         "enable_thinking": config.models[model].enable_thinking,
+        "validation_fraction": train.validation_fraction,
     }
 
 
 def _train(config: Config, dataset: str, model: str, arm: str, seed: str) -> dict[str, Any]:
-    block = {**_dump(config.arm_block("train", arm)), "seed": int(seed)}
+    block = config.arm_block("train", arm)
+    assert isinstance(block, Train)
+    keys = {**_without_defaults(block, _LATER_KEYS), "seed": int(seed)}
     # full fine-tuning does not read `lora`, so a change there must not rerun it
+    keys["lora"] = _without_defaults(block.lora, _LATER_KEYS) if block.method == "lora" else None
+    # `pack` holds the rows out
+    return {**keys, "validation_fraction": None}
+
+
+# of training: left out where they have their defaults, as nulls are, so that a training of before
+# they existed is not repeated
+_LATER_KEYS = ("optimizer", "loss_average", "keep_best", "use_rslora", "use_dora")
+
+
+def _without_defaults(block: Block, names: tuple[str, ...]) -> dict[str, Any]:
+    fields = type(block).model_fields
     return {
-        key: value for key, value in block.items() if key != "lora" or block["method"] == "lora"
+        key: value
+        for key, value in _dump(block).items()
+        if key not in names or value != fields[key].default
     }
 
 

@@ -25,7 +25,7 @@ def list_trained_arms(config: Config, model: str) -> list[str]:
 
 
 def list_lora(config: Config, model: str) -> dict[str, dict[str, Any]]:
-    """Key of the configuration → targets and merge_adapter, of the adapters that are trained."""
+    """Key of the configuration → targets, rank and merge_adapter of each adapter to be trained."""
     found: dict[str, dict[str, Any]] = {}
     for arm in list_trained_arms(config, model):
         block = config.arm_block("train", arm)
@@ -37,7 +37,19 @@ def list_lora(config: Config, model: str) -> dict[str, dict[str, Any]]:
         found[f"arms.{arm}.{key}" if own else key] = {
             "targets": block.lora.target_modules,
             "merge_adapter": block.lora.merge_adapter,
+            "rank": block.lora.r,
         }
+    return found
+
+
+def list_optimizers(config: Config, model: str) -> dict[str, str]:
+    """Key of the configuration → optimiser, of the arms that are trained on the model."""
+    found: dict[str, str] = {}
+    for arm in list_trained_arms(config, model):
+        block = config.arm_block("train", arm)
+        assert isinstance(block, Train)
+        own = "optimizer" in config.arms[arm].train
+        found[f"arms.{arm}.train.optimizer" if own else "train.optimizer"] = block.optimizer
     return found
 
 

@@ -133,14 +133,24 @@ def verify_adapter_folder(adapter: AdapterDocument) -> Path:
 
 def attach_adapter(model: Any, document: ModelDocument) -> Any:
     """The base model with the adapter in its layers, unmerged; it keeps the base's class."""
-    return _wrap(model, document).get_base_model().to(model.dtype)
+    return cast_weights(_wrap(model, document).get_base_model(), model.dtype)
 
 
 def merge_adapter(model: Any, document: ModelDocument) -> Any:
     """The base model with the adapter added to its weights, in the dtype of the base's."""
-    merged = _wrap(model, document).merge_and_unload().to(model.dtype)
+    merged = cast_weights(_wrap(model, document).merge_and_unload(), model.dtype)
     # peft has frozen the base
     return merged.requires_grad_(True)
+
+
+def cast_weights(model: Any, dtype: Any) -> Any:
+    """The model with its weights in a torch dtype.
+
+    Buffers stay: in bfloat16 the frequencies of the positions would be others.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
 
 
 def _wrap(model: Any, document: ModelDocument) -> Any:

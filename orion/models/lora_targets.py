@@ -17,15 +17,21 @@ ALL_LINEAR = "all-linear"
 EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
 HEADS = ("lm_head", "embed_out")
 EMBEDDING, HEAD, LINEAR, OTHER = "embedding", "head", "linear", "other"
+# the last part of the names of layers that score experts, whose few outputs all-linear may exceed
+GATES = ("gate", "router")
 
 
 @dataclass(frozen=True)
 class LoraUse:
-    """A LoRA adapter that the run trains; ``key``: of the configuration, for messages."""
+    """A LoRA adapter that the run trains; ``key``: of the configuration, for messages.
+
+    ``rank``: the key ``r`` beside it; None is not checked.
+    """
 
     key: str
     targets: str | list[str]
     merge_adapter: bool = True
+    rank: int | None = None
 
 
 def match_targets(targets: str | Sequence[str], names: Sequence[str]) -> list[str]:
@@ -35,16 +41,25 @@ def match_targets(targets: str | Sequence[str], names: Sequence[str]) -> list[st
     return [name for name in names if any(name == t or name.endswith(f".{t}") for t in targets)]
 
 
-def check_targets(use: LoraUse, modules: Mapping[str, str], *, tied: bool) -> str:
+def check_targets(
+    use: LoraUse,
+    modules: Mapping[str, str],
+    *,
+    tied: bool,
+    sides: Mapping[str, int] | None = None,
+) -> str:
     """What the targets of an adapter are, in words.
 
     ``modules``: name → EMBEDDING, HEAD, LINEAR or OTHER (which peft cannot adapt). ``tied``: the
-    head's weights are those of the embedding. Raises InputError, with the key and the cure, for
-    targets that match nothing, or layers that an adapter cannot train here.
+    head's weights are those of the embedding. ``sides``: name → the smaller side of its weight,
+    where that is known. Raises InputError, with the key and the cure, for targets that match
+    nothing, layers that an adapter cannot train here, and a rank that is larger than such a side.
     """
     linear = last_parts(name for name, kind in modules.items() if kind == LINEAR)
     choice = f"name some of {', '.join(linear)}, or write {ALL_LINEAR}"
     if use.targets == ALL_LINEAR:
+        whole = [n for n, kind in modules.items() if kind == LINEAR and not n.endswith(GATES)]
+        _check_rank(use, whole, sides or {})
         return f"{ALL_LINEAR}: {', '.join(linear)}"
     names = list(modules)
     try:
@@ -81,7 +96,22 @@ def check_targets(use: LoraUse, modules: Mapping[str, str], *, tied: bool) -> st
             f"{use.key}: {', '.join(kinds[OTHER])} is no linear layer, and peft cannot adapt it; "
             f"{choice}"
         )
+    _check_rank(use, found, sides or {})
     return ", ".join(last_parts(found))
+
+
+def _check_rank(use: LoraUse, names: Sequence[str], sides: Mapping[str, int]) -> None:
+    """Raise InputError where the rank is larger than the smaller side of one of these layers."""
+    known = [name for name in names if name in sides]
+    smallest = min(known, key=lambda name: sides[name], default=None)
+    if use.rank is None or smallest is None or use.rank <= sides[smallest]:
+        return
+    key = use.key.removesuffix("target_modules")
+    raise InputError(
+        f"{key}r = {use.rank}: the smaller side of {smallest} has {sides[smallest]}, and a larger "
+        f"rank adds nothing; lower it to {sides[smallest]} or less, or leave that layer out of "
+        f"{use.key}"
+    )
 
 
 def last_parts(names: Iterable[str]) -> list[str]:
@@ -92,7 +122,15 @@ def last_parts(names: Iterable[str]) -> list[str]:
 def check_model_targets(use: LoraUse, model: Any) -> str:
     """``check_targets`` for a loaded model."""
     modules, tied = name_modules(model)
-    return check_targets(use, modules, tied=tied)
+    return check_targets(use, modules, tied=tied, sides=smaller_sides(model))
+
+
+def smaller_sides(model: Any) -> dict[str, int]:
+    """The smaller side of the weight of each linear layer and embedding of a model."""
+    from torch import nn
+
+    kinds = (nn.Linear, nn.Embedding)
+    return {n: min(m.weight.shape) for n, m in model.named_modules() if isinstance(m, kinds)}
 
 
 def name_modules(model: Any) -> tuple[dict[str, str], bool]:

@@ -154,7 +154,7 @@ def _check_lora(document: ModelDocument, uses: Uses, skeleton: Any) -> str:
     """What an adapter may have as targets, which does not depend on the configured ones."""
     for use in uses.lora:
         check_adapter_kept(document.adapter is not None, use)
-        check_targets(use, skeleton.modules, tied=skeleton.tied)
+        check_targets(use, skeleton.modules, tied=skeleton.tied, sides=skeleton.sides)
     return check_targets(LoraUse("", ALL_LINEAR), skeleton.modules, tied=skeleton.tied)
 
 

@@ -18,7 +18,7 @@ from orion_kernels.transformers_integration import causal_lm_loss, register_atte
 from orion.errors import InputError
 from orion.models import adapters, checkpoints, training_checkpoints
 from orion.models.document import ModelDocument
-from orion.models.lora_targets import name_modules
+from orion.models.lora_targets import name_modules, smaller_sides
 
 # a larger checkpoint is cut to its first layers
 WHOLE_PARAMETERS = 500_000_000
@@ -72,6 +72,7 @@ class Skeleton:
         self.unused: list[str] = sorted(map(str, found["unexpected_keys"]))
         self.mismatched: list[str] = sorted(str(each[0]) for each in found["mismatched_keys"])
         self.modules, self.tied = name_modules(model)
+        self.sides = smaller_sides(model)
 
     def check_tensors(self) -> str:
         """The number of tensors that the files do not use; raises InputError where some lack."""

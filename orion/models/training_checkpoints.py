@@ -13,8 +13,10 @@ from typing import Any
 from orion.errors import InputError
 from orion.models import adapters, checkpoints
 from orion.models.document import ModelDocument
-from orion.paths import partial_path
+from orion.paths import AtomicFile, partial_path
 
+# in the work folder: the trained weights with the lowest validation loss
+BEST = "best.safetensors"
 # what the transformers library refuses to save beside greedy decoding
 SAMPLING_KEYS = (
     "temperature",
@@ -64,6 +66,46 @@ def last_good_checkpoint(work: Path, bad: int) -> Path | None:
             # each process of a training on several GPUs comes here
             shutil.rmtree(folder, ignore_errors=True)
     return good
+
+
+def keep_if_best(model: Any, work: Path, step: int, loss: float) -> None:
+    """Write the trained weights to ``work`` unless those there have a validation loss as low.
+
+    One file, which names its step and loss: a resumed run compares with what is there.
+    """
+    from safetensors.torch import save_file
+
+    kept = read_best(work)
+    if kept is not None and kept[1] <= loss:
+        return
+    tensors = {
+        name: parameter.detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+    with AtomicFile(work / BEST) as partial:
+        save_file(tensors, partial, metadata={"step": str(step), "loss": repr(loss)})
+
+
+def read_best(work: Path) -> tuple[int, float] | None:
+    """Step and validation loss of the kept weights; None if there are none."""
+    from safetensors import safe_open
+
+    if not (work / BEST).is_file():
+        return None
+    with safe_open(work / BEST, "pt") as file:
+        found = file.metadata()
+    return int(found["step"]), float(found["loss"])
+
+
+def load_best(model: Any, work: Path) -> None:
+    """Give the model the kept weights."""
+    from safetensors.torch import load_file
+
+    kept = load_file(work / BEST)
+    for name, parameter in model.named_parameters():
+        if name in kept:
+            parameter.data.copy_(kept[name])
 
 
 def first_non_finite_weight(model: Any) -> str | None:

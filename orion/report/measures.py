@@ -14,7 +14,16 @@ from orion.report.gather import Arm, Results
 
 HEALTH = ("unfinished", "no_answer", "unparseable", "timeout", "failed", "loop")
 SCORE = ("metric", "value", "low", "high", "n_problems", "k")
-CURVE = ("loss", "learning_rate", "grad_norm", "tokens", "trained_tokens", "accuracy", "entropy")
+CURVE = (
+    "loss",
+    "validation_loss",
+    "learning_rate",
+    "grad_norm",
+    "tokens",
+    "trained_tokens",
+    "accuracy",
+    "entropy",
+)
 
 
 def accuracy_rows(

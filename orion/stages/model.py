@@ -3,11 +3,12 @@
 Before that, the model passes the checks of ``orion.models.preflight_checks``, which are written to
 preflight.json; a failed one stops the run with its cure, and neither file is written.
 Run: ``python -m orion.stages.model --config JSON --name NAME --output O [--output-preflight P]
-[--checkpoint DIR [--trained M]] [--token-limits KEY=N ...] [--lora JSON]``, where ``--checkpoint``
-is the folder of a model that the workflow trained itself, and ``--trained`` the document of an arm
-that it is of. ``--token-limits`` are the limits of the stages that will read the model, ``--lora``
-the adapters that will be trained on it: key of the configuration → target_modules and
-merge_adapter. They change no output.
+[--checkpoint DIR [--trained M]] [--token-limits KEY=N ...] [--lora JSON]
+[--optimizers KEY=NAME ...]``, where ``--checkpoint`` is the folder of a model that the workflow
+trained itself, and ``--trained`` the document of an arm that it is of. ``--token-limits`` are the
+limits of the stages that will read the model, ``--lora`` the adapters that will be trained on it:
+key of the configuration → target_modules, rank and merge_adapter, ``--optimizers`` what will train
+it. They change no output.
 """
 
 import json
@@ -24,6 +25,7 @@ from orion.models.preflight import Uses
 from orion.models.preflight_checks import run_preflight
 from orion.progress import log
 from orion.stages import command
+from orion.training.settings import check_optimizer
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def read_lora_uses(text: str) -> tuple[LoraUse, ...]:
         return tuple(LoraUse(key, **settings) for key, settings in raw.items())
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"--lora {text}: {error}; give a JSON object of key: {{targets, merge_adapter}}"
+            f"--lora {text}: {error}; give a JSON object of key: {{targets, merge_adapter, rank}}"
         ) from None
 
 
@@ -110,7 +112,13 @@ def main(argv: list[str] | None = None) -> None:
         "--token-limits", nargs="*", default=[], metavar="KEY=N", help="limits of later stages"
     )
     parser.add_argument("--lora", default="", metavar="JSON", help="adapters of later stages")
+    parser.add_argument(
+        "--optimizers", nargs="*", default=[], metavar="KEY=NAME", help="of later trainings"
+    )
     args = parser.parse_args(argv)
+    for word in args.optimizers:
+        key, _, name = word.partition("=")
+        check_optimizer(name, key)
     config = command.read_config(ModelConfig, args.config)
     uses = Uses(
         is_trained=config.is_trained,

@@ -4,7 +4,8 @@ A document is the prompt exactly as the model reads it when it is sampled, then 
 template prints it, up to the token that ends it (``orion.models.training_documents``). Only the
 turn is trained on. A row that the template cannot carry is rejected and counted with its reason.
 Documents are placed end to end in sequences of at most ``max_length`` tokens; none is cut: a
-document that does not fit is dropped and counted.
+document that does not fit is dropped and counted. With ``validation_fraction`` the rows of some
+problems are held out: they are packed apart, in sequences marked ``validation``.
 Run: ``python -m orion.stages.pack --config JSON --train T --model M --output O --stats S
 [--preflight F]``.
 """
@@ -13,6 +14,7 @@ import bisect
 import json
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -40,12 +42,14 @@ class PackConfig:
 
     ``max_length``: tokens of a packed sequence. ``min_rows``: fewer rows that fit are an error.
     ``prompts``: the blocks of the prompt set that come before the question, if it has any.
+    ``validation_fraction``: of the problems, about, whose rows are held out.
     """
 
     max_length: int
     enable_thinking: bool | None = None
     min_rows: int = MIN_ROWS
     prompts: PromptSet | str | None = None
+    validation_fraction: float | None = None
 
 
 def encode_rows(
@@ -67,6 +71,18 @@ def encode_rows(
                 log(f"{problem_id}, row {row}: rejected, {error.reason}: {error}")
             rejected[error.reason] += 1
     return documents, rejected
+
+
+def is_held_out(problem_id: str, fraction: float) -> bool:
+    """Whether the rows of a problem are for validation, in every arm and for every seed."""
+    return int(provenance.digest_text(f"validation {problem_id}")[:12], 16) < fraction * 16**12
+
+
+def split_rows(train: pl.DataFrame, fraction: float | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows to train on, and those that are held out."""
+    held = [fraction is not None and is_held_out(each, fraction) for each in train["problem_id"]]
+    mask = pl.Series(held, dtype=pl.Boolean)
+    return train.filter(~mask), train.filter(mask)
 
 
 def best_fit_bins(lengths: list[int], capacity: int) -> list[list[int]]:
@@ -106,6 +122,34 @@ def pack_sequences(documents: list[Document], max_length: int) -> pl.DataFrame:
             }
         )
     return tables.from_rows(rows, tables.PACKED)
+
+
+def pack_held_out(
+    rows: pl.DataFrame, encoder: DocumentEncoder, max_length: int, fraction: float
+) -> pl.DataFrame:
+    """The packed table of the rows that are held out; raises InputError where none fits."""
+    documents = [each for each in encode_rows(rows, encoder)[0] if len(each[0]) <= max_length]
+    if not documents:
+        raise InputError(
+            f"train.validation_fraction = {fraction:g} holds out {rows.height} rows, none of which "
+            "can be packed, so there is no validation loss; raise it, or leave it out"
+        )
+    return pack_sequences(documents, max_length)
+
+
+def join_packed(packed: pl.DataFrame, validation: pl.DataFrame) -> pl.DataFrame:
+    """Both tables in one, the rows of the second behind the first and marked."""
+    return pl.concat(
+        [
+            packed.with_columns(validation=pl.lit(False)),
+            validation.with_columns(pl.col("row") + packed.height, validation=pl.lit(True)),
+        ]
+    )
+
+
+def count_trained(packed: pl.DataFrame) -> int:
+    """The target tokens of a packed table."""
+    return sum(label != IGNORED for labels in packed["labels"] for label in labels)
 
 
 def explain_too_few(
@@ -151,24 +195,36 @@ def main(argv: list[str] | None = None) -> None:
         opening=prompts.opening(config.prompts) if config.prompts is not None else (),
     )
     columns = train.select("problem_id", "row", "prompt", "completion", "target_kind")
-    documents, rejected = encode_rows(columns, encoder)
+    rows, held_out = split_rows(columns, config.validation_fraction)
+    documents, rejected = encode_rows(rows, encoder)
     fitting = [document for document in documents if len(document[0]) <= limit]
     if len(fitting) < max(1, config.min_rows):
         raise InputError(
             f"{args.train}: {explain_too_few(config, len(fitting), len(documents), rejected)}"
+            + (f"; {held_out.height} more are held out for validation" if len(held_out) else "")
         )
     packed = pack_sequences(fitting, limit)
     tokens = sum(len(ids) for ids, _ in fitting)
-    stats = {
+    stats: dict[str, Any] = {
         "rows": packed.height,
         "documents": len(fitting),
         "dropped_too_long": len(documents) - len(fitting),
         "rejected": dict(sorted(rejected.items())),
         "tokens": tokens,
-        "trained_tokens": sum(label != IGNORED for labels in packed["labels"] for label in labels),
+        "trained_tokens": count_trained(packed),
         "max_length": limit,
         "fill": round(tokens / (packed.height * limit), 6),
     }
+    if config.validation_fraction is not None:
+        validation = pack_held_out(held_out, encoder, limit, config.validation_fraction)
+        kept = sum(map(len, validation["seq_lengths"]))
+        stats["validation"] = {
+            "rows": validation.height,
+            "documents": kept,
+            "left_out": held_out.height - kept,
+            "trained_tokens": count_trained(validation),
+        }
+        packed = join_packed(packed, validation)
     log(json.dumps(stats))
     inputs = {"train": args.train, "model": args.model, **checked}
     record = provenance.record("orion.stages.pack", args.config, inputs)

@@ -7,6 +7,8 @@ The method is full fine-tuning, or LoRA through peft. LoRA is merged before savi
 base too. A killed run resumes from the last checkpoint in the work folder, which is named after the
 run's content and is not an output. A loss, gradient norm or weight that is not finite stops the run
 in the step where it shows: nothing is published, and the last good checkpoint stays in that folder.
+Where `pack` has held rows out, their loss is in the log, and ``keep_best`` publishes the weights
+with the lowest one.
 Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR
 --output-dir O --output-model J --log L [--preflight F] [--lineage DATASET MODEL ARM]
 [--micro-batch N] [--kernels auto|torch|triton|triton-lean]``.
@@ -15,8 +17,11 @@ Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from orion import provenance, tables
 from orion.errors import InputError
@@ -25,26 +30,44 @@ from orion.models.document import add_step, read_document
 from orion.paths import AtomicFile
 from orion.progress import log
 from orion.stages import command
-from orion.training.loading import check_kernels, describe_kernels, load_trainable_model
+from orion.training.loading import (
+    check_kernels,
+    describe_kernels,
+    load_trainable_model,
+    restore_base,
+)
 from orion.training.packed_rows import PackedRows, collate_packed
-from orion.training.settings import KERNELS, TrainConfig
+from orion.training.settings import KERNELS, TrainConfig, check_optimizer
 from orion.training.trainer import LOGGED, PackedTrainer, training_arguments
 
 
 def run_training(trainer: PackedTrainer, work: Path) -> None:
-    """Train to the last step, from the last checkpoint of a killed run if there is one."""
+    """Train to the last step, from the last checkpoint of a killed run if there is one.
+
+    The model then has the weights of the lowest validation loss where these were kept.
+    """
     resumed = training_checkpoints.newest_checkpoint(work)
     if resumed:
         log(f"resuming from {resumed}")
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    best = training_checkpoints.read_best(work)
+    if best is not None:
+        log(f"the lowest validation loss, {best[1]:.6f}, is that of step {best[0]}")
+        training_checkpoints.load_best(trainer.model, work)
     trainer.check_result()
 
 
 def write_log(history: list[dict[str, Any]], path: str) -> None:
     """Write one JSON object per logged step, without durations: same run, same bytes."""
-    steps = [entry for entry in history if "loss" in entry]
+    steps: dict[int, dict[str, Any]] = {}
+    for entry in history:
+        if "loss" in entry or "validation_loss" in entry:
+            steps.setdefault(entry["step"], {}).update(entry)
     with AtomicFile(path) as partial:
-        lines = [json.dumps({key: entry[key] for key in LOGGED if key in entry}) for entry in steps]
+        lines = [
+            json.dumps({key: entry[key] for key in LOGGED if key in entry})
+            for entry in steps.values()
+        ]
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -65,6 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     preflight.add_option(parser)
     args = parser.parse_args(argv)
     config = command.read_config(TrainConfig, args.config)
+    check_optimizer(config.optimizer)
     if "WORLD_SIZE" not in os.environ:
         # on a machine with several GPUs the Trainer would spread each batch over all of them
         first_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
@@ -76,15 +100,23 @@ def main(argv: list[str] | None = None) -> None:
     record = provenance.record("orion.stages.train", args.config, inputs)
     content = provenance.digest_text(provenance.canonical_json(record))
     work = Path(args.work) / f"train-{content[:16]}"
+    held_out = pl.col("validation").fill_null(False)
+    rows, validation = packed.filter(~held_out), packed.filter(held_out)
     model = load_trainable_model(document, config)
     check_kernels(args.kernels, model, config)
     log(describe_kernels(args.kernels, config))
     trainer = PackedTrainer(
         model=model,
-        args=training_arguments(config, str(work), args.micro_batch, packed.height),
-        train_dataset=PackedRows(packed),
-        data_collator=collate_packed,
+        args=training_arguments(
+            config, str(work), args.micro_batch, rows.height, validates=validation.height > 0
+        ),
+        train_dataset=PackedRows(rows),
+        eval_dataset=PackedRows(validation),
+        data_collator=partial(collate_packed, loss_average=config.loss_average),
         kernels=args.kernels,
+        noise_alpha=config.neftune_noise_alpha,
+        keep_best=config.keep_best,
+        targets=config.lora.target_modules if config.method == "lora" and config.lora else None,
     )
     try:
         run_training(trainer, work)
@@ -92,6 +124,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"{args.packed}: {error}") from None
     tokenizer = checkpoints.load_tokenizer(document)
     output, adapter = Path(args.output_dir), config.keeps_adapter
+    restore_base(trainer.model, document, config)
     training_checkpoints.publish(trainer.model, tokenizer, document, output, adapter=adapter)
     write_log(trainer.state.log_history, args.log)
     trained = training_checkpoints.trained_document(output, args.name, document, adapter=adapter)

@@ -6,6 +6,8 @@ import polars as pl
 import torch
 from orion_kernels import Packing
 
+IGNORED = -100
+
 
 class PackedRows(torch.utils.data.Dataset[dict[str, list[int]]]):
     """The packed table as one dictionary of lists per sequence.
@@ -23,14 +25,33 @@ class PackedRows(torch.utils.data.Dataset[dict[str, list[int]]]):
         return self.packed.row(index, named=True)
 
 
-def collate_packed(rows: list[dict[str, list[int]]]) -> dict[str, Any]:
+def collate_packed(rows: list[dict[str, list[int]]], loss_average: str = "token") -> dict[str, Any]:
     """The sequences of a micro-batch end to end in one row: (1, tokens) int64 each.
 
     Also seq_lengths, the documents' lengths, and valid_index (targets,) int64, the positions that
     predict a trained token. Both are computed on the host, where no device has to be waited for.
+    ``loss_average``: for "document" there are weights too, see ``weigh_documents``.
     """
     joined = {key: [value for row in rows for value in row[key]] for key in rows[0]}
     lengths = joined.pop("seq_lengths")
     row = {key: torch.tensor(values)[None] for key, values in joined.items()}
-    targets = Packing.from_seq_lengths(lengths).shifted_labels(row["labels"])
-    return {**row, "seq_lengths": lengths, "valid_index": targets.ne(-100).nonzero().squeeze(1)}
+    packing = Packing.from_seq_lengths(lengths)
+    targets = packing.shifted_labels(row["labels"])
+    weights = weigh_documents(row["labels"], packing) if loss_average == "document" else {}
+    valid = targets.ne(IGNORED).nonzero().squeeze(1)
+    return {**row, **weights, "seq_lengths": lengths, "valid_index": valid}
+
+
+def weigh_documents(labels: torch.Tensor, packing: Packing) -> dict[str, torch.Tensor]:
+    """token_weights (1, tokens), aligned with ``labels``: those of a document's targets sum to 1.
+
+    Also trained_documents, a label for each document: IGNORED where it has no target. The first
+    label of each document is IGNORED, as `pack` writes it.
+    """
+    document = packing.document_ids  # (tokens,)
+    trained = labels[0].ne(IGNORED).double()
+    counts = torch.zeros(len(packing.lengths), dtype=torch.float64)
+    counts.index_add_(0, document, trained)  # targets of each document
+    weights = trained / counts[document].clamp(min=1)
+    marks = torch.where(counts > 0, 0, IGNORED)
+    return {"token_weights": weights.float()[None], "trained_documents": marks}

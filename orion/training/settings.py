@@ -1,6 +1,9 @@
 """The configuration keys of a training, typed, and the names of the implementations of kernels."""
 
+import importlib.util
 from dataclasses import dataclass
+
+from orion.errors import InputError
 
 # which implementation computes loss and attention; rounding and speed differ, nothing else
 KERNELS: dict[str, dict[str, str]] = {
@@ -10,16 +13,36 @@ KERNELS: dict[str, dict[str, str]] = {
     "triton-lean": {"impl": "triton", "memory": "lean", "attention_impl": "triton"},
 }
 
+# train.optimizer → its name in the transformers library; None is the library's default, AdamW
+OPTIMIZERS = {"adamw": None, "adafactor": "adafactor", "adamw_8bit": "adamw_bnb_8bit"}
+
+
+def check_optimizer(name: str, key: str = "train.optimizer") -> None:
+    """Raise InputError for an optimiser that needs a package which is not installed here."""
+    if name not in OPTIMIZERS:
+        raise InputError(f"{key} = {name}: choose one of {', '.join(OPTIMIZERS)}")
+    if name == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(
+            f"{key} = {name} needs the package bitsandbytes, which is not installed in this "
+            "environment; install it (`pip install bitsandbytes`), or set adamw or adafactor"
+        )
+
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """The LoRA adapter: rank, alpha, dropout, and whether it is merged into the weights."""
+    """The LoRA adapter: rank, alpha, dropout, and whether it is merged into the weights.
+
+    ``use_rslora`` scales it by alpha / sqrt(r) instead of alpha / r; ``use_dora`` trains the size
+    of each row of a weight apart from its direction.
+    """
 
     r: int
     alpha: int
     dropout: float
     target_modules: str | list[str]
     merge_adapter: bool = True
+    use_rslora: bool = False
+    use_dora: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,7 +50,11 @@ class TrainConfig:
     """The configuration keys of the stage; ``lora`` is absent under full fine-tuning.
 
     ``batch_sequences``: packed sequences per optimiser step. ``max_steps``: optimiser steps; if
-    absent, ``epochs`` passes over the packed sequences.
+    absent, ``epochs`` passes over the packed sequences. ``loss_average``: over target tokens, or
+    over documents, each of which then counts equally. ``neftune_noise_alpha``: of noise on the
+    embeddings. ``validation_steps``: optimiser steps between validations where rows are held out;
+    if absent, one pass over the packed sequences. ``keep_best``: whether the result is that of the
+    lowest validation loss.
     """
 
     method: str
@@ -44,6 +71,11 @@ class TrainConfig:
     seed: int
     max_steps: int | None = None
     lora: LoraConfig | None = None
+    optimizer: str = "adamw"
+    loss_average: str = "token"
+    neftune_noise_alpha: float | None = None
+    validation_steps: int | None = None
+    keep_best: bool = False
 
     @property
     def keeps_adapter(self) -> bool:

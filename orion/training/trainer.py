@@ -12,10 +12,14 @@ from transformers import Trainer, TrainingArguments
 
 from orion.errors import InputError
 from orion.models import training_checkpoints
+from orion.training.loading import check_reached
+from orion.training.noise import embedding_noise
 from orion.training.packed_rows import collate_packed
-from orion.training.settings import KERNELS, TrainConfig
+from orion.training.settings import KERNELS, OPTIMIZERS, TrainConfig
 
 SAVE_EVERY_STEPS = 100
+# what causal_lm_loss takes of a collated micro-batch
+ROW = ("input_ids", "position_ids", "labels", "valid_index", "token_weights")
 LOGGED = (
     "step",
     "loss",
@@ -25,20 +29,32 @@ LOGGED = (
     "trained_tokens",
     "accuracy",
     "entropy",
+    "validation_loss",
 )
 
 
 class PackedTrainer(Trainer):
     """Trainer with the fused linear cross-entropy over packed documents.
 
-    ``kernels``: a key of KERNELS. Raises InputError in the step whose loss or gradient norm is not
+    ``kernels``: a key of KERNELS. ``noise_alpha``: of ``embedding_noise``. ``keep_best``: whether
+    the weights of the lowest validation loss are kept. ``targets``: of the adapters, each of which
+    the first step has to reach. Raises InputError in the step whose loss or gradient norm is not
     finite.
     """
 
-    def __init__(self, *args: Any, kernels: str = "auto", **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        kernels: str = "auto",
+        noise_alpha: float | None = None,
+        keep_best: bool = False,
+        targets: str | list[str] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
-        # the loss is already divided by the target tokens of the whole optimiser step
+        # the loss is already divided by what is counted in the whole optimiser step
         self.model_accepts_loss_kwargs = True
+        self._noise_alpha, self._keep_best, self._targets = noise_alpha, keep_best, targets
         self._kernels: dict[str, Any] = KERNELS[kernels]
         self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
 
@@ -49,20 +65,81 @@ class PackedTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The loss of one micro-batch, divided by the target tokens of the optimiser step."""
-        row = {key: inputs[key] for key in ("input_ids", "position_ids", "labels", "valid_index")}
-        packing = Packing.from_seq_lengths(inputs["seq_lengths"], device=row["labels"].device)
-        # accelerate puts autocast around the model's own forward only, and the loss's products with
-        # the head are as large as those of several layers
-        with self.accelerator.autocast():
-            loss, metrics = causal_lm_loss(
-                model, **row, packing=packing, normalizer=num_items_in_batch, **self._kernels
-            )
+        """The loss of one micro-batch, divided by the target tokens of the optimiser step.
+
+        With token_weights among the inputs, by its documents that have a target.
+        """
+        loss, metrics = self._forward(model, inputs, num_items_in_batch)
         # kept on the device until they are logged
-        self._sums["trained_tokens"] += row["valid_index"].numel()
+        self._sums["trained_tokens"] += inputs["valid_index"].numel()
         self._sums["accuracy"] += metrics.accuracy.sum(dtype=torch.float64)
         self._sums["entropy"] += metrics.entropy.sum(dtype=torch.float64)
         return (loss, None) if return_outputs else loss
+
+    def _forward(self, model: Any, inputs: dict[str, Any], normalizer: Any) -> tuple[Any, Any]:
+        """The loss of one micro-batch and its metrics."""
+        row = {key: inputs[key] for key in ROW if key in inputs}
+        noise = embedding_noise(self.model, self._noise_alpha, inputs["seq_lengths"])
+        packing = Packing.from_seq_lengths(inputs["seq_lengths"], device=row["labels"].device)
+        # accelerate puts autocast around the model's own forward only, and the loss's products with
+        # the head are as large as those of several layers
+        with self.accelerator.autocast(), noise:
+            return causal_lm_loss(
+                model, **row, packing=packing, normalizer=normalizer, **self._kernels
+            )
+
+    def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
+        """Log the loss of the rows that are held out, and keep the weights if it is the lowest.
+
+        It is an average of the same kind as the training loss, without dropout and noise.
+        """
+        model: Any = self.model
+        was_training = model.training
+        model.eval()
+        loss = self._validation_loss()
+        model.train(was_training)
+        step = self.state.global_step
+        if not math.isfinite(loss):
+            self._stop(f"stopped at step {step}", [f"the validation loss is {loss}"], bad=step)
+        self.log({"validation_loss": loss})
+        if self._keep_best and self.is_world_process_zero():
+            training_checkpoints.keep_if_best(model, Path(str(self.args.output_dir)), step, loss)
+        metrics = {"eval_loss": loss}
+        # else the end of the pass would ask for the same validation once more
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float:
+        rows: Any = self.eval_dataset
+        size = int(self.args.per_device_train_batch_size)
+        total, count = 0.0, 0
+        for start in range(0, len(rows), size):
+            chosen = [rows[i] for i in range(start, min(start + size, len(rows)))]
+            batch = self.data_collator(chosen)
+            marks = batch.get("trained_documents")
+            count += batch["valid_index"].numel() if marks is None else int(marks.ne(-100).sum())
+            loss, _ = self._forward(self.model_wrapped, self._prepare_inputs(batch), 1.0)
+            total += float(loss)
+        return total / max(1, count)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The library's step on a micro-batch; after the first, whether it reached all targets."""
+        loss = super().training_step(*args, **kwargs)
+        if self._targets is not None:
+            targets, self._targets = self._targets, None
+            check_reached(self.model, targets)
+        return loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        """The divisor of an optimiser step's loss: its target tokens, or its trained documents."""
+        if batch_samples and "trained_documents" in batch_samples[0]:
+            # the library counts what is not ignored, over all devices
+            marks = [batch["trained_documents"] for batch in batch_samples]
+            batch_samples = [{"labels": each, "shift_labels": each} for each in marks]
+        return super()._get_num_items_in_batch(batch_samples, device)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """No step beyond the last one, which the library would add to a run that ended."""
@@ -130,10 +207,11 @@ class PackedTrainer(Trainer):
 
 
 def training_arguments(
-    config: TrainConfig, work: str, micro_batch: int, sequences: int
+    config: TrainConfig, work: str, micro_batch: int, sequences: int, *, validates: bool = False
 ) -> TrainingArguments:
     """The stage's keys as TrainingArguments.
 
+    ``sequences``: packed rows to train on. ``validates``: whether there are rows held out.
     Raises InputError where the micro-batch does not divide the batch.
     """
     batch = config.batch_sequences
@@ -150,6 +228,7 @@ def training_arguments(
         per_device_train_batch_size=micro_batch,
         gradient_accumulation_steps=batch // micro_batch,
         max_steps=steps,
+        optim=OPTIMIZERS[config.optimizer] or TrainingArguments.optim,
         learning_rate=config.learning_rate,
         adam_beta1=config.betas[0],
         adam_beta2=config.betas[1],
@@ -165,6 +244,9 @@ def training_arguments(
         logging_strategy="steps",
         # a NaN is an error (PackedTrainer) and not left out of the log
         logging_nan_inf_filter=False,
+        # the library adds a validation behind the last step
+        eval_strategy="steps" if validates else "no",
+        eval_steps=config.validation_steps or steps_per_epoch,
         save_steps=SAVE_EVERY_STEPS,
         # the newest one, and the one before it until the newest has turned out to be good
         save_total_limit=2,

@@ -120,6 +120,12 @@ def lora(wildcards):
     return json.dumps(settings.list_lora(CONFIG, wildcards.model), sort_keys=True)
 
 
+def optimizers(wildcards):
+    """The optimisers of the run's trainings; a resource, as the limits are."""
+    chosen = settings.list_optimizers(CONFIG, wildcards.model)
+    return " ".join(f"{key}={name}" for key, name in sorted(chosen.items()))
+
+
 def environment(*engines):
     """The conda definition of a generating rule; vLLM needs its own."""
     return f"../../envs/{'vllm' if 'vllm' in engines else 'base'}.yaml"

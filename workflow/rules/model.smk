@@ -79,6 +79,7 @@ rule register_model:
     resources:
         token_limits=token_limits,
         lora=lora,
+        optimizers=optimizers,
     params:
         config=tracked_config("model"),
         code=source_digest("orion.stages.model"),
@@ -86,7 +87,8 @@ rule register_model:
         "python -m orion.stages.model --config {params.config:q} --name {wildcards.model}"
         " --checkpoint {input.checkpoint} --trained {input.trained}"
         " --token-limits {resources.token_limits}"
-        " --lora {resources.lora:q} --output-preflight {output.preflight}"
+        " --lora {resources.lora:q} --optimizers {resources.optimizers}"
+        " --output-preflight {output.preflight}"
         " --output {output.model} 2> {log}"
 
 

@@ -84,6 +84,7 @@ def changed_stages(raw, path, value):
         (["pack", "max_length"], 256, {"pack"}),
         (["train", "learning_rate"], 1.0e-3, {"train"}),
         (["arms", "orion", "train"], {"max_steps": 81}, {"train"}),
+        (["train", "validation_fraction"], 0.1, {"pack"}),
         (["evaluate", "num_samples"], 8, {"evaluate_sample"}),
         (["report", "title"], "Other", set()),
         (["models", "tiny", "source", "seed"], 2, {"student", "model"}),
@@ -91,6 +92,41 @@ def changed_stages(raw, path, value):
 )
 def test_a_key_reaches_exactly_its_stages(raw, path, value, stages):
     assert changed_stages(raw, path, value) == stages
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_keys_of_training_at_their_defaults_are_left_out(raw, method):
+    """So that they repeat no training of before they existed."""
+    names = {name: KEYS[name] for name in WILDCARDS["train"]}
+    raw["train"]["method"] = method
+    raw["train"] |= {"lora": {"r": 4}}
+    before = config.params(config.validate(raw), "train", **names)
+    raw["train"] |= {"optimizer": "adamw", "loss_average": "token", "neftune_noise_alpha": None}
+    raw["train"] |= {"validation_fraction": None, "validation_steps": None, "keep_best": False}
+    raw["train"]["lora"] |= {"use_rslora": False, "use_dora": False}
+    assert config.params(config.validate(raw), "train", **names) == before
+    later = {"optimizer", "loss_average", "neftune_noise_alpha", "use_rslora", "use_dora"}
+    later |= {"validation_fraction", "validation_steps", "keep_best"}
+    assert not [key for key in later if f'"{key}"' in before]
+    for block, key, value in [
+        ("train", "optimizer", "adafactor"),
+        ("train", "loss_average", "document"),
+        ("train", "neftune_noise_alpha", 5.0),
+        ("lora", "use_rslora", True),
+        ("lora", "use_dora", True),
+    ]:
+        other = copy.deepcopy(raw)
+        (other["train"] if block == "train" else other["train"]["lora"])[key] = value
+        changed = config.params(config.validate(other), "train", **names) != before
+        assert changed == (block == "train" or method == "lora")
+
+
+def test_the_optimisers_of_a_run_are_listed_by_key(raw):
+    raw["arms"]["orion"]["train"] = {"optimizer": "adamw_8bit"}
+    assert config.list_optimizers(config.validate(raw), "tiny") == {
+        "train.optimizer": "adamw",
+        "arms.orion.train.optimizer": "adamw_8bit",
+    }
 
 
 def test_swapping_two_equal_typed_values_is_seen(raw):
@@ -123,6 +159,8 @@ def test_the_seed_reaches_training_and_evaluation(raw):
         (["runs", "arms"], ["orion", "orin"], r"runs\.arms names orin, not defined under arms"),
         (["runs", "seeds"], [1, 1], r"runs\.seeds contains duplicates: 1"),
         (["arms", "a/b"], {"trained_on": "solution"}, r"arms\.a/b: names are letters"),
+        (["train", "keep_best"], True, r"train: .*keep_best needs validation_fraction"),
+        (["train", "validation_steps"], 5, r"train: .*validation_steps needs validation_fraction"),
         (["arms", "orion", "train"], {"lr": 1.0}, r"arms\.orion\.train: lr: unknown key"),
         (["arms", "orion", "error_source"], None, r"needs error_source"),
         (

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,13 @@ def test_merged_is_unmerged(adapter, base):
     with torch.no_grad():
         torch.testing.assert_close(model(row).logits, logits(document), rtol=1e-4, atol=1e-4)
     assert not [name for name, _ in model.named_parameters() if "lora" in name]
+
+
+def test_an_adapter_in_bfloat16_keeps_the_frequencies_of_the_positions(adapter):
+    document = replace(register(adapter), dtype="bfloat16")
+    model = checkpoints.load_model(document, "cpu")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert {b.dtype for b in model.buffers()} == {torch.float32}
 
 
 def test_the_base_is_configured_or_a_folder_that_the_adapter_names(adapter, base, tmp_path):

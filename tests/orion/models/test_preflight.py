@@ -32,7 +32,7 @@ from transformers import (
 
 from orion.errors import InputError
 from orion.models import checkpoints, preflight_checks, preflight_weights
-from orion.models.lora_targets import LoraUse
+from orion.models.lora_targets import LoraUse, check_targets
 from orion.models.preflight import Check, Preflight, Uses, require_passed
 from tests.helpers.chat_models import SMALL, edit_json, save_checkpoint
 
@@ -233,6 +233,27 @@ def test_lora_targets_that_cannot_be_trained_are_refused(folder, targets, messag
         match=rf"models\.student fails 1 .*\[lora_targets\] train\.lora\.target_modules.*{message}",
     ):
         run(folder, lora(*targets))
+
+
+def test_a_rank_that_no_layer_can_have_is_refused_before_the_weights_are_read(folder, monkeypatch):
+    monkeypatch.setattr(preflight_weights, "load_probe", None)
+    [use] = lora("all-linear").lora
+    use = replace(use, key="arms.a.train.lora.target_modules", rank=5000)
+    with pytest.raises(
+        InputError,
+        match=r"\[lora_targets\] arms\.a\.train\.lora\.r = 5000: the smaller side of .* has \d+",
+    ):
+        run(folder, Uses(is_trained=True, lora=(use,)))
+
+
+def test_the_gates_of_experts_do_not_limit_the_rank_of_all_layers():
+    modules = {"mlp.up_proj": "linear", "mlp.shared_expert_gate": "linear"}
+    sides = {"mlp.up_proj": 64, "mlp.shared_expert_gate": 1}
+    use = LoraUse("train.lora.target_modules", "all-linear", rank=16)
+    assert "up_proj" in check_targets(use, modules, tied=False, sides=sides)
+    named = replace(use, targets=["shared_expert_gate"])
+    with pytest.raises(InputError, match=r"train\.lora\.r = 16: .*shared_expert_gate has 1"):
+        check_targets(named, modules, tied=False, sides=sides)
 
 
 @pytest.mark.parametrize(

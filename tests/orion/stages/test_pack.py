@@ -110,6 +110,27 @@ def run(folder, max_length, min_rows=1, **keys):
     return tables.read(folder / "packed", tables.PACKED), tables.read_json(folder / "stats.json")
 
 
+def test_rows_are_held_out_by_problem(tmp_path, tokenizer):
+    texts = [f"{n} + 5 = {n + 5}" for n in range(10, 50)]
+    arm = write_arm(tmp_path, tokenizer, texts)
+    whole, stats = run(arm, 60)
+    assert "validation" not in stats and whole["validation"].null_count() == whole.height
+    packed, split = run(arm, 60, validation_fraction=0.25)
+    held = packed.filter("validation")
+    assert held.height == split["validation"]["rows"] > 0 and packed["row"].is_sorted()
+    documents = [split["documents"], split["validation"]["documents"]]
+    assert sum(documents) == 40 and documents[1] > 3 and split["validation"]["left_out"] == 0
+    assert split["rows"] == packed.height - held.height
+    together = split["trained_tokens"] + split["validation"]["trained_tokens"]
+    assert together == stats["trained_tokens"]
+    with pytest.raises(
+        InputError, match=r"fewer than select\.min_rows = 38; \d+ more are held out"
+    ):
+        run(arm, 60, min_rows=38, validation_fraction=0.25)
+    with pytest.raises(InputError, match=r"train\.validation_fraction = 0\.0001 holds out 0 rows"):
+        run(arm, 60, validation_fraction=0.0001)
+
+
 def test_long_rows_are_dropped_and_counted_never_cut(arm):
     packed, stats = run(arm, 60)
     assert (stats["documents"], stats["dropped_too_long"]) == (2, 1)

@@ -1,52 +1,20 @@
-"""The dtypes in which ``Trainer.train()`` computes the loss and the attention."""
+"""The dtypes in which ``Trainer.train()`` computes the loss and the attention, and of weights."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 from orion_kernels.attention import torch_sdpa
 from orion_kernels.cross_entropy import torch_chunked
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from orion import tables
-from orion.demo.tokenizer import build_tokenizer
+from orion.errors import InputError
 from orion.models import checkpoints
-from orion.models.training_documents import DocumentEncoder
-from orion.stages import pack
-from orion.training.loading import load_trainable_model
+from orion.training.loading import load_trainable_model, restore_base
 from orion.training.packed_rows import PackedRows, collate_packed
 from orion.training.settings import LoraConfig, TrainConfig
 from orion.training.trainer import PackedTrainer, training_arguments
 
 LORA = LoraConfig(r=4, alpha=8, dropout=0.0, target_modules="all-linear")
-
-
-@pytest.fixture(scope="module")
-def student(tmp_path_factory):
-    """The document of a random one-layer student, and its packed rows."""
-    folder = tmp_path_factory.mktemp("dtypes")
-    tokenizer = build_tokenizer()
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder / "student")
-    tokenizer.save_pretrained(folder / "student")
-    document = checkpoints.checkpoint_document(
-        folder / "student", name="student", dtype="float32", trust_remote_code=False
-    )
-    encoder = DocumentEncoder(tokenizer, eos={tokenizer.eos_token_id}, enable_thinking=None)
-    pairs = [(f"Question: Sam has {n} pens", f"{n} + 1 = {n + 1}") for n in range(10, 30)]
-    path = folder / "packed"
-    documents = [encoder.encode(*pair) for pair in pairs]
-    tables.write(pack.pack_sequences(documents, 160), path, tables.PACKED, {})
-    return document, tables.read(str(path), tables.PACKED)
 
 
 @pytest.fixture
@@ -68,14 +36,8 @@ def seen(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_loss_and_attention_compute_in_the_training_dtype(
-    tmp_path, student, seen, method, dtype, checkpointing
-):
-    document, packed = student
-    config = TrainConfig(
+def make_config(method, dtype, checkpointing=False, lora=LORA):
+    return TrainConfig(
         method=method,
         learning_rate=1e-3,
         betas=[0.9, 0.95],
@@ -89,8 +51,19 @@ def test_loss_and_attention_compute_in_the_training_dtype(
         gradient_checkpointing=checkpointing,
         seed=1,
         max_steps=2,
-        lora=LORA if method == "lora" else None,
+        lora=lora if method == "lora" else None,
     )
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
+def test_loss_and_attention_compute_in_the_training_dtype(
+    tmp_path, student, seen, method, dtype, checkpointing, stored
+):
+    document, packed = replace(student[0], dtype=stored), student[1]
+    config = make_config(method, dtype, checkpointing)
     trainer = PackedTrainer(
         model=load_trainable_model(document, config),
         args=training_arguments(config, str(tmp_path), 1, packed.height),
@@ -103,3 +76,71 @@ def test_loss_and_attention_compute_in_the_training_dtype(
     assert seen == {"loss": wanted, "attention": wanted}
     trained = {p.dtype for p in trainer.model.parameters() if p.requires_grad}
     assert trained == {torch.float32}  # what the optimiser changes keeps its small steps
+    frozen = {p.dtype for p in trainer.model.parameters() if not p.requires_grad}
+    assert frozen == (wanted if method == "lora" else set())
+    # in bfloat16 the positions' frequencies would be others
+    assert {b.dtype for b in trainer.model.buffers()} == {torch.float32}
+
+
+@pytest.mark.parametrize("variant", [{}, {"use_dora": True}])
+@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
+def test_what_a_bfloat16_base_merges_into_is_the_model_itself(student, stored, variant):
+    """The base is rounded for the training only: merged, each weight is rounded once at most."""
+    document = replace(student[0], dtype=stored)
+    config = make_config("lora", "bfloat16", lora=replace(LORA, **variant))
+    model = load_trainable_model(document, config)
+    exact = dict(checkpoints.load_model(document, "cpu").named_parameters())
+    torch.manual_seed(1)
+    deltas = {}
+    for name, module in model.get_base_model().named_modules():
+        if hasattr(module, "lora_B"):
+            module.lora_B["default"].weight.data.normal_(std=1e-3)
+            deltas[f"{name}.weight"] = module.get_delta_weight("default")
+    restore_base(model, document, config)
+    merged = dict(model.merge_and_unload().named_parameters())
+    assert merged.keys() == exact.keys() and deltas
+    for name, weight in exact.items():
+        if name not in deltas:
+            assert torch.equal(merged[name], weight)
+        elif not variant:
+            assert torch.equal(merged[name], (weight.float() + deltas[name]).to(weight.dtype))
+        else:
+            # DoRA keeps the length of each row, which the training knows from the rounded base
+            got, want = merged[name].float().norm(dim=1), weight.float().norm(dim=1)
+            torch.testing.assert_close(got, want, rtol=2e-3, atol=0)
+
+
+def test_an_untrained_dora_adapter_changes_nothing(student):
+    document = replace(student[0], dtype="bfloat16")
+    lora = replace(LORA, use_dora=True)
+    model = load_trainable_model(document, make_config("lora", "bfloat16", lora=lora))
+    merged = dict(model.merge_and_unload().named_parameters())
+    for name, weight in checkpoints.load_model(document, "cpu").named_parameters():
+        assert torch.equal(merged[name], weight), name
+
+
+def test_rslora_scales_by_the_root_of_the_rank(student):
+    model = load_trainable_model(
+        student[0], make_config("lora", "float32", lora=replace(LORA, use_rslora=True))
+    )
+    scales = {m.scaling["default"] for m in model.modules() if hasattr(m, "lora_B")}
+    assert scales == {8 / 4**0.5}
+
+
+@pytest.mark.parametrize(
+    ("targets", "rank", "message"),
+    [
+        ("all-linear", 40, r"train\.lora\.r = 40: the smaller side of .*[kv]_proj has 16"),
+        (["q_proj"], 33, r"train\.lora\.r = 33: the smaller side of .*q_proj has 32.*leave that"),
+        (["q_proj"], 32, None),
+        (["q_proj", "router"], 4, r"train\.lora\.target_modules: router matches no layer"),
+    ],
+)
+def test_a_rank_beyond_a_layer_and_a_lost_target_are_refused(student, targets, rank, message):
+    lora = replace(LORA, r=rank, target_modules=targets)
+    config = make_config("lora", "float32", lora=lora)
+    if message is None:
+        load_trainable_model(student[0], config)
+    else:
+        with pytest.raises(InputError, match=message):
+            load_trainable_model(student[0], config)
