@@ -1,12 +1,15 @@
 """Checkpoints of a training: those that it resumes from, and the result that is published.
 
 A checkpoint is good once the step behind it had a finite loss and a finite gradient norm. Until
-then the one before it is kept too. Importing this module imports neither torch nor transformers.
+then the one before it is kept too. It is complete while it holds STATE, which is written last and
+removed first. Importing this module imports neither torch nor transformers.
 """
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from orion.models import adapters, checkpoints
 from orion.models.document import ModelDocument
 from orion.paths import partial_path
 
+STATE = "trainer_state.json"
 # what the transformers library refuses to save beside greedy decoding
 SAMPLING_KEYS = (
     "temperature",
@@ -28,15 +32,19 @@ SAMPLING_KEYS = (
 )
 
 
+class FailedWriteError(InputError):
+    """A disk that is full, or does not take a checkpoint for another reason."""
+
+
 def complete_checkpoints(work: Path) -> dict[int, Path]:
     """Step → folder of the complete checkpoints, in the order of the steps.
 
-    Incomplete ones are removed: trainer_state.json is written last.
+    Incomplete ones are removed.
     """
     found: dict[int, Path] = {}
     for folder in work.glob("checkpoint-*"):
         try:
-            state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+            state = json.loads((folder / STATE).read_text(encoding="utf-8"))
             found[state["global_step"]] = folder
         except (OSError, ValueError, KeyError):
             shutil.rmtree(folder)
@@ -48,10 +56,54 @@ def newest_checkpoint(work: Path) -> Path | None:
     return next(reversed(complete_checkpoints(work).values()), None)
 
 
-def keep_newest_checkpoint(work: Path) -> None:
-    """Remove all checkpoints but the newest, which has turned out to be good."""
-    for folder in [*complete_checkpoints(work).values()][:-1]:
-        shutil.rmtree(folder)
+def keep_newest_checkpoints(work: Path, count: int = 1) -> None:
+    """Remove all checkpoints but the newest ones; one alone where it has turned out to be good."""
+    for folder in [*complete_checkpoints(work).values()][:-count]:
+        remove_checkpoint(folder)
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove a checkpoint; a process that is killed meanwhile leaves an incomplete one."""
+    # each process of a training on several GPUs may come here
+    (folder / STATE).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_work(work: Path) -> None:
+    """Remove the work folder of a training that is published."""
+    for folder in complete_checkpoints(work).values():
+        remove_checkpoint(folder)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def explain_failed_write(folder: Path, work: Path) -> Iterator[None]:
+    """Writing a checkpoint to ``folder``: where the disk refuses it, no part of it is left.
+
+    Raises FailedWriteError with the folder, the reason, and the last complete checkpoint.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_failed_write(error):
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        newest = newest_checkpoint(work)
+        then = f"from {newest}, which is complete" if newest else "from the first step"
+        # torch and safetensors append the place in their own sources
+        reason = str(error).strip().split("\n")[0]
+        raise FailedWriteError(
+            f"{folder}: the checkpoint cannot be written ({reason}). Make room on that disk; the "
+            f"same command then goes on {then}"
+        ) from None
+
+
+def _is_failed_write(error: Exception) -> bool:
+    """Whether the operating system refused to write; only Python's own writers say OSError."""
+    own = type(error).__name__ == "SafetensorError" or (
+        isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
+    )
+    return own or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError))
 
 
 def last_good_checkpoint(work: Path, bad: int) -> Path | None:
@@ -61,8 +113,7 @@ def last_good_checkpoint(work: Path, bad: int) -> Path | None:
         if step < bad:
             good = folder
         else:
-            # each process of a training on several GPUs comes here
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_checkpoint(folder)
     return good
 
 
@@ -122,18 +173,23 @@ def publish(
         model = model.merge_and_unload()
     assert document.dtype is not None, "a served model cannot be trained"
     model.to(getattr(torch, document.dtype))
+    # what a killed process left of the same output
+    for left in output_dir.parent.glob(f".{output_dir.name}.*.partial"):
+        shutil.rmtree(left, ignore_errors=True)
     partial = partial_path(output_dir)
-    shutil.rmtree(partial, ignore_errors=True)
-    if adapter:
-        adapters.save_adapter(model, partial)
-    else:
-        model.config.use_cache = True
-        _reset_attention(model)
-        _name_end_tokens(model, checkpoints.eos_ids(document, tokenizer))
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-    shutil.rmtree(output_dir, ignore_errors=True)
-    os.replace(partial, output_dir)
+    try:
+        if adapter:
+            adapters.save_adapter(model, partial)
+        else:
+            model.config.use_cache = True
+            _reset_attention(model)
+            _name_end_tokens(model, checkpoints.eos_ids(document, tokenizer))
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+        shutil.rmtree(output_dir, ignore_errors=True)
+        os.replace(partial, output_dir)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _name_end_tokens(model: Any, eos: set[int]) -> None:
