@@ -87,21 +87,24 @@ def explain_failed_write(folder: Path, work: Path) -> Iterator[None]:
     except Exception as error:
         if not _is_failed_write(error):
             raise
+        there = next(parent for parent in folder.parents if parent.exists())
+        free = shutil.disk_usage(there).free / 1e6
         shutil.rmtree(folder, ignore_errors=True)
         newest = newest_checkpoint(work)
         then = f"from {newest}, which is complete" if newest else "from the first step"
-        # torch and safetensors append the place in their own sources
+        # torch says little about the disk, and appends the places in its own sources
         reason = str(error).strip().split("\n")[0]
         raise FailedWriteError(
-            f"{folder}: the checkpoint cannot be written ({reason}). Make room on that disk; the "
-            f"same command then goes on {then}"
+            f"{folder}: the checkpoint cannot be written ({reason}; {free:,.1f} MB are free). "
+            f"Make room on that disk; the same command then goes on {then}"
         ) from None
 
 
 def _is_failed_write(error: Exception) -> bool:
     """Whether the operating system refused to write; only Python's own writers say OSError."""
     own = type(error).__name__ == "SafetensorError" or (
-        isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
+        isinstance(error, RuntimeError)
+        and any(name in str(error) for name in ("PytorchStreamWriter", "inline_container"))
     )
     return own or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError))
 

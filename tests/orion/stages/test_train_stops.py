@@ -1,5 +1,7 @@
 """Trainings that are stopped, killed or without room: the same command ends with the same bytes."""
 
+import errno
+import json
 import os
 import random
 import shutil
@@ -212,10 +214,11 @@ def test_a_checkpoint_of_another_configuration_is_not_taken(folder, tmp_path, wh
     assert "checkpoint-4: step 4 of 8" in capsys.readouterr().err
 
 
-def test_a_checkpoint_that_is_half_removed_is_not_taken(folder, tmp_path, whole):
+def test_a_checkpoint_that_is_half_removed_is_not_taken(folder, tmp_path, whole, capsys):
     stop(folder, tmp_path, 3)
     stop(folder, tmp_path, 4)
-    assert list_checkpoints(tmp_path) == [4]
+    # the third is good, the fourth not proven yet
+    assert list_checkpoints(tmp_path) == [3, 4]
     [newest] = tmp_path.glob("work/*/checkpoint-4")
     with pytest.MonkeyPatch.context() as patch:
         # the process ends here
@@ -223,9 +226,10 @@ def test_a_checkpoint_that_is_half_removed_is_not_taken(folder, tmp_path, whole)
         training_checkpoints.remove_checkpoint(newest)
     assert newest.is_dir()
     assert run(folder, tmp_path) == whole["full"]
+    assert "checkpoint-3: step 3 of 8" in capsys.readouterr().err
 
 
-# a folder of each size in a file system of its own: the second checkpoint does not fit
+# runs the stage, its work folder a file system of its own that is too small for two checkpoints
 FULL = """
 import json, subprocess, sys
 from pathlib import Path
@@ -233,33 +237,127 @@ from orion.errors import InputError
 from orion.stages import train
 
 work, sizes, argv = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
-work.mkdir(exist_ok=True)
+work.mkdir()
 for size in sizes:
-    place = str(work)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
-    try:
-        train.main(argv)
-        message = None
-    except InputError as error:
-        message = str(error)
-    found = {p.name: sorted(f.name for f in p.iterdir()) for p in work.glob("*/checkpoint-*")}
-    print(json.dumps([message, found]))
-    subprocess.run(["umount", place], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(work)]
+    subprocess.run(mount, check=True)
+    messages = []
+    for _ in range(2):
+        try:
+            train.main(argv)
+            messages.append(None)
+        except InputError as error:
+            messages.append(str(error))
+    found = {p.name: [f.name for f in p.iterdir()] for p in work.glob("*/checkpoint-*")}
+    print(json.dumps([messages, found]), flush=True)
+    subprocess.run(["mount", "-o", "remount,size=10m", str(work)], check=True)
+    train.main(argv)
+    print(json.dumps((work.parent / "log.jsonl").read_text()), flush=True)
+    subprocess.run(["umount", str(work)], check=True)
 """
 
 
 def can_mount():
-    return (
-        shutil.which("unshare") is not None
-        and subprocess.run(
-            ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True
-        ).returncode
-        == 0
+    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    is_there = shutil.which("unshare") is not None
+    return is_there and subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_a_full_disk_is_an_error_with_the_last_checkpoint_intact(folder, tmp_path, whole):
+    """A real one: it is full in the weights, the optimiser's state, or the last small file."""
+    if not can_mount():
+        pytest.skip("this user cannot mount a file system in a namespace of its own")
+    # a checkpoint takes 328 KiB: weights 92, optimiser 196, the rest in small files
+    sizes = [200, 324, 400, 500, 640, 652]
+    argv = arguments(folder, tmp_path, "--save-minutes", "0")
+    done = subprocess.run(
+        ["unshare", "-rm", sys.executable, "-c", FULL, tmp_path / "work", json.dumps(sizes), *argv],
+        capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line[0] in '["']
+    for size, (messages, found), log in zip(sizes, lines[::2], lines[1::2], strict=True):
+        if size < 328:
+            step, then, kept = 1, "from the first step", []
+        else:
+            step, then, kept = 2, f"from {tmp_path}/work/", ["checkpoint-1"]
+        for message in messages:
+            assert f"/checkpoint-{step}: the checkpoint cannot be written (" in message
+            assert "Make room on that disk; the same command then goes on " + then in message
+            assert str(tmp_path / "work") in message and "packed" not in message
+        assert list(found) == kept
+        assert all({"trainer_state.json", "optimizer.pt"} <= {*files} for files in found.values())
+        # with room, the same command goes on
+        assert log.encode() == whole["full"]["log.jsonl"]
+    assert read_result(tmp_path) == whole["full"]
+
+
+@pytest.mark.parametrize("name", ["save_pretrained", "write_card", "write_log"])
+def test_a_disk_that_is_full_when_the_result_is_published(folder, tmp_path, whole, name):
+    owner = {"save_pretrained": training_checkpoints.checkpoints}.get(name, train)
+    function = {"save_pretrained": "eos_ids"}.get(name, name)
+
+    def fill(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, function, fill)
+        message = (
+            r"/model: the checkpoint cannot be written \(.*No space left on device; .* MB are free"
+            r"\)\. Make room on that disk; the same command then goes on from .*checkpoint-8, which"
+        )
+        with pytest.raises(InputError, match=message):
+            run(folder, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "log.jsonl") == ["work"]
+    assert list_checkpoints(tmp_path) == [8]
+    assert run(folder, tmp_path) == whole["full"]
+
+
+def start(folder, out, *more, **changes):
+    words = arguments(folder, out, *more, **changes)
+    with open(out / "stderr", "ab") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", "orion.stages.train", *words],
+            stderr=stderr,
+            stdout=subprocess.DEVNULL,
+        )
+
+
+def test_the_command_exits_as_a_process_that_the_signal_ended(folder, tmp_path):
+    process = start(folder, tmp_path, max_steps=100_000)
+    give_up = time.monotonic() + 300
+    while not list_checkpoints(tmp_path) and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(300) == 143
+    last = list_checkpoints(tmp_path)[-1]
+    said = (tmp_path / "stderr").read_text()
+    assert f"stopped by SIGTERM after step {last} of 100000" in said and "Traceback" not in said
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_an_error_with_the_last_checkpoint_intact(folder, tmp_path, whole):
-    if not can_mount():
-        pytest.skip("no file system can be mounted here without rights")
-    raise NotImplementedError
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_run_that_is_killed_at_random_instants_ends_with_the_same_bytes(folder, tmp_path, method):
+    """SIGKILL five times per method, with a checkpoint after every step."""
+    steps = 150
+    wanted = run(
+        folder, tmp_path / "whole", "--save-minutes", "1000", method=method, max_steps=steps
+    )
+    out, instants, reached = tmp_path / "killed", random.Random(method), []
+    for _ in range(5):
+        process = start(folder, out, "--save-minutes", "0", method=method, max_steps=steps)
+        before = list_checkpoints(out)
+        give_up = time.monotonic() + 300
+        while list_checkpoints(out) == before and time.monotonic() < give_up:
+            time.sleep(0.001)
+        # a step with its checkpoint takes about 30 ms
+        time.sleep(instants.uniform(0, 0.3))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        reached.append(list_checkpoints(out)[-1])
+    process = start(folder, out, "--save-minutes", "0", method=method, max_steps=steps)
+    assert process.wait() == 0, (out / "stderr").read_text()[-3000:]
+    assert read_result(out) == wanted
+    assert reached == sorted(reached) and len({*reached}) > 1
+    print(f"killed after steps {reached} of {steps}")
