@@ -95,7 +95,7 @@ def _describe_base(base: ModelDocument) -> str:
 
 
 def _table(left: str, right: str, rows: Mapping[str, object]) -> str:
-    """A Markdown table of two columns; a bar in a value does not end its cell."""
+    """A Markdown table of two columns; a bar in a value ends no column."""
     lines = [f"| {left} | {right} |", "|---|---|"]
     lines += [
         f"| {key} | {str(value).replace('|', chr(92) + '|')} |" for key, value in rows.items()

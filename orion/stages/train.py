@@ -49,7 +49,7 @@ def run_training(trainer: PackedTrainer, work: Path, signals: StopSignals) -> No
     if resumed:
         log(f"resuming from {resumed}: step {step} of {steps}")
     trainer.unproven_step = step
-    with signals.deferred():
+    with signals.defer():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if signals.number is not None:
         newest = training_checkpoints.newest_checkpoint(work)

@@ -25,7 +25,7 @@ LINE_EVERY_S = 10.0
 class StopSignals:
     """Context manager that handles SIGTERM and SIGUSR1; outside the main thread it does nothing.
 
-    Inside ``deferred()`` a signal is only noted, in ``number``. Elsewhere nothing is lost, and the
+    Inside ``defer()`` a signal is only noted, in ``number``. Elsewhere nothing is lost, and the
     process exits at once. A second signal does not interrupt what the first one asked for.
     """
 
@@ -50,7 +50,7 @@ class StopSignals:
                 self.exit("outside the steps of the training, so no step is lost")
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
+    def defer(self) -> Iterator[None]:
         """While this lasts, a signal waits for the end of the running step."""
         self._is_deferred = True
         try:
