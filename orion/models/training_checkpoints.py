@@ -176,9 +176,7 @@ def publish(
         model = model.merge_and_unload()
     assert document.dtype is not None, "a served model cannot be trained"
     model.to(getattr(torch, document.dtype))
-    # what a killed process left of the same output
-    for left in output_dir.parent.glob(f".{output_dir.name}.*.partial"):
-        shutil.rmtree(left, ignore_errors=True)
+    _remove_left_parts(output_dir)
     partial = partial_path(output_dir)
     try:
         if adapter:
@@ -193,6 +191,19 @@ def publish(
         os.replace(partial, output_dir)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_left_parts(output_dir: Path) -> None:
+    """Remove what killed processes left of the same output; it may be gigabytes."""
+    for left in output_dir.parent.glob(f".{output_dir.name}.*.partial"):
+        number = left.name.split(".")[-2]
+        try:
+            os.kill(int(number), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:
+            # a living process of another user
+            continue
 
 
 def _name_end_tokens(model: Any, eos: set[int]) -> None:

@@ -229,6 +229,16 @@ def test_a_checkpoint_that_is_half_removed_is_not_taken(folder, tmp_path, whole,
     assert "checkpoint-3: step 3 of 8" in capsys.readouterr().err
 
 
+def test_what_a_killed_process_left_of_the_output_is_removed(folder, tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left, other = (tmp_path / f".model.{pid}.partial" for pid in (dead.pid, os.getppid()))
+    for part in (left, other):
+        part.mkdir()
+    run(folder, tmp_path)
+    assert not left.exists() and other.is_dir()
+
+
 # runs the stage, its work folder a file system of its own that is too small for two checkpoints
 FULL = """
 import json, subprocess, sys
