@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from orion.errors import InputError
 from orion.models import adapters, checkpoints
 from orion.models.document import ModelDocument
 from orion.paths import partial_path
+from orion.progress import log
 
 STATE = "trainer_state.json"
 # what the transformers library refuses to save beside greedy decoding
@@ -54,6 +56,29 @@ def complete_checkpoints(work: Path) -> dict[int, Path]:
 def newest_checkpoint(work: Path) -> Path | None:
     """The last complete checkpoint of a killed run."""
     return next(reversed(complete_checkpoints(work).values()), None)
+
+
+def remove_cut_checkpoints(work: Path) -> None:
+    """Remove checkpoints with a file that is cut off, as a machine that loses power leaves it."""
+    for folder in complete_checkpoints(work).values():
+        cut = next((path.name for path in sorted(folder.iterdir()) if _is_cut(path)), None)
+        if cut is not None:
+            log(f"{folder} is not used: its {cut} is cut off")
+            remove_checkpoint(folder)
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a file of weights or of torch's own format does not reach its end."""
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy"):
+                return False
+        except SafetensorError:
+            return True
+    # torch's files are zip archives, whose directory is at the end
+    return path.suffix in (".pt", ".pth") and not zipfile.is_zipfile(path)
 
 
 def keep_newest_checkpoints(work: Path, count: int = 1) -> None:

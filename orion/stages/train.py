@@ -43,6 +43,7 @@ def run_training(trainer: PackedTrainer, work: Path, signals: StopSignals) -> No
 
     Exits where a signal comes, after the running step and its checkpoint.
     """
+    training_checkpoints.remove_cut_checkpoints(work)
     found = training_checkpoints.complete_checkpoints(work)
     step, resumed = list(found.items())[-1] if found else (0, None)
     steps = trainer.args.max_steps

@@ -229,6 +229,21 @@ def test_a_checkpoint_that_is_half_removed_is_not_taken(folder, tmp_path, whole,
     assert "checkpoint-3: step 3 of 8" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
+def test_a_checkpoint_with_a_file_that_is_cut_off_is_not_taken(
+    folder, tmp_path, whole, capsys, name
+):
+    """As after a loss of power."""
+    stop(folder, tmp_path, 3)
+    stop(folder, tmp_path, 4)
+    [path] = tmp_path.glob(f"work/*/checkpoint-4/{name}")
+    os.truncate(path, path.stat().st_size // 2)
+    assert run(folder, tmp_path) == whole["full"]
+    said = capsys.readouterr().err
+    assert f"checkpoint-4 is not used: its {name} is cut off" in said
+    assert "checkpoint-3: step 3 of 8" in said
+
+
 def test_what_a_killed_process_left_of_the_output_is_removed(folder, tmp_path):
     dead = subprocess.Popen(["true"])
     dead.wait()
