@@ -17,19 +17,24 @@ class Progress:
     """Counts finished units of work and prints rate, tokens per second and remaining time.
 
     `total`: units to do; `unit`: the plural that names them ("completions"); `every_s`: seconds
-    between two lines in a log.
+    between two lines in a log; `done`: units of an earlier run, which count for no rate.
     """
 
-    def __init__(self, total: int, unit: str, *, every_s: float = 10.0):
+    def __init__(self, total: int, unit: str, *, every_s: float = 10.0, done: int = 0):
         self.total, self.unit, self.every_s = total, unit, every_s
-        self.done = self.tokens = 0
+        self.before = self.done = done
+        self.tokens = 0
         self.start = self.last = time.monotonic()
         self.bar = None
         if total and sys.stderr.isatty():
             from tqdm import tqdm
 
             self.bar = tqdm(
-                total=total, unit=f" {unit}", unit_scale=total > 100_000, dynamic_ncols=True
+                total=total,
+                initial=done,
+                unit=f" {unit}",
+                unit_scale=total > 100_000,
+                dynamic_ncols=True,
             )
 
     @property
@@ -47,7 +52,7 @@ class Progress:
         elif time.monotonic() - self.last >= self.every_s:
             self.last = time.monotonic()
             done = f"{self.unit}: {self.done:,} of {self.total:,}"
-            rate = self.done / self.seconds
+            rate = (self.done - self.before) / self.seconds
             speed = f"{rate:,.0f} per second" if rate >= 10 else f"{rate:.2g} per second"
             parts = [done, speed, self._notes(note), f"{self._remaining()} left"]
             print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
@@ -62,7 +67,8 @@ class Progress:
         return ", ".join(filter(None, (rate, note)))
 
     def _remaining(self) -> str:
-        seconds = math.ceil(self.seconds / max(self.done, 1) * (self.total - self.done))
+        each = self.seconds / max(self.done - self.before, 1)
+        seconds = math.ceil(each * (self.total - self.done))
         if seconds < 600:
             return f"{seconds} s"
         return f"{seconds // 60:,} min" if seconds < 36_000 else f"{seconds / 3600:,.1f} h"

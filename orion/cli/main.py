@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from orion.cli import answers, completions, config, data, prompts
+from orion.cli import answers, completions, config, data, merge, prompts
 from orion.stages import command
 
 
@@ -13,10 +13,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     parser = argparse.ArgumentParser(
         prog="orion",
-        description="Look into a run: its configuration, data, prompts, answers and completions.",
+        description="Look into a run: its configuration, data, prompts, answers and completions; "
+        "merge its adapters.",
     )
     commands = parser.add_subparsers(required=True)
-    for group in (config, data, prompts, answers, completions):
+    for group in (config, data, prompts, answers, completions, merge):
         group.add(commands)
     args = parser.parse_args(argv)
     try:

@@ -1,12 +1,16 @@
 """Checkpoints of a training: those that it resumes from, and the result that is published.
 
 A checkpoint is good once the step behind it had a finite loss and a finite gradient norm. Until
-then the one before it is kept too. Importing this module imports neither torch nor transformers.
+then the one before it is kept too. It is complete while it holds STATE, which is written last and
+removed first. Importing this module imports neither torch nor transformers.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,9 @@ from orion.errors import InputError
 from orion.models import adapters, checkpoints
 from orion.models.document import ModelDocument
 from orion.paths import AtomicFile, partial_path
+from orion.progress import log
 
+STATE = "trainer_state.json"
 # in the work folder: the trained weights with the lowest validation loss
 BEST = "best.safetensors"
 # what the transformers library refuses to save beside greedy decoding
@@ -30,15 +36,19 @@ SAMPLING_KEYS = (
 )
 
 
+class FailedWriteError(InputError):
+    """A disk that is full, or does not take a checkpoint for another reason."""
+
+
 def complete_checkpoints(work: Path) -> dict[int, Path]:
     """Step → folder of the complete checkpoints, in the order of the steps.
 
-    Incomplete ones are removed: trainer_state.json is written last.
+    Incomplete ones are removed.
     """
     found: dict[int, Path] = {}
     for folder in work.glob("checkpoint-*"):
         try:
-            state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+            state = json.loads((folder / STATE).read_text(encoding="utf-8"))
             found[state["global_step"]] = folder
         except (OSError, ValueError, KeyError):
             shutil.rmtree(folder)
@@ -50,10 +60,80 @@ def newest_checkpoint(work: Path) -> Path | None:
     return next(reversed(complete_checkpoints(work).values()), None)
 
 
-def keep_newest_checkpoint(work: Path) -> None:
-    """Remove all checkpoints but the newest, which has turned out to be good."""
-    for folder in [*complete_checkpoints(work).values()][:-1]:
-        shutil.rmtree(folder)
+def remove_cut_checkpoints(work: Path) -> None:
+    """Remove checkpoints with a file that is cut off, as a machine that loses power leaves it."""
+    for folder in complete_checkpoints(work).values():
+        cut = next((path.name for path in sorted(folder.iterdir()) if _is_cut(path)), None)
+        if cut is not None:
+            log(f"{folder} is not used: its {cut} is cut off")
+            remove_checkpoint(folder)
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a file of weights or of torch's own format does not reach its end."""
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy"):
+                return False
+        except SafetensorError:
+            return True
+    # torch's files are zip archives, whose directory is at the end
+    return path.suffix in (".pt", ".pth") and not zipfile.is_zipfile(path)
+
+
+def keep_newest_checkpoints(work: Path, count: int = 1) -> None:
+    """Remove all checkpoints but the newest ones; one alone where it has turned out to be good."""
+    for folder in [*complete_checkpoints(work).values()][:-count]:
+        remove_checkpoint(folder)
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove a checkpoint; a process that is killed meanwhile leaves an incomplete one."""
+    # each process of a training on several GPUs may come here
+    (folder / STATE).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_work(work: Path) -> None:
+    """Remove the work folder of a training that is published."""
+    for folder in complete_checkpoints(work).values():
+        remove_checkpoint(folder)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def explain_failed_write(folder: Path, work: Path) -> Iterator[None]:
+    """Writing a checkpoint to ``folder``: where the disk refuses it, no part of it is left.
+
+    Raises FailedWriteError with the folder, the reason, and the last complete checkpoint.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_failed_write(error):
+            raise
+        there = next(parent for parent in folder.parents if parent.exists())
+        free = shutil.disk_usage(there).free / 1e6
+        shutil.rmtree(folder, ignore_errors=True)
+        newest = newest_checkpoint(work)
+        then = f"from {newest}, which is complete" if newest else "from the first step"
+        # torch says little about the disk, and appends the places in its own sources
+        reason = str(error).strip().split("\n")[0]
+        raise FailedWriteError(
+            f"{folder}: the checkpoint cannot be written ({reason}; {free:,.1f} MB are free). "
+            f"Make room on that disk; the same command then goes on {then}"
+        ) from None
+
+
+def _is_failed_write(error: Exception) -> bool:
+    """Whether the operating system refused to write; only Python's own writers say OSError."""
+    own = type(error).__name__ == "SafetensorError" or (
+        isinstance(error, RuntimeError)
+        and any(name in str(error) for name in ("PytorchStreamWriter", "inline_container"))
+    )
+    return own or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError))
 
 
 def last_good_checkpoint(work: Path, bad: int) -> Path | None:
@@ -63,8 +143,7 @@ def last_good_checkpoint(work: Path, bad: int) -> Path | None:
         if step < bad:
             good = folder
         else:
-            # each process of a training on several GPUs comes here
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_checkpoint(folder)
     return good
 
 
@@ -164,18 +243,34 @@ def publish(
         model = model.merge_and_unload()
     assert document.dtype is not None, "a served model cannot be trained"
     model.to(getattr(torch, document.dtype))
+    _remove_left_parts(output_dir)
     partial = partial_path(output_dir)
-    shutil.rmtree(partial, ignore_errors=True)
-    if adapter:
-        adapters.save_adapter(model, partial)
-    else:
-        model.config.use_cache = True
-        _reset_attention(model)
-        _name_end_tokens(model, checkpoints.eos_ids(document, tokenizer))
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-    shutil.rmtree(output_dir, ignore_errors=True)
-    os.replace(partial, output_dir)
+    try:
+        if adapter:
+            adapters.save_adapter(model, partial)
+        else:
+            model.config.use_cache = True
+            _reset_attention(model)
+            _name_end_tokens(model, checkpoints.eos_ids(document, tokenizer))
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+        shutil.rmtree(output_dir, ignore_errors=True)
+        os.replace(partial, output_dir)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_left_parts(output_dir: Path) -> None:
+    """Remove what killed processes left of the same output; it may be gigabytes."""
+    for left in output_dir.parent.glob(f".{output_dir.name}.*.partial"):
+        number = left.name.split(".")[-2]
+        try:
+            os.kill(int(number), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:
+            # a living process of another user
+            continue
 
 
 def _name_end_tokens(model: Any, eos: set[int]) -> None:

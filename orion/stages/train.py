@@ -9,14 +9,17 @@ run's content and is not an output. A loss, gradient norm or weight that is not 
 in the step where it shows: nothing is published, and the last good checkpoint stays in that folder.
 Where `pack` has held rows out, their loss is in the log, and ``keep_best`` publishes the weights
 with the lowest one.
+SIGTERM and SIGUSR1 let the running step end, save a checkpoint and exit with 143 or 138. README.md
+in the published folder is a model card.
 Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR
 --output-dir O --output-model J --log L [--preflight F] [--lineage DATASET MODEL ARM]
-[--micro-batch N] [--kernels auto|torch|triton|triton-lean]``.
+[--micro-batch N] [--save-minutes M] [--kernels auto|torch|triton|triton-lean]``.
 """
 
+import argparse
 import json
+import math
 import os
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +29,12 @@ import polars as pl
 from orion import provenance, tables
 from orion.errors import InputError
 from orion.models import checkpoints, preflight, training_checkpoints
-from orion.models.document import add_step, read_document
+from orion.models.document import ModelDocument, add_step, read_document
+from orion.models.model_card import TrainingFacts, write_card
 from orion.paths import AtomicFile
 from orion.progress import log
 from orion.stages import command
+from orion.training.callbacks import Report, SaveAndStop, StopSignals
 from orion.training.loading import (
     check_kernels,
     describe_kernels,
@@ -41,15 +46,24 @@ from orion.training.settings import KERNELS, TrainConfig, check_optimizer
 from orion.training.trainer import LOGGED, PackedTrainer, training_arguments
 
 
-def run_training(trainer: PackedTrainer, work: Path) -> None:
-    """Train to the last step, from the last checkpoint of a killed run if there is one.
+def run_training(trainer: PackedTrainer, work: Path, signals: StopSignals) -> None:
+    """Train to the last step, from the last checkpoint of a stopped run if there is one.
 
-    The model then has the weights of the lowest validation loss where these were kept.
+    Exits where a signal comes, after the running step and its checkpoint. The model then has the
+    weights of the lowest validation loss where these were kept.
     """
-    resumed = training_checkpoints.newest_checkpoint(work)
+    training_checkpoints.remove_cut_checkpoints(work)
+    found = training_checkpoints.complete_checkpoints(work)
+    step, resumed = list(found.items())[-1] if found else (0, None)
+    steps = trainer.args.max_steps
     if resumed:
-        log(f"resuming from {resumed}")
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        log(f"resuming from {resumed}: step {step} of {steps}")
+    trainer.unproven_step = step
+    with signals.defer():
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if signals.number is not None:
+        newest = training_checkpoints.newest_checkpoint(work)
+        signals.exit(f"after step {trainer.state.global_step} of {steps}, saved in {newest}")
     best = training_checkpoints.read_best(work)
     if best is not None:
         log(f"the lowest validation loss, {best[1]:.6f}, is that of step {best[0]}")
@@ -71,7 +85,30 @@ def write_log(history: list[dict[str, Any]], path: str) -> None:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def main(argv: list[str] | None = None) -> None:
+def count_data(packed: pl.DataFrame, history: list[dict[str, Any]]) -> dict[str, int]:
+    """What was trained on, for the model card: the packed rows, and the sums over all steps."""
+    last = [entry for entry in history if "loss" in entry][-1]
+    trained = packed["labels"].explode().ne(-100).sum()
+    return {
+        "documents": int(packed["seq_lengths"].list.len().sum()),
+        "packed sequences": packed.height,
+        "tokens in one pass": int(packed["input_ids"].list.len().sum()),
+        "trained tokens in one pass": int(trained or 0),
+        "optimiser steps": int(last["step"]),
+        "tokens read in all steps": int(last["tokens"]),
+        "tokens trained in all steps": int(last["trained_tokens"]),
+    }
+
+
+def parse_minutes(text: str) -> float:
+    """The value of ``--save-minutes``; 0 saves after every step."""
+    minutes = float(text)
+    if not (math.isfinite(minutes) and minutes >= 0):
+        raise argparse.ArgumentTypeError(f"{text} is no number of minutes")
+    return minutes
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = command.make_parser(
         __doc__, "name", "packed", "model", "work", "output-dir", "output-model", "log"
     )
@@ -82,24 +119,62 @@ def main(argv: list[str] | None = None) -> None:
         help="sequences in memory at once; changes rounding only",
     )
     parser.add_argument(
+        "--save-minutes",
+        type=parse_minutes,
+        default=10.0,
+        metavar="M",
+        help="save a checkpoint this long after the last one, beside those by steps (default: 10); "
+        "changes no result",
+    )
+    parser.add_argument(
         "--kernels", choices=KERNELS, default="auto", help="what computes loss and attention"
     )
-    parser.add_argument("--lineage", nargs=3, help="DATASET MODEL ARM, which model.json keeps")
+    parser.add_argument(
+        "--lineage",
+        nargs=3,
+        metavar=("DATASET", "MODEL", "ARM"),
+        help="of the training, for model.json and the model card",
+    )
     preflight.add_option(parser)
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def publish(
+    trainer: PackedTrainer,
+    args: argparse.Namespace,
+    document: ModelDocument,
+    tokenizer: Any,
+    record: dict[str, Any],
+    *,
+    adapter: bool,
+) -> None:
+    """Write the trained folder with its card, the log, and model.json last."""
+    output, history = Path(args.output_dir), trainer.state.log_history
+    training_checkpoints.publish(trainer.model, tokenizer, document, output, adapter=adapter)
+    write_log(history, args.log)
+    trained = training_checkpoints.trained_document(output, args.name, document, adapter=adapter)
+    dataset = arm = None
+    if args.lineage:
+        dataset, model, arm = args.lineage
+        seed = record["config"]["seed"]
+        trained = add_step(trained, dataset, model, arm, seed=seed, trained=document)
+    counts = count_data(trainer.train_dataset.packed, history)  # type: ignore[union-attr]
+    facts = TrainingFacts(dataset, arm, record["config"], counts, record)
+    write_card(output, trained, document, facts)
+    tables.write_json(trained.as_json(), args.output_model, record)
+
+
+def train(args: argparse.Namespace, signals: StopSignals) -> None:
+    """Train and publish; exits where a signal comes."""
     config = command.read_config(TrainConfig, args.config)
     check_optimizer(config.optimizer)
-    if "WORLD_SIZE" not in os.environ:
-        # on a machine with several GPUs the Trainer would spread each batch over all of them
-        first_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-        os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu
     packed = tables.read(args.packed, tables.PACKED)
     document = read_document(args.model)
     inputs = {"packed": args.packed, "model": args.model}
     inputs |= preflight.required_inputs(args, document)
     record = provenance.record("orion.stages.train", args.config, inputs)
-    content = provenance.digest_text(provenance.canonical_json(record))
-    work = Path(args.work) / f"train-{content[:16]}"
+    digest = provenance.digest_text(provenance.canonical_json(record))
+    work = Path(args.work) / f"train-{digest[:16]}"
     held_out = pl.col("validation").fill_null(False)
     rows, validation = packed.filter(~held_out), packed.filter(held_out)
     model = load_trainable_model(document, config)
@@ -117,21 +192,29 @@ def main(argv: list[str] | None = None) -> None:
         noise_alpha=config.neftune_noise_alpha,
         keep_best=config.keep_best,
         targets=config.lora.target_modules if config.method == "lora" and config.lora else None,
+        callbacks=[SaveAndStop(signals, args.save_minutes), Report()],
     )
     try:
-        run_training(trainer, work)
+        run_training(trainer, work, signals)
+    except training_checkpoints.FailedWriteError:
+        raise
     except InputError as error:
         raise InputError(f"{args.packed}: {error}") from None
     tokenizer = checkpoints.load_tokenizer(document)
-    output, adapter = Path(args.output_dir), config.keeps_adapter
     restore_base(trainer.model, document, config)
-    training_checkpoints.publish(trainer.model, tokenizer, document, output, adapter=adapter)
-    write_log(trainer.state.log_history, args.log)
-    trained = training_checkpoints.trained_document(output, args.name, document, adapter=adapter)
-    if args.lineage:
-        trained = add_step(trained, *args.lineage, seed=config.seed, trained=document)
-    tables.write_json(trained.as_json(), args.output_model, record)
-    shutil.rmtree(work, ignore_errors=True)
+    with training_checkpoints.explain_failed_write(Path(args.output_dir), work):
+        publish(trainer, args, document, tokenizer, record, adapter=config.keeps_adapter)
+    training_checkpoints.remove_work(work)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_arguments(argv)
+    if "WORLD_SIZE" not in os.environ:
+        # on a machine with several GPUs the Trainer would spread each batch over all of them
+        first_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu
+    with StopSignals() as signals:
+        train(args, signals)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """transformers.Trainer with the loss and the attention of ``orion_kernels`` over packed rows."""
 
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from orion_kernels import Packing
 from orion_kernels.transformers_integration import causal_lm_loss
-from transformers import Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from orion.errors import InputError
 from orion.models import training_checkpoints
@@ -57,6 +56,10 @@ class PackedTrainer(Trainer):
         self._noise_alpha, self._keep_best, self._targets = noise_alpha, keep_best, targets
         self._kernels: dict[str, Any] = KERNELS[kernels]
         self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
+        # the step of the newest checkpoint, until the step behind it shows that it is good
+        self.unproven_step: int | None = None
+        # it prints every step on standard output
+        self.remove_callback(PrinterCallback)
 
     def compute_loss(
         self,
@@ -171,8 +174,20 @@ class PackedTrainer(Trainer):
         wrong = [f"{key} is {logs[key]}" for key in LOGGED if not math.isfinite(logs.get(key, 0.0))]
         if wrong:
             self._stop(f"stopped at step {step} of {self.args.max_steps}", wrong, bad=step - 1)
-        elif self.is_world_process_zero() and (step - 1) % int(self.args.save_steps) == 0:
-            training_checkpoints.keep_newest_checkpoint(Path(str(self.args.output_dir)))
+        elif self.is_world_process_zero() and self.unproven_step == step - 1:
+            training_checkpoints.keep_newest_checkpoints(Path(str(self.args.output_dir)))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save, and keep the checkpoint before this one: the next step shows whether it is good.
+
+        Raises InputError where the disk refuses to hold it.
+        """
+        step, work = self.state.global_step, Path(str(self.args.output_dir))
+        with training_checkpoints.explain_failed_write(work / f"checkpoint-{step}", work):
+            super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
+        self.unproven_step = step
+        if self.is_world_process_zero():
+            training_checkpoints.keep_newest_checkpoints(work, 2)
 
     def check_result(self) -> None:
         """Raise InputError where the last step has spoiled the model: its loss or a weight.
@@ -248,11 +263,10 @@ def training_arguments(
         eval_strategy="steps" if validates else "no",
         eval_steps=config.validation_steps or steps_per_epoch,
         save_steps=SAVE_EVERY_STEPS,
-        # the newest one, and the one before it until the newest has turned out to be good
-        save_total_limit=2,
         include_num_input_tokens_seen="all",
         remove_unused_columns=False,
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
-        disable_tqdm=not sys.stderr.isatty(),
+        # Report prints the progress
+        disable_tqdm=True,
     )

@@ -224,6 +224,7 @@ def test_speed_runs_nothing(changing):
     edit(changing, "workflow/profiles/default/config.yaml", "gpu=1", "gpu=2")
     assert changing.plan("--set-resources", "train:micro_batch=1") == {}
     assert changing.plan("--set-resources", "train:kernels=triton") == {}
+    assert changing.plan("--set-resources", "train:save_minutes=1") == {}
     place = (
         "sample:shards=4",
         "sample:python=.venv-vllm/bin/python",

@@ -92,16 +92,19 @@ rule train:
         work=f"{RESULTS}/work",
         micro_batch=4,
         kernels="auto",
+        save_minutes=10,
         runtime="8h",
         mem_mb=4000,
     params:
         config=tracked_config("train"),
         code=source_digest("orion.stages.train"),
     shell:
-        "python -m orion.stages.train --config {params.config:q}"
+        # without a shell in between, a signal to the job's processes does not end it before it saves
+        "exec python -m orion.stages.train --config {params.config:q}"
         " --name {wildcards.model}/{wildcards.arm}/seed-{wildcards.seed}"
         " --lineage {wildcards.dataset} {wildcards.model} {wildcards.arm} --packed {input.packed}"
         " --model {input.model} --preflight {input.preflight} --work {resources.work}"
         " --micro-batch {resources.micro_batch} --kernels {resources.kernels}"
+        " --save-minutes {resources.save_minutes}"
         " --output-dir {output.checkpoint}"
         " --output-model {output.model} --log {output.train_log} 2> {log}"

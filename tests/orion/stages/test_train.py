@@ -271,6 +271,7 @@ def test_an_adapter_is_kept_beside_its_base(folder, tmp_path):
         train.main(arguments(folder, out, {**CONFIG, "method": "lora", "lora": lora}))
     kept = tmp_path / "kept" / "model"
     assert sorted(path.name for path in kept.iterdir()) == [
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
