@@ -150,6 +150,7 @@ def _read_long_table(results: Path, doc: dict, item: dict, name: str) -> list[di
                     lines = (folder / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
                     order = (
                         "loss",
+                        "validation_loss",
                         "learning_rate",
                         "grad_norm",
                         "tokens",

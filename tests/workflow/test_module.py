@@ -28,7 +28,7 @@ def folder(root, tmp_path_factory):
         (folder / name).symlink_to(root / name)
     config = yaml.safe_load((root / "config/config.yaml").read_text())
     config["datasets"]["chains"]["source"] = {"kind": "jsonl", "path": "data/mine.jsonl"}
-    config["datasets"]["chains"]["fields"] = {"problem_id": None, "teacher_trace": None}
+    config["datasets"]["chains"]["fields"] = {"problem_id": None, "teacher_trace": "problem"}
     config["datasets"]["chains"]["decontaminate_ngram"] = None
     config["benchmarks"]["chains-test"]["source"]["n"] = 5
     config["benchmarks"]["chains-hard"]["source"]["n"] = 5

@@ -21,7 +21,8 @@ def files(checkout):
     (checkout.folder / "data/rows.jsonl").write_text(ROWS)
     source = {"kind": "file", "path": "data/*.jsonl"}
     fields = {"problem_id": "id", "problem": "problem", "answer": "answer"}
-    config["datasets"]["chains"] = {"source": source, "fields": fields}
+    traced = {**fields, "teacher_trace": "problem"}
+    config["datasets"]["chains"] = {"source": source, "fields": traced}
     config["benchmarks"]["chains-test"] = {"source": URL, "fields": fields}
     checkout.write_config(config)
     checkout.run()
