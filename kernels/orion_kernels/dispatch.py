@@ -9,6 +9,8 @@ import warnings
 import torch
 from torch import Tensor
 
+from orion_kernels.precision import has_bfloat16_products
+
 # major compute capabilities of GPUs on which bench/gpu_session.sh has passed: none yet. Until then
 # the kernels run only with impl="triton", since the interpreter and the compiler cannot show
 # everything. The tiles need 227 KB of shared memory: capability 9 or 10, not 8 or 12
@@ -34,7 +36,9 @@ def uses_triton_by_default(tensor: Tensor, operator: str) -> bool:
 def describe_default(device: torch.device, dtype: torch.dtype) -> str:
     """One line: what both operators run on a device if the caller names no `impl`, and why."""
     if device.type != "cuda":
-        return f"the torch implementation on {device.type}"
+        rounds = device.type == "cpu" and dtype == torch.bfloat16 and has_bfloat16_products()
+        products = "products rounded to bfloat16" if rounds else "products in float32 or wider"
+        return f"the torch implementation on {device.type}: {products}, one call per document"
     capability = torch.cuda.get_device_capability(device)
     where = f"{torch.cuda.get_device_name(device)} (capability {capability[0]}.{capability[1]})"
     if capability[0] not in PROVEN_CAPABILITIES:

@@ -23,6 +23,13 @@ def cast_to_autocast_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t.to(dtype) for t in tensors)
 
 
+def has_bfloat16_products() -> bool:
+    """Whether this CPU has instructions for products in bfloat16."""
+    return torch.backends.mkldnn.is_available() and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
 def rounds_products(tensor: Tensor) -> bool:
     """Whether an active autocast asks for products that are rounded to bfloat16, as its own are.
 
@@ -33,7 +40,7 @@ def rounds_products(tensor: Tensor) -> bool:
         tensor.device.type == "cpu"
         and tensor.dtype == torch.bfloat16
         and torch.is_autocast_enabled("cpu")
-        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        and has_bfloat16_products()
     )
 
 

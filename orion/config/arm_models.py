@@ -56,8 +56,7 @@ def find_fault(config: Config, name: str, source: ArmModel) -> str | None:
             f"{where}.model: {source.model} is the teacher of datasets.{source.dataset} too; "
             "define the teacher under another name"
         )
-    has_traces = dataset.traces or dataset.teacher or dataset.fields.teacher_trace
-    if not has_traces and (arm.trained_on == "teacher_trace" or "teacher" in arm.prompt_includes):
+    if arm.needs_traces and not dataset.has_traces:
         return (
             f"{where}.arm: {source.arm} needs teacher traces, and datasets.{source.dataset} has "
             "none (fields.teacher_trace, traces or teacher); name another arm or dataset"

@@ -224,6 +224,11 @@ class Arm(Block):
     pack: Delta = Field(default_factory=dict)
     train: Delta = Field(default_factory=dict)
 
+    @property
+    def needs_traces(self) -> bool:
+        """Whether teacher traces are trained on or shown."""
+        return self.trained_on == "teacher_trace" or "teacher" in self.prompt_includes
+
     @model_validator(mode="after")
     def _check_reflection_keys(self) -> "Arm":
         if self.trained_on == "reflection" and (

@@ -210,6 +210,11 @@ class Dataset(ProblemSet):
         "problem; null: equal texts only",
     )
 
+    @property
+    def has_traces(self) -> bool:
+        """Whether teacher traces come from a file or from a sampled teacher."""
+        return bool(self.traces or self.fields.teacher_trace or self.teacher)
+
 
 def url_sources(block: ProblemSet) -> list[UrlSource]:
     """The sources of a block that are fetched by address."""

@@ -58,15 +58,9 @@ def check_traces(config: Config) -> None:
 
     Apart from the rest of the configuration, since a mapping that is not finished can be previewed.
     """
-    arms = {name: config.arms[name] for name in config.runs.arms}
-    needing = [
-        name
-        for name, arm in arms.items()
-        if arm.trained_on == "teacher_trace" or "teacher" in arm.prompt_includes
-    ]
+    needing = [name for name in config.runs.arms if config.arms[name].needs_traces]
     for name in config.runs.datasets if needing else ():
-        dataset = config.datasets[name]
-        if not (dataset.traces or dataset.fields.teacher_trace or dataset.teacher):
+        if not config.datasets[name].has_traces:
             raise InputError(
                 f"datasets.{name} has no teacher traces, which the arms {', '.join(needing)} of "
                 f"runs.arms need: map datasets.{name}.fields.teacher_trace, or name traces or a "

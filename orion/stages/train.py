@@ -209,10 +209,15 @@ def train(args: argparse.Namespace, signals: StopSignals) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
-    if "WORLD_SIZE" not in os.environ:
-        # on a machine with several GPUs the Trainer would spread each batch over all of them
-        first_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-        os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # gradients would be divided by their number once more, and each would publish
+        raise InputError(
+            "a training is one process so far, but WORLD_SIZE is "
+            f"{os.environ['WORLD_SIZE']}: start the stage without torchrun or accelerate launch"
+        )
+    # on a machine with several GPUs the Trainer would spread each batch over all of them
+    first_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu
     with StopSignals() as signals:
         train(args, signals)
 

@@ -86,9 +86,14 @@ def test_on_a_cpu_torch_is_the_default():
 
 def test_the_default_is_described_with_its_reason(monkeypatch):
     cuda = torch.device("cuda")
-    assert dispatch.describe_default(torch.device("cpu"), torch.float32) == (
-        "the torch implementation on cpu"
+    cpu, half = torch.device("cpu"), torch.bfloat16
+    monkeypatch.setattr(dispatch, "has_bfloat16_products", lambda: True)
+    assert dispatch.describe_default(cpu, torch.float32) == (
+        "the torch implementation on cpu: products in float32 or wider, one call per document"
     )
+    assert "products rounded to bfloat16" in dispatch.describe_default(cpu, half)
+    monkeypatch.setattr(dispatch, "has_bfloat16_products", lambda: False)
+    assert "products in float32 or wider" in dispatch.describe_default(cpu, half)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H200")
     assert dispatch.describe_default(cuda, torch.bfloat16) == (

@@ -6,12 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from orion_kernels import linear_cross_entropy
+from orion_kernels.precision import has_bfloat16_products
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.helpers.kernels.losses import IMPLEMENTATIONS, compute_gradients
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
-HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+HAS_BFLOAT16 = has_bfloat16_products()
 
 
 def rounded_to_half(tensor):
