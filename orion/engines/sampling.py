@@ -10,6 +10,8 @@ fast. But its partial sums, and the order of nearly equal tokens, move with the 
 logits, which depend on the batch: then other rows give another token (LOG.md).
 """
 
+from typing import NamedTuple
+
 import torch
 
 # SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014;
@@ -23,7 +25,7 @@ HEAD = 32
 NUCLEUS_HEAD = 128
 BLOCK = 128  # tokens summed together
 # logits that a CPU reads at a time: larger buffers leave its cache and are mapped anew each time
-CPU_ENTRIES = 2**20
+CPU_ENTRIES = 2**18
 
 
 def _shift_right(x: torch.Tensor, bits: int) -> torch.Tensor:
@@ -81,26 +83,139 @@ def draw_tokens(
     if temperature == 0:
         return logits.argmax(dim=-1)
     start = start_streams(seed, step)
-    rows = max(1, CPU_ENTRIES // logits.shape[-1]) if logits.is_cpu else len(logits)
-    parts = [
-        _draw(part, streams, temperature, top_p)
-        for part, streams in zip(torch.split(logits, rows), torch.split(start, rows), strict=True)
-    ]
-    return torch.cat(parts)
-
-
-def _draw(
-    logits: torch.Tensor, start: torch.Tensor, temperature: float, top_p: float
-) -> torch.Tensor:
-    weights = (logits.float() / temperature).softmax(dim=-1)
-    missing = -weights.shape[-1] % BLOCK
-    if missing:
-        weights = torch.nn.functional.pad(weights, (0, missing))
+    weights = _Weights(logits, temperature)
     if top_p < 1:
         return _draw_from_nucleus(weights, start, top_p)
-    if weights.shape[-1] <= 2 * BLOCK:
-        return _choose(weights, torch.arange(weights.shape[-1], device=start.device), start)
+    if logits.shape[-1] <= 2 * BLOCK:
+        found = weights.of(weights.rows, weights.blocks)
+        return _choose(found, _tokens_of(weights.blocks).flatten(), start)
     return _draw_from_all(weights, start)
+
+
+class _Weights:
+    """The softmax of logits (rows, vocabulary) but for a factor of each row: the largest is 1.
+
+    A draw needs no more than proportions, and each pass over a large vocabulary costs as much as a
+    layer of a small model. So the weights are not kept. Of each block of tokens there are the
+    largest logit and the sum of the weights; the weights of the few blocks that matter are computed
+    once more.
+    """
+
+    def __init__(self, logits: torch.Tensor, temperature: float):
+        missing = -logits.shape[-1] % BLOCK
+        if missing:
+            logits = torch.nn.functional.pad(logits, (0, missing), value=-torch.inf)
+        self.logits, self.scale = _in_blocks(logits), 1 / temperature
+        count, width = self.logits.shape[1], logits.shape[-1]
+        self.rows = torch.arange(len(logits), device=logits.device)
+        self.blocks = torch.arange(count, device=logits.device)
+        # rows whose weights are computed at a time
+        self.size = max(1, CPU_ENTRIES // width if logits.is_cpu else len(logits))
+        buffer = torch.empty(min(self.size, len(logits)), count, BLOCK, device=logits.device)
+        parts = [self._summarise(part, buffer) for part in torch.split(self.logits, self.size)]
+        # both (rows, blocks); logits divided by the temperature, in float32, and sums in float64
+        self.maxima, sums = (torch.cat(each) for each in zip(*parts, strict=True))
+        self.sums = sums.double()
+        self.peak = self.maxima.amax(dim=-1)
+
+    def _summarise(
+        self, logits: torch.Tensor, buffer: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The blocks' largest logits and sums of weights; the weights are in the buffer."""
+        if len(logits) < len(buffer):
+            buffer = buffer[: len(logits)]
+        maxima = buffer.copy_(logits).mul_(self.scale).amax(dim=-1)
+        peak = maxima.amax(dim=-1, keepdim=True).unsqueeze(2)
+        return maxima, buffer.sub_(peak).exp_().sum(dim=-1)
+
+    def of(self, rows: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
+        """The weights (n, m * BLOCK) of the tokens of blocks (n, m) or (m,) in rows (n,)."""
+        scaled = self.logits[rows[:, None], blocks].float() * self.scale
+        return scaled.sub_(self.peak[rows, None, None]).exp_().flatten(1)
+
+
+class _Head(NamedTuple):
+    """The largest weights of each row, in falling order, among equal ones the lower token first.
+
+    Where more tokens than fit share the smallest weight, which of them topk gives is open: those
+    are not ``certain``. ``members``: the weights of the blocks in which the tokens were looked for,
+    ``place``: where among them each was found.
+    """
+
+    tokens: torch.Tensor  # (rows, head), as weights, certain and place
+    weights: torch.Tensor
+    certain: torch.Tensor
+    blocks: torch.Tensor  # (rows, blocks)
+    members: torch.Tensor  # (rows, blocks * BLOCK)
+    place: torch.Tensor
+
+
+def _find_head(weights: _Weights, rows: torch.Tensor, size: int) -> _Head:
+    count = weights.maxima.shape[1]
+    if size < count:
+        # as many blocks, those with the largest maxima, hold all that is certain
+        blocks = weights.maxima[rows].topk(size, dim=-1).indices
+    else:
+        blocks = weights.blocks.expand(len(rows), count)
+    members = weights.of(rows, blocks)
+    is_all = size >= members.shape[1]
+    place = members.topk(members.shape[1] if is_all else size, dim=-1).indices
+    found, order = (blocks.gather(1, place // BLOCK) * BLOCK + place % BLOCK).sort(dim=-1)
+    place = place.gather(1, order)
+    values, order = members.gather(1, place).sort(dim=-1, descending=True, stable=True)
+    found, place = found.gather(1, order), place.gather(1, order)
+    certain = torch.ones_like(values, dtype=torch.bool) if is_all else values > values[:, -1:]
+    return _Head(found, values, certain, blocks, members, place)
+
+
+def _draw_from_all(weights: _Weights, start: torch.Tensor) -> torch.Tensor:
+    # the numbers of a stream: tokens, all of the tail, its blocks
+    count = weights.sums.shape[1]
+    tail_number = count * BLOCK
+    head = _find_head(weights, weights.rows, HEAD)
+    # the tail is what is left when the head is taken out of its blocks
+    left = head.members.scatter(1, head.place, head.weights.masked_fill(head.certain, 0))
+    blocks = weights.sums.scatter(1, head.blocks, _in_blocks(left).sum(dim=-1).double())
+    choices = torch.cat([head.weights * head.certain, blocks.sum(dim=-1, keepdim=True)], dim=-1)
+    numbers = torch.cat([head.tokens, torch.full_like(head.tokens[:, :1], tail_number)], dim=-1)
+    place = _choose(choices, numbers, start)
+    tokens = head.tokens.gather(1, place.clamp(max=HEAD - 1)[:, None])[:, 0]
+    rows = (place == HEAD).nonzero()[:, 0]
+    if len(rows):
+        numbers = tail_number + 1 + weights.blocks
+        block = _choose(blocks[rows], numbers, start[rows])
+        inside = _tokens_of(block)
+        taken = head.tokens[rows].masked_fill(~head.certain[rows], -1)
+        is_taken = (inside[:, :, None] == taken[:, None, :]).any(dim=-1)
+        members = weights.of(rows, block[:, None]).masked_fill_(is_taken, 0)
+        tokens[rows] = block * BLOCK + _choose(members, inside, start[rows])
+    return tokens
+
+
+def _draw_from_nucleus(weights: _Weights, start: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Draw from the nucleus, which the first head nearly always holds."""
+    total = weights.sums.sum(dim=-1, keepdim=True)
+    tokens = torch.empty_like(start)
+    rows, size = weights.rows, NUCLEUS_HEAD
+    while len(rows):
+        larger = []
+        # a larger head is looked for in more blocks, of fewer rows at a time
+        for part in torch.split(rows, len(rows) if size == NUCLEUS_HEAD else weights.size):
+            head = _find_head(weights, part, size)
+            kept = _keep_nucleus(head.weights.double() / total[part], top_p)
+            place = _choose(kept, head.tokens, start[part])
+            tokens[part] = head.tokens.gather(1, place[:, None])[:, 0]
+            larger.append(part[((kept > 0) & ~head.certain).any(dim=-1)])
+        rows, size = torch.cat(larger), 16 * size
+    return tokens
+
+
+def _keep_nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Probabilities (rows, head) in falling order, with 0 once ``top_p`` is reached."""
+    before = probabilities.cumsum(dim=-1) - probabilities
+    kept = before < top_p
+    kept[:, 0] = True
+    return probabilities * kept
 
 
 def _choose(weights: torch.Tensor, numbers: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
@@ -113,77 +228,11 @@ def _choose(weights: torch.Tensor, numbers: torch.Tensor, start: torch.Tensor) -
     return (weights.double().log() + gumbel_noise(start, numbers)).argmax(dim=-1)
 
 
-def _draw_from_all(weights: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-    """Draw a token from the weights, which it changes."""
-    # the numbers of a stream: tokens, all of the tail, its blocks
-    tail_number = weights.shape[-1]
-    index, certain = _find_head(weights, HEAD)
-    found = weights.gather(1, index)
-    # the tail is what is left when the head is taken out
-    weights.scatter_(1, index, found.masked_fill(certain, 0))
-    blocks = _in_blocks(weights).sum(dim=-1).double()
-    choices = torch.cat([found * certain, blocks.sum(dim=-1, keepdim=True)], dim=-1)
-    numbers = torch.cat([index, torch.full_like(index[:, :1], tail_number)], dim=-1)
-    place = _choose(choices, numbers, start)
-    tokens = index.gather(1, place.clamp(max=HEAD - 1)[:, None])[:, 0]
-    rows = (place == HEAD).nonzero()[:, 0]
-    if len(rows):
-        inside = torch.arange(BLOCK, device=start.device)
-        numbers = tail_number + 1 + torch.arange(blocks.shape[1], device=start.device)
-        block = _choose(blocks[rows], numbers, start[rows])
-        members = _in_blocks(weights)[rows, block]
-        first = block * BLOCK
-        tokens[rows] = first + _choose(members, first[:, None] + inside, start[rows])
-    return tokens
-
-
-def _draw_from_nucleus(weights: torch.Tensor, start: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Draw from the nucleus, which the first head nearly always holds."""
-    tokens = torch.empty_like(start)
-    rows, head = torch.arange(len(start), device=start.device), NUCLEUS_HEAD
-    while len(rows):
-        left = weights if len(rows) == len(weights) else weights[rows]
-        index, certain = _find_head(left, head)
-        kept = _keep_nucleus(left.gather(1, index), top_p)
-        place = _choose(kept, index, start[rows])
-        tokens[rows] = index.gather(1, place[:, None])[:, 0]
-        rows = rows[((kept > 0) & ~certain).any(dim=-1)]  # their nucleus is larger
-        head *= 16
-    return tokens
-
-
-def _keep_nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Weights (rows, head) in falling order, as float64, with 0 once ``top_p`` is reached."""
-    weights = weights.double()
-    before = weights.cumsum(dim=-1) - weights
-    kept = before < top_p
-    kept[:, 0] = True
-    return weights * kept
-
-
-def _find_head(weights: torch.Tensor, head: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ``head`` largest weights of each row: indices, and which of them are certain.
-
-    In falling order, among equal ones the lower index first. Where more tokens than fit share the
-    smallest weight, which of them topk gives is open: those are not certain.
-    """
-    if head >= weights.shape[-1]:
-        index = weights.sort(dim=-1, descending=True, stable=True).indices
-        return index, torch.ones_like(index, dtype=torch.bool)
-    if head * BLOCK * 8 <= weights.shape[-1]:
-        # as many blocks, those with the largest maxima, hold all that is certain
-        blocks = _in_blocks(weights)
-        chosen = blocks.amax(dim=-1).topk(head, dim=-1).indices
-        members = blocks.take_along_dim(chosen[:, :, None], 1).flatten(1)
-        place = members.topk(head, dim=-1).indices
-        index = chosen.gather(1, place // BLOCK) * BLOCK + place % BLOCK
-    else:
-        index = weights.topk(head, dim=-1).indices
-    index = index.sort(dim=-1).values
-    values, order = weights.gather(1, index).sort(dim=-1, descending=True, stable=True)
-    return index.gather(1, order), values > values[:, -1:]
-
-
-def _in_blocks(weights: torch.Tensor) -> torch.Tensor:
+def _in_blocks(entries: torch.Tensor) -> torch.Tensor:
     """(rows, entries) as (rows, blocks, ``BLOCK``)."""
-    return weights.view(len(weights), -1, BLOCK)
+    return entries.view(len(entries), entries.shape[-1] // BLOCK, BLOCK)
+
+
+def _tokens_of(blocks: torch.Tensor) -> torch.Tensor:
+    """The tokens (..., ``BLOCK``) of blocks (...)."""
+    return blocks[..., None] * BLOCK + torch.arange(BLOCK, device=blocks.device)

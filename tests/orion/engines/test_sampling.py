@@ -8,6 +8,7 @@ from orion.engines.sampling import (
     GOLDEN_GAMMA,
     HEAD,
     _find_head,
+    _Weights,
     draw_tokens,
     gumbel_noise,
     mix_bits,
@@ -184,11 +185,14 @@ def test_what_was_left_out_before_stays_out():
 def test_what_is_certain_of_the_head_is_what_a_sort_finds_first(size, levels):
     # the larger size looks into a part of the blocks only; few levels mean many equal weights
     torch.manual_seed(7)
-    weights = torch.rand(6, size)
-    weights[2, 3 * BLOCK : 4 * BLOCK] += 1  # a whole block of the head
+    logits = torch.rand(6, size)
+    logits[2, 3 * BLOCK : 4 * BLOCK] += 1  # a whole block of the head
     if levels is not None:
-        weights = (weights * levels).round() / levels
-    index, certain = _find_head(weights, HEAD)
+        logits = (logits * levels).round() / levels
+    read = _Weights(logits, temperature=0.5)
+    index, _, certain, *_ = _find_head(read, read.rows, HEAD)
+    weights = read.of(read.rows, read.blocks)
+    torch.testing.assert_close(weights / weights.sum(-1, True), (logits / 0.5).softmax(-1))
     expected = weights.sort(dim=-1, descending=True, stable=True)
     for row in range(6):
         n = int(certain[row].sum())
