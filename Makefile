@@ -71,8 +71,9 @@ $(SMOLLM2): envs/smollm2.lock | $(READY)
 plan: setup ## what a run would do, and nothing else
 	snakemake --cores $(CORES) --dry-run $(ARGS) --quiet rules
 
+# in the order of tests/conftest.py; the plugin's own order, by number of tests, has the long files last
 test: setup ## all tests that run without a GPU, linters and mypy included
-	pytest -n 2 --dist loadfile $(ARGS)
+	pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # the tests run these commands too (tests/workflow/test_style.py)
 check: setup ## linters and mypy only

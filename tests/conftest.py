@@ -42,6 +42,10 @@ def pytest_collection_modifyitems(items):
             )
         if item.get_closest_marker("gpu") and not _cuda():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+    # each process takes whole files (make test): the long ones first, so that at the end no process
+    # has a long file left while the other has nothing
+    long = {item.path for item in items if {"slow", "vllm"} & {m.name for m in item.iter_markers()}}
+    items.sort(key=lambda item: item.path not in long)
 
 
 def _cuda() -> bool:
