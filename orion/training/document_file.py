@@ -17,7 +17,6 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from orion import tables
 from orion.errors import InputError
 from orion.training.best_fit import Bins
 
@@ -107,16 +106,17 @@ class DocumentFile:
             start += pair.shape[1]
         firsts = np.cumsum(lengths) - lengths
         positions = np.arange(start) - np.repeat(firsts, lengths)
-        columns = {
-            "row": pa.array(np.arange(first_row, first_row + len(sizes))),
-            "input_ids": _lists(pairs[0], loads),
-            "labels": _lists(pairs[1], loads),
-            "position_ids": _lists(positions.astype(np.int32), loads),
-            "seq_lengths": _lists(lengths, sizes),
+        rows = np.arange(first_row, first_row + len(sizes))
+        lists = {
+            "input_ids": (pairs[0], loads),
+            "labels": (pairs[1], loads),
+            "position_ids": (positions.astype(np.int32), loads),
+            "seq_lengths": (lengths, sizes),
         }
-        frame = pl.from_arrow(pa.table(columns))
+        table = pa.table({name: _make_lists(*column) for name, column in lists.items()})
+        frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
-        return frame.select(list(tables.PACKED.columns))
+        return frame.select(pl.Series("row", rows), pl.all())
 
     def _read(self, index: int) -> npt.NDArray[np.int32]:
         """Ids and labels of a document, (2, tokens)."""
@@ -134,7 +134,10 @@ class DocumentFile:
         )
 
 
-def _lists(values: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]) -> pa.ListArray:
-    """A column with lists of so many values each."""
+def _make_lists(values: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]) -> pa.Array:
+    """A column with lists of so many values each, which shares the memory of ``values``."""
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+    # pa.array would do the same, but imports pandas, 60 MB
+    flat = pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(values)])
+    buffers = [None, pa.py_buffer(offsets)]
+    return pa.Array.from_buffers(pa.list_(pa.int32()), len(counts), buffers, children=[flat])

@@ -105,7 +105,7 @@ def _copy_rows(packed: str | Path, work: Path) -> None:
     columns = [*COLUMNS, "validation"]
     with AtomicFile(work / ROWS) as partial, open(partial, "wb", buffering=1 << 20) as file:
         for frame in read_slices(packed, tables.PACKED, columns, rows=SLICE_ROWS):
-            values = [frame[c].to_arrow().flatten().to_numpy() for c in COLUMNS]
+            values = [frame[c].explode(empty_as_null=False).to_numpy() for c in COLUMNS]
             counts = [frame[c].list.len().to_numpy().astype(np.int64) for c in COLUMNS]
             places = [np.cumsum(count) - count for count in counts]
             for row in range(frame.height):
