@@ -23,6 +23,8 @@ from orion.progress import log
 STATE = "trainer_state.json"
 # in the work folder: the trained weights with the lowest validation loss
 BEST = "best.safetensors"
+# in the messages of torch's writers, which say RuntimeError where a disk is full
+TORCH_WRITERS = ("PytorchStreamWriter", "inline_container", "iostream error")
 # what the transformers library refuses to save beside greedy decoding
 SAMPLING_KEYS = (
     "temperature",
@@ -130,8 +132,7 @@ def explain_failed_write(folder: Path, work: Path) -> Iterator[None]:
 def _is_failed_write(error: Exception) -> bool:
     """Whether the operating system refused to write; only Python's own writers say OSError."""
     own = type(error).__name__ == "SafetensorError" or (
-        isinstance(error, RuntimeError)
-        and any(name in str(error) for name in ("PytorchStreamWriter", "inline_container"))
+        isinstance(error, RuntimeError) and any(name in str(error) for name in TORCH_WRITERS)
     )
     return own or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError))
 

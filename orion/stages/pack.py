@@ -5,15 +5,18 @@ template prints it, up to the token that ends it (``orion.models.training_docume
 turn is trained on. A row that the template cannot carry is rejected and counted with its reason.
 Documents are placed end to end in sequences of at most ``max_length`` tokens; none is cut: a
 document that does not fit is dropped and counted. With ``validation_fraction`` the rows of some
-problems are held out: they are packed apart, in sequences marked ``validation``.
+problems are held out: they are packed apart, in sequences marked ``validation``. Documents wait in
+scratch files beside the output, 8 bytes per token, so that memory does not grow with the tokens.
 Run: ``python -m orion.stages.pack --config JSON --train T --model M --output O --stats S
 [--preflight F]``.
 """
 
-import bisect
+import contextlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -22,18 +25,18 @@ from orion import prompts, provenance, tables
 from orion.errors import InputError
 from orion.experiment.degenerate import MIN_ROWS
 from orion.models import checkpoints, preflight
-from orion.models.document import read_document
-from orion.models.training_documents import (
-    IGNORED,
-    REASONS,
-    DocumentEncoder,
-    RejectedRowError,
-)
+from orion.models.document import ModelDocument, read_document
+from orion.models.training_documents import REASONS, DocumentEncoder, RejectedRowError
 from orion.progress import log
 from orion.prompts import PromptSet
 from orion.stages import command
+from orion.training.best_fit import Bins, best_fit_bins
+from orion.training.document_file import DocumentFile
+from orion.training.table_slices import read_slices
 
-Document = tuple[list[int], list[int]]
+COLUMNS = ["problem_id", "row", "prompt", "completion", "target_kind"]
+# training rows that are in memory at a time
+SLICE_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -52,25 +55,41 @@ class PackConfig:
     validation_fraction: float | None = None
 
 
-def encode_rows(
-    train: pl.DataFrame, encoder: DocumentEncoder
-) -> tuple[list[Document], Counter[str]]:
-    """The documents of the rows (problem_id, row, prompt, completion, target_kind).
+@dataclass
+class Part:
+    """The rows to train on, or those that are held out.
 
-    The rows that the template cannot carry are counted by reason, and the first one of each reason
-    is named in the log.
+    ``documents``: those of at most ``limit`` tokens; the others are counted.
     """
-    documents: list[Document] = []
-    rejected: Counter[str] = Counter()
-    for problem_id, row, prompt, completion, kind in train.iter_rows():
-        try:
-            is_own = kind == "own_correct"
-            documents.append(encoder.encode(prompt, completion, is_own_sample=is_own))
-        except RejectedRowError as error:
-            if error.reason not in rejected:
-                log(f"{problem_id}, row {row}: rejected, {error.reason}: {error}")
-            rejected[error.reason] += 1
-    return documents, rejected
+
+    documents: DocumentFile
+    limit: int
+    rows: int = 0
+    too_long: int = 0
+
+    def __post_init__(self) -> None:
+        self.rejected: Counter[str] = Counter()
+
+    def encode(self, rows: pl.DataFrame, encoder: DocumentEncoder) -> None:
+        """Add rows of COLUMNS.
+
+        Those that the template cannot carry are counted by reason, and the first one of each reason
+        is named in the log.
+        """
+        self.rows += rows.height
+        for problem_id, row, prompt, completion, kind in rows.select(COLUMNS).iter_rows():
+            try:
+                is_own = kind == "own_correct"
+                ids, labels = encoder.encode(prompt, completion, is_own_sample=is_own)
+            except RejectedRowError as error:
+                if error.reason not in self.rejected:
+                    log(f"{problem_id}, row {row}: rejected, {error.reason}: {error}")
+                self.rejected[error.reason] += 1
+                continue
+            if len(ids) <= self.limit:
+                self.documents.add(ids, labels)
+            else:
+                self.too_long += 1
 
 
 def is_held_out(problem_id: str, fraction: float) -> bool:
@@ -85,91 +104,86 @@ def split_rows(train: pl.DataFrame, fraction: float | None) -> tuple[pl.DataFram
     return train.filter(~mask), train.filter(mask)
 
 
-def best_fit_bins(lengths: list[int], capacity: int) -> list[list[int]]:
-    """Best-fit-decreasing bins: lists of indices whose lengths sum to at most ``capacity``.
-
-    Deterministic: of equal lengths the lower index is placed first.
-    """
-    room: list[tuple[int, int]] = []
-    bins: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        place = bisect.bisect_left(room, (lengths[index], -1))
-        if place < len(room):
-            left, target = room.pop(place)
-        else:
-            left, target = capacity, len(bins)
-            bins.append([])
-        bins[target].append(index)
-        bisect.insort(room, (left - lengths[index], target))
-    return bins
+def pack_parts(
+    training: Part, bins: Bins, held_out: Part, held_bins: Bins | None
+) -> Iterator[pl.DataFrame]:
+    """The packed table in slices; the held-out rows come last and are marked, if there are any."""
+    for frame in training.documents.pack(bins):
+        yield frame if held_bins is None else frame.with_columns(validation=pl.lit(False))
+    if held_bins is not None:
+        for frame in held_out.documents.pack(held_bins, first_row=len(bins)):
+            yield frame.with_columns(validation=pl.lit(True))
 
 
-def pack_sequences(documents: list[Document], max_length: int) -> pl.DataFrame:
-    """The packed table.
-
-    The label of each document's first token is -100, so that no document predicts the next one.
-    """
-    rows = []
-    for number, members in enumerate(best_fit_bins([len(ids) for ids, _ in documents], max_length)):
-        chosen = [documents[i] for i in members]
-        rows.append(
-            {
-                "row": number,
-                "input_ids": [token for ids, _ in chosen for token in ids],
-                "labels": [label for _, labels in chosen for label in [IGNORED, *labels[1:]]],
-                "position_ids": [place for ids, _ in chosen for place in range(len(ids))],
-                "seq_lengths": [len(ids) for ids, _ in chosen],
-            }
-        )
-    return tables.from_rows(rows, tables.PACKED)
-
-
-def pack_held_out(
-    rows: pl.DataFrame, encoder: DocumentEncoder, max_length: int, fraction: float
-) -> pl.DataFrame:
-    """The packed table of the rows that are held out; raises InputError where none fits."""
-    documents = [each for each in encode_rows(rows, encoder)[0] if len(each[0]) <= max_length]
-    if not documents:
-        raise InputError(
-            f"train.validation_fraction = {fraction:g} holds out {rows.height} rows, none of which "
-            "can be packed, so there is no validation loss; raise it, or leave it out"
-        )
-    return pack_sequences(documents, max_length)
-
-
-def join_packed(packed: pl.DataFrame, validation: pl.DataFrame) -> pl.DataFrame:
-    """Both tables in one, the rows of the second behind the first and marked."""
-    return pl.concat(
-        [
-            packed.with_columns(validation=pl.lit(False)),
-            validation.with_columns(pl.col("row") + packed.height, validation=pl.lit(True)),
-        ]
-    )
-
-
-def count_trained(packed: pl.DataFrame) -> int:
-    """The target tokens of a packed table."""
-    return sum(label != IGNORED for labels in packed["labels"] for label in labels)
-
-
-def explain_too_few(
-    config: PackConfig, fitting: int, documents: int, rejected: Counter[str]
-) -> str:
+def explain_too_few(config: PackConfig, part: Part) -> str:
     """The message where too few rows can be packed: the counts, the reasons and the cure."""
+    fitting, rejected = len(part.documents), part.rejected
     reasons = "; ".join(
         f"{count} {name}: {REASONS[name]}" for name, count in rejected.most_common()
     )
-    if rejected and not documents:
+    if rejected and not fitting and not part.too_long:
         return f"the chat template can carry none of the rows ({reasons})"
     text = (
-        f"{fitting} of the {documents + rejected.total()} rows fit into pack.max_length = "
+        f"{fitting} of the {part.rows} rows fit into pack.max_length = "
         f"{config.max_length} tokens, fewer than select.min_rows = {config.min_rows}"
     )
-    if fitting < documents:
-        text += f"; raise max_length, {documents - fitting} rows are longer"
+    if part.too_long:
+        text += f"; raise max_length, {part.too_long} rows are longer"
     if rejected:
         text += f"; the chat template cannot carry {rejected.total()} rows ({reasons})"
     return text
+
+
+def check_enough(config: PackConfig, training: Part, held_out: Part, train: str) -> None:
+    """Raise InputError where too few rows of the file ``train`` can be packed, or none held out."""
+    if len(training.documents) < max(1, config.min_rows):
+        raise InputError(
+            f"{train}: {explain_too_few(config, training)}"
+            + (f"; {held_out.rows} more are held out for validation" if held_out.rows else "")
+        )
+    if config.validation_fraction is not None and not len(held_out.documents):
+        raise InputError(
+            f"train.validation_fraction = {config.validation_fraction:g} holds out {held_out.rows} "
+            "rows, none of which can be packed, so there is no validation loss; raise it, or leave "
+            "it out"
+        )
+
+
+def count_packed(
+    limit: int, training: Part, bins: Bins, held_out: Part, held_bins: Bins | None
+) -> dict[str, Any]:
+    """The contents of stats.json."""
+    documents = training.documents
+    stats: dict[str, Any] = {
+        "rows": len(bins),
+        "documents": len(documents),
+        "dropped_too_long": training.too_long,
+        "rejected": dict(sorted(training.rejected.items())),
+        "tokens": documents.tokens,
+        "trained_tokens": documents.trained,
+        "max_length": limit,
+        "fill": round(documents.tokens / (len(bins) * limit), 6),
+    }
+    if held_bins is not None:
+        kept = held_out.documents
+        stats["validation"] = {
+            "rows": len(held_bins),
+            "documents": len(kept),
+            "left_out": held_out.rows - len(kept),
+            "trained_tokens": kept.trained,
+        }
+    return stats
+
+
+def make_encoder(config: PackConfig, document: ModelDocument) -> DocumentEncoder:
+    """What makes token ids of the rows, for the model that is trained."""
+    tokenizer = checkpoints.load_tokenizer(document)
+    return DocumentEncoder(
+        tokenizer,
+        eos=checkpoints.eos_ids(document, tokenizer),
+        enable_thinking=config.enable_thinking,
+        opening=prompts.opening(config.prompts) if config.prompts is not None else (),
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -185,51 +199,30 @@ def main(argv: list[str] | None = None) -> None:
             f"pack.max_length = {limit} is more than the {document.context_length} tokens of "
             f"context that {args.model} has; lower it"
         )
-    tokenizer = checkpoints.load_tokenizer(document)
-    eos = checkpoints.eos_ids(document, tokenizer)
-    train = tables.read(args.train, tables.TRAIN).sort("problem_id", "row")
-    encoder = DocumentEncoder(
-        tokenizer,
-        eos=eos,
-        enable_thinking=config.enable_thinking,
-        opening=prompts.opening(config.prompts) if config.prompts is not None else (),
-    )
-    columns = train.select("problem_id", "row", "prompt", "completion", "target_kind")
-    rows, held_out = split_rows(columns, config.validation_fraction)
-    documents, rejected = encode_rows(rows, encoder)
-    fitting = [document for document in documents if len(document[0]) <= limit]
-    if len(fitting) < max(1, config.min_rows):
-        raise InputError(
-            f"{args.train}: {explain_too_few(config, len(fitting), len(documents), rejected)}"
-            + (f"; {held_out.height} more are held out for validation" if len(held_out) else "")
+    encoder = make_encoder(config, document)
+    fraction = config.validation_fraction
+    with contextlib.ExitStack() as stack:
+        training, held_out = (
+            Part(stack.enter_context(DocumentFile(Path(args.output).parent)), limit)
+            for _ in range(2)
         )
-    packed = pack_sequences(fitting, limit)
-    tokens = sum(len(ids) for ids, _ in fitting)
-    stats: dict[str, Any] = {
-        "rows": packed.height,
-        "documents": len(fitting),
-        "dropped_too_long": len(documents) - len(fitting),
-        "rejected": dict(sorted(rejected.items())),
-        "tokens": tokens,
-        "trained_tokens": count_trained(packed),
-        "max_length": limit,
-        "fill": round(tokens / (packed.height * limit), 6),
-    }
-    if config.validation_fraction is not None:
-        validation = pack_held_out(held_out, encoder, limit, config.validation_fraction)
-        kept = sum(map(len, validation["seq_lengths"]))
-        stats["validation"] = {
-            "rows": validation.height,
-            "documents": kept,
-            "left_out": held_out.height - kept,
-            "trained_tokens": count_trained(validation),
-        }
-        packed = join_packed(packed, validation)
-    log(json.dumps(stats))
-    inputs = {"train": args.train, "model": args.model, **checked}
-    record = provenance.record("orion.stages.pack", args.config, inputs)
-    tables.write_json(stats, args.stats, record)
-    tables.write(packed, args.output, tables.PACKED, record)
+        for frame in read_slices(args.train, tables.TRAIN, COLUMNS, rows=SLICE_ROWS):
+            for part, rows in zip((training, held_out), split_rows(frame, fraction), strict=True):
+                part.encode(rows, encoder)
+        check_enough(config, training, held_out, args.train)
+        bins = best_fit_bins(training.documents.lengths, limit)
+        held_bins = None
+        if fraction is not None:
+            held_bins = best_fit_bins(held_out.documents.lengths, limit)
+        stats = count_packed(limit, training, bins, held_out, held_bins)
+        log(json.dumps(stats))
+        inputs = {"train": args.train, "model": args.model, **checked}
+        record = provenance.record("orion.stages.pack", args.config, inputs)
+        tables.write_json(stats, args.stats, record)
+        total = len(bins) + (len(held_bins) if held_bins is not None else 0)
+        with tables.Writer(args.output, tables.PACKED, record, rows=total) as writer:
+            for frame in pack_parts(training, bins, held_out, held_bins):
+                writer.write(frame)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from orion import provenance, tables
 from orion.errors import InputError
 from orion.models import checkpoints, preflight, training_checkpoints
@@ -41,7 +39,7 @@ from orion.training.loading import (
     load_trainable_model,
     restore_base,
 )
-from orion.training.packed_rows import PackedRows, collate_packed
+from orion.training.packed_rows import PackedRows, collate_packed, store_rows
 from orion.training.settings import KERNELS, TrainConfig, check_optimizer
 from orion.training.trainer import LOGGED, PackedTrainer, training_arguments
 
@@ -85,15 +83,14 @@ def write_log(history: list[dict[str, Any]], path: str) -> None:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def count_data(packed: pl.DataFrame, history: list[dict[str, Any]]) -> dict[str, int]:
+def count_data(rows: PackedRows, history: list[dict[str, Any]]) -> dict[str, int]:
     """What was trained on, for the model card: the packed rows, and the sums over all steps."""
     last = [entry for entry in history if "loss" in entry][-1]
-    trained = packed["labels"].explode().ne(-100).sum()
     return {
-        "documents": int(packed["seq_lengths"].list.len().sum()),
-        "packed sequences": packed.height,
-        "tokens in one pass": int(packed["input_ids"].list.len().sum()),
-        "trained tokens in one pass": int(trained or 0),
+        "documents": int(rows.index["documents"].sum()),
+        "packed sequences": len(rows),
+        "tokens in one pass": int(rows.index["tokens"].sum()),
+        "trained tokens in one pass": int(rows.index["trained"].sum()),
         "optimiser steps": int(last["step"]),
         "tokens read in all steps": int(last["tokens"]),
         "tokens trained in all steps": int(last["trained_tokens"]),
@@ -158,7 +155,7 @@ def publish(
         dataset, model, arm = args.lineage
         seed = record["config"]["seed"]
         trained = add_step(trained, dataset, model, arm, seed=seed, trained=document)
-    counts = count_data(trainer.train_dataset.packed, history)  # type: ignore[union-attr]
+    counts = count_data(trainer.train_dataset, history)  # type: ignore[arg-type]
     facts = TrainingFacts(dataset, arm, record["config"], counts, record)
     write_card(output, trained, document, facts)
     tables.write_json(trained.as_json(), args.output_model, record)
@@ -168,25 +165,24 @@ def train(args: argparse.Namespace, signals: StopSignals) -> None:
     """Train and publish; exits where a signal comes."""
     config = command.read_config(TrainConfig, args.config)
     check_optimizer(config.optimizer)
-    packed = tables.read(args.packed, tables.PACKED)
+    tables.size(args.packed, tables.PACKED)  # refuses what is no such table, before the model loads
     document = read_document(args.model)
     inputs = {"packed": args.packed, "model": args.model}
     inputs |= preflight.required_inputs(args, document)
     record = provenance.record("orion.stages.train", args.config, inputs)
     digest = provenance.digest_text(provenance.canonical_json(record))
     work = Path(args.work) / f"train-{digest[:16]}"
-    held_out = pl.col("validation").fill_null(False)
-    rows, validation = packed.filter(~held_out), packed.filter(held_out)
     model = load_trainable_model(document, config)
     check_kernels(args.kernels, model, config)
     log(describe_kernels(args.kernels, config))
+    rows, validation = store_rows(args.packed, work)
     trainer = PackedTrainer(
         model=model,
         args=training_arguments(
-            config, str(work), args.micro_batch, rows.height, validates=validation.height > 0
+            config, str(work), args.micro_batch, len(rows), validates=len(validation) > 0
         ),
-        train_dataset=PackedRows(rows),
-        eval_dataset=PackedRows(validation),
+        train_dataset=rows,
+        eval_dataset=validation,
         data_collator=partial(collate_packed, loss_average=config.loss_average),
         kernels=args.kernels,
         noise_alpha=config.neftune_noise_alpha,

@@ -1,40 +1,143 @@
-"""Packed sequences as rows of a torch data set, and the micro-batches made of them."""
+"""Packed sequences as rows of a torch data set on disk, and the micro-batches made of them."""
 
+import errno
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import polars as pl
+import numpy as np
+import numpy.typing as npt
 import torch
 from orion_kernels import Packing
 
+from orion import tables
+from orion.errors import InputError
+from orion.paths import AtomicFile
+from orion.progress import log
+from orion.training.table_slices import read_slices
+
 IGNORED = -100
+COLUMNS = ("input_ids", "labels", "position_ids", "seq_lengths")
+# in the work folder: the rows one after the other, int32, and where each of them is
+ROWS, INDEX = "packed_rows.bin", "packed_rows.npy"
+INDEX_TYPE = np.dtype(
+    [
+        ("start", "<i8"),  # in values of ROWS
+        ("tokens", "<i8"),
+        ("documents", "<i8"),
+        ("trained", "<i8"),  # labels that are not IGNORED
+        ("held_out", "?"),
+    ]
+)
+# rows of the packed table that are in memory at a time while they are copied
+SLICE_ROWS = 64
+
+Row = dict[str, npt.NDArray[np.int32]]
 
 
-class PackedRows(torch.utils.data.Dataset[dict[str, list[int]]]):
-    """The packed table as one dictionary of lists per sequence.
+class PackedRows(torch.utils.data.Dataset[Row]):
+    """The packed sequences as one dictionary of arrays each, read from disk when asked for.
 
-    The table stays in Arrow, 12 bytes per token; as Python lists it would take 80.
+    ``index``: an entry of INDEX_TYPE per row, all that is in memory. The file is opened anew for
+    each row, so that processes can share the data set.
     """
 
-    def __init__(self, packed: pl.DataFrame):
-        self.packed = packed.select("input_ids", "labels", "position_ids", "seq_lengths")
+    def __init__(self, path: Path, index: npt.NDArray[Any]):
+        self.path, self.index = path, index
 
     def __len__(self) -> int:
-        return self.packed.height
+        return len(self.index)
 
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
-        return self.packed.row(index, named=True)
+    def __getitem__(self, number: int) -> Row:
+        start, tokens, documents = self.index[["start", "tokens", "documents"]][number].item()
+        count = 3 * tokens + documents
+        values = np.fromfile(self.path, "<i4", count, offset=4 * start)
+        assert len(values) == count, f"{self.path} is cut off"
+        parts = np.split(values, [tokens, 2 * tokens, 3 * tokens])
+        return dict(zip(COLUMNS, parts, strict=True))
 
 
-def collate_packed(rows: list[dict[str, list[int]]], loss_average: str = "token") -> dict[str, Any]:
+def store_rows(packed: str | Path, work: Path) -> tuple[PackedRows, PackedRows]:
+    """The rows to train on, and those held out, of a packed table.
+
+    They are copied to the work folder once, 12 bytes per token, and found there by a run that is
+    resumed. The index is written last and checked against the rows, so that half a copy is written
+    anew. Raises InputError where the table is damaged or the disk is full.
+    """
+    index = _read_index(work)
+    if index is None:
+        try:
+            _copy_rows(packed, work)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise InputError(
+                f"{work}: the disk has no room for the packed rows, 12 bytes per token "
+                f"({error.strerror}); make room and run again"
+            ) from None
+        index = _read_index(work)
+        assert index is not None, f"{work}: the packed rows do not fit their index"
+    held_out = index["held_out"]
+    return PackedRows(work / ROWS, index[~held_out]), PackedRows(work / ROWS, index[held_out])
+
+
+def _read_index(work: Path) -> npt.NDArray[Any] | None:
+    """The index of the stored rows; None if there is none, or the rows are not all there."""
+    try:
+        index = np.load(work / INDEX)
+        size = (work / ROWS).stat().st_size
+    except (OSError, ValueError, EOFError):
+        return None
+    if index.dtype != INDEX_TYPE or size != 4 * _count_values(index):
+        log(f"{work}: the packed rows are damaged, and written anew")
+        return None
+    return index
+
+
+def _count_values(index: npt.NDArray[Any]) -> int:
+    return int(3 * index["tokens"].sum() + index["documents"].sum())
+
+
+def _copy_rows(packed: str | Path, work: Path) -> None:
+    """Write ROWS, and INDEX behind it."""
+    entries = [np.empty(0, INDEX_TYPE)]
+    end = 0
+    columns = [*COLUMNS, "validation"]
+    with AtomicFile(work / ROWS) as partial, open(partial, "wb", buffering=1 << 20) as file:
+        for frame in read_slices(packed, tables.PACKED, columns, rows=SLICE_ROWS):
+            values = [frame[c].explode(empty_as_null=False).to_numpy() for c in COLUMNS]
+            counts = [frame[c].list.len().to_numpy().astype(np.int64) for c in COLUMNS]
+            places = [np.cumsum(count) - count for count in counts]
+            for row in range(frame.height):
+                for column, count, place in zip(values, counts, places, strict=True):
+                    part = column[place[row] : place[row] + count[row]]
+                    file.write(part.astype("<i4", copy=False).tobytes())
+            entry = np.empty(frame.height, INDEX_TYPE)
+            entry["tokens"], entry["documents"] = counts[0], counts[3]
+            sizes = 3 * counts[0] + counts[3]
+            entry["start"] = end + np.cumsum(sizes) - sizes
+            end += int(sizes.sum())
+            trained = np.concatenate([[0], np.cumsum(values[1] != IGNORED)])
+            entry["trained"] = trained[places[1] + counts[1]] - trained[places[1]]
+            entry["held_out"] = frame["validation"].fill_null(False).to_numpy()
+            entries.append(entry)
+    with AtomicFile(work / INDEX) as partial, open(partial, "wb") as file:
+        np.save(file, np.concatenate(entries))
+
+
+def collate_packed(rows: Sequence[dict[str, Any]], loss_average: str = "token") -> dict[str, Any]:
     """The sequences of a micro-batch end to end in one row: (1, tokens) int64 each.
 
     Also seq_lengths, the documents' lengths, and valid_index (targets,) int64, the positions that
     predict a trained token. Both are computed on the host, where no device has to be waited for.
     ``loss_average``: for "document" there are weights too, see ``weigh_documents``.
     """
-    joined = {key: [value for row in rows for value in row[key]] for key in rows[0]}
-    lengths = joined.pop("seq_lengths")
-    row = {key: torch.tensor(values)[None] for key, values in joined.items()}
+    joined = {
+        key: np.concatenate([row[key] for row in rows], dtype=np.int64, casting="same_kind")
+        for key in COLUMNS
+    }
+    lengths = joined.pop("seq_lengths").tolist()
+    row = {key: torch.from_numpy(values)[None] for key, values in joined.items()}
     packing = Packing.from_seq_lengths(lengths)
     targets = packing.shifted_labels(row["labels"])
     weights = weigh_documents(row["labels"], packing) if loss_average == "document" else {}

@@ -17,6 +17,7 @@ from orion.models.preflight import read_preflight, require_passed
 from orion.models.training_documents import DocumentEncoder
 from orion.stages import model, pack, train
 from tests.helpers.chat_models import edit_json, save_checkpoint
+from tests.helpers.packing import pack_documents
 
 BLOCK = {"dtype": "float32", "trust_remote_code": False, "is_trained": True, "prompts": "chat"}
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
@@ -153,7 +154,7 @@ def run_training(tmp_path, document_path, **changes):
     eos = checkpoints.eos_ids(document, tokenizer)
     encoder = DocumentEncoder(tokenizer, eos=eos, enable_thinking=None)
     rows = [encoder.encode(f"{n} + {n}?", f"{n} + {n} = {2 * n}") for n in range(5)]
-    tables.write(pack.pack_sequences(rows, 300), tmp_path / "packed", tables.PACKED, {})
+    tables.write(pack_documents(rows, 300, tmp_path), tmp_path / "packed", tables.PACKED, {})
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
     paths = {
         "packed": tmp_path / "packed",

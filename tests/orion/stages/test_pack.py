@@ -1,5 +1,11 @@
+import errno
 import json
+import os
+import tracemalloc
 
+import numpy as np
+import polars.testing
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +17,10 @@ from orion.models import templates
 from orion.models.document import ModelDocument
 from orion.models.training_documents import DocumentEncoder
 from orion.stages import pack
+from orion.training import document_file, packed_rows
+from orion.training.table_slices import read_slices
 from tests.helpers.mechanisms import MECHANISMS
+from tests.helpers.packing import pack_documents
 from tests.helpers.template_table import build_tokenizer as build_chat_tokenizer
 
 
@@ -38,16 +47,37 @@ def test_only_the_completion_and_its_end_are_trained(tokenizer):
 
 @given(st.lists(st.integers(1, 64), max_size=60))
 def test_best_fit_places_every_document_once_within_capacity(lengths):
-    bins = pack.best_fit_bins(lengths, 64)
-    assert sorted(index for members in bins for index in members) == list(range(len(lengths)))
-    assert all(sum(lengths[i] for i in members) <= 64 for members in bins)
+    members = list_bins(pack.best_fit_bins(np.array(lengths, np.int64), 64))
+    assert sorted(index for bin in members for index in bin) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in bin) <= 64 for bin in members)
     # best-fit-decreasing leaves no two bins that would fit into one
-    loads = sorted(sum(lengths[i] for i in members) for members in bins)
+    loads = sorted(sum(lengths[i] for i in bin) for bin in members)
     assert len(loads) < 2 or loads[0] + loads[1] > 64
+    assert members == search_bins(lengths, 64)
 
 
-def test_sequences_restart_at_every_document():
-    frame = pack.pack_sequences([([5, 6, 7], [-100, 6, 7]), ([8, 9], [8, 9])], 8)
+def list_bins(bins):
+    return [part.tolist() for part in np.split(bins.members, np.cumsum(bins.sizes)[:-1])][
+        : len(bins)
+    ]
+
+
+def search_bins(lengths, capacity):
+    """The definition: each document, the longest first, goes where it leaves the least room."""
+    bins, rooms = [], []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        fitting = [(room, n) for n, room in enumerate(rooms) if room >= lengths[index]]
+        if not fitting:
+            bins.append([])
+            rooms.append(capacity)
+        number = min(fitting)[1] if fitting else len(bins) - 1
+        bins[number].append(index)
+        rooms[number] -= lengths[index]
+    return bins
+
+
+def test_sequences_restart_at_every_document(tmp_path):
+    frame = pack_documents([([5, 6, 7], [-100, 6, 7]), ([8, 9], [8, 9])], 8, tmp_path)
     assert frame.row(0, named=True) == {
         "row": 0,
         "input_ids": [5, 6, 7, 8, 9],
@@ -55,6 +85,87 @@ def test_sequences_restart_at_every_document():
         "position_ids": [0, 1, 2, 0, 1],
         "seq_lengths": [3, 2],
     }
+
+
+def make_documents(count):
+    """Documents of 1 to 64 tokens, the first part of each ignored."""
+    random = np.random.default_rng(0)
+    for length in random.integers(1, 65, count).tolist():
+        ids = random.integers(0, 49_152, length).tolist()
+        head = length // 3
+        yield ids, [-100] * head + ids[head:]
+
+
+def build_rows(documents, max_length):
+    """The packed table, put together in plain lists."""
+    rows = []
+    for number, bin in enumerate(search_bins([len(ids) for ids, _ in documents], max_length)):
+        chosen = [documents[i] for i in bin]
+        rows.append(
+            {
+                "row": number,
+                "input_ids": [token for ids, _ in chosen for token in ids],
+                "labels": [label for _, labels in chosen for label in [-100, *labels[1:]]],
+                "position_ids": [place for ids, _ in chosen for place in range(len(ids))],
+                "seq_lengths": [len(ids) for ids, _ in chosen],
+            }
+        )
+    return tables.from_rows(rows, tables.PACKED)
+
+
+@pytest.mark.parametrize("tokens", [1, 500, 1 << 20])
+def test_the_slices_are_the_whole_table(tmp_path, monkeypatch, tokens):
+    """However long they are: the values, the order and the types of rows built in lists."""
+    monkeypatch.setattr(document_file, "SLICE_TOKENS", tokens)
+    documents = list(make_documents(300))
+    polars.testing.assert_frame_equal(
+        pack_documents(documents, 100, tmp_path), build_rows(documents, 100)
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def peak_bytes(folder, count, monkeypatch):
+    """The most bytes that Python, numpy and Arrow held while so many documents were packed and
+    copied for training, and the tokens.
+    """
+    slices = [0]
+
+    def watch(frames):
+        for frame in frames:
+            slices.append(pa.total_allocated_bytes() + frame.estimated_size())
+            yield frame
+
+    def read(*args, **keys):
+        return watch(read_slices(*args, **keys))
+
+    folder.mkdir()
+    monkeypatch.setattr(packed_rows, "read_slices", read)
+    tracemalloc.start()
+    try:
+        with document_file.DocumentFile(folder) as file:
+            for ids, labels in make_documents(count):
+                file.add(ids, labels)
+            bins = pack.best_fit_bins(file.lengths, 256)
+            with tables.Writer(folder / "packed", tables.PACKED, {}) as writer:
+                for frame in watch(file.pack(bins)):
+                    writer.write(frame)
+            tokens = file.tokens
+        rows, _ = packed_rows.store_rows(folder / "packed", folder)
+        assert sum(len(rows[i]["labels"]) for i in range(len(rows))) == tokens
+        return tracemalloc.get_traced_memory()[1] + max(slices), tokens
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_tokens(tmp_path, monkeypatch):
+    """Ten times the tokens: at most 2 bytes for each more, where lists take 80, and Arrow 12."""
+    monkeypatch.setattr(document_file, "SLICE_TOKENS", 1 << 13)
+    peak_bytes(tmp_path / "first", 100, monkeypatch)  # what is imported and made once
+    few, tokens = peak_bytes(tmp_path / "few", 1_000, monkeypatch)
+    many, more_tokens = peak_bytes(tmp_path / "many", 10_000, monkeypatch)
+    assert more_tokens > 9 * tokens
+    # a document, here of 33 tokens, takes 30 bytes or so
+    assert many - few < 2 * (more_tokens - tokens), (few, many, tokens, more_tokens)
 
 
 def write_arm(folder, tokenizer, texts, kind="own_correct"):
@@ -129,6 +240,21 @@ def test_rows_are_held_out_by_problem(tmp_path, tokenizer):
         run(arm, 60, min_rows=38, validation_fraction=0.25)
     with pytest.raises(InputError, match=r"train\.validation_fraction = 0\.0001 holds out 0 rows"):
         run(arm, 60, validation_fraction=0.0001)
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(arm, monkeypatch):
+    class FullDisk:
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(document_file.tempfile, "TemporaryFile", lambda **_: FullDisk())
+    before = sorted(os.listdir(arm))
+    with pytest.raises(InputError, match="no room for the tokens of the documents, 8 bytes each"):
+        run(arm, 60)
+    assert sorted(os.listdir(arm)) == before
 
 
 def test_long_rows_are_dropped_and_counted_never_cut(arm):

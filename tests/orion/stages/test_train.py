@@ -17,9 +17,10 @@ from orion.errors import InputError
 from orion.models import adapters, checkpoints
 from orion.models.document import read_document
 from orion.models.training_documents import DocumentEncoder
-from orion.stages import pack, train
+from orion.stages import train
 from orion.stages.command import read_config
 from orion.training import trainer
+from tests.helpers.packing import pack_documents
 
 CONFIG = {
     "method": "full",
@@ -73,7 +74,8 @@ def folder(tmp_path_factory):
     ]
     encoder = DocumentEncoder(tokenizer, eos={tokenizer.eos_token_id}, enable_thinking=None)
     documents = [encoder.encode(*pair) for pair in pairs]
-    tables.write(pack.pack_sequences(documents, 160), folder / "packed", tables.PACKED, {})
+    packed = pack_documents(documents, 160, folder)
+    tables.write(packed, folder / "packed", tables.PACKED, {})
     return folder
 
 

@@ -8,7 +8,7 @@ from orion import tables
 from orion.demo.tokenizer import build_tokenizer
 from orion.models import checkpoints
 from orion.models.training_documents import DocumentEncoder
-from orion.stages import pack
+from tests.helpers.packing import pack_documents
 
 
 @pytest.fixture(scope="session")
@@ -40,5 +40,5 @@ def student(tmp_path_factory):
     ]
     path = folder / "packed"
     documents = [encoder.encode(*pair) for pair in pairs]
-    tables.write(pack.pack_sequences(documents, 160), path, tables.PACKED, {})
+    tables.write(pack_documents(documents, 160, folder), path, tables.PACKED, {})
     return document, tables.read(str(path), tables.PACKED)

@@ -10,9 +10,10 @@ from orion_kernels.cross_entropy import torch_chunked
 from orion.errors import InputError
 from orion.models import checkpoints
 from orion.training.loading import load_trainable_model, restore_base
-from orion.training.packed_rows import PackedRows, collate_packed
+from orion.training.packed_rows import collate_packed
 from orion.training.settings import LoraConfig, TrainConfig
 from orion.training.trainer import PackedTrainer, training_arguments
+from tests.helpers.packing import stored_rows
 
 LORA = LoraConfig(r=4, alpha=8, dropout=0.0, target_modules="all-linear")
 
@@ -67,7 +68,7 @@ def test_loss_and_attention_compute_in_the_training_dtype(
     trainer = PackedTrainer(
         model=load_trainable_model(document, config),
         args=training_arguments(config, str(tmp_path), 1, packed.height),
-        train_dataset=PackedRows(packed),
+        train_dataset=stored_rows(packed, tmp_path),
         data_collator=collate_packed,
         kernels="torch",
     )

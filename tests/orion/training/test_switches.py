@@ -16,9 +16,10 @@ from orion.stages import train
 from orion.training import loading
 from orion.training.loading import load_trainable_model
 from orion.training.noise import embedding_noise
-from orion.training.packed_rows import PackedRows, collate_packed
+from orion.training.packed_rows import collate_packed
 from orion.training.settings import LoraConfig, TrainConfig
 from orion.training.trainer import PackedTrainer, training_arguments
+from tests.helpers.packing import stored_rows
 
 
 def make_config(**changes):
@@ -46,7 +47,7 @@ def make_trainer(student, work, micro_batch=1, **changes):
     return PackedTrainer(
         model=load_trainable_model(document, config),
         args=training_arguments(config, str(work), micro_batch, packed.height),
-        train_dataset=PackedRows(packed),
+        train_dataset=stored_rows(packed, work),
         data_collator=partial(collate_packed, loss_average=config.loss_average),
         noise_alpha=config.neftune_noise_alpha,
         targets=config.lora.target_modules if config.lora else None,
@@ -77,7 +78,7 @@ def document_losses(model, rows):
 def test_the_average_is_that_of_single_documents(student, tmp_path, average):
     """Loss and gradient of a step, with a document that has no target, against plain ones."""
     document, packed = student
-    rows = [dict(PackedRows(packed)[i]) for i in range(4)]
+    rows = packed.head(4).to_dicts()
     first = rows[1]["seq_lengths"][0]
     rows[1]["labels"] = [-100] * first + rows[1]["labels"][first:]
     plain = AutoModelForCausalLM.from_pretrained(document.path)
@@ -110,7 +111,7 @@ def test_the_logged_loss_is_the_average_over_documents(student, tmp_path):
     document, packed = student
     changes = {"batch_sequences": packed.height, "loss_average": "document"}
     losses = train_losses(make_trainer(student, tmp_path, **changes))
-    rows = [PackedRows(packed)[i] for i in range(packed.height)]
+    rows = packed.to_dicts()
     with torch.no_grad():
         plain = document_losses(AutoModelForCausalLM.from_pretrained(document.path), rows)
     want = torch.stack([each.mean() for each in plain]).mean().item()
