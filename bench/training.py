@@ -335,8 +335,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--device cuda: no CUDA device here; leave it out to measure on the CPU")
     if args.data and not args.gguf:
         parser.error("--data needs the tokenizer of --gguf; a shape is trained on random token ids")
-    if min(args.rounds, *args.threads) < 1 or args.tokens < 1 or args.max_length < 64:
-        parser.error("--rounds, --threads and --tokens are at least 1, --max-length at least 64")
+    if min(args.rounds, *args.threads) < 1 or args.tokens < 1 or args.max_length < 128:
+        parser.error("--rounds, --threads and --tokens are at least 1, --max-length at least 128")
     if args.trl and not (args.trl / "trl").is_dir():
         parser.error(f"--trl {args.trl}: no package trl in this folder")
     return args

@@ -23,7 +23,7 @@ from orion.stages.pack import Document, best_fit_bins
 SHORT = ("gsm8k_train.jsonl.zst", "solution")
 TRACES = ("teacher_traces.jsonl.zst", "response")
 SIGMA = 1.0  # of the logarithm of a length
-MIN_LENGTH = 24
+MIN_LENGTH = 16
 # of a synthetic document, about what it is in the texts
 PROMPT_FRACTION = 0.3
 # rows of a file that are tokenised at most
@@ -34,8 +34,9 @@ SEED = 3
 def draw_lengths(documents: int, bins: int, max_length: int) -> list[int]:
     """Lognormal lengths whose sum nearly fills ``bins`` sequences of ``max_length`` tokens.
 
-    They are packed into exactly so many.
+    They are packed into exactly so many. The shortest ones have to fit.
     """
+    assert documents * MIN_LENGTH <= bins * max_length, "too many documents for the sequences"
     draw = random.Random(SEED)
     raw = [draw.lognormvariate(0, SIGMA) for _ in range(documents)]
     scale = 4.0 * bins * max_length / sum(raw)
