@@ -321,7 +321,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--trl", type=Path, help="folder that holds the package trl")
     parser.add_argument("--threads", type=int, nargs="+", help="default: 1 2; on a GPU 1")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=4096, help="timed, about")
+    parser.add_argument("--tokens", type=int, default=2048, help="timed, about")
     parser.add_argument("--max-length", type=int, default=1024, help="of a packed sequence")
     parser.add_argument(
         "--dtypes", nargs="+", choices=("bfloat16", "float32"), default=["bfloat16"]

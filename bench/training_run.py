@@ -43,7 +43,7 @@ SHARED = (
     *("data_seed", "report_to", "use_cpu", "disable_tqdm"),
 )
 # tokens on which the loss behind the training is measured, at most
-EVALUATED = 4096
+EVALUATED = 1024
 MIB = 1 << 20
 
 
