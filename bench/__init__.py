@@ -1,1 +1,1 @@
-"""Benchmarks of the answer checker, the stage `check`, the completion store, generation, training."""
+"""Benchmarks of the answer checker, the stage `check`, the completion store and the models."""
