@@ -1,1 +1,1 @@
-"""Benchmarks: the answer checker, the stage `check`, the completion store, generation, packing."""
+"""Benchmarks: the answer checker, the stage `check`, the completion store, generation, training."""

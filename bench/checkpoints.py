@@ -27,6 +27,19 @@ def random_student(folder: Path, *, vocabulary: int | None = None) -> ModelDocum
     return _save(model, words, folder, "random student", "float32")
 
 
+def random_shape(folder: Path, sizes: dict[str, int]) -> ModelDocument:
+    """A Qwen2 of these sizes with random weights and the embedded student's tokenizer."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "qwen2", **sizes, max_position_embeddings=8192, tie_word_embeddings=True
+    )
+    words = tokenizer.build_tokenizer()
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(config, name, getattr(words, name))
+    model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return _save(model, words, folder, "random shape")
+
+
 def from_gguf(
     file: Path, folder: Path, *, dtype: str, vocabulary: int | None = None
 ) -> ModelDocument:
