@@ -134,15 +134,17 @@ def make_orion(run: Run, model: Any, rows: Rows) -> Any:
         (rows.timed, run.max_length),
     ]
     path = Path(run.work) / "packed.parquet"
-    tables.write(pl.concat([pack(*part, run.work) for part in parts]), path, tables.PACKED, {})
-    packed, _ = store_rows(path, path.parent)
-    arguments = training_arguments(train_config(run), run.work, run.micro_batch, len(packed))
+    packed = pl.concat([pack(*part, run.work) for part in parts])
+    numbered = packed.with_columns(row=pl.int_range(packed.height))
+    tables.write(numbered, path, tables.PACKED, {})
+    stored, _ = store_rows(path, path.parent)
+    arguments = training_arguments(train_config(run), run.work, run.micro_batch, len(stored))
     # the others save nothing either
     arguments.save_strategy = "no"
     return PackedTrainer(
         model=model,
         args=arguments,
-        train_dataset=packed,
+        train_dataset=stored,
         data_collator=collate_packed,
         callbacks=[Report()],
     )
