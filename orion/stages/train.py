@@ -297,4 +297,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    if processes.world_size() > 1:
+        processes.run_and_exit(lambda: command.run(main))
     command.run(main)

@@ -101,8 +101,5 @@ def end_with_parent() -> None:
 
     Else it would go on, and a second training would work in the same folder. Linux only.
     """
-    libc = ctypes.CDLL(None)
-    if sys.platform == "linux" and libc.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL) == 0:
-        if os.getppid() == 1:
-            # it was killed before
-            os.kill(os.getpid(), signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)

@@ -5,10 +5,12 @@ functions here are called by every process at the same place; with one process t
 """
 
 import os
+import sys
 import time
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import distributed
@@ -17,6 +19,10 @@ from orion.errors import InputError
 from orion.progress import log
 
 Result = TypeVar("Result")
+
+# what join() made. torch's gloo group waits, in the end of its last holder, for a thread that may
+# wait for this one's interpreter lock; so that end is never reached
+_groups: list[Any] = []
 
 # one process may publish or read for long while the others wait
 TIMEOUT = timedelta(hours=2)
@@ -44,12 +50,28 @@ def join() -> None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, timeout=TIMEOUT)
+    _groups.append(distributed.group.WORLD)
 
 
 def leave() -> None:
     """Leave the others; what follows is the first process's alone."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def run_and_exit(action: Callable[[], None]) -> NoReturn:
+    """Run what one of several processes does, and end it without the end of torch's objects."""
+    status = 1
+    try:
+        action()
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else status
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def say(message: str) -> None:
