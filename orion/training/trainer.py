@@ -1,6 +1,7 @@
 """transformers.Trainer with the loss and the attention of ``orion_kernels`` over packed rows."""
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,7 +236,12 @@ class PackedTrainer(Trainer):
         if self.args.world_size > 1:
             # what makes a checkpoint complete is written when all of them are there
             own = super()._save_rng_state
-            processes.agree(lambda: save(lambda: own(str(folder))))
+            try:
+                processes.agree(lambda: save(lambda: own(str(folder))))
+            except InputError:
+                # where another process has failed, this one's part is left
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         whole = super()._save_checkpoint
         processes.agree(lambda: save(lambda: whole(model, trial)))  # type: ignore[no-untyped-call]
         self.unproven_step = step

@@ -40,7 +40,7 @@ def train_here(job, said):
     os.dup2(2, 1)
     if "signal" in job:
         signal_in_step(*job["signal"])
-    exec(job.get("before", ""))
+    exec(job.get("before", ""), globals())
     try:
         train.command.run(lambda: train.main(job["words"]))
     except SystemExit as error:
