@@ -253,7 +253,7 @@ def train(args: argparse.Namespace, signals: StopSignals) -> None:
     except InputError as error:
         raise InputError(f"{args.packed}: {error}") from None
     # no process reads in the work folder any more
-    processes.gather(None)
+    processes.wait()
     processes.leave()
     if not processes.is_first():
         return

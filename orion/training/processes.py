@@ -118,6 +118,11 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
+def wait() -> None:
+    """Wait until all processes are here."""
+    gather(None)
+
+
 def sum_up(values: list[float], device: torch.device) -> list[float]:
     """The sums of the values over the processes, in float64; the same bits in each process."""
     if not distributed.is_initialized():

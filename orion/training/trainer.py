@@ -236,6 +236,9 @@ class PackedTrainer(Trainer):
         if self.args.world_size > 1:
             # what makes a checkpoint complete is written when all of them are there
             own = super()._save_rng_state
+            # the first one has removed incomplete checkpoints in this step, and this one begins as
+            # such
+            processes.wait()
             try:
                 processes.agree(lambda: save(lambda: own(str(folder))))
             except InputError:
