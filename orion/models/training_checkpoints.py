@@ -151,7 +151,8 @@ def last_good_checkpoint(work: Path, bad: int) -> Path | None:
 def keep_if_best(model: Any, work: Path, step: int, loss: float) -> None:
     """Write the trained weights to ``work`` unless those there have a validation loss as low.
 
-    One file, which names its step and loss: a resumed run compares with what is there.
+    One file, which names its step and loss: a resumed run compares with what is there. Raises
+    FailedWriteError where the disk refuses it.
     """
     from safetensors.torch import save_file
 
@@ -163,7 +164,7 @@ def keep_if_best(model: Any, work: Path, step: int, loss: float) -> None:
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
-    with AtomicFile(work / BEST) as partial:
+    with explain_failed_write(work / BEST, work), AtomicFile(work / BEST) as partial:
         save_file(tensors, partial, metadata={"step": str(step), "loss": repr(loss)})
 
 

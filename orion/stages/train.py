@@ -11,18 +11,25 @@ Where `pack` has held rows out, their loss is in the log, and ``keep_best`` publ
 with the lowest one.
 SIGTERM and SIGUSR1 let the running step end, save a checkpoint and exit with 143 or 138. README.md
 in the published folder is a model card.
+With ``--processes`` or ``--nodes`` above 1 torchrun starts the stage in that many processes, which
+share each optimiser step's sequences; the first one logs, saves and publishes.
 Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR
 --output-dir O --output-model J --log L [--preflight F] [--lineage DATASET MODEL ARM]
-[--micro-batch N] [--save-minutes M] [--kernels auto|torch|triton|triton-lean]``.
+[--micro-batch N] [--processes P] [--nodes N] [--save-minutes M]
+[--kernels auto|torch|triton|triton-lean]``.
 """
 
 import argparse
 import json
 import math
 import os
+import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from orion import provenance, tables
 from orion.errors import InputError
@@ -30,8 +37,8 @@ from orion.models import checkpoints, preflight, training_checkpoints
 from orion.models.document import ModelDocument, add_step, read_document
 from orion.models.model_card import TrainingFacts, write_card
 from orion.paths import AtomicFile
-from orion.progress import log
 from orion.stages import command
+from orion.training import launch, processes
 from orion.training.callbacks import Report, SaveAndStop, StopSignals
 from orion.training.loading import (
     check_kernels,
@@ -40,8 +47,22 @@ from orion.training.loading import (
     restore_base,
 )
 from orion.training.packed_rows import PackedRows, collate_packed, store_rows
-from orion.training.settings import KERNELS, TrainConfig, check_optimizer
+from orion.training.processes import say
+from orion.training.settings import KERNELS, TrainConfig, check_optimizer, split_batch
 from orion.training.trainer import LOGGED, PackedTrainer, training_arguments
+
+# apart from each other, seeds of runs are small numbers
+RANK_SEED = 1_000_003
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained: the typed keys, the student, the provenance, and the work folder."""
+
+    config: TrainConfig
+    document: ModelDocument
+    record: dict[str, Any]
+    work: Path
 
 
 def run_training(trainer: PackedTrainer, work: Path, signals: StopSignals) -> None:
@@ -50,23 +71,40 @@ def run_training(trainer: PackedTrainer, work: Path, signals: StopSignals) -> No
     Exits where a signal comes, after the running step and its checkpoint. The model then has the
     weights of the lowest validation loss where these were kept.
     """
-    training_checkpoints.remove_cut_checkpoints(work)
-    found = training_checkpoints.complete_checkpoints(work)
-    step, resumed = list(found.items())[-1] if found else (0, None)
+    step, resumed = processes.gather(find_checkpoint(work))[0]
     steps = trainer.args.max_steps
     if resumed:
-        log(f"resuming from {resumed}: step {step} of {steps}")
+        say(f"resuming from {resumed}: step {step} of {steps}")
     trainer.unproven_step = step
+    if trainer.args.world_size > 1:
+        # else all of them would draw the same dropout and noise
+        torch.manual_seed(trainer.args.seed + RANK_SEED * trainer.args.process_index)
     with signals.defer():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if signals.number is not None:
-        newest = training_checkpoints.newest_checkpoint(work)
+        newest = training_checkpoints.newest_checkpoint(work) if processes.is_first() else None
         signals.exit(f"after step {trainer.state.global_step} of {steps}, saved in {newest}")
     best = training_checkpoints.read_best(work)
     if best is not None:
-        log(f"the lowest validation loss, {best[1]:.6f}, is that of step {best[0]}")
+        say(f"the lowest validation loss, {best[1]:.6f}, is that of step {best[0]}")
         training_checkpoints.load_best(trainer.model, work)
     trainer.check_result()
+
+
+def find_checkpoint(work: Path) -> tuple[int, Path | None]:
+    """The last complete checkpoint and its step; the first process removes all that are not."""
+    if not processes.is_first():
+        return 0, None
+    training_checkpoints.remove_cut_checkpoints(work)
+    found = training_checkpoints.complete_checkpoints(work)
+    step, newest = list(found.items())[-1] if found else (0, None)
+    states = [*newest.glob("rng_state*.pth")] if newest else []
+    if newest and len(states) != processes.world_size():
+        say(
+            f"{newest} was saved by {len(states)} processes, and {processes.world_size()} go on: "
+            "rounding differs, and the dropout and noise of the steps to come"
+        )
+    return step, newest
 
 
 def write_log(history: list[dict[str, Any]], path: str) -> None:
@@ -113,8 +151,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--micro-batch",
         type=int,
         default=1,
-        help="sequences in memory at once; changes rounding only",
+        help="sequences in memory at once in each process; changes rounding only",
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        help="processes on each node, one per GPU; train.batch_sequences stays what it is",
+    )
+    parser.add_argument("--nodes", type=int, default=1, help="nodes of the Slurm job to use")
     parser.add_argument(
         "--save-minutes",
         type=parse_minutes,
@@ -161,8 +206,8 @@ def publish(
     tables.write_json(trained.as_json(), args.output_model, record)
 
 
-def train(args: argparse.Namespace, signals: StopSignals) -> None:
-    """Train and publish; exits where a signal comes."""
+def prepare(args: argparse.Namespace) -> Job:
+    """Read the inputs but for the rows. Raises InputError for what cannot be trained."""
     config = command.read_config(TrainConfig, args.config)
     check_optimizer(config.optimizer)
     tables.size(args.packed, tables.PACKED)  # refuses what is no such table, before the model loads
@@ -171,15 +216,20 @@ def train(args: argparse.Namespace, signals: StopSignals) -> None:
     inputs |= preflight.required_inputs(args, document)
     record = provenance.record("orion.stages.train", args.config, inputs)
     digest = provenance.digest_text(provenance.canonical_json(record))
-    work = Path(args.work) / f"train-{digest[:16]}"
-    model = load_trainable_model(document, config)
+    return Job(config, document, record, Path(args.work) / f"train-{digest[:16]}")
+
+
+def make_trainer(args: argparse.Namespace, job: Job, signals: StopSignals) -> PackedTrainer:
+    """Load the model and the rows. Raises InputError for what cannot be trained."""
+    config = job.config
+    model = load_trainable_model(job.document, config)
     check_kernels(args.kernels, model, config)
-    log(describe_kernels(args.kernels, config))
-    rows, validation = store_rows(args.packed, work)
-    trainer = PackedTrainer(
+    say(describe_kernels(args.kernels, config))
+    rows, validation = store_rows(args.packed, job.work)
+    return PackedTrainer(
         model=model,
         args=training_arguments(
-            config, str(work), args.micro_batch, len(rows), validates=len(validation) > 0
+            config, str(job.work), args.micro_batch, len(rows), validates=len(validation) > 0
         ),
         train_dataset=rows,
         eval_dataset=validation,
@@ -190,33 +240,59 @@ def train(args: argparse.Namespace, signals: StopSignals) -> None:
         targets=config.lora.target_modules if config.method == "lora" and config.lora else None,
         callbacks=[SaveAndStop(signals, args.save_minutes), Report()],
     )
+
+
+def train(args: argparse.Namespace, signals: StopSignals) -> None:
+    """Train and publish; exits where a signal comes."""
+    job = processes.agree(lambda: prepare(args))
+    # the first process writes the rows, which the others then find
+    processes.agree(lambda: store_rows(args.packed, job.work) if processes.is_first() else None)
+    trainer = processes.agree(lambda: make_trainer(args, job, signals))
     try:
-        run_training(trainer, work, signals)
+        run_training(trainer, job.work, signals)
     except training_checkpoints.FailedWriteError:
         raise
     except InputError as error:
         raise InputError(f"{args.packed}: {error}") from None
-    tokenizer = checkpoints.load_tokenizer(document)
-    restore_base(trainer.model, document, config)
-    with training_checkpoints.explain_failed_write(Path(args.output_dir), work):
-        publish(trainer, args, document, tokenizer, record, adapter=config.keeps_adapter)
-    training_checkpoints.remove_work(work)
+    # no process reads in the work folder any more
+    processes.wait()
+    processes.leave()
+    if not processes.is_first():
+        return
+    tokenizer = checkpoints.load_tokenizer(job.document)
+    restore_base(trainer.model, job.document, job.config)
+    adapter = job.config.keeps_adapter
+    with training_checkpoints.explain_failed_write(Path(args.output_dir), job.work):
+        publish(trainer, args, job.document, tokenizer, job.record, adapter=adapter)
+    training_checkpoints.remove_work(job.work)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # gradients would be divided by their number once more, and each would publish
-        raise InputError(
-            "a training is one process so far, but WORLD_SIZE is "
-            f"{os.environ['WORLD_SIZE']}: start the stage without torchrun or accelerate launch"
-        )
-    # on a machine with several GPUs the Trainer would spread each batch over all of them
-    first_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu
+    config = command.read_config(TrainConfig, args.config)
+    is_started = "WORLD_SIZE" in os.environ
+    asked = args.processes * args.nodes
+    if min(args.processes, args.nodes) < 1:
+        raise InputError(f"processes = {args.processes}, nodes = {args.nodes}: at least 1 of each")
+    split_batch(
+        config.batch_sequences, args.micro_batch, processes.world_size() if is_started else asked
+    )
+    if asked > 1 and not is_started:
+        words = sys.argv[1:] if argv is None else argv
+        launch.launch("orion.stages.train", words, args.processes, args.nodes)
+    if processes.world_size() > 1:
+        launch.end_with_parent()
+    else:
+        # on a machine with several GPUs the Trainer would spread each batch over all of them
+        first_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu
     with StopSignals() as signals:
+        if processes.world_size() > 1:
+            processes.join()
         train(args, signals)
 
 
 if __name__ == "__main__":
+    if processes.world_size() > 1:
+        processes.run_and_exit(lambda: command.run(main))
     command.run(main)

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from orion.progress import Progress, log
+from orion.progress import Progress
+from orion.training.processes import say
 
 STOPPING = (signal.SIGTERM, signal.SIGUSR1)
 LINE_EVERY_S = 10.0
@@ -61,7 +62,7 @@ class StopSignals:
     def exit(self, when: str) -> None:
         """Say when the signal stopped the process, and exit as a process that a signal ended."""
         assert self.number is not None, "no signal has come"
-        log(f"stopped by {signal.Signals(self.number).name} {when}; the same command goes on")
+        say(f"stopped by {signal.Signals(self.number).name} {when}; the same command goes on")
         raise SystemExit(128 + self.number)
 
 

@@ -12,6 +12,7 @@ from orion.errors import InputError
 from orion.models import adapters, checkpoints, training_checkpoints
 from orion.models.document import ModelDocument
 from orion.models.lora_targets import ALL_LINEAR, LoraUse, check_model_targets
+from orion.training import processes
 from orion.training.settings import TrainConfig
 
 
@@ -120,7 +121,8 @@ def _set_magnitudes(model: Any) -> None:
 def check_reached(model: Any, targets: str | list[str]) -> None:
     """Raise InputError for named targets whose adapters have no gradient after a backward pass.
 
-    Layers of one name count together, since a row reaches some of a model's experts only.
+    Layers of one name count together, since a row reaches some of a model's experts only; so do
+    the processes.
     """
     reached: dict[str, bool] = {}
     for name, parameter in model.named_parameters():
@@ -128,11 +130,14 @@ def check_reached(model: Any, targets: str | list[str]) -> None:
         if is_adapter and parameter.requires_grad:
             last = layer.rpartition(".")[2]
             reached[last] = reached.get(last, False) or parameter.grad is not None
-    lost = sorted(name for name, is_reached in reached.items() if not is_reached)
+    everywhere = processes.gather({name for name, is_reached in reached.items() if not is_reached})
+    lost = sorted(set.intersection(*everywhere))
     if lost and targets != ALL_LINEAR:
-        raise InputError(
-            f"train.lora.target_modules: no row reaches {', '.join(lost)} of the model, so the "
-            "adapters there learn nothing; leave them out"
+        processes.raise_once(
+            InputError(
+                f"train.lora.target_modules: no row reaches {', '.join(lost)} of the model, so the "
+                "adapters there learn nothing; leave them out"
+            )
         )
 
 

@@ -1,13 +1,14 @@
 """Packed sequences as rows of a torch data set on disk, and the micro-batches made of them."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from orion_kernels import Packing
 
 from orion import tables
@@ -33,6 +34,8 @@ INDEX_TYPE = np.dtype(
 SLICE_ROWS = 64
 
 Row = dict[str, npt.NDArray[np.int32]]
+# a row without a target, for a process that has none of a pass's last rows
+PADDING: Row = dict(zip(COLUMNS, np.array([[0], [IGNORED], [0], [1]], np.int32), strict=True))
 
 
 class PackedRows(torch.utils.data.Dataset[Row]):
@@ -48,13 +51,37 @@ class PackedRows(torch.utils.data.Dataset[Row]):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, number: int) -> Row:
+    def __getitem__(self, number: int | None) -> Row:
+        if number is None:
+            return PADDING
         start, tokens, documents = self.index[["start", "tokens", "documents"]][number].item()
         count = 3 * tokens + documents
         values = np.fromfile(self.path, "<i4", count, offset=4 * start)
         assert len(values) == count, f"{self.path} is cut off"
         parts = np.split(values, [tokens, 2 * tokens, 3 * tokens])
         return dict(zip(COLUMNS, parts, strict=True))
+
+
+class PaddedOrder(torch.utils.data.Sampler[int | None]):
+    """The order of the rows in each pass, the same as with one process, then padding.
+
+    ``multiple``: sequences that all processes take at once. A pass is padded (None) to a multiple
+    of it, where accelerate would repeat its first rows.
+    """
+
+    def __init__(self, rows: int, multiple: int, seed: int):
+        self.order = SeedableRandomSampler(range(rows), data_seed=seed)
+        self.padding = -rows % multiple
+
+    def __len__(self) -> int:
+        return len(self.order) + self.padding
+
+    def __iter__(self) -> Iterator[int | None]:
+        yield from self.order
+        yield from [None] * self.padding
+
+    def set_epoch(self, epoch: int) -> None:
+        self.order.set_epoch(epoch)
 
 
 def store_rows(packed: str | Path, work: Path) -> tuple[PackedRows, PackedRows]:
@@ -130,8 +157,11 @@ def collate_packed(rows: Sequence[dict[str, Any]], loss_average: str = "token") 
 
     Also seq_lengths, the documents' lengths, and valid_index (targets,) int64, the positions that
     predict a trained token. Both are computed on the host, where no device has to be waited for.
-    ``loss_average``: for "document" there are weights too, see ``weigh_documents``.
+    ``loss_average``: for "document" there are weights too, see ``weigh_documents``. Padding is left
+    out; where there is nothing else, the micro-batch has the key padding.
     """
+    mark = {"padding": True} if all(row is PADDING for row in rows) else {}
+    rows = [row for row in rows if row is not PADDING] or [PADDING]
     joined = {
         key: np.concatenate([row[key] for row in rows], dtype=np.int64, casting="same_kind")
         for key in COLUMNS
@@ -142,7 +172,7 @@ def collate_packed(rows: Sequence[dict[str, Any]], loss_average: str = "token") 
     targets = packing.shifted_labels(row["labels"])
     weights = weigh_documents(row["labels"], packing) if loss_average == "document" else {}
     valid = targets.ne(IGNORED).nonzero().squeeze(1)
-    return {**row, **weights, "seq_lengths": lengths, "valid_index": valid}
+    return {**row, **weights, **mark, "seq_lengths": lengths, "valid_index": valid}
 
 
 def weigh_documents(labels: torch.Tensor, packing: Packing) -> dict[str, torch.Tensor]:

@@ -28,6 +28,29 @@ def check_optimizer(name: str, key: str = "train.optimizer") -> None:
         )
 
 
+def split_batch(batch: int, micro_batch: int, processes: int) -> tuple[int, int]:
+    """The micro-batch of each process, and how many of them are an optimiser step.
+
+    ``micro_batch`` is lowered to what a process has of a step. Raises InputError where the
+    processes, or the micro-batch on each of them, do not divide ``batch``.
+    """
+    if batch % processes:
+        raise InputError(
+            f"{processes} processes (resources processes and nodes of the rule train) do not "
+            f"divide train.batch_sequences = {batch}, the sequences of an optimiser step; choose "
+            f"a divisor of {batch}, or a multiple of {processes} for train.batch_sequences"
+        )
+    micro_batch = min(micro_batch, batch // processes)
+    if batch % (micro_batch * processes):
+        several = f" on each of {processes} processes" if processes > 1 else ""
+        what = f" of {batch // processes}" if processes > 1 else ""
+        raise InputError(
+            f"micro_batch = {micro_batch}{several} does not divide train.batch_sequences = "
+            f"{batch}; choose a divisor{what}"
+        )
+    return micro_batch, batch // (micro_batch * processes)
+
+
 @dataclass(frozen=True)
 class LoraConfig:
     """The LoRA adapter: rank, alpha, dropout, and whether it is merged into the weights.
@@ -49,12 +72,12 @@ class LoraConfig:
 class TrainConfig:
     """The configuration keys of the stage; ``lora`` is absent under full fine-tuning.
 
-    ``batch_sequences``: packed sequences per optimiser step. ``max_steps``: optimiser steps; if
-    absent, ``epochs`` passes over the packed sequences. ``loss_average``: over target tokens, or
-    over documents, each of which then counts equally. ``neftune_noise_alpha``: of noise on the
-    embeddings. ``validation_steps``: optimiser steps between validations where rows are held out;
-    if absent, one pass over the packed sequences. ``keep_best``: whether the result is that of the
-    lowest validation loss.
+    ``batch_sequences``: packed sequences per optimiser step, of all processes together.
+    ``max_steps``: optimiser steps; if absent, ``epochs`` passes over the packed sequences.
+    ``loss_average``: over target tokens, or over documents, each of which then counts equally.
+    ``neftune_noise_alpha``: of noise on the embeddings. ``validation_steps``: optimiser steps
+    between validations where rows are held out; if absent, one pass over the packed sequences.
+    ``keep_best``: whether the result is that of the lowest validation loss.
     """
 
     method: str

@@ -1,6 +1,8 @@
 """transformers.Trainer with the loss and the attention of ``orion_kernels`` over packed rows."""
 
 import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from orion.errors import InputError
 from orion.models import training_checkpoints
+from orion.training import processes
 from orion.training.loading import check_reached
 from orion.training.noise import embedding_noise
-from orion.training.packed_rows import collate_packed
-from orion.training.settings import KERNELS, OPTIMIZERS, TrainConfig
+from orion.training.packed_rows import PaddedOrder, collate_packed
+from orion.training.settings import KERNELS, OPTIMIZERS, TrainConfig, split_batch
 
 SAVE_EVERY_STEPS = 100
 # what causal_lm_loss takes of a collated micro-batch
@@ -56,10 +59,20 @@ class PackedTrainer(Trainer):
         self._noise_alpha, self._keep_best, self._targets = noise_alpha, keep_best, targets
         self._kernels: dict[str, Any] = KERNELS[kernels]
         self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
+        self._order: PaddedOrder | None = None
         # the step of the newest checkpoint, until the step behind it shows that it is good
         self.unproven_step: int | None = None
         # it prints every step on standard output
         self.remove_callback(PrinterCallback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """With several processes, the order of one process, in equal parts for each of them."""
+        if self.args.world_size == 1:
+            return super()._get_train_sampler(train_dataset)
+        rows: Any = self.train_dataset
+        size = self.args.per_device_train_batch_size * self.args.world_size
+        self._order = PaddedOrder(len(rows), size, int(self.args.data_seed or 0))
+        return self._order
 
     def compute_loss(
         self,
@@ -70,9 +83,12 @@ class PackedTrainer(Trainer):
     ) -> Any:
         """The loss of one micro-batch, divided by the target tokens of the optimiser step.
 
-        With token_weights among the inputs, by its documents that have a target.
+        With token_weights among the inputs, by its documents that have a target. Several processes
+        average their gradients, so that theirs is multiplied by their number; padding counts zero.
         """
         loss, metrics = self._forward(model, inputs, num_items_in_batch)
+        if self.args.world_size > 1:
+            loss = loss * (0 if "padding" in inputs else self.args.world_size)
         # kept on the device until they are logged
         self._sums["trained_tokens"] += inputs["valid_index"].numel()
         self._sums["accuracy"] += metrics.accuracy.sum(dtype=torch.float64)
@@ -105,8 +121,8 @@ class PackedTrainer(Trainer):
         if not math.isfinite(loss):
             self._stop(f"stopped at step {step}", [f"the validation loss is {loss}"], bad=step)
         self.log({"validation_loss": loss})
-        if self._keep_best and self.is_world_process_zero():
-            training_checkpoints.keep_if_best(model, Path(str(self.args.output_dir)), step, loss)
+        if self._keep_best:
+            processes.agree(lambda: self._keep_if_best(step, loss))
         metrics = {"eval_loss": loss}
         # else the end of the pass would ask for the same validation once more
         self.control = self.callback_handler.on_evaluate(
@@ -114,18 +130,26 @@ class PackedTrainer(Trainer):
         )
         return metrics
 
+    def _keep_if_best(self, step: int, loss: float) -> None:
+        if self.is_world_process_zero():
+            work = Path(str(self.args.output_dir))
+            training_checkpoints.keep_if_best(self.model, work, step, loss)
+
     @torch.no_grad()
     def _validation_loss(self) -> float:
+        """The loss of the rows that are held out, each process taking its part of them."""
         rows: Any = self.eval_dataset
         size = int(self.args.per_device_train_batch_size)
-        total, count = 0.0, 0
-        for start in range(0, len(rows), size):
+        total, count = 0.0, 0.0
+        first, everywhere = size * self.args.process_index, size * self.args.world_size
+        for start in range(first, len(rows), everywhere):
             chosen = [rows[i] for i in range(start, min(start + size, len(rows)))]
             batch = self.data_collator(chosen)
             marks = batch.get("trained_documents")
             count += batch["valid_index"].numel() if marks is None else int(marks.ne(-100).sum())
-            loss, _ = self._forward(self.model_wrapped, self._prepare_inputs(batch), 1.0)
+            loss, _ = self._forward(self.model, self._prepare_inputs(batch), 1.0)
             total += float(loss)
+        total, count = processes.sum_up([total, count], self.args.device)
         return total / max(1, count)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -146,12 +170,21 @@ class PackedTrainer(Trainer):
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """No step beyond the last one, which the library would add to a run that ended."""
+        if self._order is not None:
+            # behind the steps that a resumed run leaves out, accelerate forgets the pass
+            epoch = kwargs["epoch"] if "epoch" in kwargs else args[1]
+            self._order.set_epoch(epoch)
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            sums = [float(self._sums[key]) for key in self._sums]
+            self._sums = dict(
+                zip(self._sums, processes.sum_up(sums, self.args.device), strict=True)
+            )
         if "loss" in logs and self._sums["trained_tokens"]:
-            count = self._sums["trained_tokens"]
+            count = int(self._sums["trained_tokens"])
             logged = (entry.get("trained_tokens") for entry in reversed(self.state.log_history))
             before = next((tokens for tokens in logged if tokens is not None), 0)
             logs = {
@@ -177,14 +210,43 @@ class PackedTrainer(Trainer):
         elif self.is_world_process_zero() and self.unproven_step == step - 1:
             training_checkpoints.keep_newest_checkpoints(Path(str(self.args.output_dir)))
 
+    def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
+        """The library's count of tokens, without padding."""
+        if "padding" in inputs:
+            inputs = {"input_ids": inputs["input_ids"][:, :0]}
+        super()._track_num_input_tokens(inputs)  # type: ignore[no-untyped-call]
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """The library's; each of several processes has saved its state before."""
+        if self.args.world_size == 1:
+            super()._save_rng_state(output_dir)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save, and keep the checkpoint before this one: the next step shows whether it is good.
 
         Raises InputError where the disk refuses to hold it.
         """
         step, work = self.state.global_step, Path(str(self.args.output_dir))
-        with training_checkpoints.explain_failed_write(work / f"checkpoint-{step}", work):
-            super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
+        folder = work / f"checkpoint-{step}"
+
+        def save(part: Callable[[], None]) -> None:
+            with training_checkpoints.explain_failed_write(folder, work):
+                part()
+
+        if self.args.world_size > 1:
+            # what makes a checkpoint complete is written when all of them are there
+            own = super()._save_rng_state
+            # the first one has removed incomplete checkpoints in this step, and this one begins as
+            # such
+            processes.wait()
+            try:
+                processes.agree(lambda: save(lambda: own(str(folder))))
+            except InputError:
+                # where another process has failed, this one's part is left
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        whole = super()._save_checkpoint
+        processes.agree(lambda: save(lambda: whole(model, trial)))  # type: ignore[no-untyped-call]
         self.unproven_step = step
         if self.is_world_process_zero():
             training_checkpoints.keep_newest_checkpoints(work, 2)
@@ -199,9 +261,7 @@ class PackedTrainer(Trainer):
         batch = collate_packed([self.train_dataset[0]])  # type: ignore[index]
         targets = max(1, batch["valid_index"].numel())
         with torch.no_grad():
-            loss = self.compute_loss(
-                self.model_wrapped, self._prepare_inputs(batch), num_items_in_batch=targets
-            )
+            loss = self.compute_loss(model, self._prepare_inputs(batch), num_items_in_batch=targets)
         name = training_checkpoints.first_non_finite_weight(model)
         wrong = [] if math.isfinite(float(loss)) else [f"the loss is {float(loss)}"]
         wrong += [] if name is None else [f"{name} is not finite"]
@@ -210,14 +270,20 @@ class PackedTrainer(Trainer):
             self._stop(f"ended with step {last}, but spoiled the model", wrong, bad=last)
 
     def _stop(self, what: str, wrong: list[str], *, bad: int) -> None:
-        """Raise InputError that names the last good checkpoint, one of a step before ``bad``."""
+        """Raise InputError that names the last good checkpoint, one of a step before ``bad``.
+
+        Every process comes here, since what they look at is the same in each.
+        """
         work = Path(str(self.args.output_dir))
-        good = training_checkpoints.last_good_checkpoint(work, bad)
+        first = self.is_world_process_zero()
+        good = training_checkpoints.last_good_checkpoint(work, bad) if first else None
         place = f"the last good checkpoint is {good}" if good else "there is no good checkpoint yet"
-        raise InputError(
-            f"the training {what}: {', '.join(wrong)}. Nothing is published; {place}. Lower "
-            f"train.learning_rate ({self.args.learning_rate:g}), raise train.warmup_fraction, or "
-            "look at the rows (preview.jsonl of the arm)"
+        processes.raise_once(
+            InputError(
+                f"the training {what}: {', '.join(wrong)}. Nothing is published; {place}. Lower "
+                f"train.learning_rate ({self.args.learning_rate:g}), raise train.warmup_fraction, "
+                "or look at the rows (preview.jsonl of the arm)"
+            )
         )
 
 
@@ -227,21 +293,16 @@ def training_arguments(
     """The stage's keys as TrainingArguments.
 
     ``sequences``: packed rows to train on. ``validates``: whether there are rows held out.
-    Raises InputError where the micro-batch does not divide the batch.
+    Raises InputError where the processes or the micro-batch do not divide the batch.
     """
-    batch = config.batch_sequences
-    micro_batch = min(micro_batch, batch)
-    if batch % micro_batch:
-        raise InputError(
-            f"micro_batch = {micro_batch} does not divide train.batch_sequences = {batch}; "
-            "choose a divisor"
-        )
+    batch, world = config.batch_sequences, processes.world_size()
+    micro_batch, accumulated = split_batch(batch, micro_batch, world)
     steps_per_epoch = -(-sequences // batch)
     steps = config.max_steps or max(1, round(config.epochs * steps_per_epoch))
     return TrainingArguments(
         output_dir=work,
         per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=batch // micro_batch,
+        gradient_accumulation_steps=accumulated,
         max_steps=steps,
         optim=OPTIMIZERS[config.optimizer] or TrainingArguments.optim,
         learning_rate=config.learning_rate,
@@ -267,6 +328,11 @@ def training_arguments(
         remove_unused_columns=False,
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
+        ddp_backend="gloo" if world > 1 and not torch.cuda.is_available() else None,
+        ddp_timeout=int(processes.TIMEOUT.total_seconds()),
+        # a row reaches some of a model's experts only. The buckets also stay as they are, while
+        # others are made anew behind the first step, and a resumed run would round differently
+        ddp_find_unused_parameters=True if world > 1 else None,
         # Report prints the progress
         disable_tqdm=True,
     )

@@ -225,6 +225,7 @@ def test_speed_runs_nothing(changing):
     assert changing.plan("--set-resources", "train:micro_batch=1") == {}
     assert changing.plan("--set-resources", "train:kernels=triton") == {}
     assert changing.plan("--set-resources", "train:save_minutes=1") == {}
+    assert changing.plan("--set-resources", "train:processes=4", "train:nodes=2") == {}
     place = (
         "sample:shards=4",
         "sample:python=.venv-vllm/bin/python",

@@ -91,6 +91,8 @@ rule train:
     resources:
         work=f"{RESULTS}/work",
         micro_batch=4,
+        processes=1,
+        nodes=1,
         kernels="auto",
         save_minutes=10,
         runtime="8h",
@@ -105,6 +107,7 @@ rule train:
         " --lineage {wildcards.dataset} {wildcards.model} {wildcards.arm} --packed {input.packed}"
         " --model {input.model} --preflight {input.preflight} --work {resources.work}"
         " --micro-batch {resources.micro_batch} --kernels {resources.kernels}"
+        " --processes {resources.processes} --nodes {resources.nodes}"
         " --save-minutes {resources.save_minutes}"
         " --output-dir {output.checkpoint}"
         " --output-model {output.model} --log {output.train_log} 2> {log}"

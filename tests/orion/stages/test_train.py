@@ -229,14 +229,6 @@ def test_the_kernels_asked_for_are_the_ones_called(folder, tmp_path, monkeypatch
     assert called.value.args[0] == {"impl": impl, "memory": memory, "attention_impl": impl}
 
 
-def test_several_processes_are_refused(folder, tmp_path, monkeypatch):
-    """Their gradients would be divided by the number of processes, in silence."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="one process so far, but WORLD_SIZE is 2"):
-        train.main(arguments(folder, tmp_path, CONFIG))
-    assert not (tmp_path / "work").exists()
-
-
 def test_kernels_that_cannot_train_here_are_refused(folder, tmp_path, monkeypatch):
     words = [*arguments(folder, tmp_path, CONFIG), "--kernels", "triton"]
     if not torch.cuda.is_available():

@@ -1,10 +1,14 @@
 """Rows held out of a training: which they are, their loss, and the weights with the lowest one."""
 
+import errno
 import json
 import math
+import os
+from pathlib import Path
 
 import polars as pl
 import pytest
+import safetensors.torch
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
@@ -134,6 +138,31 @@ def test_a_resumed_run_compares_with_the_kept_weights(tmp_path):
     assert torch.equal(model.weight, kept) and model.weight.requires_grad
     training_checkpoints.keep_if_best(model, tmp_path, 20, 0.3)
     assert training_checkpoints.read_best(tmp_path) == (20, 0.3)
+
+
+def test_a_disk_that_is_full_when_the_best_weights_are_kept(folder, tmp_path, monkeypatch):
+    """The second time: what was kept before is still there, and the same command goes on."""
+    keys = {"keep_best": True, "max_steps": 4, "validation_steps": 2}
+    want, _ = run(folder, tmp_path / "whole", **keys)
+    real = safetensors.torch.save_file
+
+    def fill(tensors, path, metadata=None):
+        if metadata is not None and metadata.get("step") == "4":
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(tensors, path, metadata=metadata)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", fill)
+        message = (
+            r"/best\.safetensors: the checkpoint cannot be written \(.*No space left on device"
+        )
+        with pytest.raises(training_checkpoints.FailedWriteError, match=message):
+            run(folder, tmp_path, **keys)
+    [work] = (tmp_path / "work").iterdir()
+    assert [path.name for path in work.glob("*best*")] == ["best.safetensors"]
+    assert training_checkpoints.read_best(work)[0] == 2
+    assert run(folder, tmp_path, **keys)[0] == want
 
 
 def test_a_validation_loss_that_is_not_finite_stops_the_run(folder, tmp_path, monkeypatch):
