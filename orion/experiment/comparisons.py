@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orion.experiment import statistics
-from orion.experiment.two_way import estimate_effect
+from orion.experiment.two_way import Effect, estimate_effect
 
 # the verdicts that name a side; the other verdict is UNCLEAR
 SIDES = ABOVE, BELOW = ("above", "below")
@@ -52,6 +52,13 @@ class PairedTest:
     worse: int
     tied: int
     p_problems: float
+
+    @property
+    def effect(self) -> Effect | None:
+        """The difference for new runs, e.g. to test equivalence within a margin."""
+        if self.standard_error is None or self.degrees is None:
+            return None
+        return Effect(self.difference, self.standard_error, self.degrees)
 
 
 def compare_arms(

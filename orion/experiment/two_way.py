@@ -115,6 +115,15 @@ def estimate_variance(differences: Floats, tables: Sequence[Floats]) -> tuple[Fl
 
     ``tables``: one run by problem table ``(..., runs, problems)`` per independent set of runs, each
     with two runs or more. Leading axes are separate experiments.
+    """
+    squares = [(*mean_squares(table), table.shape[-2]) for table in tables]
+    return combine_squares(differences.var(axis=-1, ddof=1), squares, differences.shape[-1])
+
+
+def combine_squares(
+    of_problems: Floats, squares: Sequence[tuple[Floats, Floats, int]], problems: int
+) -> tuple[Floats, Floats]:
+    """The same from the variance of the differences, and per table MS of runs, of the rest, runs.
 
     The degrees of freedom follow Satterthwaite (1946): V squared over the sum of the squares of
     its mean squares' parts, each over its own degrees of freedom. Two choices keep the tails from
@@ -123,18 +132,15 @@ def estimate_variance(differences: Floats, tables: Sequence[Floats]) -> tuple[Fl
     parts of both arms are added before they are squared and counted with the smaller number of
     runs less one, as in the conservative form of Welch's test (Scheffé 1970).
     """
-    problems = differences.shape[-1]
-    of_problems = differences.var(axis=-1, ddof=1) / problems
-    of_runs = whole = rest = np.zeros_like(of_problems)
-    for table in tables:
-        runs = table.shape[-2]
-        run, residual = mean_squares(table)
+    part = of_problems / problems
+    of_runs = whole = rest = np.zeros_like(part)
+    for run, residual, runs in squares:
         of_runs = of_runs + np.maximum(0.0, run - residual) / (problems * runs)
         whole = whole + run / (problems * runs)
         rest = rest + (residual / (problems * runs)) ** 2 / ((runs - 1) * (problems - 1))
-    fewest = min(table.shape[-2] for table in tables) - 1
-    variance = of_problems + of_runs
-    spread = of_problems**2 / (problems - 1) + whole**2 / fewest + rest
+    fewest = min(runs for _, _, runs in squares) - 1
+    variance = part + of_runs
+    spread = part**2 / (problems - 1) + whole**2 / fewest + rest
     degrees = np.divide(
         variance**2, spread, out=np.full_like(spread, float(fewest)), where=spread > 0
     )

@@ -58,6 +58,9 @@ def test_a_difference_that_holds_for_the_models_alone_is_not_named():
     assert found.lowest_seed == pytest.approx(0.02, abs=0.02)
     assert found.spread == pytest.approx(0.28 / np.sqrt(2), abs=0.02)
     assert comparisons.correct_tests([found], alpha=0.05) == [(found.p, "unclear")]
+    assert found.effect.p_value() == found.p
+    # nor does anything follow about equivalence
+    assert found.effect.equivalence_p(0.05) > 0.5
 
 
 def test_one_seed_gives_numbers_for_these_models_only():
@@ -65,7 +68,7 @@ def test_one_seed_gives_numbers_for_these_models_only():
     alone = comparisons.compare_arms(
         values[0] + 1, values[1], confidence=0.95, resamples=50, key=("t",)
     )
-    assert (alone.low_runs, alone.p, alone.standard_error, alone.degrees) == (None,) * 4
+    assert (alone.low_runs, alone.p, alone.standard_error, alone.effect) == (None,) * 4
     assert alone.detectable is alone.spread is None and alone.lowest_seed == alone.highest_seed
     assert alone.low > 0 and alone.p_problems < 0.001
     assert comparisons.correct_tests([alone, PASSING], alpha=0.05) == [
