@@ -108,7 +108,9 @@ def _summarise_comparisons(rows: list[dict], confidence: float) -> list[dict]:
         blocks.append(_block("Supported for this student:", *lines))
     if unclear:
         lines = (_describe_difference(row, "against") for row in unclear)
-        blocks.append(_block("Not decided for this student:", *lines))
+        several = all(row["seeds"] > 1 for row in unclear)
+        title = "Not decided for this student:" if several else "For these very models only:"
+        blocks.append(_block(title, *lines))
     return blocks
 
 

@@ -272,6 +272,7 @@ def test_one_seed_and_an_arm_outside_the_grid(small):
     assert readings == {("base", "unclear"), ("sft_own", "not run")}
     assert any("One seed only" in text for text in run.doc["warnings"])
     text = " ".join(block["text"] for block in run.doc["results"][0]["headline"])
+    assert "For these very models only:" in text and "for this student:" not in text
     assert "about these very models" in text and "nothing is said about the method" in text
     tested = [row for row in run.doc["results"][0]["comparisons"] if row["against"] == "base"]
     assert all(row["p"] is row["p_holm"] is row["detectable"] is None for row in tested)
