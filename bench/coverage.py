@@ -3,7 +3,8 @@
 Every setting is simulated EXPERIMENTS times with the functions that the report uses: sampled
 answers of arms that do not differ, of problems of uneven difficulty, with a spread between training
 runs (tau). Output: Markdown tables for docs/statistics.md. Run:
-``python -m bench.coverage > tables.md``; ``--quick`` for a tenth of the experiments.
+``python -m bench.coverage > tables.md``; ``--quick`` for a tenth of the experiments, ``--only``
+for one table. Each setting has its own random numbers, whatever else is run.
 """
 
 import argparse
@@ -22,7 +23,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Setting:
-    """One cell of the grid; ``tau``: standard deviation of a run's accuracy, in points."""
+    """One setting; ``tau``: standard deviation of a run's accuracy, in points."""
 
     problems: int
     samples: int
@@ -65,6 +66,7 @@ POWER_AT = (
     Setting(500, 8, 3, 1.0),
     Setting(160, 4, 5, 2.0),
 )
+SIZE_HEAD = ("problems", "samples", "runs", "tau, points")
 LOW_SIZES = ((30, 16), (160, 4), (160, 8), (500, 4))
 RATES = (0.01, 0.02, 0.05, 0.2, 0.5)
 # correlation of two samples of a problem
@@ -72,7 +74,7 @@ CORRELATIONS = (0.0, 0.2, 0.5, 0.9)
 
 
 def make_rng(*key: object) -> np.random.Generator:
-    """Randomness of one cell, whatever ran before."""
+    """Randomness of one setting, whatever ran before."""
     return statistics.keyed_rng("coverage", *key)
 
 
@@ -218,93 +220,115 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
-    print(f"\n{title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    for row in rows:
-        print(f"| {' | '.join(row)} |", flush=True)
+def print_head(title: str, head: list[str]) -> None:
+    print(f"\n{title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}", flush=True)
+
+
+def print_row(texts: list[str]) -> None:
+    print(f"| {' | '.join(texts)} |", flush=True)
 
 
 def judge(name: str, values: list[float], low: float, high: float) -> str:
     """A line that says whether all values lie between the bounds."""
-    missed = sum(not low <= value <= high for value in values)
-    verdict = "met" if not missed else f"missed in {missed} of {len(values)} settings"
+    below, above = (sum(value < low for value in values), sum(value > high for value in values))
+    verdict = "met"
+    if below or above:
+        verdict = (
+            f"missed in {below + above} of {len(values)} settings, {below} below and {above} above"
+        )
     return f"- {name}: {percent(min(values))} to {percent(max(values))} %. {verdict}."
 
 
-def run_comparisons(experiments: int) -> list[str]:
-    """Tables of single tests and families; the goal lines."""
-    rows, coverage, levels = [], [], []
+def run_single(experiments: int) -> list[str]:
+    """The table of single tests; the goal lines."""
+    head = [*SIZE_HEAD, "t interval covers", "t test errs", "bootstrap over problems covers"]
+    print_head("Single tests of arms that do not differ, %:", head)
+    coverage, levels = [], []
     for size in SINGLE:
         for tau in TAUS:
             found = simulate_single(Setting(*size, tau), experiments)
             coverage.append(found[0])
             levels.append(found[1])
-            rows.append([*map(str, size), f"{tau:g}", *map(percent, found)])
-    size_head = ["problems", "samples", "runs", "tau, points"]
-    head = [*size_head, "t interval covers", "t test errs", "bootstrap over problems covers"]
-    print_table("Single tests of arms that do not differ, %:", head, rows)
-    rows = []
-    families: dict[bool, list[float]] = {True: [], False: []}
+            print_row([*map(str, size), f"{tau:g}", *map(percent, found)])
+    return [
+        judge("95 % intervals cover 93 to 98 %", coverage, 0.93, 0.98),
+        judge("single tests err in at most 6 %", levels, 0.0, 0.06),
+    ]
+
+
+def run_families(experiments: int) -> list[str]:
+    """The table of families of tests; the goal lines."""
+    head = [*SIZE_HEAD, "one arm against four, two benchmarks", "eight separate pairs"]
+    print_head("Families of 8 null tests in which a side is named, %:", head)
+    # by whether there are more than two runs
+    shared: dict[bool, list[float]] = {True: [], False: []}
     separate: dict[bool, list[float]] = {True: [], False: []}
     for size in FAMILY:
         for tau in TAUS:
             setting = Setting(*size, tau)
             found = [simulate_family(setting, experiments, shared=s) for s in (True, False)]
-            families[setting.runs > 2].append(found[0])
+            shared[setting.runs > 2].append(found[0])
             separate[setting.runs > 2].append(found[1])
-            rows.append([*map(str, size), f"{tau:g}", *map(percent, found)])
-    head = [*size_head, "one arm against four, two benchmarks", "eight separate pairs"]
-    print_table("Families of 8 null tests in which a side is named, %:", head, rows)
+            print_row([*map(str, size), f"{tau:g}", *map(percent, found)])
     return [
-        judge("95 % intervals cover 93 to 98 %", coverage, 0.93, 0.98),
-        judge("single tests err in at most 6 %", levels, 0.0, 0.06),
-        judge("families, three and five runs, at most 6 %", families[True], 0.0, 0.06),
-        judge("families, two runs, at most 12 %", families[False], 0.0, 0.12),
+        judge("families, three and five runs, at most 6 %", shared[True], 0.0, 0.06),
+        judge("families, two runs, at most 12 %", shared[False], 0.0, 0.12),
         judge("the same of separate pairs, three and five runs", separate[True], 0.0, 0.06),
         judge("the same of separate pairs, two runs", separate[False], 0.0, 0.12),
     ]
 
 
-def run_power(experiments: int) -> str:
+def run_power(experiments: int) -> list[str]:
     """The table of predicted and simulated power; the goal line."""
-    rows, gaps = [], []
+    head = [*SIZE_HEAD, "detectable, from known components", "from one experiment, median"]
+    head += ["power predicted at the former, %", "power found, %"]
+    print_head("Detectable differences in points, and the power:", head)
+    gaps = []
     for setting in POWER_AT:
         wanted, pilots, predicted, found = simulate_power(setting, experiments)
         gaps.append(abs(found - predicted))
-        size = map(str, (setting.problems, setting.samples, setting.runs, f"{setting.tau:g}"))
-        rows.append([*size, *map(percent, (wanted, pilots, predicted, found))])
-    head = ["problems", "samples", "runs", "tau, points", "detectable, from known components"]
-    head += ["from one experiment, median", "power predicted at the former", "power found"]
-    print_table("Detectable differences:", head, rows)
-    return judge("power predicted and found differ by at most 5 points", gaps, 0.0, 0.05)
+        size = (setting.problems, setting.samples, setting.runs, f"{setting.tau:g}")
+        print_row([*map(str, size), *map(percent, (wanted, pilots, predicted, found))])
+    return [judge("power predicted and found differ by at most 5 points", gaps, 0.0, 0.05)]
 
 
 def run_shares(experiments: int) -> list[str]:
     """The table of intervals of shares; the goal lines."""
-    rows, wilson, low = [], [], []
+    head = ["problems", "samples", "rate, %", "correlation of samples"]
+    head += ["Wilson, clustered, covers", "bootstrap covers", "width of Wilson's, points"]
+    print_head("Intervals of one share, %:", head)
+    wilson, low = [], []
     for problems, samples in LOW_SIZES:
         for rate in RATES:
             for correlation in CORRELATIONS:
                 found = simulate_share(problems, samples, rate, correlation, experiments)
                 wilson.append(found[0])
                 low += [found[0]] if rate <= 0.05 else []
-                texts = map(str, (problems, samples, f"{100 * rate:g}", correlation))
-                rows.append([*texts, *map(percent, found)])
-    head = ["problems", "samples", "rate, %", "correlation of samples"]
-    head += ["Wilson, clustered, covers", "bootstrap covers", "width of Wilson's, points"]
-    print_table("Intervals of one share, %:", head, rows)
+                size = (problems, samples, f"{100 * rate:g}", correlation)
+                print_row([*map(str, size), *map(percent, found)])
     return [
         judge("95 % intervals of shares cover 93 to 98 %", wilson, 0.93, 0.98),
         judge("of these at rates of 1 to 5 %", low, 0.93, 0.98),
     ]
 
 
+TABLES = {
+    "single": run_single,
+    "families": run_families,
+    "power": run_power,
+    "shares": run_shares,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="a tenth of the experiments")
-    experiments = EXPERIMENTS // 10 if parser.parse_args().quick else EXPERIMENTS
+    parser.add_argument("--only", choices=TABLES, help="one of the tables")
+    args = parser.parse_args()
+    experiments = EXPERIMENTS // 10 if args.quick else EXPERIMENTS
     print(f"{experiments:,} experiments a setting.")
-    goals = [*run_comparisons(experiments), run_power(experiments), *run_shares(experiments)]
+    wanted = [args.only] if args.only else list(TABLES)
+    goals = [line for name in wanted for line in TABLES[name](experiments)]
     print("\nGoals:\n\n" + "\n".join(goals))
 
 
