@@ -21,6 +21,8 @@ PERMUTATIONS = 10_000
 MAX_ENUMERATED_SIGNS = 12
 # numbers held at once while resampling; float64, so 16 MB
 CHUNK_ELEMENTS = 2_000_000
+# weight, in problems, of the assumption that all samples of a problem agree
+FEW_PROBLEMS = 2
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer[Any]]
@@ -33,25 +35,6 @@ class Interval:
     value: float
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A paired difference between two arms.
-
-    ``low``/``high`` resample problems. ``low_seeds``/``high_seeds`` resample seeds as well; they
-    are None where neither arm has two seeds. ``by_seed`` holds the differences of equally numbered
-    seeds (None if the arms have different numbers of seeds). ``spread`` is their standard deviation
-    (None below two seeds).
-    """
-
-    value: float
-    low: float
-    high: float
-    low_seeds: float | None
-    high_seeds: float | None
-    by_seed: tuple[float, ...] | None
-    spread: float | None
 
 
 def keyed_rng(*key: object) -> np.random.Generator:
@@ -75,113 +58,22 @@ def bootstrap_interval(
     confidence: float,
     resamples: int,
     key: Sequence[object],
-    proportion: bool = False,
 ) -> Interval:
     """Percentile interval of a mean; problems are resampled with replacement.
 
     Efron & Tibshirani 1993, chapter 13. ``values``: one mean per problem, ``(problems,)``, so that
-    samples stay with their problem (cluster bootstrap; Cameron, Gelbach & Miller 2008). Where
-    ``proportion`` is set and all values are 0, or all are 1, every resample is the same; the Wilson
-    interval with one trial per problem is given instead. Raises ValueError without values.
+    samples stay with their problem (cluster bootstrap; Cameron, Gelbach & Miller 2008). For shares
+    near 0 or 1 it is too short: `share_interval`. Raises ValueError without values.
     """
     values = np.asarray(values, dtype=np.float64)  # (problems,)
     if values.ndim != 1 or not values.size:
         raise ValueError(f"expected one value per problem, got an array of shape {values.shape}")
-    if proportion and values.min() == values.max() and values[0] in (0.0, 1.0):
-        bounds = wilson_interval(int(values.sum()), values.size, confidence=confidence)
-        return Interval(float(values[0]), bounds.low, bounds.high)
     rng = keyed_rng("bootstrap", *key)
     means = [
         values[index].mean(axis=1) for index in _resample_problems(rng, values.size, resamples)
     ]
     low, high = _percentiles(np.concatenate(means), confidence)
     return Interval(float(values.mean()), low, high)
-
-
-def bootstrap_share(
-    successes: NDArray[Any],
-    trials: NDArray[Any],
-    *,
-    confidence: float,
-    resamples: int,
-    key: Sequence[object],
-) -> Interval:
-    """Percentile interval of a share whose trials are unevenly spread over problems.
-
-    ``successes`` and ``trials``: counts ``(problems,)``. Problems are resampled whole with
-    replacement, as in `bootstrap_interval`, and the share of a resample is the ratio of its sums.
-    Where the share is 0 or 1 the Wilson interval with one trial per problem is given. Raises
-    ValueError where a problem has no trial or more successes than trials.
-    """
-    successes, trials = (np.asarray(a, dtype=np.float64) for a in (successes, trials))
-    if not trials.size or (trials < 1).any() or (successes > trials).any():
-        raise ValueError("every problem needs a trial, and at most as many successes as trials")
-    share = float(successes.sum() / trials.sum())
-    if share in (0.0, 1.0):
-        bounds = wilson_interval(int(share) * trials.size, trials.size, confidence=confidence)
-        return Interval(share, bounds.low, bounds.high)
-    rng = keyed_rng("bootstrap share", *key)
-    shares = [
-        successes[index].sum(axis=1) / trials[index].sum(axis=1)
-        for index in _resample_problems(rng, trials.size, resamples)
-    ]
-    low, high = _percentiles(np.concatenate(shares), confidence)
-    return Interval(share, low, high)
-
-
-def paired_difference(
-    arm: NDArray[Any],
-    against: NDArray[Any],
-    *,
-    confidence: float,
-    resamples: int,
-    key: Sequence[object],
-) -> Difference:
-    """Difference of two arms on the same problems, each trained with several seeds.
-
-    ``arm`` ``(seeds, problems)`` and ``against`` ``(other seeds, problems)`` hold per-problem
-    accuracies, columns in the same order. The point estimate averages the seeds within a problem.
-
-    The first interval resamples problems only; it holds for exactly these trained models. The
-    second also resamples the seeds of each arm independently. It draws one seed fewer than there
-    are, which makes the bootstrap variance of their mean unbiased (Rao & Wu 1988; McCarthy &
-    Snowden 1985). Resampling both ways is somewhat conservative in the variance that belongs to
-    problem and seed together (Owen 2007, the pigeonhole bootstrap). With two seeds the interval is
-    a rough guide: two points do not show a distribution.
-
-    Raises ValueError if the numbers of problems differ.
-    """
-    arm, against = (np.atleast_2d(np.asarray(a, dtype=np.float64)) for a in (arm, against))
-    if arm.shape[1] != against.shape[1]:
-        raise ValueError(
-            f"{arm.shape[1]} problems against {against.shape[1]}: the pairs do not match"
-        )
-    pairs = arm.mean(axis=0) - against.mean(axis=0)  # (problems,)
-    over_problems = bootstrap_interval(pairs, confidence=confidence, resamples=resamples, key=key)
-    low_seeds = high_seeds = by_seed = spread = None
-    if max(arm.shape[0], against.shape[0]) > 1:
-        rng = keyed_rng("bootstrap with seeds", *key)
-        means = []
-        for index in _resample_problems(rng, pairs.size, resamples):
-            # (resamples, problems); the arm's seeds are drawn before those of ``against``
-            differences = _resample_seeds(rng, arm, len(index)) - _resample_seeds(
-                rng, against, len(index)
-            )
-            means.append(np.take_along_axis(differences, index, axis=1).mean(axis=1))
-        low_seeds, high_seeds = _percentiles(np.concatenate(means), confidence)
-    if arm.shape[0] == against.shape[0]:
-        seed_differences = arm.mean(axis=1) - against.mean(axis=1)  # (seeds,)
-        by_seed = tuple(float(value) for value in seed_differences)
-        spread = float(seed_differences.std(ddof=1)) if seed_differences.size > 1 else None
-    return Difference(
-        over_problems.value,
-        over_problems.low,
-        over_problems.high,
-        low_seeds,
-        high_seeds,
-        by_seed,
-        spread,
-    )
 
 
 def _resample_problems(
@@ -191,20 +83,6 @@ def _resample_problems(
     chunk = max(1, CHUNK_ELEMENTS // problems)
     for start in range(0, resamples, chunk):
         yield rng.integers(problems, size=(min(chunk, resamples - start), problems))
-
-
-def _resample_seeds(rng: np.random.Generator, arm: Floats, resamples: int) -> Floats:
-    """Per-problem means over resampled seeds ``(resamples, problems)``.
-
-    With a single seed there is nothing to resample: its own values, ``(1, problems)``.
-    """
-    seeds = arm.shape[0]
-    if seeds == 1:
-        return arm
-    # (resamples, seeds)
-    counts = rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), size=resamples)
-    means: Floats = counts @ arm / (seeds - 1)
-    return means
 
 
 def _percentiles(values: Floats, confidence: float) -> tuple[float, float]:
@@ -224,10 +102,11 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
 
 
-def wilson_interval(successes: int, trials: int, *, confidence: float) -> Interval:
+def wilson_interval(successes: float, trials: float, *, confidence: float) -> Interval:
     """Wilson's score interval of a proportion of independent trials (Wilson 1927).
 
-    Raises ValueError without trials.
+    The counts need not be whole: an effective number of trials will do. Raises ValueError without
+    trials.
     """
     if not 0 <= successes <= trials or not trials:
         raise ValueError(f"{successes} of {trials} is not a proportion")
@@ -243,6 +122,48 @@ def wilson_interval(successes: int, trials: int, *, confidence: float) -> Interv
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == trials else min(1.0, centre + half)
     return Interval(share, low, high)
+
+
+def share_interval(
+    successes: NDArray[Any], trials: NDArray[Any] | float, *, confidence: float
+) -> Interval:
+    """Wilson's interval of a share whose trials are clustered within problems.
+
+    ``successes`` ``(problems,)`` out of ``trials``, one number or ``(problems,)``. The trials of a
+    problem resemble each other, so `effective_trials` takes the place of their number. Raises
+    ValueError without problems, and where a problem has no trial or more successes than trials.
+    """
+    successes, trials = np.broadcast_arrays(*(np.asarray(a, float) for a in (successes, trials)))
+    # means of samples times their number: a sum may end a rounding above it
+    if not trials.size or (trials <= 0).any() or (successes > trials * (1 + 1e-9)).any():
+        raise ValueError("every problem needs a trial, and at most as many successes as trials")
+    share = min(1.0, float(successes.sum() / trials.sum()))
+    effective = effective_trials(successes, trials)
+    found = wilson_interval(share * effective, effective, confidence=confidence)
+    return Interval(share, found.low, found.high)
+
+
+def effective_trials(successes: Floats, trials: Floats) -> float:
+    """Number of independent trials that tell as much as these, ``(problems,)`` each.
+
+    Share * (1 - share) over the variance between problems of the share (Korn & Graubard 1998; Dean
+    & Pagano 2015), from that of one trial per problem up to the number of trials. Where few
+    problems have a success (or a failure, if that is rarer), their variance says little and the
+    intervals are too short (Franco et al. 2019); the estimate is therefore averaged with one trial
+    per problem, by the number of problems of the rarer kind against FEW_PROBLEMS.
+    """
+    total = trials.sum()
+    share = successes.sum() / total
+    one_each = float(total**2 / (trials**2).sum())
+    rarer = min(int((successes > 0).sum()), int((successes < trials).sum()))
+    if trials.size < 2 or not rarer:
+        return one_each
+    residuals = successes - share * trials
+    variance = trials.size / (trials.size - 1) * (residuals**2).sum() / total**2
+    estimated = float(total)
+    if variance > 0:
+        estimated = min(float(total), max(one_each, float(share * (1 - share) / variance)))
+    return (rarer + FEW_PROBLEMS) / (rarer / estimated + FEW_PROBLEMS / one_each)
 
 
 def sign_flip_p_value(

@@ -1,8 +1,8 @@
 """The rows of the comparisons that were listed in the configuration before the run.
 
 Input: ``Results`` and the listed pairs. Output: one row per pair and benchmark. The statistics are
-in ``orion.experiment.comparisons``; Holm's correction runs over all rows of one student on one
-training set.
+in ``orion.experiment.comparisons``; Holm's correction runs over the tests of one student on
+one training set that know the runs.
 """
 
 import dataclasses

@@ -13,13 +13,11 @@ KEY = ["problem_id", "sample_id"]
 SCOPES = ("all", "correct")
 
 
-def false_step_rows(
-    results: Results, benchmarks: list[str], *, confidence: float, resamples: int
-) -> list[dict]:
+def false_step_rows(results: Results, benchmarks: list[str], *, confidence: float) -> list[dict]:
     """One row per arm, benchmark and scope (all answers, or the correct ones), over all seeds.
 
     ``share`` is the part of the answers with a false step, null where there is no answer. Its
-    interval resamples problems. ``true``, ``false`` and ``unknown`` count steps.
+    interval is over problems. ``true``, ``false`` and ``unknown`` count steps.
     """
     rows = []
     for arm in results.arms.values():
@@ -29,14 +27,13 @@ def false_step_rows(
                 texts = (
                     checked if scope == "all" else checked.filter(pl.col("verdict") == "correct")
                 )
-                key = ("false steps", results.dataset, results.model, arm.name, benchmark, scope)
                 rows.append(
                     {
                         "arm": arm.name,
                         "benchmark": benchmark,
                         "scope": scope,
                         **_count_texts(texts),
-                        **_estimate_share(texts, confidence, resamples, key),
+                        **_estimate_share(texts, confidence),
                         **{name: int(texts[name].sum()) for name in STEP_COUNTS},
                     }
                 )
@@ -51,17 +48,13 @@ def _count_texts(texts: pl.DataFrame) -> dict:
     }
 
 
-def _estimate_share(texts: pl.DataFrame, confidence: float, resamples: int, key: tuple) -> dict:
+def _estimate_share(texts: pl.DataFrame, confidence: float) -> dict:
     if texts.is_empty():
         return {"share": None, "low": None, "high": None}
     grouped = texts.group_by("problem_id").agg(false=(pl.col("false") > 0).sum(), of=pl.len())
     grouped = grouped.sort("problem_id")
-    interval = statistics.bootstrap_share(
-        grouped["false"].to_numpy(),
-        grouped["of"].to_numpy(),
-        confidence=confidence,
-        resamples=resamples,
-        key=key,
+    interval = statistics.share_interval(
+        grouped["false"].to_numpy(), grouped["of"].to_numpy(), confidence=confidence
     )
     return {"share": interval.value, "low": interval.low, "high": interval.high}
 

@@ -146,17 +146,17 @@ def draw_accuracy(rows: list[dict], benchmarks: list[str]) -> str:
 def draw_comparisons(rows: list[dict]) -> str:
     """One row per test.
 
-    The thick bar is the interval over problems, the thin bar the one over problems and seeds; the
-    vertical line is zero.
+    The thick bar is the interval over problems, for these very models; the thin bar the one over
+    problems and runs; the vertical line is zero.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * len(rows) + 0.6))
         axes.axvline(0, color="#22262b", linewidth=1)
         for y, row in enumerate(rows):
             paint = "#9aa0a8" if row["reading"] == "unclear" else colour(row["arm"])
-            if row["low_seeds"] is not None:
+            if row["low_runs"] is not None:
                 axes.plot(
-                    [100 * row["low_seeds"], 100 * row["high_seeds"]],
+                    [100 * row["low_runs"], 100 * row["high_runs"]],
                     [y, y],
                     color=paint,
                     linewidth=1.2,
@@ -173,7 +173,7 @@ def draw_comparisons(rows: list[dict]) -> str:
             axes, [f"{row['arm']} − {row['against']}, {row['benchmark']}" for row in rows]
         )
         _set_label(
-            figure, "difference in points (thick: over problems; thin: with seeds; grey: unclear)"
+            figure, "difference in points (thick: these models; thin: new runs; grey: unclear)"
         )
         return _render_svg(figure)
 

@@ -26,26 +26,20 @@ CURVE = (
 )
 
 
-def accuracy_rows(
-    results: Results, benchmarks: list[str], *, confidence: float, resamples: int
-) -> list[dict]:
+def accuracy_rows(results: Results, benchmarks: list[str], *, confidence: float) -> list[dict]:
     """One row per arm and benchmark.
 
-    The accuracy averages the seeds within a problem; its interval resamples problems.
+    The accuracy averages the seeds within a problem; its interval is over problems.
     """
     rows = []
     for arm in results.arms.values():
         for benchmark in benchmarks:
             runs = {seed: e for (b, seed), e in arm.evaluations.items() if b == benchmark}
             values = arm.accuracies(benchmark)  # (seeds, problems)
-            interval = statistics.bootstrap_interval(
-                values.mean(axis=0),
-                confidence=confidence,
-                resamples=resamples,
-                key=("accuracy", results.dataset, results.model, arm.name, benchmark),
-                proportion=True,
-            )
             first = next(iter(runs.values())).scores["accuracy"]
+            interval = statistics.share_interval(
+                values.sum(axis=0) * first["k"], len(runs) * first["k"], confidence=confidence
+            )
             by_seed = values.mean(axis=1)
             rows.append(
                 {
@@ -124,7 +118,7 @@ def seed_rows(results: Results) -> list[dict]:
     ]
 
 
-def base_row(results: Results, *, confidence: float, resamples: int) -> dict:
+def base_row(results: Results, *, confidence: float) -> dict:
     """The untrained student on the training problems.
 
     ``both``, ``all_right`` and ``all_wrong`` are shares of the problems, by their samples.
@@ -140,13 +134,8 @@ def base_row(results: Results, *, confidence: float, resamples: int) -> dict:
         .sort("problem_id")
     )
     values = grouped["accuracy"].to_numpy()  # (problems,)
-    interval = statistics.bootstrap_interval(
-        values,
-        confidence=confidence,
-        resamples=resamples,
-        key=("base", results.dataset, results.model),
-        proportion=True,
-    )
+    samples = grouped["k"].to_numpy()  # (problems,)
+    interval = statistics.share_interval(values * samples, samples, confidence=confidence)
     verdicts = results.samples["verdict"]
     return {
         "problems": grouped.height,

@@ -40,8 +40,12 @@ UNPACKED = {
     "rejected": "were rejected, because the chat template cannot carry them; packed/stats.json "
     "has the reasons",
 }
-
-
+# the simulation's figures are in docs/statistics.md
+TWO_SEEDS = (
+    "Two seeds only: two runs hardly show the spread between runs. Where it is large, a family of "
+    "tests without any true difference names a side more often than its level says "
+    "(docs/statistics.md), and only large differences can be found. Three seeds or more are better."
+)
 # below this share of reflections with a refined part there is a warning
 FEW_REFINED = 0.5
 
@@ -93,33 +97,43 @@ def _summarise_comparisons(rows: list[dict], confidence: float) -> list[dict]:
     blocks = [
         _block(
             f"{pairs} comparison{'s were' if pairs > 1 else ' was'} listed before the run, "
-            f"{len(tested)} tests in all. In {nonzero or 'none'} of them the "
-            f"{100 * confidence:g} % interval over problems excludes zero; "
-            f"{len(decided) or 'none'} also hold{'s' if len(decided) == 1 else ''} when seeds are "
-            "resampled and the p values are corrected for the number of tests."
-        )
+            f"{len(tested)} tests in all. For these very models the {100 * confidence:g} % "
+            f"interval excludes zero in {nonzero or 'none'} of them. The test for new training "
+            f"runs, corrected for the number of tests, names a side in {len(decided) or 'none'}."
+        ),
+        _block(_limit_claims(tested)),
     ]
     if decided:
         lines = (_describe_difference(row, f"is {row['reading']}") for row in decided)
-        blocks.append(_block("Supported by these data:", *lines))
+        blocks.append(_block("Supported for this student:", *lines))
     if unclear:
         lines = (_describe_difference(row, "against") for row in unclear)
-        blocks.append(_block("Not decided by these data:", *lines))
-    if any(row["low_seeds"] is None for row in tested):
-        blocks.append(
-            _block(
-                "With a single seed no difference is called supported: one training run does not "
-                "show the spread between runs."
-            )
-        )
+        several = all(row["seeds"] > 1 for row in unclear)
+        title = "Not decided for this student:" if several else "For these very models only:"
+        blocks.append(_block(title, *lines))
     return blocks
 
 
+def _limit_claims(tested: list[dict]) -> str:
+    """What the comparisons are about, by the number of runs."""
+    if any(row["seeds"] < 2 for row in tested):
+        return (
+            "With a single seed all of this is about these very models: one training run does not "
+            "show the spread between runs. No difference is called supported, and nothing is said "
+            "about the method."
+        )
+    return (
+        "All of this is about this student and its one draw of samples and reflections: the runs "
+        "differ by the training seed only. It is no claim about the method on other students."
+    )
+
+
 def _describe_difference(row: dict, relation: str) -> str:
-    interval = f"{format_points(row['low'])} to {format_points(row['high'])}"
-    if row["low_seeds"] is not None:
-        low, high = format_points(row["low_seeds"]), format_points(row["high_seeds"])
-        interval += f"; with seeds {low} to {high}"
+    low, high = format_points(row["low"]), format_points(row["high"])
+    interval = f"for these very models {low} to {high}"
+    if row["low_runs"] is not None:
+        low, high = format_points(row["low_runs"]), format_points(row["high_runs"])
+        interval = f"{low} to {high}; {interval}; detectable {100 * row['detectable']:.1f}"
     return (
         f"{row['arm']} {relation} {row['against']} on {row['benchmark']}: "
         f"{format_points(row['difference'])} points ({interval})"
@@ -169,6 +183,8 @@ def write_warnings(doc: dict) -> list[str]:
             )
     if len(doc["grid"]["seeds"]) < 2:
         lines.append("One seed only: the spread between training runs is unknown.")
+    if len(doc["grid"]["seeds"]) == 2:
+        lines.append(TWO_SEEDS)
     for source in doc["sources"]:
         for count, noun, file in (
             (source["rejected"], "rejected rows", "rejected.parquet"),

@@ -104,13 +104,18 @@ def scores(
     """Rows metric, value, low, high, n_problems, k from one row per problem."""
     rows = []
     for metric in (*PROPORTIONS, "mean_completion_tokens"):
-        interval = statistics.bootstrap_interval(
-            np.asarray(table[metric], dtype=np.float64),
-            confidence=confidence,
-            resamples=bootstrap,
-            key=("evaluate", benchmark, metric),
-            proportion=metric in PROPORTIONS,
-        )
+        values = np.asarray(table[metric], dtype=np.float64)
+        if metric in PROPORTIONS:
+            # pass@k is one trial per problem, made of all its samples
+            trials = 1 if metric == "pass_at_k" else k
+            interval = statistics.share_interval(values * trials, trials, confidence=confidence)
+        else:
+            interval = statistics.bootstrap_interval(
+                values,
+                confidence=confidence,
+                resamples=bootstrap,
+                key=("evaluate", benchmark, metric),
+            )
         bounds = {
             name: round(getattr(interval, name), DECIMALS) for name in ("value", "low", "high")
         }

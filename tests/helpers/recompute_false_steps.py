@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
-from orion.experiment import statistics
+from tests.helpers import uncertainty
 
 if TYPE_CHECKING:
     from tests.helpers.recompute_report import Recomputed
@@ -37,11 +36,8 @@ def _compare_answers(again: Recomputed) -> None:
         share = None
         if rows:
             grouped = [by_problem[name] for name in sorted(by_problem)]
-            share = statistics.bootstrap_share(
-                np.array([sum(found) for found in grouped]),
-                np.array([len(found) for found in grouped]),
-                key=("false steps", *again.key, arm, benchmark, scope),
-                **again.bootstrap,
+            share = uncertainty.clustered_wilson(
+                list(map(sum, grouped)), list(map(len, grouped)), again.doc["confidence"]
             )
         false = sum(row["false"] > 0 for row in rows)
         recomputed = {
@@ -49,8 +45,8 @@ def _compare_answers(again: Recomputed) -> None:
             "with_step": sum(row["true"] + row["false"] + row["unknown"] > 0 for row in rows),
             "with_false_step": false,
             "share": false / len(rows) if rows else None,
-            "low": share.low if share else None,
-            "high": share.high if share else None,
+            "low": share[0] if share else None,
+            "high": share[1] if share else None,
             **{name: sum(row[name] for row in rows) for name in ("true", "false", "unknown")},
         }
         again.row(f"false steps {arm} {benchmark} {scope}", reported, recomputed)

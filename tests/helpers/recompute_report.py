@@ -18,7 +18,7 @@ import polars as pl
 
 from orion.demo.error_coverage import detailed_steps, first_wrong_step, revisited_steps
 from orion.experiment import statistics
-from tests.helpers import recompute_false_steps
+from tests.helpers import recompute_false_steps, uncertainty
 
 TOLERANCE = 1e-9
 MARKERS = {"demo": "New:", "chat": "### Refined solution"}
@@ -76,11 +76,9 @@ class Recomputed:
             arm, benchmark = reported["arm"], reported["benchmark"]
             frames, values = self.frames(arm, benchmark), self.accuracies(arm, benchmark)
             rows = pl.concat(frames)
-            interval = statistics.bootstrap_interval(
-                values.mean(axis=0),
-                key=("accuracy", *self.key, arm, benchmark),
-                proportion=True,
-                **self.bootstrap,
+            k = frames[0].height // frames[0]["problem_id"].n_unique()
+            low, high = uncertainty.clustered_wilson(
+                k * values.sum(axis=0), [k * len(frames)] * values.shape[1], self.doc["confidence"]
             )
             by_seed = [(f["verdict"] == "correct").sum() / f.height for f in frames]
             any_right = [
@@ -90,10 +88,10 @@ class Recomputed:
             recomputed = {
                 "seeds": len(frames),
                 "problems": frames[0]["problem_id"].n_unique(),
-                "k": frames[0].height // frames[0]["problem_id"].n_unique(),
+                "k": k,
                 "accuracy": (rows["verdict"] == "correct").sum() / rows.height,
-                "low": interval.low,
-                "high": interval.high,
+                "low": low,
+                "high": high,
                 "lowest_seed": min(by_seed),
                 "highest_seed": max(by_seed),
                 "spread": _deviation(by_seed),
@@ -158,51 +156,63 @@ class Recomputed:
         ]
         self.same("comparisons listed", reported, wanted)
         tested = [row for row in self.item["comparisons"] if row["reading"] != "not run"]
-        holm = _holm([row["p"] for row in tested])
-        for row, adjusted in zip(tested, holm, strict=True):
+        holm = iter(_holm([row["p"] for row in tested if row["p"] is not None]))
+        for row in tested:
             names = (row["arm"], row["against"], row["benchmark"])
             ours, theirs = self.accuracies(names[0], names[2]), self.accuracies(names[1], names[2])
             pairs = np.round(ours.mean(axis=0) - theirs.mean(axis=0), 9)
-            interval = statistics.paired_difference(
-                ours, theirs, key=("difference", *self.key, *names), **self.bootstrap
+            interval = statistics.bootstrap_interval(
+                ours.mean(axis=0) - theirs.mean(axis=0),
+                key=("difference", *self.key, *names),
+                **self.bootstrap,
             )
             by_seed = ours.mean(axis=1) - theirs.mean(axis=1)
-            agreed = (
-                (row["low"] > 0 or row["high"] < 0)
-                and row["low_seeds"] is not None
-                and (row["low_seeds"] > 0 or row["high_seeds"] < 0)
-                and adjusted <= 1 - self.doc["confidence"]
-            )
+            adjusted = None if row["p"] is None else next(holm)
+            named = adjusted is not None and adjusted <= 1 - self.doc["confidence"]
             recomputed = {
                 "problems": pairs.size,
                 "seeds": len(by_seed),
                 "difference": float(ours.mean() - theirs.mean()),
-                **{
-                    name: getattr(interval, name)
-                    for name in ("low", "high", "low_seeds", "high_seeds")
-                },
+                "low": interval.low,
+                "high": interval.high,
+                **self.over_runs(ours.tolist(), theirs.tolist(), row),
                 "lowest_seed": float(by_seed.min()),
                 "highest_seed": float(by_seed.max()),
                 "spread": _deviation(by_seed),
                 "better": int((pairs > 0).sum()),
                 "worse": int((pairs < 0).sum()),
                 "tied": int((pairs == 0).sum()),
-                "p": statistics.sign_flip_p_value(
+                "p_problems": statistics.sign_flip_p_value(
                     ours.mean(axis=0) - theirs.mean(axis=0), key=("p", *self.key, *names)
                 ),
                 "p_holm": adjusted,
                 "reading": ("above" if ours.mean() > theirs.mean() else "below")
-                if agreed
+                if named
                 else "unclear",
             }
             self.row(f"comparisons {names}", row, recomputed)
 
+    def over_runs(self, ours: list, theirs: list, row: dict) -> dict:
+        """The columns of a comparison that are about new runs; ``row`` as reported."""
+        names = ("standard_error", "degrees", "low_runs", "high_runs", "p", "detectable")
+        found = uncertainty.estimate(ours, theirs)
+        if found is None:
+            return dict.fromkeys(names)
+        value, error, degrees = found
+        alpha = 1 - self.doc["confidence"]
+        half = error * uncertainty.t_quantile(alpha, degrees)
+        # the reported effect must be found with a power of 80 %
+        power = uncertainty.noncentral_power(row["detectable"] / error, degrees, alpha)
+        self.same(f"power of {row['arm']}", round(power, 6), 0.8)
+        p = uncertainty.two_sided_p(value / error, degrees)
+        values = (error, degrees, value - half, value + half, p, row["detectable"])
+        return dict(zip(names, values, strict=True))
+
     def base(self) -> None:
         rows = _with_verdicts(self.folder / "samples.parquet", self.folder / "verdicts.parquet")
         values = _accuracies(rows)
-        interval = statistics.bootstrap_interval(
-            values, key=("base", *self.key), proportion=True, **self.bootstrap
-        )
+        counts = rows["problem_id"].value_counts().sort("problem_id")["count"].to_numpy()
+        low, high = uncertainty.clustered_wilson(values * counts, counts, self.doc["confidence"])
         traces = pl.read_parquet(self.dataset / "problems.parquet")["teacher_trace"]
         verdicts = pl.read_parquet(self.dataset / "trace_verdicts.parquet")
         ranks: dict[str, list[int]] = {}
@@ -216,8 +226,8 @@ class Recomputed:
             "problems": values.size,
             "k": rows.height // values.size,
             "accuracy": shares["correct"] / rows.height,
-            "low": interval.low,
-            "high": interval.high,
+            "low": low,
+            "high": high,
             "both": sum(0 < v < 1 for v in values) / values.size,
             "all_right": sum(v == 1 for v in values) / values.size,
             "all_wrong": sum(v == 0 for v in values) / values.size,

@@ -13,34 +13,74 @@ PASSING = comparisons.PairedTest(
     difference=0.1,
     low=0.05,
     high=0.2,
-    low_seeds=0.01,
-    high_seeds=0.3,
+    low_runs=0.01,
+    high_runs=0.3,
+    p=0.01,
+    standard_error=0.03,
+    degrees=8.0,
+    detectable=0.1,
     lowest_seed=0.08,
     highest_seed=0.12,
     spread=0.03,
     better=20,
     worse=5,
     tied=15,
-    p=0.01,
+    p_problems=0.01,
 )
-BELOW = {"difference": -0.1, "low": -0.2, "high": -0.05, "low_seeds": -0.3, "high_seeds": -0.01}
 
 
 @pytest.mark.parametrize(
     ("change", "p_holm", "expected"),
     [
         ({}, 0.04, "above"),
-        (BELOW, 0.04, "below"),
-        ({"low": -0.01}, 0.04, "unclear"),
-        ({"low": 0.0}, 0.04, "unclear"),
-        ({"low_seeds": -0.01}, 0.04, "unclear"),
-        ({"low_seeds": None, "high_seeds": None}, 0.04, "unclear"),
+        ({"difference": -0.1}, 0.04, "below"),
         ({}, 0.051, "unclear"),
+        ({}, None, "unclear"),
+        # what holds for these very models decides nothing
+        ({"low": -0.01, "p_problems": 0.5}, 0.04, "above"),
+        ({"p_problems": 1e-9}, 0.06, "unclear"),
     ],
 )
-def test_a_side_is_named_only_where_everything_agrees(change, p_holm, expected):
+def test_a_side_is_named_by_the_corrected_test_over_runs_alone(change, p_holm, expected):
     changed = dataclasses.replace(PASSING, **change)
     assert comparisons.name_side(changed, p_holm, alpha=0.05) == expected
+
+
+def test_a_difference_that_holds_for_the_models_alone_is_not_named():
+    # two runs of each arm, one of them far off: the problems agree, the runs do not
+    rng = np.random.default_rng(1)
+    level = rng.random((1, 200))
+    arm = level + np.array([[0.30], [0.02]]) + rng.normal(0, 0.05, (2, 200))
+    against = level + rng.normal(0, 0.05, (2, 200))
+    found = comparisons.compare_arms(arm, against, confidence=0.95, resamples=200, key=("t",))
+    assert found.low > 0.1 and found.p_problems < 0.001
+    assert found.low_runs < 0 < found.high_runs and found.p > 0.05
+    assert found.lowest_seed == pytest.approx(0.02, abs=0.02)
+    assert found.spread == pytest.approx(0.28 / np.sqrt(2), abs=0.02)
+    assert comparisons.correct_tests([found], alpha=0.05) == [(found.p, "unclear")]
+    assert found.effect.p_value() == found.p
+    # nor does anything follow about equivalence
+    assert found.effect.equivalence_p(0.05) > 0.5
+
+
+def test_one_seed_gives_numbers_for_these_models_only():
+    values = np.random.default_rng(8).random((3, 40))
+    alone = comparisons.compare_arms(
+        values[0] + 1, values[1], confidence=0.95, resamples=50, key=("t",)
+    )
+    assert (alone.low_runs, alone.p, alone.standard_error, alone.effect) == (None,) * 4
+    assert alone.detectable is alone.spread is None and alone.lowest_seed == alone.highest_seed
+    assert alone.low > 0 and alone.p_problems < 0.001
+    assert comparisons.correct_tests([alone, PASSING], alpha=0.05) == [
+        (None, "unclear"),
+        (0.01, "above"),
+    ]
+    mixed = comparisons.compare_arms(
+        values[:2], values[2], confidence=0.95, resamples=50, key=("t",)
+    )
+    assert mixed.p is mixed.lowest_seed is mixed.spread is None and mixed.seeds == 2
+    with pytest.raises(ValueError, match="do not match"):
+        comparisons.compare_arms(values, values[:, :4], confidence=0.95, resamples=50, key=("t",))
 
 
 def test_rounding_does_not_turn_a_tie_into_a_win():
@@ -50,7 +90,7 @@ def test_rounding_does_not_turn_a_tie_into_a_win():
     assert (found.problems, found.seeds) == (3, 2)
     assert (found.better, found.worse, found.tied) == (1, 1, 1)
     # one problem each way and equal sizes: every pattern of signs is as extreme
-    assert found.p == 1.0
+    assert found.p_problems == 1.0
 
 
 def test_the_correction_runs_over_all_tests_and_keeps_their_order():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from orion.experiment import statistics
+from tests.helpers import uncertainty
 
 
 def test_problem_means_average_within_a_problem_whatever_the_order():
@@ -68,14 +69,11 @@ def test_sign_flip_with_random_patterns_agrees_with_the_binomial_tail_and_is_nev
     assert found == statistics.sign_flip_p_value(differences, key=("t",))
 
 
-def test_bootstrap_of_constant_values_is_a_point_unless_they_are_a_proportion_at_its_end():
+def test_bootstrap_of_constant_values_is_a_point():
     settings = {"confidence": 0.95, "resamples": 100, "key": ("t",)}
     assert statistics.bootstrap_interval(np.full(8, 0.5), **settings) == statistics.Interval(
         0.5, 0.5, 0.5
     )
-    edge = statistics.bootstrap_interval(np.zeros(20), proportion=True, **settings)
-    assert (edge.value, edge.low) == (0.0, 0.0)
-    assert edge.high == pytest.approx(0.1611, abs=5e-5)
     with pytest.raises(ValueError, match="one value per problem"):
         statistics.bootstrap_interval(np.zeros((2, 3)), **settings)
 
@@ -123,76 +121,53 @@ def test_the_interval_of_clustered_samples_covers_as_often_as_it_says():
     assert naive / 400 < 0.75
 
 
-def test_a_share_of_uneven_trials_is_the_ratio_of_the_sums_with_whole_problems_resampled():
-    settings = {"confidence": 0.95, "resamples": 2000, "key": ("t",)}
-    successes, trials = np.array([3, 0, 1, 0]), np.array([3, 1, 2, 4])
-    found = statistics.bootstrap_share(successes, trials, **settings)
-    assert found.value == 0.4 and 0.0 <= found.low < 0.4 < found.high <= 1.0
-    assert found == statistics.bootstrap_share(successes, trials, **settings)
-    # one trial per problem and eight that always agree give the same interval
-    draw = np.random.default_rng(3).random(50) < 0.3
-    ones = np.ones(50)
-    once = statistics.bootstrap_share(draw, ones, **settings)
-    assert statistics.bootstrap_share(8 * draw, 8 * ones, **settings) == once
-    assert once.low < 0.3 < once.high and once.high - once.low > 0.15
-    none = statistics.bootstrap_share(np.zeros(20), np.full(20, 4), **settings)
+def test_clustered_shares_against_their_definition():
+    rng = np.random.default_rng(8)
+    for successes, trials in (
+        (rng.binomial(4, rng.beta(0.3, 2, 160)), np.full(160, 4)),
+        (rng.binomial(16, 0.3, 30), np.full(30, 16)),
+        (np.array([3, 0, 1, 0]), np.array([3, 1, 2, 4])),
+        (8 * (rng.random(50) < 0.3), np.full(50, 8)),
+        (np.eye(1, 90)[0], np.full(90, 4)),
+    ):
+        found = statistics.share_interval(successes, trials, confidence=0.9)
+        assert found.value == successes.sum() / trials.sum()
+        expected = uncertainty.clustered_wilson(successes.tolist(), trials.tolist(), 0.9)
+        assert (found.low, found.high) == pytest.approx(expected, abs=1e-9)
+    # one number of trials for all problems, and successes as means times that number
+    means = np.array([0.1 + 0.2, 1.0, 0.0])
+    assert statistics.share_interval(means * 10, 10, confidence=0.95).value == pytest.approx(
+        13 / 30
+    )
+
+
+def test_samples_that_always_agree_are_one_trial_per_problem_and_independent_ones_are_many():
+    agreeing = 8.0 * (np.arange(100) < 30)
+    trials = np.full(100, 8.0)
+    assert statistics.effective_trials(agreeing, trials) == pytest.approx(100)
+    assert statistics.share_interval(agreeing, trials, confidence=0.95) == pytest.approx(
+        statistics.wilson_interval(30, 100, confidence=0.95)
+    )
+    independent = np.random.default_rng(9).binomial(8, 0.3, 100)
+    assert 500 < statistics.effective_trials(independent, trials) <= 800
+    none = statistics.share_interval(np.zeros(20), 4, confidence=0.95)
     assert (none.value, none.low) == (0.0, 0.0) and none.high == pytest.approx(0.1611, abs=5e-5)
-    for wrong in ((np.array([0]), np.array([0])), (np.array([2]), np.array([1]))):
+    every = statistics.share_interval(np.full(20, 4), 4, confidence=0.95)
+    assert (every.value, every.high) == (1.0, 1.0) and every.low == pytest.approx(1 - none.high)
+    for wrong in ((np.array([0]), np.array([0])), (np.array([2]), np.array([1])), ([], [])):
         with pytest.raises(ValueError, match="every problem needs a trial"):
-            statistics.bootstrap_share(*wrong, **settings)
+            statistics.share_interval(*wrong, confidence=0.95)
 
 
-def test_paired_difference_averages_seeds_within_a_problem():
-    arm = np.array([[1.0, 0.5, 0.0], [0.5, 0.5, 1.0]])
-    against = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5]])
-    found = statistics.paired_difference(arm, against, confidence=0.95, resamples=50, key=("t",))
-    assert found.value == pytest.approx((3.5 - 2.0) / 6)
-    assert found.by_seed == pytest.approx(((1.5 - 1.0) / 3, (2.0 - 1.0) / 3))
-    assert found.spread == pytest.approx(math.sqrt(2) / 12)
-    with pytest.raises(ValueError, match="do not match"):
-        statistics.paired_difference(arm, against[:, :2], confidence=0.95, resamples=50, key=("t",))
-
-
-def test_one_seed_has_no_interval_over_seeds_and_unequal_numbers_no_pairs_of_seeds():
-    values = np.random.default_rng(8).random((3, 40))
-    alone = statistics.paired_difference(
-        values[0], values[1], confidence=0.95, resamples=50, key=("t",)
-    )
-    assert (alone.low_seeds, alone.high_seeds, alone.spread) == (None, None, None)
-    assert len(alone.by_seed) == 1
-    mixed = statistics.paired_difference(
-        values[:2], values[2], confidence=0.95, resamples=50, key=("t",)
-    )
-    assert mixed.by_seed is None and mixed.low_seeds is not None
-
-
-def test_pairing_narrows_the_interval_and_seeds_widen_it():
-    rng = np.random.default_rng(9)
-    difficulty = rng.random(200)
-    against = np.stack([difficulty + rng.normal(0, 0.02, 200) for _ in range(3)])
-    shifts = np.array([[0.0], [0.2], [-0.2]])
-    arm = np.stack([difficulty + rng.normal(0, 0.02, 200) for _ in range(3)]) + shifts
-    found = statistics.paired_difference(arm, against, confidence=0.95, resamples=2000, key=("t",))
-    alone = statistics.bootstrap_interval(
-        arm.mean(axis=0), confidence=0.95, resamples=2000, key=("t",)
-    )
-    assert found.high - found.low < (alone.high - alone.low) / 5
-    # the standard error of the mean of three seeds, which drawing one seed fewer keeps unbiased
-    error = shifts.std(ddof=1) / math.sqrt(3)
-    assert (found.high_seeds - found.low_seeds) / 2 == pytest.approx(1.96 * error, rel=0.2)
-
-
-def test_intervals_over_seeds_cover_where_intervals_over_problems_do_not():
-    # the truth is the expectation over training runs, of which each arm has five
+def test_low_rates_are_covered_where_the_bootstrap_covers_too_seldom():
     rng = np.random.default_rng(10)
-    hits = narrow = 0
-    for trial in range(300):
-        level = rng.random(50)
-        arms = [level + rng.normal(0, 0.06, (5, 1)) + rng.normal(0, 0.1, (5, 50)) for _ in range(2)]
-        found = statistics.paired_difference(
-            *arms, confidence=0.95, resamples=300, key=("seeds", trial)
+    hits = loose = 0
+    for trial in range(400):
+        right = rng.binomial(8, rng.beta(0.01, 0.99, 160))
+        found = statistics.share_interval(right, 8, confidence=0.95)
+        hits += found.low <= 0.01 <= found.high
+        resampled = statistics.bootstrap_interval(
+            right / 8, confidence=0.95, resamples=200, key=("low", trial)
         )
-        hits += found.low_seeds <= 0 <= found.high_seeds
-        narrow += found.low <= 0 <= found.high
-    assert hits / 300 >= 0.90
-    assert narrow / 300 < 0.80
+        loose += resampled.low <= 0.01 <= resampled.high
+    assert hits / 400 >= 0.93 and loose / 400 < 0.9

@@ -100,7 +100,7 @@ def test_an_artifact_without_its_steps_is_refused(copy):
         ("index.html", r"(<td>)(<span)", r"\g<1>12 \g<2>", "without a place"),
         (
             "index.html",
-            r"(Supported by these data:|Not decided by these data:)",
+            r"(Supported for this student:|Not decided for this student:)",
             r"\g<1> 77.7",
             "stands in no table",
         ),
@@ -271,6 +271,12 @@ def test_one_seed_and_an_arm_outside_the_grid(small):
     readings = {(row["against"], row["reading"]) for row in run.doc["results"][0]["comparisons"]}
     assert readings == {("base", "unclear"), ("sft_own", "not run")}
     assert any("One seed only" in text for text in run.doc["warnings"])
+    text = " ".join(block["text"] for block in run.doc["results"][0]["headline"])
+    assert "For these very models only:" in text and "for this student:" not in text
+    assert "about these very models" in text and "nothing is said about the method" in text
+    tested = [row for row in run.doc["results"][0]["comparisons"] if row["against"] == "base"]
+    assert all(row["p"] is row["p_holm"] is row["detectable"] is None for row in tested)
+    assert len(tested) == 2 and all(row["p_problems"] < 1 for row in tested)
     assert any(
         "orion against sft_own was listed but is not in the grid" in text
         for text in run.doc["warnings"]
@@ -311,15 +317,19 @@ def test_problems_from_a_file_that_record_no_steps_and_a_second_student(small, t
 def test_the_headline_claims_nothing_that_the_reading_does_not(finished):
     item = finished.doc["results"][0]
     blocks = {block["text"]: block["items"] for block in item["headline"]}
-    supported = blocks.get("Supported by these data:", [])
+    supported = blocks.get("Supported for this student:", [])
     rows = [row for row in item["comparisons"] if row["reading"] in ("above", "below")]
     assert len(supported) == len(rows) > 0
     for row, line in zip(rows, supported, strict=True):
         assert line.startswith(
             f"{row['arm']} is {row['reading']} {row['against']} on {row['benchmark']}:"
         )
+        # whatever holds for these very models
+        assert row["p_holm"] <= 0.05 and (row["low_runs"] > 0 or row["high_runs"] < 0)
+    assert any("no claim about the method on other students" in text for text in blocks)
+    assert any("Two seeds only" in text for text in finished.doc["warnings"])
     unclear = [row for row in item["comparisons"] if row["reading"] == "unclear"]
-    assert len(blocks["Not decided by these data:"]) == len(unclear) > 0
+    assert len(blocks["Not decided for this student:"]) == len(unclear) > 0
 
 
 def test_every_known_arm_has_its_line_and_a_new_one_is_described_by_its_configuration():
