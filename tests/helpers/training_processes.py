@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 DRIVER = '''
-import json, os, signal, socket, sys, time, traceback
+import json, os, random, signal, socket, sys, time, traceback
 from pathlib import Path
 from orion.errors import InputError
 from orion.stages import train
@@ -51,11 +51,21 @@ def train_here(job, said):
     return 0
 
 
+def free_port():
+    # below the ports that the system gives away, so that no server of another test gets it first
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
 def start(job, number, folder):
     count, pids = job.get("processes", 2), []
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     for rank in range(count):
         pid = os.fork()
         if pid:
