@@ -1,1 +1,1 @@
-"""Benchmarks: the answer checker, the stage `check`, the completion store, generation, training."""
+"""Benchmarks: checking, completions, generation, packing, training, error rates."""

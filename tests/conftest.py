@@ -42,8 +42,8 @@ def pytest_collection_modifyitems(items):
             )
         if item.get_closest_marker("gpu") and not _cuda():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
-    # each process takes whole files (make test): the long ones first, so that at the end no process
-    # has a long file left while the other has nothing
+    # each process takes whole files (make test): those with slow tests first, so that at the end no
+    # process has a long file left while the other has nothing
     long = {item.path for item in items if {"slow", "vllm"} & {m.name for m in item.iter_markers()}}
     items.sort(key=lambda item: item.path not in long)
 

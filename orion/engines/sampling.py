@@ -111,7 +111,8 @@ class _Weights:
         self.blocks = torch.arange(count, device=logits.device)
         # rows whose weights are computed at a time
         self.size = max(1, CPU_ENTRIES // width if logits.is_cpu else len(logits))
-        buffer = torch.empty(min(self.size, len(logits)), count, BLOCK, device=logits.device)
+        shape = min(self.size, len(logits)), count, BLOCK
+        buffer = torch.empty(shape, dtype=torch.float32, device=logits.device)
         parts = [self._summarise(part, buffer) for part in torch.split(self.logits, self.size)]
         # both (rows, blocks); logits divided by the temperature, in float32, and sums in float64
         self.maxima, sums = (torch.cat(each) for each in zip(*parts, strict=True))

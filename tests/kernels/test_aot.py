@@ -5,8 +5,11 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import pytest
 from orion_kernels.aot import CompiledKernel, find_faults
 from orion_kernels.kernel_config import KernelConfig
+
+pytestmark = pytest.mark.slow
 
 GOOD = CompiledKernel(
     "some",

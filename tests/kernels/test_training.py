@@ -17,6 +17,8 @@ from tests.helpers.kernels.training import (
 )
 from tests.helpers.kernels.triton_interpreter import CUDA, DEVICE
 
+pytestmark = pytest.mark.slow
+
 STEPS = 50
 
 

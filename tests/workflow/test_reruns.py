@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EVALUATION = {"evaluate_sample", "evaluate_check", "evaluate"}
 FROM_TRAIN = {"train", *EVALUATION, "report"}
 FROM_SELECT = {"select", "pack", *FROM_TRAIN}

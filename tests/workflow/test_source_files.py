@@ -8,6 +8,8 @@ import pytest
 
 from tests.workflow.test_reruns import FROM_DATASET
 
+pytestmark = pytest.mark.slow
+
 ROWS = "".join(f'{{"id": {n}, "problem": "{"x" * 3000}", "answer": "1"}}\n' for n in range(1000))
 URL = {"kind": "url", "url": "https://example.org/rows.jsonl", "sha256": "a" * 64}
 FETCHED = f"results/sources/{'a' * 64}.jsonl"

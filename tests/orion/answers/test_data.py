@@ -12,6 +12,7 @@ from orion.answers import check_many, parse_gold
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared"
 BENCHMARKS = ["gsm8k_test", "math500", "gsm_hard", "aime2024", "amc2023"]
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.data,
     pytest.mark.skipif(
         not (SHARED / "data").is_dir(), reason="the data folder beside the checkout is absent"

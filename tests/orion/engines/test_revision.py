@@ -27,7 +27,7 @@ SOURCES = {
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 2): "b2fd205de9b0514fe853df0495305698458f4cae6dad2ba5f81d2d3f972d6567",
+    ("transformers", 2): "1a0511c799d3d46a7b0ad9ff44b6324754a5208bfbbf747b57cb1f90fa64fd5a",
     ("vllm", 1): "a750063246cd1b8e387972b58d51da794a55b6a3f2fdea0ece8d797c853d1c7b",
     ("openai", 1): "96d483820da09e268b878fb301ac09aefa4b371a2c8db00b79c02e772e565b9d",
 }

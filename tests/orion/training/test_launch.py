@@ -11,6 +11,8 @@ import pytest
 
 from tests.helpers.training_runs import arguments, list_checkpoints, write_inputs
 
+pytestmark = pytest.mark.slow
+
 # Slurm's srun, on this machine: each task is a node
 SRUN = """#!/bin/sh
 [ "$1 $2 $3 $4" = "--nodes 2 --ntasks 2" ] || exit 9

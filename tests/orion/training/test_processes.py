@@ -26,6 +26,8 @@ from tests.helpers.training_runs import (
     write_inputs,
 )
 
+pytestmark = pytest.mark.slow
+
 # minutes of work, so that they run where they are asked for
 KILLS = int(os.environ.get("ORION_KILLS", "0"))
 LORA = {"method": "lora", "lora": {**CONFIG["lora"], "dropout": 0.0}}
