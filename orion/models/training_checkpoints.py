@@ -43,17 +43,13 @@ class FailedWriteError(InputError):
 
 
 def complete_checkpoints(work: Path) -> dict[int, Path]:
-    """Step → folder of the complete checkpoints, in the order of the steps.
-
-    Incomplete ones are removed.
-    """
+    """Step → folder of the complete checkpoints, in the order of the steps."""
     found: dict[int, Path] = {}
     for folder in work.glob("checkpoint-*"):
-        try:
+        # another process may be writing those that are incomplete
+        with contextlib.suppress(OSError, ValueError, KeyError):
             state = json.loads((folder / STATE).read_text(encoding="utf-8"))
             found[state["global_step"]] = folder
-        except (OSError, ValueError, KeyError):
-            shutil.rmtree(folder)
     return dict(sorted(found.items()))
 
 
@@ -63,8 +59,14 @@ def newest_checkpoint(work: Path) -> Path | None:
 
 
 def remove_cut_checkpoints(work: Path) -> None:
-    """Remove checkpoints with a file that is cut off, as a machine that loses power leaves it."""
-    for folder in complete_checkpoints(work).values():
+    """Remove what no run goes on from: what a killed run left incomplete, or a power cut cut off.
+
+    Before a training begins, while no process writes here.
+    """
+    complete = complete_checkpoints(work)
+    for folder in set(work.glob("checkpoint-*")) - set(complete.values()):
+        shutil.rmtree(folder)
+    for folder in complete.values():
         cut = next((path.name for path in sorted(folder.iterdir()) if _is_cut(path)), None)
         if cut is not None:
             log(f"{folder} is not used: its {cut} is cut off")
@@ -106,9 +108,10 @@ def remove_work(work: Path) -> None:
 
 
 @contextlib.contextmanager
-def explain_failed_write(folder: Path, work: Path) -> Iterator[None]:
+def explain_failed_write(folder: Path, work: Path, *, shared: bool = False) -> Iterator[None]:
     """Writing a checkpoint to ``folder``: where the disk refuses it, no part of it is left.
 
+    ``shared``: other processes write there now, and the caller removes it when they have ended.
     Raises FailedWriteError with the folder, the reason, and the last complete checkpoint.
     """
     try:
@@ -118,7 +121,8 @@ def explain_failed_write(folder: Path, work: Path) -> Iterator[None]:
             raise
         there = next(parent for parent in folder.parents if parent.exists())
         free = shutil.disk_usage(there).free / 1e6
-        shutil.rmtree(folder, ignore_errors=True)
+        if not shared:
+            shutil.rmtree(folder, ignore_errors=True)
         newest = newest_checkpoint(work)
         then = f"from {newest}, which is complete" if newest else "from the first step"
         # torch says little about the disk, and appends the places in its own sources

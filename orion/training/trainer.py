@@ -229,20 +229,17 @@ class PackedTrainer(Trainer):
         step, work = self.state.global_step, Path(str(self.args.output_dir))
         folder = work / f"checkpoint-{step}"
 
-        def save(part: Callable[[], None]) -> None:
-            with training_checkpoints.explain_failed_write(folder, work):
+        def save(part: Callable[[], None], *, shared: bool = False) -> None:
+            with training_checkpoints.explain_failed_write(folder, work, shared=shared):
                 part()
 
         if self.args.world_size > 1:
             # what makes a checkpoint complete is written when all of them are there
             own = super()._save_rng_state
-            # the first one has removed incomplete checkpoints in this step, and this one begins as
-            # such
-            processes.wait()
             try:
-                processes.agree(lambda: save(lambda: own(str(folder))))
+                processes.agree(lambda: save(lambda: own(str(folder)), shared=True))
             except InputError:
-                # where another process has failed, this one's part is left
+                # the first process comes here when all have ended their parts
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
         whole = super()._save_checkpoint
