@@ -37,6 +37,7 @@ from orion.models import checkpoints, preflight, training_checkpoints
 from orion.models.document import ModelDocument, add_step, read_document
 from orion.models.model_card import TrainingFacts, write_card
 from orion.paths import AtomicFile
+from orion.processes import keep_freed_memory
 from orion.stages import command
 from orion.training import launch, processes
 from orion.training.callbacks import Report, SaveAndStop, StopSignals
@@ -286,6 +287,8 @@ def main(argv: list[str] | None = None) -> None:
         # on a machine with several GPUs the Trainer would spread each batch over all of them
         first_gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
         os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     with StopSignals() as signals:
         if processes.world_size() > 1:
             processes.join()

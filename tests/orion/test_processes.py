@@ -96,3 +96,39 @@ def test_a_handler_of_sigterm_that_is_already_set_stays():
             assert signal.getsignal(signal.SIGTERM) is handle
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+FAULTS = """
+import resource, sys, torch
+from orion.processes import keep_freed_memory
+
+print(keep_freed_memory() if sys.argv[1] == "keep" else None)
+for turn in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [torch.ones(size << 20, dtype=torch.uint8) for size in (96, 64, 40)]
+    del blocks
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def count_faults(how, **more):
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS, how],
+        env={**os.environ, **more},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kept, *faults = done.stdout.split()
+    return kept, [int(each) for each in faults]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_freed_memory_is_kept_for_the_next_allocation():
+    kept, faults = count_faults("keep")
+    if kept == "False":
+        pytest.skip("the environment chooses the allocator's settings, or it is not glibc's")
+    _, plain = count_faults("")
+    # at first the pages are new, later the plain process alone pays for them again
+    assert faults[0] > 10 * faults[-1] and plain[-1] > 10 * faults[-1]
+    assert count_faults("keep", MALLOC_ARENA_MAX="2")[0] == "False"

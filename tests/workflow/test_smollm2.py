@@ -19,7 +19,7 @@ SLICE = {
     "comparisons": [{"arm": "orion", "against": "base"}],
     "datasets": {"warm-up": {"limit": 120}, "gsm8k-r1": {"limit": PROBLEMS}},
     "benchmarks": {"svamp": {"limit": 6}, "gsm8k-kept-apart": {"limit": 4}},
-    "arms": {"warm_up": {"train": {"max_steps": 2, "batch_sequences": 2}}},
+    "arms": {"warm_up": {"pack": {"max_length": 512}, "train": {"max_steps": 2}}},
     "sample": {"num_samples": 1, "max_tokens": 40},
     "reflect": {"max_tokens": 24},
     "select": {"fallback_all_filtered": "teacher"},
