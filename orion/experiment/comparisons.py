@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orion.experiment import statistics
-from orion.experiment.hypotheses import EQUIVALENCE, SUPERIORITY, UNCLEAR, VERDICTS, Hypothesis
+from orion.experiment.hypotheses import (
+    EQUIVALENCE,
+    NO_DIFFERENCE,
+    SUPERIORITY,
+    UNCLEAR,
+    VERDICTS,
+    Hypothesis,
+)
 from orion.experiment.two_way import Effect, estimate_effect
 
 # per-problem means over seeds that are closer than this are a tie: the rest is rounding
@@ -75,7 +82,7 @@ def compare_arms(
     confidence: float,
     resamples: int,
     key: Sequence[object],
-    hypothesis: Hypothesis = Hypothesis(),
+    hypothesis: Hypothesis = NO_DIFFERENCE,
 ) -> PairedTest:
     """Test ``arm`` ``(seeds, problems)`` against ``against`` ``(other seeds, problems)``.
 

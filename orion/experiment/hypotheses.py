@@ -34,6 +34,9 @@ class Hypothesis:
     margin: float = 0.0
 
 
+NO_DIFFERENCE = Hypothesis()
+
+
 def parse_margin(value: object) -> float:
     """A margin such as ``2 points``, of percentage points, as a fraction; raises ValueError."""
     found = _MARGIN.fullmatch(value) if isinstance(value, str) else None
@@ -63,7 +66,7 @@ def find_fault(kind: str, margin: str | None, expect: str | None) -> str | None:
 
 
 def judge_expectation(kind: str, expect: str | None, verdict: str) -> str | None:
-    """``confirmed``, ``refuted`` or ``open``, by the test's verdict; None without an expectation."""
+    """``confirmed``, ``refuted`` or ``open`` by the test's verdict; None if nothing is expected."""
     if expect is None:
         return None
     wished, opposite = VERDICTS[kind]

@@ -96,7 +96,8 @@ def require_registered(args: argparse.Namespace, wait_s: float = WAIT_S) -> dict
 
     Empty without ``--plan-digest``. The job waits for the rule `plan`, which runs beside it. An
     edge between them would rerun the job with every edit of a comparison, and an order-only edge
-    would hide other changes of the job (LOG.md, 2026-11-23). Raises InputError where it does not come.
+    would hide other changes of the job (LOG.md, 2026-11-23). Raises InputError where the plan does
+    not come.
     """
     if not args.plan_digest:
         return {}
