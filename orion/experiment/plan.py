@@ -22,6 +22,8 @@ from orion.provenance import canonical_json, digest_text
 
 # seconds that a job waits for the rule `plan`, which starts with the first jobs and takes about two
 WAIT_S = 60.0
+# what every plan lists
+GRID = ("comparisons", "benchmarks", "datasets", "models")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,12 @@ def read_history(path: str | Path) -> list[Version]:
     if not Path(path).exists():
         return []
     try:
-        return [Version(**row) for row in tables.read_json(path)["versions"]]
+        history = [Version(**row) for row in tables.read_json(path)["versions"]]
+        for version in history:
+            absent = [key for key in GRID if not isinstance(version.plan[key], list)]
+            if absent:
+                raise TypeError(f"{absent[0]} is no list")
+        return history
     except (InputError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: holds no history of plans ({error}). Put back the file as the workflow wrote "

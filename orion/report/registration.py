@@ -236,13 +236,15 @@ def describe_terms(versions: Sequence[Version], student: str) -> list[str]:
     before, after = versions[base].plan, versions[-1].plan
     lines = []
     for key, name in TERMS.items():
-        if before[key] == after[key]:
+        if before.get(key) == after.get(key):
             continue
-        index = next(i for i in range(base, len(versions)) if versions[i].plan[key] != before[key])
+        index = next(
+            i for i in range(base, len(versions)) if versions[i].plan.get(key) != before.get(key)
+        )
         number = count_evaluations(versions[: index + 1], student)
         lines.append(
             f"After {_count(number, 'evaluation')} existed, {name} changed from "
-            f"{_show(before[key])} to {_show(after[key])}."
+            f"{_show(before.get(key))} to {_show(after.get(key))}."
         )
     return lines
 

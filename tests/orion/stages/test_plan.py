@@ -128,9 +128,15 @@ def test_a_history_that_is_not_that_of_the_results_is_refused(results):
     assert (results / "plan.json").read_text() == text
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"versions": [{"plan": {}}]}', '{"versions": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"versions": [{"plan": {}}]}', '{"versions": 3}', None]
+)
 def test_a_file_that_is_no_plan_is_an_error_with_its_cure(results, text):
-    results.mkdir()
+    register(results)
+    if text is None:
+        document = json.loads((results / "plan.json").read_text())
+        del document["versions"][0]["plan"]["models"]
+        text = json.dumps(document)
     (results / "plan.json").write_text(text)
     with pytest.raises(InputError, match=r"plan\.json: holds no history .*move it away"):
         register(results)
