@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from orion import paths, tables
 from orion.errors import InputError
 from orion.experiment.plan import Version, read_history, seal
@@ -52,11 +54,11 @@ def list_evaluations(results: str | Path, dataset: str, model: str) -> Iterator[
 
 
 def read_digest(files: list[Path]) -> str:
-    """The digest of the plan that an evaluation carries."""
+    """The digest of the plan that an evaluation carries; damaged tables carry none."""
     for path in files:
         try:
             return str(tables.read_provenance(path)["plan"])
-        except (InputError, KeyError, OSError, ValueError):
+        except (InputError, KeyError, OSError, ValueError, pl.exceptions.PolarsError):
             continue
     return NO_DIGEST
 
