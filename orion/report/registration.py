@@ -55,13 +55,15 @@ class Registration:
 
     ``versions``: rows for the page. ``faults``: sentences that say why the history cannot be relied
     on; ``changes``: what of its terms has changed after results. The registered tests are
-    confirmatory where there is neither. ``elsewhere``: registered tests of other students.
+    confirmatory where there is neither. ``recorded``: files of trainings and evaluations by the
+    plan whose digest they carry. ``elsewhere``: registered tests of other students.
     """
 
     tests: list[PlannedTest]
     versions: list[dict[str, Any]]
     faults: list[str]
     changes: list[str]
+    recorded: dict[str, int]
     elsewhere: list[str]
 
     @property
@@ -75,6 +77,7 @@ class Registration:
             "versions": self.versions,
             "reasons": self.reasons,
             "is_reliable": not self.faults,
+            "recorded": self.recorded,
             "elsewhere": self.elsewhere,
         }
 
@@ -91,14 +94,13 @@ def read_registration(
     """
     own = [version for version in history if covers(version, dataset, model)]
     student = f"{dataset}/{model}"
+    recorded = count_digests(history, find_digests(records, dataset, model))
     return Registration(
         list_tests(own, student),
         [describe_version(history, number, student) for number, _ in enumerate(history)],
-        [
-            *describe_edits(history),
-            *describe_digests(history, find_digests(records, dataset, model)),
-        ],
+        [*describe_edits(history), *describe_digests(recorded)],
         describe_terms(own, student),
+        recorded,
         list_elsewhere(history),
     )
 
@@ -210,20 +212,28 @@ def describe_edits(history: Sequence[Version]) -> list[str]:
     ]
 
 
-def describe_digests(history: Sequence[Version], digests: Counter[str | None]) -> list[str]:
-    """Sentences on artifacts that no version of the history was there for."""
+def count_digests(history: Sequence[Version], digests: Counter[str | None]) -> dict[str, int]:
+    """Files whose digest a version has (known), none has (foreign), and without one (absent)."""
     known = {version.digest for version in history}
-    foreign = sum(n for digest, n in digests.items() if digest not in known and digest)
+    return {
+        "known": sum(n for digest, n in digests.items() if digest in known),
+        "foreign": sum(n for digest, n in digests.items() if digest and digest not in known),
+        "absent": digests[None],
+    }
+
+
+def describe_digests(recorded: Mapping[str, int]) -> list[str]:
+    """Sentences on artifacts that no version of the history was there for."""
     lines = []
-    if foreign:
+    if recorded["foreign"]:
         lines.append(
-            f"{_count(foreign, 'file')} of trainings and evaluations were made under a plan that "
-            "plan.json does not hold: it was edited, or is not the one of these results."
+            f"{_count(recorded['foreign'], 'file')} of trainings and evaluations were made under a "
+            "plan that plan.json does not hold: it was edited, or is not the one of these results."
         )
-    if digests[None]:
+    if recorded["absent"]:
         lines.append(
-            f"{_count(digests[None], 'file')} of trainings and evaluations carry no digest of a "
-            "plan, so they may be older than the plan."
+            f"{_count(recorded['absent'], 'file')} of trainings and evaluations carry no digest of "
+            "a plan, so they may be older than the plan."
         )
     return lines
 

@@ -19,14 +19,23 @@ def compare(again) -> None:
     ]
     columns = ("arm", "against", "benchmark", "kind", "status", "evaluations")
     again.same("comparisons planned", [tuple(r[c] for c in columns) for r in rows], wanted)
-    is_reliable = history.is_whole() and history.is_recorded()
-    again.same("plan is_reliable", again.item["plan"]["is_reliable"], is_reliable)
-    is_confirmatory = is_reliable and not history.changed_terms()
-    again.same("plan reasons", not again.item["plan"]["reasons"], is_confirmatory)
+    is_confirmatory = compare_plan(again, history)
     family = [row for row in rows if row["status"] in FAMILY]
     holm = dict(zip(map(id, family), holm_p_values([row["p"] for row in family]), strict=True))
     for row, (planned, *_) in zip(rows, history.rows(), strict=True):
         compare_row(again, row, planned, holm.get(id(row)), is_confirmatory)
+
+
+def compare_plan(again, history: History) -> bool:
+    """Compare what is said of the plan itself; whether its tests are confirmatory."""
+    plan, grid = again.item["plan"], again.doc["grid"]
+    recorded = history.recorded(grid["arms"], grid["seeds"])
+    again.same("plan recorded", plan["recorded"], recorded)
+    is_reliable = history.is_whole() and not recorded["foreign"] and not recorded["absent"]
+    again.same("plan is_reliable", plan["is_reliable"], is_reliable)
+    is_confirmatory = is_reliable and not history.changed_terms()
+    again.same("plan reasons", not plan["reasons"], is_confirmatory)
+    return is_confirmatory
 
 
 def compare_row(again, row: dict, planned: dict, p_holm: float | None, confirmatory: bool) -> None:

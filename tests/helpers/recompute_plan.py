@@ -80,19 +80,28 @@ class History:
             for v, previous in zip(self.all, before, strict=False)
         )
 
-    def is_recorded(self) -> bool:
-        """Whether every training and evaluation of the student carries the digest of a version."""
+    def recorded(self, arms: list[str], seeds: list[int]) -> dict[str, int]:
+        """Files of the student's trainings and evaluations by whether they carry a known digest."""
         known = {v["digest"] for v in self.all}
         records = [
             json.loads(path.read_text(encoding="utf-8"))["provenance"]
             for name in ("model.json", "*/scores.json")
-            for path in self.folder.glob(f"*/seed-*/{name}")
+            for path in self.find(arms, seeds, name)
         ]
         records += [
             json.loads(pl.read_parquet_metadata(path)["orion"])
-            for path in self.folder.glob("*/seed-*/*/samples.parquet")
+            for path in self.find(arms, seeds, "*/samples.parquet")
         ]
-        return all(record.get("plan") in known for record in records)
+        found = [record.get("plan") for record in records]
+        return {
+            "known": sum(digest in known for digest in found),
+            "foreign": sum(digest not in known and digest is not None for digest in found),
+            "absent": found.count(None),
+        }
+
+    def find(self, arms: list[str], seeds: list[int], name: str) -> list[Path]:
+        folders = [self.folder / arm / f"seed-{seed}" for arm in arms for seed in seeds]
+        return [path for folder in folders for path in folder.glob(name)]
 
     def changed_terms(self) -> list[str]:
         """The terms that are not those of the registered plan."""

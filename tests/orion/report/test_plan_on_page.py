@@ -6,7 +6,6 @@ import re
 import pytest
 
 from orion.errors import InputError
-from orion.experiment.plan import seal
 from tests.helpers import recompute_report, report_page
 
 
@@ -87,52 +86,32 @@ def test_an_edited_plan_is_said_and_nothing_is_confirmatory(copy):
     edit_plan(copy, lambda version: version["plan"].update(alpha=0.1))
     with pytest.raises(InputError, match="is not the plan of this configuration"):
         copy.report()
-    # one that hides itself from the configuration is said
-    edit_plan(copy, lambda version: version["plan"].update(alpha=0.05))
-    edit_plan(copy, lambda version: version["evaluations"].update({"chains/other": 3}))
-    copy.report()
-    [reason] = copy.doc["results"][0]["plan"]["reasons"]
-    assert reason.startswith("plan.json was edited: version 1 does not have the digest")
-    text = read_headline(copy)
-    assert text.startswith("plan.json, which cannot be relied on, says: 4 comparisons")
-    assert "No comparison on this page is confirmatory:" in text
-    assert "Supported for this student" not in text and "not confirmatory:" in text
-    assert "Registered before any result" not in copy.page and "no: edited" in copy.page
-    assert any("plan.json was edited" in line for line in copy.doc["warnings"])
-    assert find_faults(copy) == []
-
-
-def test_a_plan_that_was_written_and_sealed_anew_does_not_fit_the_results(copy):
+    # one that the configuration goes along with is said: by its seal, and by what the tables record
     copy.raw["comparisons"] = [{"arm": "orion", "against": "sft_answer"}]
 
     def change(version):
+        version["plan"]["alpha"] = 0.05
         version["plan"]["comparisons"] = [
             {"arm": "orion", "against": "sft_answer", "kind": "superiority"}
         ]
-        names = ("plan", "evaluations", "recorded", "previous")
-        version["digest"] = seal(*(version[name] for name in names))
+        version["digest"] = "f" * 64
 
     edit_plan(copy, change)
     copy.report()
-    [reason] = copy.doc["results"][0]["plan"]["reasons"]
+    edited, foreign = copy.doc["results"][0]["plan"]["reasons"]
+    assert edited.startswith("plan.json was edited: version 1 does not have the digest")
     # 7 trained arms x 2 seeds, 32 tables of samples and as many scores
-    assert reason.startswith("78 files of trainings and evaluations were made under a plan that")
-    assert "Supported for this student" not in read_headline(copy)
+    assert foreign.startswith("78 files of trainings and evaluations were made under a plan that")
+    text = read_headline(copy)
+    assert text.startswith("plan.json, which cannot be relied on, says: 1 comparison was")
+    assert "No comparison on this page is confirmatory:" in text
+    assert "Named by the tests, not confirmatory: orion is above sft_answer" in text
+    assert "Supported for this student" not in text
+    assert "Registered before any result" not in copy.page and "no: edited" in copy.page
+    assert any("plan.json was edited" in line for line in copy.doc["warnings"])
     assert find_faults(copy) == []
     with pytest.raises(InputError, match="does not hold the plan"):
         copy.register()
-
-
-def test_a_seed_that_was_dropped_after_results_is_said(copy):
-    copy.raw["runs"]["seeds"] = [1]
-    copy.register()
-    copy.report()
-    item = copy.doc["results"][0]
-    assert item["plan"]["reasons"] == [
-        "After 32 evaluations existed, the seeds changed from 1, 2 to 1."
-    ]
-    assert {row["status"] for row in item["comparisons"]} == {"registered"}
-    assert find_faults(copy) == []
 
 
 def test_margins_and_expectations_are_tested_as_registered(small):

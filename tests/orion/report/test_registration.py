@@ -143,6 +143,9 @@ def test_terms_that_change_after_results_are_said():
 def test_digests_that_the_history_does_not_hold_are_counted():
     history = make_history((write_plan(A), 0))
     good = Counter({history[0].digest: 6})
-    assert registration.describe_digests(history, good) == []
-    lines = registration.describe_digests(history, good + Counter({"f" * 64: 2, None: 1}))
+    counts = registration.count_digests(history, good)
+    assert counts == {"known": 6, "foreign": 0, "absent": 0}
+    assert registration.describe_digests(counts) == []
+    counts = registration.count_digests(history, good + Counter({"f" * 64: 2, None: 1}))
+    lines = registration.describe_digests(counts)
     assert [line.partition(" of")[0] for line in lines] == ["2 files", "1 file"]
