@@ -18,6 +18,7 @@ from typing import Any
 
 from orion import tables
 from orion.errors import InputError
+from orion.experiment.hypotheses import parse_margin
 from orion.provenance import canonical_json, digest_text
 
 # seconds that a job waits for the rule `plan`, which starts with the first jobs and takes about two
@@ -69,15 +70,28 @@ def read_history(path: str | Path) -> list[Version]:
     try:
         history = [Version(**row) for row in tables.read_json(path)["versions"]]
         for version in history:
-            absent = [key for key in GRID if not isinstance(version.plan[key], list)]
-            if absent:
-                raise TypeError(f"{absent[0]} is no list")
+            _check_content(version)
         return history
-    except (InputError, KeyError, TypeError) as error:
+    except (AttributeError, InputError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: holds no history of plans ({error}). Put back the file as the workflow wrote "
             "it; or move it away, and the plan is registered anew, after the results"
         ) from None
+
+
+def _check_content(version: Version) -> None:
+    """Raises KeyError, TypeError or ValueError for what is no plan, such as after an edit."""
+    lists = [version.plan[key] for key in GRID]
+    if not all(isinstance(found, list) for found in lists):
+        raise TypeError(f"one of {', '.join(GRID)} is no list")
+    for comparison in version.plan["comparisons"]:
+        if "margin" in comparison:
+            parse_margin(comparison["margin"])
+        if not isinstance(comparison["arm"], str) or not isinstance(comparison["against"], str):
+            raise TypeError("an arm is no text")
+    numbers = [*version.evaluations.values(), *version.recorded.values()]
+    if not all(isinstance(number, int) for number in numbers):
+        raise TypeError("a number of evaluations is no number")
 
 
 def find_edits(history: Sequence[Version]) -> list[int]:
