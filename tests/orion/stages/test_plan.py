@@ -129,13 +129,24 @@ def test_a_history_that_is_not_that_of_the_results_is_refused(results):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", '{"versions": [{"plan": {}}]}', '{"versions": 3}', None]
+    "text",
+    [
+        "",
+        "{}",
+        '{"versions": 3}',
+        '{"versions": [{"plan": {}}]}',
+        lambda version: version["plan"].pop("models"),
+        lambda version: version["plan"].update(comparisons=[{"arm": "orion"}]),
+        lambda version: version["plan"]["comparisons"][0].update(margin=2),
+        lambda version: version.update(evaluations={"d/m": "none"}),
+        lambda version: version.update(plan=[]),
+    ],
 )
 def test_a_file_that_is_no_plan_is_an_error_with_its_cure(results, text):
     register(results)
-    if text is None:
+    if callable(text):
         document = json.loads((results / "plan.json").read_text())
-        del document["versions"][0]["plan"]["models"]
+        text(document["versions"][0])
         text = json.dumps(document)
     (results / "plan.json").write_text(text)
     with pytest.raises(InputError, match=r"plan\.json: holds no history .*move it away"):
