@@ -117,6 +117,7 @@ def test_an_edited_plan_is_said_and_nothing_is_confirmatory(copy):
 def test_margins_and_expectations_are_tested_as_registered(small):
     def change(raw):
         raw["runs"] |= {"arms": ["base", "sft_answer", "sft_own", "orion"], "seeds": [1, 2, 3]}
+        raw["select"]["min_rows"] = 1
         raw["comparisons"] = [
             {"arm": "orion", "against": "base", "expect": "above"},
             {"arm": "sft_answer", "against": "base", "expect": "above"},
@@ -164,6 +165,7 @@ def test_margins_and_expectations_are_tested_as_registered(small):
 def test_results_from_before_the_plan_are_exploratory(small):
     def change(raw):
         raw["runs"] |= {"arms": ["base", "sft_own"], "seeds": [1, 2], "benchmarks": ["chains-test"]}
+        raw["select"]["min_rows"] = 1
         raw["comparisons"] = [{"arm": "sft_own", "against": "base"}]
 
     run = small(change)

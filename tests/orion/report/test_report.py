@@ -261,6 +261,7 @@ def test_rows_that_were_not_packed_are_counted_and_named(finished):
 def test_one_seed_and_an_arm_outside_the_grid(small):
     def change(raw):
         raw["runs"] |= {"seeds": [1], "arms": ["base", "orion"]}
+        raw["select"]["min_rows"] = 1
         raw["comparisons"] = [{"arm": "orion", "against": "base"}]
 
     def change_before(raw):
