@@ -158,7 +158,6 @@ COMPARISON = {"arm": "sft_own", "against": "base", "expect": "above"}
         (None, None, set()),
         # an order-only edge from plan.json would hide these
         ("train.learning_rate", 1.0e-3, FROM_TRAIN),
-        ("evaluate.temperature", 0.5, {*EVALUATION, "report"}),
         ("sample.temperature", 0.7, FROM_SAMPLE),
     ],
 )
