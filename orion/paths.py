@@ -33,6 +33,7 @@ _ARM = _STUDENT + "/{arm}"
 _RUN = _ARM + "/seed-{seed}"
 _EVALUATION = _RUN + "/{benchmark}"
 
+PLAN = "plan.json"
 MODEL = "models/{model}/model.json"
 PREFLIGHT = "models/{model}/preflight.json"
 BENCHMARK_PROBLEMS = _BENCHMARK + "/problems.parquet"

@@ -10,7 +10,13 @@ from orion.config.datasets import url_sources
 from orion.config.loading import load, validate
 from orion.config.local_models import check_without_weights
 from orion.config.models import WILDCARD, Config
-from orion.config.stages import checkpoint_files, local_files, params, stage_config
+from orion.config.stages import (
+    checkpoint_files,
+    local_files,
+    params,
+    plan_digest,
+    stage_config,
+)
 from orion.config.token_limits import list_token_limits
 from orion.config.uses import check_traces, list_lora, list_optimizers
 
@@ -29,6 +35,7 @@ __all__ = [
     "local_files",
     "needs_samples",
     "params",
+    "plan_digest",
     "stage_config",
     "url_sources",
     "validate",

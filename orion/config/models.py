@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from orion import prompts
-from orion.config import arm_models
+from orion.config import arm_models, comparisons
 from orion.config.blocks import (
     Arm,
     Check,
@@ -22,6 +22,7 @@ from orion.config.blocks import (
     Select,
     Train,
 )
+from orion.config.comparisons import Comparison
 from orion.config.datasets import Dataset, ProblemSet, UrlSource, url_sources
 from orion.config.servers import WITHOUT
 from orion.config.sources import ArmModel, Block, Count, Model, ReadExponents
@@ -39,11 +40,6 @@ class Runs(Block):
     arms: list[str] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     benchmarks: list[str] = Field(min_length=1)
-
-
-class Comparison(Block):
-    arm: str
-    against: str
 
 
 class Report(Block):
@@ -64,7 +60,9 @@ def check_prompts(name: str) -> str:
 
 class Config(Block):
     runs: Runs
-    comparisons: list[Comparison] = Field(description="the comparisons fixed before the run")
+    comparisons: list[Comparison] = Field(
+        description="the comparisons, registered in results/plan.json before any result"
+    )
     prompts: Annotated[str, AfterValidator(check_prompts)] = Field(
         "chat",
         description="prompt set: chat, demo, or the path of a jinja file (docs/prompts.md)",
@@ -106,18 +104,13 @@ class Config(Block):
             repeated = sorted({str(name) for name in names if names.count(name) > 1})
             if repeated:
                 raise ValueError(f"runs.{block} contains duplicates: {', '.join(repeated)}")
-        missing = {c.arm for c in self.comparisons} | {c.against for c in self.comparisons}
-        if missing - set(self.arms):
-            raise ValueError(
-                f"comparisons name unknown arms: {', '.join(sorted(missing - set(self.arms)))}"
-            )
         return self
 
     @model_validator(mode="after")
     def _check_comparisons(self) -> "Config":
-        same = [c.arm for c in self.comparisons if c.arm == c.against]
-        if same:
-            raise ValueError(f"comparisons: {same[0]} is compared with itself")
+        fault = comparisons.find_fault(self.comparisons, self.runs, set(self.arms))
+        if fault is not None:
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

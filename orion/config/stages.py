@@ -24,7 +24,7 @@ from orion.config.sources import (
 )
 from orion.config.uses import is_trained
 from orion.data import files
-from orion.provenance import canonical_json
+from orion.provenance import canonical_json, digest_text
 
 # the blocks of the prompt set that make a prompt: for a solution, and for a reflection
 SOLVING = ("system", "solve", "examples")
@@ -257,6 +257,32 @@ def _evaluate(
     return {"benchmark": benchmark, "confidence": report.confidence, "bootstrap": report.bootstrap}
 
 
+# what the report tests, and over which tests it corrects
+MEASURE = "accuracy"
+FAMILY = "the registered tests of one student on one training set, by Holm"
+
+
+def _plan(config: Config) -> dict[str, Any]:
+    runs = config.runs
+    return {
+        "comparisons": [_dump(comparison) for comparison in config.comparisons],
+        "benchmarks": runs.benchmarks,
+        "datasets": runs.datasets,
+        "models": runs.models,
+        "seeds": runs.seeds,
+        "num_samples": config.evaluate.num_samples,
+        "measure": MEASURE,
+        # rounded, since 1 - 0.95 is not 0.05
+        "alpha": round(1 - config.report.confidence, 10),
+        "family": FAMILY,
+    }
+
+
+def plan_digest(config: Config) -> str:
+    """The digest by which jobs know the plan of their configuration in plan.json."""
+    return digest_text(params(config, "plan"))
+
+
 def _report(config: Config) -> dict[str, Any]:
     # all that the page checks and shows; blocks that are defined but not run are left out
     whole = _dump(config)
@@ -272,6 +298,7 @@ def _report(config: Config) -> dict[str, Any]:
 
 
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
+    "plan": _plan,
     "fetch": _fetch,
     "dataset": _dataset,
     "benchmark": _benchmark,

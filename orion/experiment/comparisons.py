@@ -1,7 +1,8 @@
 """The paired comparison of two arms on one benchmark, and what may be read from it.
 
-Input: accuracies by seed and problem. Output: the difference with its intervals and p values, and a
-verdict that names a side only where the test over problems and runs does, after the correction.
+Input: accuracies by seed and problem, and the hypothesis. Output: the difference with its intervals
+and p values, and a verdict other than "unclear" only where the test over problems and runs gives
+one, after the correction.
 """
 
 from collections.abc import Sequence
@@ -12,11 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orion.experiment import statistics
+from orion.experiment.hypotheses import (
+    EQUIVALENCE,
+    NO_DIFFERENCE,
+    SUPERIORITY,
+    UNCLEAR,
+    VERDICTS,
+    Hypothesis,
+)
 from orion.experiment.two_way import Effect, estimate_effect
 
-# the verdicts that name a side; the other verdict is UNCLEAR
-SIDES = ABOVE, BELOW = ("above", "below")
-UNCLEAR = "unclear"
 # per-problem means over seeds that are closer than this are a tie: the rest is rounding
 TIE = 1e-9
 
@@ -31,7 +37,8 @@ class PairedTest:
     come from `two_way.estimate_effect`: they hold for new runs on new problems, and are None with
     one run of an arm. ``lowest_seed``, ``highest_seed`` and ``spread`` (standard deviation)
     describe the differences of equally numbered seeds, None where the numbers of seeds differ.
-    ``better``, ``worse`` and ``tied`` count problems. Neither p is corrected yet.
+    ``better``, ``worse`` and ``tied`` count problems. Neither p is corrected yet. ``p`` is that of
+    the hypothesis of this ``kind`` and ``margin``, ``p_problems`` that of no difference.
     """
 
     problems: int
@@ -52,6 +59,13 @@ class PairedTest:
     worse: int
     tied: int
     p_problems: float
+    kind: str = SUPERIORITY
+    margin: float = 0.0
+
+    @property
+    def hypothesis(self) -> Hypothesis:
+        """What is tested."""
+        return Hypothesis(self.kind, self.margin)
 
     @property
     def effect(self) -> Effect | None:
@@ -68,6 +82,7 @@ def compare_arms(
     confidence: float,
     resamples: int,
     key: Sequence[object],
+    hypothesis: Hypothesis = NO_DIFFERENCE,
 ) -> PairedTest:
     """Test ``arm`` ``(seeds, problems)`` against ``against`` ``(other seeds, problems)``.
 
@@ -92,7 +107,7 @@ def compare_arms(
         high=over_problems.high,
         low_runs=low_runs,
         high_runs=high_runs,
-        p=effect.p_value() if effect else None,
+        p=p_value(effect, hypothesis) if effect else None,
         standard_error=effect.standard_error if effect else None,
         degrees=effect.degrees if effect else None,
         detectable=effect.detectable(1 - confidence) if effect else None,
@@ -103,6 +118,8 @@ def compare_arms(
         worse=int((pairs < -TIE).sum()),
         tied=int(is_tied.sum()),
         p_problems=statistics.sign_flip_p_value(np.where(is_tied, 0.0, pairs), key=("p", *key)),
+        kind=hypothesis.kind,
+        margin=hypothesis.margin,
     )
 
 
@@ -111,22 +128,50 @@ def excludes_zero(low: float | None, high: float | None) -> bool:
     return low is not None and high is not None and (low > 0 or high < 0)
 
 
-def name_side(test: PairedTest, p_holm: float | None, *, alpha: float) -> str:
-    """``above``, ``below`` or ``unclear``.
+def p_value(effect: Effect, hypothesis: Hypothesis) -> float:
+    """Two-sided p value of the difference lying on the margin, the nearer one for equivalence.
 
-    A side is named only if Holm's p value of the test over problems and runs is at most ``alpha``.
-    Without it, as with one run of an arm, no side is named.
+    It is at most alpha exactly where the interval with confidence 1 - alpha leaves the margin out:
+    wholly above minus the margin, say, or between the two margins. So it is twice the p value of
+    `Effect.non_inferiority_p` or `Effect.equivalence_p` where that is below one half.
+    """
+    distance = _distance(effect.value, hypothesis)
+    return Effect(distance, effect.standard_error, effect.degrees).p_value()
+
+
+def _distance(difference: float, hypothesis: Hypothesis) -> float:
+    """How far beyond the margin a difference lies; for equivalence, outside of the two margins."""
+    if hypothesis.kind == EQUIVALENCE:
+        return abs(difference) - hypothesis.margin
+    return difference + hypothesis.margin
+
+
+def name_verdict(test: PairedTest, p_holm: float | None, *, alpha: float) -> str:
+    """A verdict of the test's kind (``hypotheses.VERDICTS``) or ``unclear``.
+
+    A verdict is given only if Holm's p value of the test over problems and runs is at most
+    ``alpha``. Without it, as with one run of an arm, none is.
     """
     if p_holm is None or p_holm > alpha:
         return UNCLEAR
-    return ABOVE if test.difference > 0 else BELOW
+    first, second = VERDICTS[test.kind]
+    is_beyond = _distance(test.difference, test.hypothesis) > 0
+    return first if is_beyond != (test.kind == EQUIVALENCE) else second
 
 
-def correct_tests(tests: Sequence[PairedTest], *, alpha: float) -> list[tuple[float | None, str]]:
-    """Holm's p value over all tests that have one, and the verdict, in the order given."""
-    found = iter(statistics.holm_p_values([test.p for test in tests if test.p is not None]))
-    adjusted = [None if test.p is None else next(found) for test in tests]
+def correct_tests(
+    tests: Sequence[PairedTest | None], *, alpha: float
+) -> list[tuple[float | None, str]]:
+    """Holm's p value over the family of tests, and the verdict, in the order given.
+
+    None is a test that could not be made. Such tests, and those without a p value, count in the
+    family as if p were 1: a family does not shrink by what is left out.
+    """
+    values = [None if test is None else test.p for test in tests]
+    adjusted = statistics.holm_p_values([1.0 if p is None else p for p in values])
     return [
-        (p_holm, name_side(test, p_holm, alpha=alpha))
+        (None, UNCLEAR)
+        if test is None or test.p is None
+        else (p_holm, name_verdict(test, p_holm, alpha=alpha))
         for test, p_holm in zip(tests, adjusted, strict=True)
     ]

@@ -153,7 +153,8 @@ def draw_comparisons(rows: list[dict]) -> str:
         figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * len(rows) + 0.6))
         axes.axvline(0, color="#22262b", linewidth=1)
         for y, row in enumerate(rows):
-            paint = "#9aa0a8" if row["reading"] == "unclear" else colour(row["arm"])
+            is_grey = row["reading"] in ("unclear", "exploratory")
+            paint = "#9aa0a8" if is_grey else colour(row["arm"])
             if row["low_runs"] is not None:
                 axes.plot(
                     [100 * row["low_runs"], 100 * row["high_runs"]],
@@ -170,7 +171,12 @@ def draw_comparisons(rows: list[dict]) -> str:
             )
             axes.plot(100 * row["difference"], y, "o", color=paint, markersize=5)
         _set_row_names(
-            axes, [f"{row['arm']} − {row['against']}, {row['benchmark']}" for row in rows]
+            axes,
+            [
+                f"{row['arm']} − {row['against']}, {row['benchmark']}"
+                f"{'' if row['status'] == 'registered' else ', ' + row['status']}"
+                for row in rows
+            ],
         )
         _set_label(
             figure, "difference in points (thick: these models; thin: new runs; grey: unclear)"

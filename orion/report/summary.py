@@ -1,12 +1,14 @@
 """The report's sentences: the headline, the warnings, and one line per arm.
 
-Input: finished rows. Output: plain text. A sentence claims a difference only where the comparison's
-reading names a side.
+Input: finished rows. Output: plain text. A sentence claims something of a comparison only where its
+reading does, and calls it confirmatory only where it was registered before any result.
 """
 
 from orion.config import Config
-from orion.experiment.comparisons import SIDES, UNCLEAR, excludes_zero
-from orion.report.comparisons import NOT_RUN
+from orion.experiment.comparisons import excludes_zero
+from orion.experiment.hypotheses import CONFIRMED, OPEN, REFUTED, UNCLEAR
+from orion.report.comparisons import EXPLORATORY, NOT_RUN
+from orion.report.registration import ADDED, REMOVED
 
 ARMS = {
     "base": "The untrained student. Question: where does it start?",
@@ -46,6 +48,15 @@ TWO_SEEDS = (
     "tests without any true difference names a side more often than its level says "
     "(docs/statistics.md), and only large differences can be found. Three seeds or more are better."
 )
+# what a reading says of the arm, before the other one's name
+RELATIONS = {
+    "above": "is above",
+    "below": "is below",
+    "not inferior": "is not inferior to",
+    "inferior": "is inferior to",
+    "equivalent": "is equivalent to",
+    "different": "differs by more than the margin from",
+}
 # below this share of reflections with a refined part there is a warning
 FEW_REFINED = 0.5
 
@@ -78,40 +89,115 @@ def _block(text: str, *items: str) -> dict:
 
 
 def write_headline(item: dict, confidence: float) -> list[dict]:
-    """Blocks of text and list items: the listed comparisons, the student, the reflections."""
+    """Blocks of text and list items: the comparisons, the student, the reflections."""
     return [
-        *_summarise_comparisons(item["comparisons"], confidence),
+        *_summarise_comparisons(item["comparisons"], item["plan"], confidence),
         _summarise_student(item["base"]),
         *_summarise_reflections(item),
     ]
 
 
-def _summarise_comparisons(rows: list[dict], confidence: float) -> list[dict]:
-    tested = [row for row in rows if row["reading"] != NOT_RUN]
-    if not tested:
+def _summarise_comparisons(rows: list[dict], plan: dict, confidence: float) -> list[dict]:
+    if not rows:
         return [_block("The configuration listed no comparison, so none is made here.")]
-    pairs = len({(row["arm"], row["against"]) for row in tested})
-    nonzero = sum(excludes_zero(row["low"], row["high"]) for row in tested)
-    decided = [row for row in tested if row["reading"] in SIDES]
+    reasons = plan["reasons"]
+    family = [row for row in rows if row["status"] != ADDED]
+    tested = [row for row in family if row["reading"] != NOT_RUN]
+    decided = [row for row in tested if row["reading"] in RELATIONS]
     unclear = [row for row in tested if row["reading"] == UNCLEAR]
-    blocks = [
-        _block(
-            f"{pairs} comparison{'s were' if pairs > 1 else ' was'} listed before the run, "
-            f"{len(tested)} tests in all. For these very models the {100 * confidence:g} % "
-            f"interval excludes zero in {nonzero or 'none'} of them. The test for new training "
-            f"runs, corrected for the number of tests, names a side in {len(decided) or 'none'}."
-        ),
-        _block(_limit_claims(tested)),
-    ]
+    added = [row for row in rows if row["reading"] == EXPLORATORY]
+    blocks = [_count_registered(family, plan["is_reliable"])]
+    if reasons:
+        blocks.append(_block("No comparison on this page is confirmatory:", *reasons))
+    if tested:
+        blocks.append(_count_decided(tested, confidence))
+    if tested or added:
+        blocks.append(_block(_limit_claims([*tested, *added])))
     if decided:
-        lines = (_describe_difference(row, f"is {row['reading']}") for row in decided)
-        blocks.append(_block("Supported for this student:", *lines))
+        lines = (_describe_difference(row, RELATIONS[row["reading"]]) for row in decided)
+        title = (
+            "Named by the tests, not confirmatory:" if reasons else "Supported for this student:"
+        )
+        blocks.append(_block(title, *lines))
     if unclear:
         lines = (_describe_difference(row, "against") for row in unclear)
         several = all(row["seeds"] > 1 for row in unclear)
         title = "Not decided for this student:" if several else "For these very models only:"
         blocks.append(_block(title, *lines))
+    return [*blocks, *_count_outcomes(rows), *_list_changed(family, added)]
+
+
+def _count_registered(family: list[dict], is_reliable: bool) -> dict:
+    pairs = len({(row["arm"], row["against"], row["kind"]) for row in family})
+    if not pairs:
+        return _block(
+            "No comparison was registered before a result of this student on this training set "
+            "existed, so none is confirmatory."
+        )
+    verb = "comparisons were" if pairs > 1 else "comparison was"
+    text = f"{pairs} {verb} registered before any result of this student on this training set"
+    text += f", {len(family)} test{'s' if len(family) > 1 else ''} in all"
+    return _block(
+        f"{text}." if is_reliable else f"plan.json, which cannot be relied on, says: {text}."
+    )
+
+
+def _count_decided(tested: list[dict], confidence: float) -> dict:
+    nonzero = sum(excludes_zero(row["low"], row["high"]) for row in tested)
+    decided = sum(row["reading"] in RELATIONS for row in tested)
+    sided = all(row["kind"] == "superiority" for row in tested)
+    return _block(
+        f"For these very models the {100 * confidence:g} % interval excludes zero in "
+        f"{nonzero or 'none'} of these tests. The test for new training runs, corrected for the "
+        f"number of tests, {'names a side' if sided else 'decides'} in {decided or 'none'}."
+    )
+
+
+def _count_outcomes(rows: list[dict]) -> list[dict]:
+    """How much of the registered pattern came out as expected; nothing without expectations."""
+    found = [row for row in rows if row["outcome"] is not None]
+    if not found:
+        return []
+    counts = {name: sum(row["outcome"] == name for row in found) for name in (CONFIRMED, REFUTED)}
+    lines = (
+        f"{row['arm']} {row['expect']} {row['against']} on {row['benchmark']}: {row['outcome']}"
+        for row in found
+    )
+    text = (
+        f"Of {len(found)} registered expectations, {counts[CONFIRMED] or 'none'} "
+        f"{'is' if counts[CONFIRMED] == 1 else 'are'} confirmed, {counts[REFUTED] or 'none'} "
+        f"refuted and {len(found) - sum(counts.values()) or 'none'} {OPEN}:"
+    )
+    return [_block(text, *lines)]
+
+
+def _list_changed(family: list[dict], added: list[dict]) -> list[dict]:
+    """The tests that were removed or added after results."""
+    blocks = []
+    removed = [row for row in family if row["status"] == REMOVED]
+    if removed:
+        lines = (
+            f"{_name_test(row)}: removed after {_count_evaluations(row)} existed; {row['reading']}"
+            for row in removed
+        )
+        title = "Registered, and removed after results; still tested and counted where they can be:"
+        blocks.append(_block(title, *lines))
+    if added:
+        lines = (
+            f"{_describe_difference(row, 'against')}; added after {_count_evaluations(row)} existed"
+            for row in added
+        )
+        blocks.append(_block("Added after results, so exploratory and without a verdict:", *lines))
     return blocks
+
+
+def _name_test(row: dict) -> str:
+    return f"{row['arm']} against {row['against']} on {row['benchmark']}"
+
+
+def _count_evaluations(row: dict) -> str:
+    number = row["evaluations"]
+    return f"{number} evaluation{'' if number == 1 else 's'}"
 
 
 def _limit_claims(tested: list[dict]) -> str:
@@ -131,12 +217,13 @@ def _limit_claims(tested: list[dict]) -> str:
 def _describe_difference(row: dict, relation: str) -> str:
     low, high = format_points(row["low"]), format_points(row["high"])
     interval = f"for these very models {low} to {high}"
+    margin = "" if row["margin"] is None else f"margin {100 * row['margin']:.1f}; "
     if row["low_runs"] is not None:
         low, high = format_points(row["low_runs"]), format_points(row["high_runs"])
         interval = f"{low} to {high}; {interval}; detectable {100 * row['detectable']:.1f}"
     return (
         f"{row['arm']} {relation} {row['against']} on {row['benchmark']}: "
-        f"{format_points(row['difference'])} points ({interval})"
+        f"{format_points(row['difference'])} points ({margin}{interval})"
     )
 
 
@@ -231,9 +318,4 @@ def _warn_about(item: dict) -> list[str]:
                 f"{place}, {row['arm']} on {row['benchmark']}: {format_percent(unfinished)} of the "
                 "samples did not finish."
             )
-    not_run = [row for row in item["comparisons"] if row["reading"] == NOT_RUN]
-    for row in not_run[:1]:
-        lines.append(
-            f"{place}: {row['arm']} against {row['against']} was listed but is not in the grid."
-        )
-    return lines
+    return lines + [f"{place}: {reason}" for reason in item["plan"]["reasons"]]

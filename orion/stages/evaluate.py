@@ -2,7 +2,7 @@
 
 Every sample of every problem counts in every denominator; a missing one stops the run.
 Run: ``python -m orion.stages.evaluate --config JSON --problems P --samples S --verdicts V
---output scores.json``.
+--output scores.json [--plan P --plan-digest D]``.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import polars as pl
 
 from orion import provenance, tables
 from orion.errors import InputError
-from orion.experiment import filters, statistics
+from orion.experiment import filters, plan, statistics
 from orion.progress import log
 from orion.stages import command
 
@@ -124,10 +124,11 @@ def scores(
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = command.make_parser(__doc__, "problems", "samples", "verdicts", "output").parse_args(
-        argv
-    )
+    parser = command.make_parser(__doc__, "problems", "samples", "verdicts", "output")
+    plan.add_options(parser)
+    args = parser.parse_args(argv)
     config = command.read_config(EvaluateConfig, args.config)
+    registered = plan.require_registered(args)
     problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id"])
     samples = tables.read(args.samples, tables.SAMPLES)
     verdicts = tables.read(args.verdicts, tables.VERDICTS)
@@ -145,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     for row in rows:
         log(f"{row['metric']:>24}  {row['value']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]")
     paths = {"problems": args.problems, "samples": args.samples, "verdicts": args.verdicts}
-    record = provenance.record("orion.stages.evaluate", args.config, paths)
+    record = provenance.record("orion.stages.evaluate", args.config, paths) | registered
     tables.write_json({"benchmark": config.benchmark, "rows": rows}, args.output, record)
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from orion import paths, provenance, tables
-from orion.config import Config
+from orion.config import Config, stage_config
+from orion.errors import InputError
 from orion.experiment import statistics
+from orion.experiment.plan import Version, read_history
 from orion.models.document import read_document
 from orion.paths import AtomicFile
 from orion.progress import log
@@ -27,6 +29,7 @@ from orion.report import (
     measures,
     page,
     reflections,
+    registration,
     summary,
 )
 from orion.stages import command
@@ -64,11 +67,23 @@ CSV_FILES = {
 CSV_ONLY = ("curves", "seeds")
 
 
+def read_plan(config: Config, root: str) -> list[Version]:
+    """The history of plans; raises InputError unless its last version is the configuration's."""
+    path = paths.artifact(root, paths.PLAN)
+    history = read_history(path)
+    wanted = provenance.canonical_json(stage_config(config, "plan"))
+    if not history or provenance.canonical_json(history[-1].plan) != wanted:
+        raise InputError(
+            f"{path}: its last version is not the plan of this configuration; {lineage.CURE}"
+        )
+    return history
+
+
 def build_document(
     config: Config, root: str, records: dict[Path, dict[str, Any]]
 ) -> dict[str, Any]:
     """Everything that the page says, as one JSON-like document."""
-    settings = config.report
+    settings, history = config.report, read_plan(config, root)
     dump = config.model_dump(mode="json")
     doc: dict[str, Any] = {
         "title": settings.title,
@@ -85,7 +100,11 @@ def build_document(
         "packages": lineage.package_rows(records),
         "arms": summary.describe_arms(config),
         "results": [
-            build_tables(config, gather.load_results(config, root, dataset, model))
+            build_tables(
+                config,
+                gather.load_results(config, root, dataset, model),
+                registration.read_registration(history, dataset, model, records),
+            )
             for dataset in config.runs.datasets
             for model in config.runs.models
         ],
@@ -97,17 +116,19 @@ def build_document(
     return rounded
 
 
-def build_tables(config: Config, results: gather.Results) -> dict[str, Any]:
+def build_tables(
+    config: Config, results: gather.Results, registered: registration.Registration
+) -> dict[str, Any]:
     """All rows of one student on one training set."""
     settings, benchmarks = config.report, config.runs.benchmarks
     interval: dict[str, Any] = {"confidence": settings.confidence}
     bootstrap = {**interval, "resamples": settings.bootstrap}
-    pairs = [(c.arm, c.against) for c in config.comparisons]
     return {
         "dataset": results.dataset,
         "model": results.model,
         "table": measures.accuracy_rows(results, benchmarks, **interval),
-        "comparisons": comparisons.comparison_rows(results, pairs, benchmarks, **bootstrap),
+        "plan": registered.as_json(),
+        "comparisons": comparisons.comparison_rows(results, registered, **bootstrap),
         "base": measures.base_row(results, **interval),
         "reflections": reflections.reflection_rows(results, config.prompts, **interval),
         "has_recorded_steps": reflections.has_recorded_steps(results),
@@ -203,7 +224,8 @@ def main(argv: list[str] | None = None) -> None:
         for name in CSV_ONLY:
             del item[name]
     inputs: dict[str, str | Path] = {
-        path.relative_to(args.results).as_posix(): path for path in records
+        path.relative_to(args.results).as_posix(): path
+        for path in (*records, paths.artifact(args.results, paths.PLAN))
     }
     tables.write_json(
         doc, out / "report.json", provenance.record("orion.stages.report", args.config, inputs)

@@ -3,7 +3,7 @@
 The rules use it for a student's and a teacher's answers to the training problems, and for the
 benchmarks. Completions that the store already holds are not generated again.
 Run: ``python -m orion.stages.sample --config JSON --problems P --model M --completions DIR
---output O [--batch-size N] [--shards N]``.
+--output O [--batch-size N] [--shards N] [--plan P --plan-digest D]``.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import polars as pl
 
 from orion import prompts, provenance, tables
 from orion.engines import GenerationConfig
+from orion.experiment import plan
 from orion.experiment.degenerate import MAX_FAILED_FRACTION
 from orion.models import checkpoints, preflight, templates
 from orion.models.document import read_document
@@ -55,8 +56,10 @@ def make_requests(
 def main(argv: list[str] | None = None) -> None:
     parser = command.make_parser(__doc__, "problems", "model", "completions", "output")
     add_options(parser)
+    plan.add_options(parser)
     args = parser.parse_args(argv)
     config = command.read_config(SampleConfig, args.config)
+    registered = plan.require_registered(args)
     problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "problem"])
     document = read_document(args.model)
     checked = preflight.required_inputs(args, document)
@@ -80,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     if samples is None:
         return
     inputs = {"problems": args.problems, "model": args.model, **checked}
-    record = provenance.record("orion.stages.sample", args.config, inputs)
+    record = provenance.record("orion.stages.sample", args.config, inputs) | registered
     tables.write(samples, args.output, tables.SAMPLES, record, rows=problems.height * num_samples)
 
 

@@ -16,7 +16,7 @@ share each optimiser step's sequences; the first one logs, saves and publishes.
 Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR
 --output-dir O --output-model J --log L [--preflight F] [--lineage DATASET MODEL ARM]
 [--micro-batch N] [--processes P] [--nodes N] [--save-minutes M]
-[--kernels auto|torch|triton|triton-lean]``.
+[--kernels auto|torch|triton|triton-lean] [--plan P --plan-digest D]``.
 """
 
 import argparse
@@ -33,6 +33,7 @@ import torch
 
 from orion import provenance, tables
 from orion.errors import InputError
+from orion.experiment import plan
 from orion.models import checkpoints, preflight, training_checkpoints
 from orion.models.document import ModelDocument, add_step, read_document
 from orion.models.model_card import TrainingFacts, write_card
@@ -179,6 +180,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="of the training, for model.json and the model card",
     )
     preflight.add_option(parser)
+    plan.add_options(parser)
     return parser.parse_args(argv)
 
 
@@ -217,7 +219,9 @@ def prepare(args: argparse.Namespace) -> Job:
     inputs |= preflight.required_inputs(args, document)
     record = provenance.record("orion.stages.train", args.config, inputs)
     digest = provenance.digest_text(provenance.canonical_json(record))
-    return Job(config, document, record, Path(args.work) / f"train-{digest[:16]}")
+    # a changed plan goes on from the same checkpoint, so the folder is not named after it
+    work = Path(args.work) / f"train-{digest[:16]}"
+    return Job(config, document, record | plan.require_registered(args), work)
 
 
 def make_trainer(args: argparse.Namespace, job: Job, signals: StopSignals) -> PackedTrainer:

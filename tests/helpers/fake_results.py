@@ -13,11 +13,12 @@ from pathlib import Path
 from types import ModuleType
 
 from orion import paths, provenance, tables
-from orion.config import params, stage_config, validate
+from orion.config import params, plan_digest, stage_config, validate
 from orion.demo import problems as demo
 from orion.demo.error_coverage import first_wrong_step
+from orion.experiment.plan import read_history
 from orion.models.document import ModelDocument
-from orion.stages import check, dataset, evaluate, expose, lint, select
+from orion.stages import check, dataset, evaluate, expose, lint, plan, select
 
 # probability that a sample is right, by arm
 SKILL = {
@@ -117,7 +118,10 @@ class _Maker:
 
     def record(self, stage: str, inputs: dict, *, module: str | None = None, **wildcards) -> dict:
         keys = stage_config(self.config, stage, **wildcards)
-        return provenance.record(f"orion.stages.{module or stage}", keys, inputs)
+        record = provenance.record(f"orion.stages.{module or stage}", keys, inputs)
+        if stage not in ("train", "evaluate_sample"):
+            return record
+        return record | {"plan": read_history(self.path(paths.PLAN))[-1].digest}
 
     def run_stage(self, module: ModuleType, stage: str, wildcards: dict, **options) -> None:
         argv = ["--config", params(self.config, stage, **wildcards)]
@@ -228,6 +232,7 @@ def with_checks(document: Path) -> dict[str, Path]:
 
 def _make_all(maker: _Maker) -> None:
     runs = maker.config.runs
+    maker.run_stage(plan, "plan", {}, results=maker.root, output=maker.path(paths.PLAN))
     templates = (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED, paths.BENCHMARK_LINT)
     benchmarks = [maker.make_problems("benchmark", b, templates, []) for b in runs.benchmarks]
     for model in runs.models:
@@ -442,4 +447,7 @@ def _make_evaluation(maker: _Maker, wildcards: dict, trained: Path) -> None:
     read = {"problems": problems, "samples": samples}
     steps = locate(paths.EVALUATION_STEPS)
     maker.run_stage(check, "evaluate_check", wildcards, **read, output=verdicts, output_steps=steps)
-    maker.run_stage(evaluate, "evaluate", wildcards, **read, verdicts=verdicts, output=scores)
+    registered = {"plan": maker.path(paths.PLAN), "plan_digest": plan_digest(maker.config)}
+    maker.run_stage(
+        evaluate, "evaluate", wildcards, **read, verdicts=verdicts, output=scores, **registered
+    )

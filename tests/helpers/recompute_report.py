@@ -18,7 +18,7 @@ import polars as pl
 
 from orion.demo.error_coverage import detailed_steps, first_wrong_step, revisited_steps
 from orion.experiment import statistics
-from tests.helpers import recompute_false_steps, uncertainty
+from tests.helpers import recompute_comparisons, recompute_false_steps, uncertainty
 
 TOLERANCE = 1e-9
 MARKERS = {"demo": "New:", "chat": "### Refined solution"}
@@ -94,7 +94,7 @@ class Recomputed:
                 "high": high,
                 "lowest_seed": min(by_seed),
                 "highest_seed": max(by_seed),
-                "spread": _deviation(by_seed),
+                "spread": deviation(by_seed),
                 "pass_at_k": float(np.mean([series.sum() / series.len() for series in any_right])),
                 "mean_completion_tokens": rows["completion_tokens"].sum() / rows.height,
                 "unfinished": (rows["finish_reason"] == "length").sum() / rows.height,
@@ -147,66 +147,7 @@ class Recomputed:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
     def comparisons(self) -> None:
-        listed = [(c["arm"], c["against"]) for c in self.config["comparisons"]]
-        wanted = [
-            (*pair, benchmark) for pair in listed for benchmark in self.doc["grid"]["benchmarks"]
-        ]
-        reported = [
-            (row["arm"], row["against"], row["benchmark"]) for row in self.item["comparisons"]
-        ]
-        self.same("comparisons listed", reported, wanted)
-        tested = [row for row in self.item["comparisons"] if row["reading"] != "not run"]
-        holm = iter(_holm([row["p"] for row in tested if row["p"] is not None]))
-        for row in tested:
-            names = (row["arm"], row["against"], row["benchmark"])
-            ours, theirs = self.accuracies(names[0], names[2]), self.accuracies(names[1], names[2])
-            pairs = np.round(ours.mean(axis=0) - theirs.mean(axis=0), 9)
-            interval = statistics.bootstrap_interval(
-                ours.mean(axis=0) - theirs.mean(axis=0),
-                key=("difference", *self.key, *names),
-                **self.bootstrap,
-            )
-            by_seed = ours.mean(axis=1) - theirs.mean(axis=1)
-            adjusted = None if row["p"] is None else next(holm)
-            named = adjusted is not None and adjusted <= 1 - self.doc["confidence"]
-            recomputed = {
-                "problems": pairs.size,
-                "seeds": len(by_seed),
-                "difference": float(ours.mean() - theirs.mean()),
-                "low": interval.low,
-                "high": interval.high,
-                **self.over_runs(ours.tolist(), theirs.tolist(), row),
-                "lowest_seed": float(by_seed.min()),
-                "highest_seed": float(by_seed.max()),
-                "spread": _deviation(by_seed),
-                "better": int((pairs > 0).sum()),
-                "worse": int((pairs < 0).sum()),
-                "tied": int((pairs == 0).sum()),
-                "p_problems": statistics.sign_flip_p_value(
-                    ours.mean(axis=0) - theirs.mean(axis=0), key=("p", *self.key, *names)
-                ),
-                "p_holm": adjusted,
-                "reading": ("above" if ours.mean() > theirs.mean() else "below")
-                if named
-                else "unclear",
-            }
-            self.row(f"comparisons {names}", row, recomputed)
-
-    def over_runs(self, ours: list, theirs: list, row: dict) -> dict:
-        """The columns of a comparison that are about new runs; ``row`` as reported."""
-        names = ("standard_error", "degrees", "low_runs", "high_runs", "p", "detectable")
-        found = uncertainty.estimate(ours, theirs)
-        if found is None:
-            return dict.fromkeys(names)
-        value, error, degrees = found
-        alpha = 1 - self.doc["confidence"]
-        half = error * uncertainty.t_quantile(alpha, degrees)
-        # the reported effect must be found with a power of 80 %
-        power = uncertainty.noncentral_power(row["detectable"] / error, degrees, alpha)
-        self.same(f"power of {row['arm']}", round(power, 6), 0.8)
-        p = uncertainty.two_sided_p(value / error, degrees)
-        values = (error, degrees, value - half, value + half, p, row["detectable"])
-        return dict(zip(names, values, strict=True))
+        recompute_comparisons.compare(self)
 
     def base(self) -> None:
         rows = _with_verdicts(self.folder / "samples.parquet", self.folder / "verdicts.parquet")
@@ -390,7 +331,7 @@ def _accuracies(frame: pl.DataFrame) -> np.ndarray:
     return grouped["right"].to_numpy() / grouped["of"].to_numpy()
 
 
-def _deviation(values) -> float | None:
+def deviation(values) -> float | None:
     values = list(values)
     mean = sum(values) / len(values)
     return (
@@ -406,13 +347,6 @@ def _loops(response: str) -> bool:
         n >= 4
         for n in Counter(" ".join(words[i : i + 12]) for i in range(len(words) - 11)).values()
     )
-
-
-def _holm(values: list[float]) -> list[float]:
-    """By the definition: the largest (m - j + 1) p_(j) over all j up to a hypothesis' own rank."""
-    ranked = sorted(values)
-    steps = [min(1.0, (len(values) - j) * p) for j, p in enumerate(ranked)]
-    return [max(steps[: ranked.index(p) + ranked.count(p)]) for p in values]
 
 
 def find_faults(results: str | Path) -> list[str]:

@@ -86,6 +86,9 @@ def checkout(root, tmp_path_factory) -> Checkout:
     config["runs"].update(
         arms=["base", "sft_own", "orion_placebo", "orion"], seeds=[1], benchmarks=["chains-test"]
     )
+    config["comparisons"] = [
+        {"arm": "orion", "against": other} for other in ("orion_placebo", "sft_own")
+    ]
     made.write_config(config)
     made.run()
     return made

@@ -91,7 +91,8 @@ def test_a_comment_or_docstring_runs_nothing(changing):
         ("select.drop_false_traces", True, FROM_REFLECT),
         ("select.min_rows", 5, FROM_SELECT),
         ("expose.max_errors", 1, {"expose", *FROM_REFLECT}),
-        ("evaluate.num_samples", 5, {*EVALUATION, "report"}),
+        # the number of samples is part of what is registered
+        ("evaluate.num_samples", 5, {*EVALUATION, "plan", "report"}),
         # the rule register_model gets it too, as a resource
         ("evaluate.max_tokens", 200, {*EVALUATION, "report"}),
         # and the LoRA targets
@@ -148,6 +149,43 @@ def test_an_edit_in_training_retrains(changing):
     assert set(changing.plan()) == FROM_TRAIN
 
 
+COMPARISON = {"arm": "sft_own", "against": "base", "expect": "above"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "rules"),
+    [
+        (None, None, set()),
+        # an order-only edge from plan.json would hide these
+        ("train.learning_rate", 1.0e-3, FROM_TRAIN),
+        ("sample.temperature", 0.7, FROM_SAMPLE),
+    ],
+)
+def test_another_comparison_reruns_the_plan_and_the_report_and_hides_nothing(
+    changing, path, value, rules
+):
+    set_key(changing, "comparisons", [COMPARISON])
+    if path is not None:
+        set_key(changing, path, value)
+    assert set(changing.plan()) == {"plan", "report", *rules}
+
+
+def test_an_edit_in_the_stage_that_registers_reruns_no_job(changing):
+    edit(changing, "orion/stages/plan.py", "\nNO_DIGEST", "\nADDED = 1\nNO_DIGEST")
+    assert set(changing.plan()) == {"plan", "report"}
+
+
+def test_a_plan_that_was_edited_by_hand_makes_another_page(changing):
+    path = changing.folder / "results/plan.json"
+    before, times = path.read_bytes(), path.stat()
+    later = time.time() + 10
+    path.write_text("edited")
+    os.utime(path, (later, later))
+    assert changing.plan() == {"report": 1}
+    path.write_bytes(before)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 def test_a_new_configuration_key_with_a_null_default_costs_a_report(changing):
     edit(
         changing,
@@ -165,7 +203,14 @@ def test_a_new_configuration_key_with_a_null_default_costs_a_report(changing):
         (
             "runs.seeds",
             [1, 2],
-            {"train": 3, "evaluate_sample": 4, "evaluate_check": 4, "evaluate": 4, "report": 1},
+            {
+                "plan": 1,
+                "train": 3,
+                "evaluate_sample": 4,
+                "evaluate_check": 4,
+                "evaluate": 4,
+                "report": 1,
+            },
         ),
         (
             "runs.arms",

@@ -39,6 +39,7 @@ def keep_place(files):
 # commands are texts, in which Snakemake moves nothing
 COMPLETIONS = place("results/completions")
 RESULTS = str(Path(COMPLETIONS).parent)
+PLAN_DIGEST = settings.plan_digest(CONFIG)
 
 
 def any_of(names):
@@ -124,6 +125,11 @@ def optimizers(wildcards):
     """The optimisers of the run's trainings; a resource, as the limits are."""
     chosen = settings.list_optimizers(CONFIG, wildcards.model)
     return " ".join(f"{key}={name}" for key, name in sorted(chosen.items()))
+
+
+def plan_if_evaluating(wildcards):
+    """The digest of the run's plan for jobs on a benchmark; a resource, so it reruns nothing."""
+    return PLAN_DIGEST if "benchmark" in wildcards.keys() else ""
 
 
 def environment(*engines):

@@ -49,9 +49,13 @@ rule evaluate:
     localrule: True
     conda:
         "../../envs/base.yaml"
+    resources:
+        plan=f"{RESULTS}/plan.json",
+        plan_digest=plan_if_evaluating,
     params:
         config=tracked_config("evaluate"),
         code=source_digest("orion.stages.evaluate"),
     shell:
         "python -m orion.stages.evaluate --config {params.config:q} --problems {input.problems}"
-        " --samples {input.samples} --verdicts {input.verdicts} --output {output} 2> {log}"
+        " --samples {input.samples} --verdicts {input.verdicts} --plan {resources.plan}"
+        " --plan-digest={resources.plan_digest:q} --output {output} 2> {log}"

@@ -3,6 +3,7 @@
 
 rule report:
     input:
+        plan="results/plan.json",
         lints=[
             *expand("results/datasets/{dataset}/lint.json", dataset=RUNS.datasets),
             *expand(

@@ -16,6 +16,8 @@ rule sample:
         environment(CONFIG.sample.engine, getattr(CONFIG.teacher, "engine", None))
     resources:
         **GENERATION,
+        plan=f"{RESULTS}/plan.json",
+        plan_digest=plan_if_evaluating,
         batch_size=256,
     params:
         config=tracked_config("sample"),
@@ -24,6 +26,7 @@ rule sample:
         "{resources.python} -m orion.stages.sample --config {params.config:q}"
         " --problems {input.problems} --model {input.model}"
         " --preflight {input.preflight} --completions {resources.completions}"
+        " --plan {resources.plan} --plan-digest={resources.plan_digest:q}"
         " --batch-size {resources.batch_size} --shards {resources.shards}"
         " --tensor-parallel-size {resources.tensor_parallel_size}"
         " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"

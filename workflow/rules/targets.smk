@@ -31,6 +31,7 @@ rule packed:
 
 rule trained:
     input:
+        "results/plan.json",
         expand(
             "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/model.json",
             arm=RUN_TRAINED,

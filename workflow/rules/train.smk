@@ -89,6 +89,8 @@ rule train:
     conda:
         "../../envs/base.yaml"
     resources:
+        plan=f"{RESULTS}/plan.json",
+        plan_digest=PLAN_DIGEST,
         work=f"{RESULTS}/work",
         micro_batch=4,
         processes=1,
@@ -106,6 +108,7 @@ rule train:
         " --name {wildcards.model}/{wildcards.arm}/seed-{wildcards.seed}"
         " --lineage {wildcards.dataset} {wildcards.model} {wildcards.arm} --packed {input.packed}"
         " --model {input.model} --preflight {input.preflight} --work {resources.work}"
+        " --plan {resources.plan} --plan-digest={resources.plan_digest:q}"
         " --micro-batch {resources.micro_batch} --kernels {resources.kernels}"
         " --processes {resources.processes} --nodes {resources.nodes}"
         " --save-minutes {resources.save_minutes}"

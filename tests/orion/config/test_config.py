@@ -35,6 +35,7 @@ WILDCARDS = {
     },
     "train": ["dataset", "model", "arm", "seed"],
     **{stage: list(KEYS) for stage in ("evaluate_sample", "evaluate_check", "evaluate")},
+    "plan": [],
     "report": [],
 }
 
@@ -85,8 +86,23 @@ def changed_stages(raw, path, value):
         (["train", "learning_rate"], 1.0e-3, {"train"}),
         (["arms", "orion", "train"], {"max_steps": 81}, {"train"}),
         (["train", "validation_fraction"], 0.1, {"pack"}),
-        (["evaluate", "num_samples"], 8, {"evaluate_sample"}),
+        (["evaluate", "num_samples"], 8, {"evaluate_sample", "plan"}),
         (["report", "title"], "Other", set()),
+        (["report", "confidence"], 0.9, {"evaluate", "plan"}),
+        (["comparisons"], [], {"plan"}),
+        (
+            ["comparisons"],
+            [
+                {
+                    "arm": "orion",
+                    "against": "sft_own",
+                    "kind": "equivalence",
+                    "margin": "2 points",
+                    "expect": "equal",
+                }
+            ],
+            {"plan"},
+        ),
         (["models", "tiny", "source", "seed"], 2, {"student", "model"}),
     ],
 )
@@ -172,7 +188,43 @@ def test_the_seed_reaches_training_and_evaluation(raw):
         (
             ["comparisons"],
             [{"arm": "orion", "against": "nobody"}],
-            r"comparisons name unknown arms: nobody",
+            r"comparisons\.0 names the unknown arm nobody; define it under arms",
+        ),
+        (
+            ["runs", "arms"],
+            ["base", "orion"],
+            r"comparisons\.0: no run has the arm sft_rewrite; add it to runs\.arms, or drop",
+        ),
+        (["comparisons"], [{"arm": "orion", "against": "orion"}], r"orion is compared with itself"),
+        (
+            ["comparisons"],
+            [{"arm": "orion", "against": "base"}] * 2,
+            r"comparisons\.1: orion against base is listed twice",
+        ),
+        (
+            ["comparisons"],
+            [{"arm": "orion", "against": "base", "kind": "equivalence", "margin": 2}],
+            r"comparisons\.0\.margin: .*a margin has a unit .*'2 points' .*, not 2",
+        ),
+        (
+            ["comparisons"],
+            [{"arm": "orion", "against": "base", "kind": "non-inferiority"}],
+            r"comparisons\.0: .*non-inferiority needs a margin",
+        ),
+        (
+            ["comparisons"],
+            [{"arm": "orion", "against": "base", "margin": "2 points"}],
+            r"superiority is tested without a margin",
+        ),
+        (
+            ["comparisons"],
+            [{"arm": "orion", "against": "base", "expect": "equal"}],
+            r"expect: equal cannot be decided by a test of superiority; set kind: equivalence",
+        ),
+        (
+            ["comparisons"],
+            [{"arm": "orion", "against": "base", "students": 3}],
+            r"comparisons\.0: needs 3 students, and runs\.models has 1",
         ),
         (
             ["models", "tiny", "source"],
@@ -203,6 +255,7 @@ def with_served_model(raw, engines=("openai", "openai"), arms=("base",), model=S
     other = copy.deepcopy(raw)
     other["models"]["other"] = copy.deepcopy(model)
     other["runs"] |= {"models": ["other"], "arms": list(arms)}
+    other["comparisons"] = []
     for stage, engine in zip(("sample", "evaluate"), engines, strict=True):
         other[stage]["engine"] = engine
     return other
@@ -549,5 +602,5 @@ def test_arms_that_need_traces_are_refused_for_a_dataset_without(raw, tmp_path, 
     with pytest.raises(SystemExit):
         main(["config", "check", str(path)])
     assert re.search(wanted, capsys.readouterr().err)
-    raw["runs"]["arms"] = ["base"]
+    raw["runs"]["arms"], raw["comparisons"] = ["base"], []
     config.check_traces(config.validate({**raw, "comparisons": []}))

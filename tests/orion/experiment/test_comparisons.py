@@ -43,7 +43,7 @@ PASSING = comparisons.PairedTest(
 )
 def test_a_side_is_named_by_the_corrected_test_over_runs_alone(change, p_holm, expected):
     changed = dataclasses.replace(PASSING, **change)
-    assert comparisons.name_side(changed, p_holm, alpha=0.05) == expected
+    assert comparisons.name_verdict(changed, p_holm, alpha=0.05) == expected
 
 
 def test_a_difference_that_holds_for_the_models_alone_is_not_named():
@@ -71,9 +71,10 @@ def test_one_seed_gives_numbers_for_these_models_only():
     assert (alone.low_runs, alone.p, alone.standard_error, alone.effect) == (None,) * 4
     assert alone.detectable is alone.spread is None and alone.lowest_seed == alone.highest_seed
     assert alone.low > 0 and alone.p_problems < 0.001
+    # it counts in the family all the same
     assert comparisons.correct_tests([alone, PASSING], alpha=0.05) == [
         (None, "unclear"),
-        (0.01, "above"),
+        (0.02, "above"),
     ]
     mixed = comparisons.compare_arms(
         values[:2], values[2], confidence=0.95, resamples=50, key=("t",)
@@ -98,3 +99,67 @@ def test_the_correction_runs_over_all_tests_and_keeps_their_order():
     corrected = comparisons.correct_tests(tests, alpha=0.05)
     assert [p for p, _ in corrected] == pytest.approx([0.06, 0.03, 0.5])
     assert [verdict for _, verdict in corrected] == ["unclear", "above", "unclear"]
+
+
+def noisy_pair(shift: float):
+    """Three runs of two arms on 300 problems, the first one higher by ``shift``."""
+    rng = np.random.default_rng(5)
+    level = rng.random((1, 300))
+    arm, against = (level + rng.normal(0, 0.05, (3, 300)) for _ in range(2))
+    return arm - arm.mean() + against.mean() + shift, against
+
+
+@pytest.mark.parametrize(
+    ("kind", "margin", "shift", "verdict"),
+    [
+        ("superiority", 0.0, 0.05, "above"),
+        ("superiority", 0.0, -0.05, "below"),
+        ("superiority", 0.0, 0.001, "unclear"),
+        ("non-inferiority", 0.02, 0.001, "not inferior"),
+        # better, which is more than not inferior, and no more is said
+        ("non-inferiority", 0.02, 0.05, "not inferior"),
+        ("non-inferiority", 0.02, -0.05, "inferior"),
+        # worse than nothing, but by less than the margin
+        ("non-inferiority", 0.05, -0.03, "not inferior"),
+        ("non-inferiority", 0.02, -0.02, "unclear"),
+        ("equivalence", 0.02, 0.001, "equivalent"),
+        ("equivalence", 0.02, 0.05, "different"),
+        ("equivalence", 0.02, -0.05, "different"),
+        ("equivalence", 0.02, 0.019, "unclear"),
+    ],
+)
+def test_the_verdict_follows_from_where_the_interval_lies(kind, margin, shift, verdict):
+    arm, against = noisy_pair(shift)
+    found = comparisons.compare_arms(
+        arm,
+        against,
+        confidence=0.95,
+        resamples=20,
+        key=("t",),
+        hypothesis=comparisons.Hypothesis(kind, margin),
+    )
+    [(p, reading)] = comparisons.correct_tests([found], alpha=0.05)
+    assert reading == verdict and found.difference == pytest.approx(shift)
+    low, high = found.low_runs, found.high_runs
+    clear = {
+        "above": low > 0,
+        "below": high < 0,
+        "not inferior": low > -margin,
+        "inferior": high < -margin,
+        "equivalent": -margin < low and high < margin,
+        "different": low > margin or high < -margin,
+    }
+    assert [name for name in comparisons.VERDICTS[kind] if clear[name]] == (
+        [] if verdict == "unclear" else [verdict]
+    )
+    # the same as the one-sided tests that are made for this, at half the level
+    effect = found.effect
+    if verdict == "not inferior":
+        assert p == pytest.approx(2 * effect.non_inferiority_p(margin))
+    if verdict == "equivalent":
+        assert p == pytest.approx(2 * effect.equivalence_p(margin))
+
+
+def test_a_family_does_not_shrink_by_what_is_left_out():
+    corrected = comparisons.correct_tests([PASSING, None, None, None], alpha=0.05)
+    assert corrected == [(0.04, "above"), *[(None, "unclear")] * 3]

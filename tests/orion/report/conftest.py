@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orion.config import params, validate
+from orion.stages import plan
 from orion.stages.report import main
 from tests.helpers import fake_results
 
@@ -39,6 +40,11 @@ class Run:
         finally:
             os.chdir(before)
         return self.folder / REPORT
+
+    def register(self) -> None:
+        """Run the stage that registers the plan of the configuration."""
+        config, output = params(validate(self.raw), "plan"), str(self.results / "plan.json")
+        plan.main(["--config", config, "--results", str(self.results), "--output", output])
 
     @property
     def doc(self) -> dict:

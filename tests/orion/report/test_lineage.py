@@ -19,6 +19,7 @@ from orion.stages.report import CSV_FILES
 
 # files of rules that carry no provenance of their own
 WITHOUT_PROVENANCE = (
+    paths.PLAN,
     paths.PREVIEW,
     paths.TRAIN_LOG,
     "models/{model}/checkpoint",
@@ -75,6 +76,7 @@ def configuration_with_teacher(root: Path, folder: Path) -> dict:
         "arms": ["base", "sft_own", "orion_placebo", "orion"],
         "seeds": [1],
     }
+    config["comparisons"] = [{"arm": "orion", "against": "sft_own"}]
     return config
 
 
@@ -170,6 +172,7 @@ def test_the_table_and_the_rules_say_the_same(config, root, tmp_path):
 def test_a_run_without_a_trained_arm_needs_no_traces(root, tmp_path):
     config = configuration_with_teacher(root, tmp_path)
     config["runs"] |= {"models": ["tiny"], "arms": ["base"]}
+    config["comparisons"] = []
     jobs = plan_jobs(root, tmp_path, config)
     assert find_differences(jobs, config) == []
     assert not {"trace", "check_traces"} & {job.rule for job in jobs}

@@ -261,15 +261,24 @@ def test_rows_that_were_not_packed_are_counted_and_named(finished):
 def test_one_seed_and_an_arm_outside_the_grid(small):
     def change(raw):
         raw["runs"] |= {"seeds": [1], "arms": ["base", "orion"]}
-        raw["comparisons"] = [
-            {"arm": "orion", "against": "base"},
-            {"arm": "orion", "against": "sft_own"},
-        ]
+        raw["select"]["min_rows"] = 1
+        raw["comparisons"] = [{"arm": "orion", "against": "base"}]
 
-    run = small(change)
+    def change_before(raw):
+        change(raw)
+        raw["runs"] |= {"seeds": [1, 2], "arms": ["base", "sft_own", "orion"]}
+        raw["comparisons"].append({"arm": "orion", "against": "sft_own"})
+
+    run = small(change_before)
+    change(run.raw)
+    run.register()
     run.report()
     readings = {(row["against"], row["reading"]) for row in run.doc["results"][0]["comparisons"]}
+    # registered, and dropped with its arm
     assert readings == {("base", "unclear"), ("sft_own", "not run")}
+    assert run.doc["results"][0]["plan"]["reasons"] == [
+        "After 12 evaluations existed, the seeds changed from 1, 2 to 1."
+    ]
     assert any("One seed only" in text for text in run.doc["warnings"])
     text = " ".join(block["text"] for block in run.doc["results"][0]["headline"])
     assert "For these very models only:" in text and "for this student:" not in text
@@ -277,9 +286,10 @@ def test_one_seed_and_an_arm_outside_the_grid(small):
     tested = [row for row in run.doc["results"][0]["comparisons"] if row["against"] == "base"]
     assert all(row["p"] is row["p_holm"] is row["detectable"] is None for row in tested)
     assert len(tested) == 2 and all(row["p_problems"] < 1 for row in tested)
-    assert any(
-        "orion against sft_own was listed but is not in the grid" in text
-        for text in run.doc["warnings"]
+    changed = [line for b in run.doc["results"][0]["headline"] for line in b["items"]]
+    assert (
+        "orion against sft_own on chains-test: removed after 12 evaluations existed; not run"
+        in (changed)
     )
     assert [*recompute_report.find_faults(run.results), *report_page.find_faults(run.results)] == []
 

@@ -1,0 +1,68 @@
+"""Pydantic model of an entry of ``comparisons``, and its checks against the grid."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from orion.config.base import Block
+from orion.experiment import hypotheses
+
+if TYPE_CHECKING:
+    from orion.config.models import Runs
+
+
+def _read_margin(value: Any) -> Any:
+    # one text per margin, so that `2.0 points` is no other plan than `2 points`
+    return value if value is None else f"{100 * hypotheses.parse_margin(value):g} points"
+
+
+class Comparison(Block):
+    arm: str
+    against: str
+    kind: Literal["superiority", "non-inferiority", "equivalence"] = Field(
+        "superiority", description="what the test is to show of arm"
+    )
+    margin: Annotated[str, BeforeValidator(_read_margin)] | None = Field(
+        None, description="for the other kinds, with its unit, such as `2 points` of accuracy"
+    )
+    expect: Literal["above", "below", "equal"] | None = Field(
+        None, description="the outcome expected of arm; equal needs the kind equivalence"
+    )
+    students: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="students (runs.models) that the run must have at least"
+    )
+
+    @model_validator(mode="after")
+    def _check_hypothesis(self) -> "Comparison":
+        if self.arm == self.against:
+            raise ValueError(f"{self.arm} is compared with itself")
+        fault = hypotheses.find_fault(self.kind, self.margin, self.expect)
+        if fault is not None:
+            raise ValueError(fault)
+        return self
+
+
+def find_fault(comparisons: list[Comparison], runs: "Runs", arms: set[str]) -> str | None:
+    """Why the comparisons cannot be tested in the grid, with the cure; None if they can."""
+    seen: list[tuple[str, str, str]] = []
+    for number, comparison in enumerate(comparisons):
+        place = f"comparisons.{number}"
+        for name in (comparison.arm, comparison.against):
+            if name not in arms:
+                return f"{place} names the unknown arm {name}; define it under arms"
+            if name not in runs.arms:
+                return (
+                    f"{place}: no run has the arm {name}; add it to runs.arms, or drop the "
+                    "comparison"
+                )
+        wanted = comparison.students or 1
+        if len(runs.models) < wanted:
+            return (
+                f"{place}: needs {wanted} students, and runs.models has {len(runs.models)}; add "
+                "students, or drop the comparison"
+            )
+        key = (comparison.arm, comparison.against, comparison.kind)
+        if key in seen:
+            return f"{place}: {key[0]} against {key[1]} is listed twice for {key[2]}; keep one"
+        seen.append(key)
+    return None

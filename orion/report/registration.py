@@ -1,0 +1,279 @@
+"""What may be called registered of the tests of one student, by the history of the plan.
+
+Input: the versions of plan.json and the digests that the artifacts carry. Output: the tests, each
+registered, added or removed; the rows of the versions; and what keeps the tests from being
+confirmatory. The registered plan is the last version before the first evaluation.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orion import paths
+from orion.experiment.hypotheses import SUPERIORITY, Hypothesis, parse_margin
+from orion.experiment.plan import Version, find_edits
+from orion.provenance import canonical_json
+
+REGISTERED, ADDED, REMOVED = "registered", "added", "removed"
+# the rest of a plan; what changes here after results makes other tests of all of them
+TERMS = {
+    "measure": "the measure",
+    "alpha": "the level",
+    "family": "the family",
+    "seeds": "the seeds",
+    "num_samples": "the samples per problem",
+}
+# artifacts of jobs that record the digest of the plan
+RECORDING = tuple(
+    Path(template).name
+    for template in (paths.TRAINED_MODEL, paths.EVALUATION_SAMPLES, paths.SCORES)
+)
+
+
+@dataclass(frozen=True)
+class PlannedTest:
+    """One comparison on one benchmark.
+
+    ``status``: registered, added or removed. ``evaluations``: how many of this student's existed
+    when it was added or removed; None for a registered one.
+    """
+
+    arm: str
+    against: str
+    benchmark: str
+    hypothesis: Hypothesis
+    expect: str | None
+    status: str
+    evaluations: int | None
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The plan of one student on one training set.
+
+    ``versions``: rows for the page. ``faults``: sentences that say why the history cannot be relied
+    on; ``changes``: what of its terms has changed after results. The registered tests are
+    confirmatory where there is neither. ``recorded``: files of trainings and evaluations by the
+    plan whose digest they carry. ``elsewhere``: registered tests of other students.
+    """
+
+    tests: list[PlannedTest]
+    versions: list[dict[str, Any]]
+    faults: list[str]
+    changes: list[str]
+    recorded: dict[str, int]
+    elsewhere: list[str]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why no test is confirmatory; none where the registered ones are."""
+        return [*self.faults, *self.changes]
+
+    def as_json(self) -> dict[str, Any]:
+        """What report.json says beside the tests."""
+        return {
+            "versions": self.versions,
+            "reasons": self.reasons,
+            "is_reliable": not self.faults,
+            "recorded": self.recorded,
+            "elsewhere": self.elsewhere,
+        }
+
+
+def read_registration(
+    history: Sequence[Version],
+    dataset: str,
+    model: str,
+    records: Mapping[Path, Mapping[str, Any]],
+) -> Registration:
+    """The registration of a student that is in the grid of the last version.
+
+    ``records``: path → provenance of all artifacts.
+    """
+    own = [version for version in history if covers(version, dataset, model)]
+    student = f"{dataset}/{model}"
+    recorded = count_digests(history, find_digests(records, dataset, model))
+    return Registration(
+        list_tests(own, student),
+        [describe_version(history, number, student) for number, _ in enumerate(history)],
+        [*describe_edits(history), *describe_digests(recorded)],
+        describe_terms(own, student),
+        recorded,
+        list_elsewhere(history),
+    )
+
+
+def covers(version: Version, dataset: str, model: str) -> bool:
+    """Whether the student on the training set is in the version's grid."""
+    return dataset in version.plan["datasets"] and model in version.plan["models"]
+
+
+def find_base(versions: Sequence[Version], student: str) -> int | None:
+    """Index of the last version before the first evaluation of the student; None without one."""
+    base = None
+    for index, version in enumerate(versions):
+        if version.evaluations.get(student, 0):
+            break
+        base = index
+    return base
+
+
+def count_evaluations(versions: Sequence[Version], student: str) -> int:
+    """The most evaluations of the student at any version: some may have been deleted since."""
+    return max(version.evaluations.get(student, 0) for version in versions)
+
+
+def _list_keys(version: Version) -> dict[str, tuple[dict[str, Any], str]]:
+    """All that the version says of a test, as a text → its comparison and benchmark."""
+    return {
+        canonical_json({**comparison, "benchmark": benchmark}): (comparison, benchmark)
+        for comparison in version.plan["comparisons"]
+        for benchmark in version.plan["benchmarks"]
+    }
+
+
+def list_tests(versions: Sequence[Version], student: str) -> list[PlannedTest]:
+    """The tests of the last version, then the registered ones that it has no more.
+
+    A test that was changed in any way is another test: the old one removed, the new one added.
+    """
+    base = find_base(versions, student)
+    registered = {} if base is None else _list_keys(versions[base])
+    since: dict[str, int] = {}
+    for index in range(0 if base is None else base + 1, len(versions)):
+        changed = registered.keys() ^ _list_keys(versions[index]).keys()
+        existed = count_evaluations(versions[: index + 1], student)
+        # what was put back is registered again
+        since = {key: since.get(key, existed) for key in sorted(changed)}
+    last = _list_keys(versions[-1])
+    removed = {key: found for key, found in registered.items() if key not in last}
+    return [
+        _make_test(
+            *found,
+            status=REMOVED if key in removed else ADDED if key in since else REGISTERED,
+            evaluations=since.get(key),
+        )
+        for key, found in {**last, **removed}.items()
+    ]
+
+
+def _make_test(
+    comparison: Mapping[str, Any], benchmark: str, *, status: str, evaluations: int | None
+) -> PlannedTest:
+    margin = comparison.get("margin")
+    return PlannedTest(
+        comparison["arm"],
+        comparison["against"],
+        benchmark,
+        Hypothesis(
+            comparison.get("kind", SUPERIORITY), 0.0 if margin is None else parse_margin(margin)
+        ),
+        comparison.get("expect"),
+        status,
+        evaluations,
+    )
+
+
+def describe_version(history: Sequence[Version], index: int, student: str) -> dict[str, Any]:
+    """A row for the page: number, digest, evaluations and tests of the student, whether edited."""
+    version = history[index]
+    dataset, model = student.split("/")
+    covered = covers(version, dataset, model)
+    return {
+        "version": index + 1,
+        "digest": version.digest,
+        "evaluations": version.evaluations.get(student, 0) if covered else None,
+        "tests": len(_list_keys(version)) if covered else None,
+        "is_edited": index + 1 in find_edits(history),
+    }
+
+
+def find_digests(
+    records: Mapping[Path, Mapping[str, Any]], dataset: str, model: str
+) -> Counter[str | None]:
+    """The digests that the student's trainings and evaluations carry; None for none."""
+    found: Counter[str | None] = Counter()
+    for path, record in records.items():
+        is_run = any(part.startswith("seed-") for part in path.parts)
+        is_own = (dataset, model) in zip(path.parts, path.parts[1:], strict=False)
+        if is_run and is_own and path.name in RECORDING:
+            found[record.get("plan")] += 1
+    return found
+
+
+def describe_edits(history: Sequence[Version]) -> list[str]:
+    """A sentence on each version that is not as it was registered."""
+    return [
+        f"plan.json was edited: version {number} does not have the digest with which it was "
+        "registered."
+        for number in find_edits(history)
+    ]
+
+
+def count_digests(history: Sequence[Version], digests: Counter[str | None]) -> dict[str, int]:
+    """Files whose digest a version has (known), none has (foreign), and without one (absent)."""
+    known = {version.digest for version in history}
+    return {
+        "known": sum(n for digest, n in digests.items() if digest in known),
+        "foreign": sum(n for digest, n in digests.items() if digest and digest not in known),
+        "absent": digests[None],
+    }
+
+
+def describe_digests(recorded: Mapping[str, int]) -> list[str]:
+    """Sentences on artifacts that no version of the history was there for."""
+    lines = []
+    if recorded["foreign"]:
+        lines.append(
+            f"{_count(recorded['foreign'], 'file')} of trainings and evaluations were made under a "
+            "plan that plan.json does not hold: it was edited, or is not the one of these results."
+        )
+    if recorded["absent"]:
+        lines.append(
+            f"{_count(recorded['absent'], 'file')} of trainings and evaluations carry no digest of "
+            "a plan, so they may be older than the plan."
+        )
+    return lines
+
+
+def describe_terms(versions: Sequence[Version], student: str) -> list[str]:
+    """A sentence on each term that the last version has otherwise than the registered one."""
+    base = find_base(versions, student)
+    if base is None:
+        return []
+    before, after = versions[base].plan, versions[-1].plan
+    lines = []
+    for key, name in TERMS.items():
+        if before.get(key) == after.get(key):
+            continue
+        index = next(
+            i for i in range(base, len(versions)) if versions[i].plan.get(key) != before.get(key)
+        )
+        number = count_evaluations(versions[: index + 1], student)
+        lines.append(
+            f"After {_count(number, 'evaluation')} existed, {name} changed from "
+            f"{_show(before.get(key))} to {_show(after.get(key))}."
+        )
+    return lines
+
+
+def list_elsewhere(history: Sequence[Version]) -> list[str]:
+    """Students on training sets that had registered tests and are not in the last grid."""
+    lines = {}
+    for version in history:
+        for dataset in version.plan["datasets"]:
+            for model in version.plan["models"]:
+                tests = len(_list_keys(version))
+                if tests and not covers(history[-1], dataset, model):
+                    lines[dataset, model] = f"{model} on {dataset}, {_count(tests, 'test')}"
+    return [*lines.values()]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _show(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
