@@ -142,20 +142,21 @@ def estimate_components(
     noise = sampling**2 / samples
     if run_problem is None:
         run_problem = _root(rest - noise)
-    rest = run_problem**2 + noise
-    pilot = Pilot(Components(0.0, 0.0, 0.0, 0.0))
-    if run is None:
-        bounds = _bound_squares(of_run, degrees)
-        low, high = (_root((bound - rest) / problems) for bound in bounds)
+    else:
+        rest = run_problem**2 + noise
+    low = high = None
+    if run is not None:
+        degrees = 0
+    else:
         run = _root((of_run - rest) / problems)
-        pilot = Pilot(pilot.components, degrees, low, high)
+        low, high = (_root((b - rest) / problems) for b in _bound_squares(of_run, degrees))
     means = [arm.mean(axis=0) - against.mean(axis=0) for arm, against in pairs]
     noises = [rest / arm.shape[0] + rest / against.shape[0] for arm, against in pairs]
     spread = [float(m.var(ddof=1)) - noise for m, noise in zip(means, noises, strict=True)]
     if student is None and len(pairs) > 1:
         student = _find_student(np.stack(means), pairs, run)
     components = Components(_root(float(np.mean(spread))), run, run_problem, sampling, student)
-    return Pilot(components, pilot.degrees, pilot.low, pilot.high)
+    return Pilot(components, degrees, low, high)
 
 
 def _pool_squares(tables: Sequence[Floats]) -> tuple[float, float]:

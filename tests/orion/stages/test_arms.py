@@ -1,6 +1,6 @@
 """Each arm of the configurations trains on what its name says, from the samples to the rows.
 
-Every text of the invented tables holds a word of its own: `trace-p`, `wrong-p-s`, `right-p-s`,
+Every text of the invented tables holds a word of its own: `trace-p`, `slip-p-s`, `right-p-s`,
 `solution-p`. An invented student answers a reflection prompt with all the words that it sees there,
 so a training row tells what stood in the prompt behind it.
 """
@@ -23,7 +23,7 @@ PROBLEMS = [f"p{i}" for i in range(12)]
 # problems without a wrong sample, without a right one, and whose trace is wrong
 NO_ERROR, NO_RIGHT, WRONG_TRACE = {"p3"}, {"p5"}, {"p7"}
 SAMPLES = 5
-WORD = re.compile(r"\b(trace|wrong|right|solution)-(p\d+)(?:-(\d))?\b")
+WORD = re.compile(r"\b(trace|slip|right|solution)-(p\d+)(?:-(\d))?\b")
 FILES = {
     "embedded": ("config/config.yaml",),
     "paper": ("config/config.yaml", "config/paper.yaml"),
@@ -49,9 +49,7 @@ def make_solving() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         }
         for p in PROBLEMS
     ]
-    keys = [
-        (p, s, "right" if is_right(p, s) else "wrong") for p in PROBLEMS for s in range(SAMPLES)
-    ]
+    keys = [(p, s, "right" if is_right(p, s) else "slip") for p in PROBLEMS for s in range(SAMPLES)]
     texts = [(p, s, f"it is {kind}-{p}-{s} \\boxed{{ 7 }}") for p, s, kind in keys]
     judged = [(p, s, "correct" if kind == "right" else "incorrect", str(s)) for p, s, kind in keys]
     frame = pl.DataFrame(problems).with_columns(meta=pl.struct(source_row=pl.int_range(pl.len())))
@@ -141,7 +139,7 @@ def reflect_all(loaded, keys, problems, traces, samples, verdicts) -> dict:
     )
     marker = prompts.load(loaded.prompts).marker
     rows = [
-        (p, s, f"{marker} {' '.join(m[0] for m in WORD.finditer(prompt))} so \\boxed{{ 7 }}")
+        (p, s, f"{marker}\n{' '.join(m[0] for m in WORD.finditer(prompt))} so \\boxed{{ 7 }}")
         for p, s, prompt in requests.select("problem_id", "sample_id", "prompt").iter_rows()
     ]
     named = {name: requests[name].to_list() for name in ("template", "error_ranks")}
@@ -200,7 +198,7 @@ def check_reflections(rows, config_, *, teacher, errors):
             continue
         assert row["target_kind"] == "reflection"
         traces = [w for w in words if w[0] == "trace"]
-        attempts = [w for w in words if w[0] == "wrong"]
+        attempts = [w for w in words if w[0] == "slip"]
         assert len(words) == len(traces) + len(attempts)
         assert traces == ([("trace", p, None)] if teacher else [])
         assert bool(attempts) == (errors != "none")
