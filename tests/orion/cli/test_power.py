@@ -17,7 +17,7 @@ from orion.experiment import power
 
 ROOT = Path(__file__).parents[3]
 STATED = "--accuracy 50 --sd-problem 30 --sd-difference 15 --sd-run 1"
-GRID = "--problems 100 400 --samples 1 8 --runs 2 6"
+GRID = "--problems 100 400 --samples 1 8 --runs 3 6"
 PROBLEMS, SAMPLES = 60, 4
 
 
@@ -77,21 +77,21 @@ def results(tmp_path_factory):
 
 
 def test_the_table_has_every_design_and_the_cheapest_that_reaches_it(capsys):
-    text = run(capsys, f"{STATED} {GRID} --effect 5")
+    text = run(capsys, f"{STATED} {GRID} --effect 6")
     rows = read_rows(text)
     assert len(rows) == 8 and all(len(row) == 7 for row in rows)
     assert "  of one sample                                      40.0" in text
     assert "one student, one draw of its samples and reflections, one training seed" in text
     for problems, students, samples, runs, completions, found, detectable in rows:
         assert completions == 2 * problems * students * samples * runs
-        assert (found >= 80) == (detectable <= 5)
+        assert (found >= 80) == (detectable <= 6)
     reaching = [row for row in rows if row[5] >= 80]
     cheapest, fewest = min(reaching, key=lambda r: r[4]), min(reaching, key=lambda r: (r[3], r[4]))
     for title, row in (("Cheapest", cheapest), ("Fewest runs", fewest)):
-        named = f"{title} for 5 points: k {row[2]:.0f}, {row[0]:.0f} problems, {row[3]:.0f} runs, "
+        named = f"{title} for 6 points: k {row[2]:.0f}, {row[0]:.0f} problems, {row[3]:.0f} runs, "
         assert named in text
     # where a run costs more than its completions, fewer runs are cheaper
-    text = run(capsys, f"{STATED} {GRID} --effect 5 --run-cost 1000000")
+    text = run(capsys, f"{STATED} {GRID} --effect 6 --run-cost 1000000")
     assert "Fewest" not in text and f"{fewest[3]:.0f} runs, " in text.split("Cheapest")[1]
     # without a difference, what each design could find
     assert [row[-1] for row in read_rows(run(capsys, f"{STATED} {GRID}"))] == [r[-1] for r in rows]
