@@ -32,7 +32,7 @@ Array = NDArray[Any]
 EXPERIMENTS = 2_000
 WANTED = 0.8
 # sizes of the experiment in which the components are measured
-MANY_RUNS, MANY_STUDENTS, MANY_PROBLEMS = 200, 100, 4_000
+MANY_RUNS, MANY_STUDENTS, MANY_PROBLEMS = 500, 400, 4_000
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,17 @@ def draw_chances(
     return found
 
 
-def measure(setting: Setting, shift: float) -> tuple[Components, float]:
-    """The components and the true difference, from many students, runs and problems."""
+def find_accuracy(setting: Setting, shift: float = 0.0) -> float:
+    """The expected accuracy of an arm whose log odds are moved by ``shift``: an integral."""
+    parts = (OF_PROBLEM, OF_PAIR, OF_REST, setting.tau, setting.student)
+    z = np.linspace(-9, 9, 20_001)
+    weights = np.exp(-z * z / 2)
+    log_odds = setting.level + shift + np.sqrt(sum(part**2 for part in parts)) * z
+    return float((weights / (1 + np.exp(-log_odds))).sum() / weights.sum())
+
+
+def measure(setting: Setting, shift: float) -> Components:
+    """The components, from many students, runs and problems."""
     rng = statistics.keyed_rng("measure", setting, shift)
     several = setting.design.students > 1
     students = MANY_STUDENTS if several else 1
@@ -114,7 +123,7 @@ def measure(setting: Setting, shift: float) -> tuple[Components, float]:
         sampling=float(np.sqrt((chances * (1 - chances)).mean())),
         student=student,
     )
-    return components, float(pairs.mean())
+    return components
 
 
 def find_power(setting: Setting, shift: float, experiments: int) -> float:
@@ -143,14 +152,15 @@ def find_power(setting: Setting, shift: float, experiments: int) -> float:
 
 def compare(setting: Setting, experiments: int) -> list[tuple[float, float, float]]:
     """True difference, predicted and found power: about where it should be 80 %, and at half."""
-    components, _ = measure(setting, 0.0)
+    components = measure(setting, 0.0)
     wanted = PlannedTest(components, setting.design, alpha=ALPHA).detectable(WANTED)
     # a small shift moves the accuracy by the mean of p (1 - p), which is the variance of a sample
     shift = wanted / components.sampling**2
     rows = []
     for part in (shift, shift / 2):
-        components, truth = measure(setting, part)
-        predicted = PlannedTest(components, setting.design, alpha=ALPHA).power(truth)
+        truth = find_accuracy(setting, part / 2) - find_accuracy(setting, -part / 2)
+        test = PlannedTest(measure(setting, part), setting.design, alpha=ALPHA)
+        predicted = test.power(truth)
         rows.append((truth, predicted, find_power(setting, part, experiments)))
     return rows
 
@@ -164,11 +174,9 @@ def main() -> None:
     print_head(f"{experiments:,} experiments a row:", head)
     gaps = []
     for setting in SETTINGS:
-        design, (components, _) = setting.design, measure(setting, 0.0)
-        rng = statistics.keyed_rng("accuracy", setting)
-        level = float(draw_chances(rng, setting, (1, 1, 1, 100_000), 0.0).mean())
+        design, components = setting.design, measure(setting, 0.0)
         sizes = (design.samples, design.problems, design.students, design.runs)
-        spread = (level, components.run, components.student or 0.0)
+        spread = (find_accuracy(setting), components.run, components.student or 0.0)
         for row in compare(setting, experiments):
             gaps.append(abs(row[1] - row[2]))
             print_row([*map(str, sizes), *map(percent, (*spread, *row))])
