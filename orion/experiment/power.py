@@ -132,7 +132,7 @@ def estimate_components(
     if problems < 2:
         raise ValueError("one problem shows no spread between problems")
     if sampling is None:
-        # k / (k - 1) makes the variance within a cell unbiased
+        # k / (k - 1) makes the variance within one run and problem unbiased
         within = [(t * (1 - t)).mean() * samples / (samples - 1) for t in tables]
         sampling = math.sqrt(float(np.mean(within)))
     degrees = sum(table.shape[0] - 1 for table in tables)
@@ -194,13 +194,13 @@ def expect_squares(
     Raises ValueError where there are several students and their component is not known.
     """
     c, runs = components, design.runs
-    cell = c.run_problem**2 + c.sampling**2 / design.samples
+    noise = c.run_problem**2 + c.sampling**2 / design.samples
     if design.students == 1:
-        square = (design.problems * c.run**2 + cell, cell, runs)
-        return c.difference**2 + 2 * cell / runs, [square, square]
+        square = (design.problems * c.run**2 + noise, noise, runs)
+        return c.difference**2 + 2 * noise / runs, [square, square]
     if c.student is None:
         raise ValueError("student: one student does not show it; state it")
-    rest = 2 * cell / runs
+    rest = 2 * noise / runs
     between = c.student**2 + 2 * c.run**2 / runs
     square = (design.problems * between + rest, rest, design.students)
     return c.difference**2 + rest / design.students, [square]
