@@ -117,7 +117,8 @@ class Trial:
             num_samples=1,
             enable_thinking=settings.enable_thinking,
         )
-        longest = max(settings.generation.max_tokens, self.loaded.evaluate.max_tokens)
+        evaluations = map(self.loaded.evaluation, self.loaded.runs.benchmarks)
+        longest = max(settings.generation.max_tokens, *(block.max_tokens for block in evaluations))
         self.add(requests, longest, "all arms")
 
     def add_reflect(self, arm: str) -> None:

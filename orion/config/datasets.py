@@ -216,6 +216,19 @@ class Dataset(ProblemSet):
         return bool(self.traces or self.fields.teacher_trace or self.teacher)
 
 
+class BenchmarkGeneration(Block):
+    """What differs for one benchmark from the block ``evaluate``."""
+
+    num_samples: Count | None = Field(None, description="completions per problem")
+    max_tokens: Count | None = Field(None, description="new tokens per completion")
+
+
+class Benchmark(ProblemSet):
+    evaluate: BenchmarkGeneration = Field(
+        BenchmarkGeneration(), description="what differs here from the block evaluate"
+    )
+
+
 def url_sources(block: ProblemSet) -> list[UrlSource]:
     """The sources of a block that are fetched by address."""
     traces: Any = getattr(block, "traces", None)

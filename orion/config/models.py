@@ -23,7 +23,7 @@ from orion.config.blocks import (
     Train,
 )
 from orion.config.comparisons import Comparison
-from orion.config.datasets import Dataset, ProblemSet, UrlSource, url_sources
+from orion.config.datasets import Benchmark, Dataset, UrlSource, url_sources
 from orion.config.servers import WITHOUT
 from orion.config.sources import ArmModel, Block, Count, Model, ReadExponents
 from orion.data.files import fetched_path
@@ -68,7 +68,7 @@ class Config(Block):
         description="prompt set: chat, demo, or the path of a jinja file (docs/prompts.md)",
     )
     datasets: dict[str, Dataset]
-    benchmarks: dict[str, ProblemSet]
+    benchmarks: dict[str, Benchmark]
     models: dict[str, Model]
     arms: dict[str, Arm]
     sample: Generation
@@ -252,6 +252,11 @@ class Config(Block):
             for source in url_sources(block):
                 found.setdefault(Path(fetched_path(source.model_dump())).name, source)
         return found
+
+    def evaluation(self, benchmark: str) -> Generation:
+        """The block ``evaluate`` with the benchmark's own changes merged in."""
+        own = self.benchmarks[benchmark].evaluate.model_dump(exclude_none=True)
+        return self.evaluate.model_copy(update=own)
 
     def arm_block(self, stage: str, arm: str) -> Block:
         """A stage's block with the arm's own changes merged in, of the block's class."""

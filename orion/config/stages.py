@@ -81,7 +81,9 @@ def _dataset(config: Config, dataset: str) -> dict[str, Any]:
 
 
 def _benchmark(config: Config, benchmark: str) -> dict[str, Any]:
-    return _problem_set(config.benchmarks[benchmark])
+    # what differs in its evaluations does not change the problems
+    block = _problem_set(config.benchmarks[benchmark])
+    return {key: value for key, value in block.items() if key != "evaluate"}
 
 
 def _problem_set(block: ProblemSet) -> dict[str, Any]:
@@ -240,7 +242,8 @@ def _without_defaults(block: Block, names: tuple[str, ...]) -> dict[str, Any]:
 def _evaluate_sample(
     config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
 ) -> dict[str, Any]:
-    block = config.evaluate.model_copy(update={"seed": config.evaluate.seed + int(seed)})
+    block = config.evaluation(benchmark)
+    block = block.model_copy(update={"seed": block.seed + int(seed)})
     return _generation(config, block, model, SOLVING)
 
 
@@ -270,7 +273,7 @@ def _plan(config: Config) -> dict[str, Any]:
         "datasets": runs.datasets,
         "models": runs.models,
         "seeds": runs.seeds,
-        "num_samples": config.evaluate.num_samples,
+        "num_samples": {name: config.evaluation(name).num_samples for name in runs.benchmarks},
         "measure": MEASURE,
         # rounded, since 1 - 0.95 is not 0.05
         "alpha": round(1 - config.report.confidence, 10),

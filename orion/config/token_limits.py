@@ -32,7 +32,10 @@ def list_token_limits(config: Config, model: str) -> dict[str, int]:
             limits |= _arm_limit(config, arm, "reflect", "max_tokens")
         limits |= _arm_limit(config, arm, "pack", "max_length")
     if is_student:
-        limits["evaluate.max_tokens"] = config.evaluate.max_tokens
+        for benchmark in config.runs.benchmarks:
+            own = config.benchmarks[benchmark].evaluate.max_tokens
+            where = "evaluate" if own is None else f"benchmarks.{benchmark}.evaluate"
+            limits[f"{where}.max_tokens"] = config.evaluation(benchmark).max_tokens
     return limits
 
 

@@ -5,7 +5,9 @@ without scipy: the tail is an incomplete beta function (Abramowitz & Stegun 1964
 computed as a continued fraction (Press et al. 2007, section 6.4).
 """
 
+import functools
 import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ _PRECISION = 1e-15
 _BISECTIONS = 60
 _ROOT = math.sqrt(2)
 _GRID = 1_201
+# critical values are interpolated between so many numbers of degrees of freedom
+_CRITICAL = 1_000
 _LOG_GAMMA = np.vectorize(math.lgamma, otypes=[float])
 _ERFC = np.vectorize(math.erfc, otypes=[float])
 
@@ -57,6 +61,34 @@ def two_sided_quantile(p: float, degrees: float) -> float:
     return _bisect(lambda t: float(two_sided_p(t, degrees)) <= p, 0.0, high)
 
 
+def critical_values(alpha: float, degrees: Floats) -> Floats:
+    """`two_sided_quantile` of ``alpha`` for many ``degrees``, each 1 or more, within 1e-5 of it."""
+    places, logs = _tabulate_critical(alpha)
+    found: Floats = np.exp(np.interp(1 / degrees, places, logs))
+    return found
+
+
+@functools.cache
+def _tabulate_critical(alpha: float) -> tuple[Floats, Floats]:
+    """Reciprocals of degrees of freedom, and the logarithms of their critical values."""
+    places = np.linspace(0.0, 1.0, _CRITICAL + 1)
+    normal = NormalDist().inv_cdf(1 - alpha / 2)
+    # they lie between that of the normal law and that of one degree of freedom
+    low = np.full(_CRITICAL, normal)
+    high = np.full(_CRITICAL, 1 + math.tan(math.pi / 2 * (1 - alpha)))
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        is_below = two_sided_p(middle, 1 / places[1:]) > alpha
+        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+    return places, np.log(np.concatenate([[normal], high]))
+
+
+def outside(bounds: Floats, shift: float) -> Floats:
+    """P(|Z + shift| >= bounds) of a normal Z, element by element."""
+    found: Floats = (_ERFC((bounds - shift) / _ROOT) + _ERFC((bounds + shift) / _ROOT)) / 2
+    return found
+
+
 def power(shift: float, degrees: float, *, alpha: float) -> float:
     """Probability that the two-sided test at ``alpha`` rejects.
 
@@ -89,7 +121,7 @@ def _power(shift: float, degrees: float, critical: float) -> float:
     weight = np.exp(density - density.max())
     bound = critical * np.exp(log_s)
     used = weight > 1e-18
-    rejected = (_ERFC((bound[used] - shift) / _ROOT) + _ERFC((bound[used] + shift) / _ROOT)) / 2
+    rejected = outside(bound[used], shift)
     return float((rejected * weight[used]).sum() / weight[used].sum())
 
 

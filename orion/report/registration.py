@@ -243,20 +243,31 @@ def describe_terms(versions: Sequence[Version], student: str) -> list[str]:
     base = find_base(versions, student)
     if base is None:
         return []
-    before, after = versions[base].plan, versions[-1].plan
+    # a benchmark that is added or left out changes nothing for the others
+    both = [
+        name
+        for name in versions[base].plan["benchmarks"]
+        if name in versions[-1].plan["benchmarks"]
+    ]
     lines = []
     for key, name in TERMS.items():
-        if before.get(key) == after.get(key):
+        terms = [_read_term(version, key, both) for version in versions]
+        before, after = terms[base], terms[-1]
+        if before == after:
             continue
-        index = next(
-            i for i in range(base, len(versions)) if versions[i].plan.get(key) != before.get(key)
-        )
+        index = next(i for i in range(base, len(versions)) if terms[i] != before)
         number = count_evaluations(versions[: index + 1], student)
         lines.append(
             f"After {_count(number, 'evaluation')} existed, {name} changed from "
-            f"{_show(before.get(key))} to {_show(after.get(key))}."
+            f"{_show(before)} to {_show(after)}."
         )
     return lines
+
+
+def _read_term(version: Version, key: str, benchmarks: Sequence[str]) -> Any:
+    """A term of the plan, what it says of single benchmarks for these alone."""
+    value = version.plan.get(key)
+    return {b: value.get(b) for b in benchmarks} if isinstance(value, dict) else value
 
 
 def list_elsewhere(history: Sequence[Version]) -> list[str]:
@@ -276,4 +287,6 @@ def _count(number: int, noun: str) -> str:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, dict):
+        value = [f"{number} on {name}" for name, number in value.items()]
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

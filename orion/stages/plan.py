@@ -37,7 +37,7 @@ class PlanConfig:
     datasets: list[str]
     models: list[str]
     seeds: list[int]
-    num_samples: int
+    num_samples: dict[str, int]
     measure: str
     alpha: float
     family: str

@@ -95,6 +95,10 @@ def build_document(
         "artifacts": len(records),
         "grid": config.runs.model_dump(mode="json"),
         "generation": {name: getattr(config, name).model_dump(mode="json") for name in GENERATING},
+        "evaluations": [
+            {"benchmark": name, "num_samples": config.evaluation(name).num_samples}
+            for name in config.runs.benchmarks
+        ],
         "models": [_describe_model(root, name) for name in config.runs.models],
         "sources": list(source_rows(config, root)),
         "packages": lineage.package_rows(records),

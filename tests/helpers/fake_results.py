@@ -74,7 +74,10 @@ def configuration(problems: int = 30, num_samples: int = 4) -> dict:
         },
         "benchmarks": {
             "chains-test": {"source": {"kind": "demo", "level": "test", "n": problems, "seed": 12}},
-            "chains-hard": {"source": {"kind": "demo", "level": "hard", "n": problems, "seed": 13}},
+            "chains-hard": {
+                "source": {"kind": "demo", "level": "hard", "n": problems, "seed": 13},
+                "evaluate": {"num_samples": num_samples + 1},
+            },
         },
         "models": {"tiny": {"source": {"kind": "demo"}, "dtype": "float32"}},
         "arms": {
@@ -438,7 +441,7 @@ def _make_evaluation(maker: _Maker, wildcards: dict, trained: Path) -> None:
     rows = write_samples(
         _rows(problems, tables.PROBLEMS),
         f"evaluate|{wildcards}",
-        maker.config.evaluate.num_samples,
+        maker.config.evaluation(wildcards["benchmark"]).num_samples,
         skill,
     )
     inputs = {"problems": problems, "model": trained, "preflight": locate(paths.PREFLIGHT)}

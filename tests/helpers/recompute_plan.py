@@ -109,4 +109,10 @@ class History:
         if not fresh:
             return []
         before, after = self.versions[fresh[-1]]["plan"], self.versions[-1]["plan"]
-        return [key for key in ORDER if before[key] != after[key]]
+        changed = [key for key in ORDER[:-1] if before[key] != after[key]]
+        pairs = {
+            (before["num_samples"][b], after["num_samples"][b])
+            for b in before["benchmarks"]
+            if b in after["benchmarks"]
+        }
+        return changed + [ORDER[-1]] * any(old != new for old, new in pairs)

@@ -77,6 +77,8 @@ class Recomputed:
             frames, values = self.frames(arm, benchmark), self.accuracies(arm, benchmark)
             rows = pl.concat(frames)
             k = frames[0].height // frames[0]["problem_id"].n_unique()
+            told = {row["benchmark"]: row["num_samples"] for row in self.doc["evaluations"]}
+            self.same(f"evaluations {benchmark}", told[benchmark], k)
             low, high = uncertainty.clustered_wilson(
                 k * values.sum(axis=0), [k * len(frames)] * values.shape[1], self.doc["confidence"]
             )

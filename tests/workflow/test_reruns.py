@@ -93,6 +93,7 @@ def test_a_comment_or_docstring_runs_nothing(changing):
         ("expose.max_errors", 1, {"expose", *FROM_REFLECT}),
         # the number of samples is part of what is registered
         ("evaluate.num_samples", 5, {*EVALUATION, "plan", "report"}),
+        ("benchmarks.chains-test.evaluate", {"max_tokens": 99}, {*EVALUATION, "report"}),
         # the rule register_model gets it too, as a resource
         ("evaluate.max_tokens", 200, {*EVALUATION, "report"}),
         # and the LoRA targets
@@ -104,6 +105,16 @@ def test_a_comment_or_docstring_runs_nothing(changing):
 def test_a_key_reruns_its_stage_and_what_follows(changing, path, value, rules):
     set_key(changing, path, value)
     assert set(changing.plan()) == rules
+
+
+def test_a_benchmarks_own_samples_rerun_its_evaluations_only(changing):
+    set_key(changing, "runs.benchmarks", ["chains-test", "chains-hard"])
+    before = changing.plan()
+    assert before["evaluate_sample"] == before["evaluate"] == 4
+    set_key(changing, "benchmarks.chains-hard.evaluate", {"num_samples": 5, "max_tokens": 99})
+    assert changing.plan() == before
+    set_key(changing, "benchmarks.chains-test.evaluate", {"num_samples": 5, "max_tokens": 99})
+    assert changing.plan() == {**before, **dict.fromkeys(EVALUATION, 8)}
 
 
 def test_one_arms_key_leaves_the_others_alone(changing):

@@ -87,6 +87,15 @@ def changed_stages(raw, path, value):
         (["arms", "orion", "train"], {"max_steps": 81}, {"train"}),
         (["train", "validation_fraction"], 0.1, {"pack"}),
         (["evaluate", "num_samples"], 8, {"evaluate_sample", "plan"}),
+        (
+            ["benchmarks", "chains-test", "evaluate"],
+            {"num_samples": 8},
+            {"evaluate_sample", "plan"},
+        ),
+        (["benchmarks", "chains-test", "evaluate"], {"max_tokens": 99}, {"evaluate_sample"}),
+        # the same as without it, and another benchmark's
+        (["benchmarks", "chains-test", "evaluate"], {"num_samples": 4}, set()),
+        (["benchmarks", "chains-hard", "evaluate"], {"num_samples": 8}, {"plan"}),
         (["report", "title"], "Other", set()),
         (["report", "confidence"], 0.9, {"evaluate", "plan"}),
         (["comparisons"], [], {"plan"}),

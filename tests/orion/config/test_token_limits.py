@@ -39,6 +39,10 @@ def test_the_limits_are_those_of_the_stages_that_read_the_model(raw):
     limits |= {"arms.orion.pack.max_length": 300, "arms.orion.reflect.max_tokens": 99}
     del limits["reflect.max_tokens"]
     assert config.list_token_limits(config.validate(raw), "tiny") == limits
+    raw["benchmarks"]["chains-hard"]["evaluate"] = {"num_samples": 9, "max_tokens": 77}
+    limits["benchmarks.chains-hard.evaluate.max_tokens"] = 77
+    assert config.list_token_limits(config.validate(raw), "tiny") == limits
+    raw["benchmarks"]["chains-hard"]["evaluate"] = {"num_samples": 9}
     raw["runs"]["arms"] = ["base"]
     limits = {"sample.max_tokens": 128, "evaluate.max_tokens": 256}
     assert config.list_token_limits(config.validate(raw), "tiny") == limits
@@ -51,6 +55,7 @@ def test_the_limits_are_those_of_the_stages_that_read_the_model(raw):
         ("tiny", 512, None),
         ("tiny", 511, r"of 511 tokens: pack\.max_length = 512 is longer; lower it"),
         ("tiny", 192, r"reflect\.max_tokens = 192 leaves no room for a prompt, evaluate\.max_tok"),
+        ("tiny", 300, r"benchmarks\.chains-test\.evaluate\.max_tokens = 300 leaves no room"),
         ("big", 301, None),
         ("big", 300, r"of 300 tokens: teacher\.max_tokens = 300 leaves"),
     ],
@@ -59,6 +64,8 @@ def test_the_limits_are_those_of_the_stages_that_read_the_model(raw):
 def test_a_limit_beyond_the_context_is_refused_at_once(
     raw, tmp_path, model, context, message, known
 ):
+    if "benchmarks" in (message or ""):
+        raw["benchmarks"]["chains-test"]["evaluate"] = {"max_tokens": 300}
     if known == "configured":
         raw["models"][model]["context_length"] = context
     else:

@@ -21,7 +21,7 @@ def write_plan(*comparisons, **others) -> dict:
         "datasets": ["d"],
         "models": ["m"],
         "seeds": [1, 2],
-        "num_samples": 4,
+        "num_samples": {"b": 4},
         "measure": "accuracy",
         "alpha": 0.05,
         "family": "all",
@@ -138,6 +138,15 @@ def test_terms_that_change_after_results_are_said():
     assert registration.describe_terms(back, "d/m") == []
     early = make_history((write_plan(A), 0), (write_plan(A, alpha=0.1), 0))
     assert registration.describe_terms(early, "d/m") == []
+
+    # another benchmark changes nothing for those that are there
+    more = write_plan(A, benchmarks=["b", "c"], num_samples={"b": 4, "c": 64})
+    assert registration.describe_terms(make_history((write_plan(A), 0), (more, 9)), "d/m") == []
+    fewer = more | {"num_samples": {"b": 8, "c": 64}}
+    assert registration.describe_terms(make_history((more, 0), (fewer, 9)), "d/m") == [
+        "After 9 evaluations existed, the samples per problem changed from 4 on b, 64 on c to "
+        "8 on b, 64 on c."
+    ]
 
 
 def test_digests_that_the_history_does_not_hold_are_counted():

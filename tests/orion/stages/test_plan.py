@@ -18,7 +18,7 @@ PLAN = {
     "datasets": ["d"],
     "models": ["m"],
     "seeds": [1, 2],
-    "num_samples": 4,
+    "num_samples": {"b": 4},
     "measure": "accuracy",
     "alpha": 0.05,
     "family": "all",

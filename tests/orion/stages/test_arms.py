@@ -1,0 +1,257 @@
+"""Each arm of the configurations trains on what its name says, from the samples to the rows.
+
+Every text of the invented tables holds a word of its own: `trace-p`, `slip-p-s`, `right-p-s`,
+`solution-p`. An invented student answers a reflection prompt with all the words that it sees there,
+so a training row tells what stood in the prompt behind it.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from orion import config, prompts, tables
+from orion.experiment.traces import with_correct_traces
+from orion.stages import expose, reflect, select
+from tests.helpers.mechanisms import MECHANISMS
+from tests.helpers.template_table import build_tokenizer
+
+ROOT = Path(__file__).parents[3]
+PROBLEMS = [f"p{i}" for i in range(12)]
+# problems without a wrong sample, without a right one, and whose trace is wrong
+NO_ERROR, NO_RIGHT, WRONG_TRACE = {"p3"}, {"p5"}, {"p7"}
+SAMPLES = 5
+WORD = re.compile(r"\b(trace|slip|right|solution)-(p\d+)(?:-(\d))?\b")
+FILES = {
+    "embedded": ("config/config.yaml",),
+    "paper": ("config/config.yaml", "config/paper.yaml"),
+}
+LOADED = {name: config.load(*(str(ROOT / f) for f in files)) for name, files in FILES.items()}
+
+
+def is_right(problem: str, sample: int) -> bool:
+    if problem in NO_ERROR | NO_RIGHT:
+        return problem in NO_ERROR
+    return sample % 2 == 0
+
+
+def make_solving() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Problems, samples, verdicts."""
+    problems = [
+        {
+            "problem_id": p,
+            "problem": f"Question {p}",
+            "answer": "7",
+            "solution": f"solution-{p}",
+            "teacher_trace": f"trace-{p}",
+        }
+        for p in PROBLEMS
+    ]
+    keys = [(p, s, "right" if is_right(p, s) else "slip") for p in PROBLEMS for s in range(SAMPLES)]
+    texts = [(p, s, f"it is {kind}-{p}-{s} \\boxed{{ 7 }}") for p, s, kind in keys]
+    judged = [(p, s, "correct" if kind == "right" else "incorrect", str(s)) for p, s, kind in keys]
+    frame = pl.DataFrame(problems).with_columns(meta=pl.struct(source_row=pl.int_range(pl.len())))
+    return frame, make_texts(texts, tables.SAMPLES, template="solve"), make_verdicts(judged)
+
+
+def make_texts(rows, table, **columns) -> pl.DataFrame:
+    same = {"finish_reason": "stop", "prompt_tokens": 9, "completion_tokens": 9}
+    return tables.from_rows(
+        (
+            {"problem_id": p, "sample_id": s, "response": r, "completion": f"{p}{s}"}
+            | same
+            | {name: v[n] if isinstance(v, list) else v for name, v in columns.items()}
+            for n, (p, s, r) in enumerate(rows)
+        ),
+        table,
+    )
+
+
+def make_verdicts(rows) -> pl.DataFrame:
+    columns = ("problem_id", "sample_id", "verdict", "extracted")
+    blank = {"reason": "", "rule": ""}
+    made = ({**dict(zip(columns, row, strict=True)), **blank} for row in rows)
+    return tables.from_rows(made, tables.VERDICTS)
+
+
+def make_steps(keys) -> pl.DataFrame:
+    counts = {"true": 1, "false": 0, "unknown": 0, "first_false": None}
+    made = ({"problem_id": p, "sample_id": s, **counts} for p, s in keys)
+    return tables.from_rows(made, tables.STEPS)
+
+
+def make_rows(loaded, arm: str, folder: Path) -> pl.DataFrame:
+    """The arm's training rows, by its own stages and keys."""
+    keys = {"dataset": loaded.runs.datasets[0], "model": loaded.runs.models[0], "arm": arm}
+    problems, samples, verdicts = make_solving()
+    traces = make_verdicts(
+        [(p, 0, "incorrect" if p in WRONG_TRACE else "correct", "7") for p in PROBLEMS]
+    )
+    written = {
+        "problems": (problems, tables.PROBLEMS),
+        "trace-verdicts": (traces, tables.VERDICTS),
+        "trace-steps": (make_steps([(p, 0) for p in PROBLEMS]), tables.STEPS),
+        "samples": (samples, tables.SAMPLES),
+        "verdicts": (verdicts, tables.VERDICTS),
+        "steps": (make_steps(samples.select("problem_id", "sample_id").iter_rows()), tables.STEPS),
+    }
+    if loaded.arms[arm].trained_on == "reflection":
+        written |= reflect_all(loaded, keys, problems, traces, samples, verdicts)
+    for name, (frame, table) in written.items():
+        tables.write(frame, folder / name, table, {})
+    outputs = {name: folder / f"out-{name}" for name in ("output", "filters", "preview")}
+    argv = ["--config", config.params(loaded, "select", **keys), "--arm", arm]
+    for name, path in {**{name: folder / name for name in written}, **outputs}.items():
+        argv += [f"--{name}", str(path)]
+    select.main(argv)
+    return tables.read(outputs["output"], tables.TRAIN)
+
+
+def reflect_all(loaded, keys, problems, traces, samples, verdicts) -> dict:
+    """Tables of a student whose reflection names every word of its prompt."""
+    settings = config.stage_config(loaded, "expose", **keys)
+    errors = expose.own_errors(
+        samples,
+        verdicts,
+        max_errors=settings["max_errors"],
+        selection=settings["selection"],
+    )
+    if settings["error_source"] == "other_problem":
+        errors = expose.other_problem_errors(errors)
+    settings = config.stage_config(loaded, "reflect", **keys)
+    checked = with_correct_traces(problems, traces)
+    planned = reflect.plan_prompts(
+        checked,
+        errors,
+        prompt_includes=settings["prompt_includes"],
+        rewrite=settings["rewrite"],
+        errors_per_prompt=settings["errors_per_prompt"],
+    )
+    requests = reflect.make_requests(
+        planned,
+        checked,
+        build_tokenizer(MECHANISMS["words as they are"]),
+        prompt_set=prompts.load(loaded.prompts),
+        num_samples=settings["generation"]["num_samples"],
+        enable_thinking=None,
+    )
+    marker = prompts.load(loaded.prompts).marker
+    rows = [
+        (p, s, f"{marker}\n{' '.join(m[0] for m in WORD.finditer(prompt))} so \\boxed{{ 7 }}")
+        for p, s, prompt in requests.select("problem_id", "sample_id", "prompt").iter_rows()
+    ]
+    named = {name: requests[name].to_list() for name in ("template", "error_ranks")}
+    places = [(p, s) for p, s, _ in rows]
+    return {
+        "errors": (errors, tables.ERRORS),
+        "reflections": (make_texts(rows, tables.REFLECTIONS, **named), tables.REFLECTIONS),
+        "reflection-verdicts": (
+            make_verdicts([(*key, "correct", "7") for key in places]),
+            tables.VERDICTS,
+        ),
+        "reflection-steps": (make_steps(places), tables.STEPS),
+    }
+
+
+def find_words(row: dict) -> list[tuple[str, str, int | None]]:
+    """Kind, problem and sample of each word in a row's completion."""
+    found = WORD.finditer(row["completion"])
+    return [(kind, p, int(s) if s else None) for kind, p, s in (m.groups() for m in found)]
+
+
+def check_solution(rows, config_):
+    assert [r["problem_id"] for r in rows] == sorted(PROBLEMS)
+    for row in rows:
+        assert find_words(row) == [("solution", row["problem_id"], None)]
+        assert row["target_kind"] == "solution" and "7" in row["completion"]
+
+
+def check_teacher(rows, config_):
+    assert {r["problem_id"] for r in rows} == set(PROBLEMS) - WRONG_TRACE
+    assert all(r["completion"] == f"trace-{r['problem_id']}" for r in rows)
+
+
+def check_own(rows, config_):
+    assert {r["problem_id"] for r in rows} == set(PROBLEMS) - NO_RIGHT
+    for row in rows:
+        assert find_words(row) == [("right", row["problem_id"], row["sample_id"])]
+        assert row["target_kind"] == "own_correct"
+
+
+def check_reflections(rows, config_, *, teacher, errors):
+    """``errors``: which problems' wrong attempts were in view: own, other, or none."""
+    policy = config_.select.fallback_no_error
+    seen = {r["problem_id"] for r in rows if r["target_kind"] == "reflection"}
+    assert seen >= set(PROBLEMS) - NO_ERROR - (WRONG_TRACE if teacher else set())
+    shown: list[tuple[str, int | None]] = []
+    for row in rows:
+        p, words = row["problem_id"], find_words(row)
+        if p in NO_ERROR:
+            # the fallback that the configuration names, and nothing of an arm's own
+            expected = {
+                "own_correct": [("right", p, row["sample_id"])],
+                "rewrite": [("trace", p, None)],
+            }
+            assert words == expected[policy]
+            continue
+        assert row["target_kind"] == "reflection"
+        traces = [w for w in words if w[0] == "trace"]
+        attempts = [w for w in words if w[0] == "slip"]
+        assert len(words) == len(traces) + len(attempts)
+        assert traces == ([("trace", p, None)] if teacher else [])
+        assert bool(attempts) == (errors != "none")
+        assert all((q == p) == (errors == "own") for _, q, _ in attempts)
+        if attempts:
+            assert row["error_sample_ids"] == [s for _, _, s in attempts]
+        shown += [(q, s) for _, q, s in attempts]
+    # no attempt is shown to two rows
+    assert len(shown) == len(set(shown))
+
+
+CHECKS = {
+    "sft_answer": (check_solution, {}),
+    "sft_teacher": (check_teacher, {}),
+    "sft_own": (check_own, {}),
+    "sft_rewrite": (check_reflections, {"teacher": True, "errors": "none"}),
+    "orion_no_teacher": (check_reflections, {"teacher": False, "errors": "own"}),
+    "orion_placebo": (check_reflections, {"teacher": True, "errors": "other"}),
+    "orion": (check_reflections, {"teacher": True, "errors": "own"}),
+}
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_every_arm_of_the_grid_is_described_here_and_the_base_is_trained_on_nothing(name):
+    arms = LOADED[name].arms
+    assert {arm for arm in arms if arms[arm].trained_on == "nothing"} == {"base"}
+    assert set(CHECKS) == set(arms) - {"base"}
+
+
+@pytest.mark.parametrize("arm", CHECKS)
+@pytest.mark.parametrize("name", LOADED)
+def test_an_arm_trains_on_what_its_name_says(name, arm, tmp_path):
+    loaded = LOADED[name]
+    rows = make_rows(loaded, arm, tmp_path).to_dicts()
+    most = loaded.arm_block("select", arm).max_per_problem
+    by_problem = [r["problem_id"] for r in rows]
+    assert max(map(by_problem.count, by_problem)) <= most
+    for row in rows:
+        assert f"Question {row['problem_id']}" in row["prompt"]
+        # what the student is shown to learn from is in the target, never in the prompt
+        assert not WORD.search(row["prompt"])
+    check, options = CHECKS[arm]
+    check(rows, loaded, **options)
+
+
+def test_the_check_of_an_arm_sees_another_arms_rows(tmp_path):
+    loaded = LOADED["embedded"]
+    rows = {}
+    for arm in CHECKS:
+        (tmp_path / arm).mkdir()
+        rows[arm] = make_rows(loaded, arm, tmp_path / arm).to_dicts()
+    for arm, (check, options) in CHECKS.items():
+        for other in set(CHECKS) - {arm}:
+            with pytest.raises(AssertionError):
+                check(rows[other], loaded, **options)
+    assert json.dumps(rows["orion"]) != json.dumps(rows["sft_rewrite"])
