@@ -1,14 +1,11 @@
 """Pydantic model of an entry of ``comparisons``, and its checks against the grid."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from orion.config.base import Block
 from orion.experiment import hypotheses
-
-if TYPE_CHECKING:
-    from orion.config.models import Runs
 
 
 def _read_margin(value: Any) -> Any:
@@ -42,24 +39,29 @@ class Comparison(Block):
         return self
 
 
-def find_fault(comparisons: list[Comparison], runs: "Runs", arms: set[str]) -> str | None:
-    """Why the comparisons cannot be tested in the grid, with the cure; None if they can."""
+def find_fault(
+    comparisons: list[Comparison], *, arms: set[str], run_arms: list[str], students: int
+) -> str | None:
+    """Why the comparisons cannot be tested in the grid, with the cure; None if they can.
+
+    ``arms``: those defined; ``run_arms`` and ``students``: those of the grid, and their number.
+    """
     seen: list[tuple[str, str, str]] = []
     for number, comparison in enumerate(comparisons):
         place = f"comparisons.{number}"
         for name in (comparison.arm, comparison.against):
             if name not in arms:
                 return f"{place} names the unknown arm {name}; define it under arms"
-            if name not in runs.arms:
+            if name not in run_arms:
                 return (
                     f"{place}: no run has the arm {name}; add it to runs.arms, or drop the "
                     "comparison"
                 )
         wanted = comparison.students or 1
-        if len(runs.models) < wanted:
+        if students < wanted:
             return (
-                f"{place}: needs {wanted} students, and runs.models has {len(runs.models)}; add "
-                "students, or drop the comparison"
+                f"{place}: needs {wanted} students, and runs.models has {students}; add students, "
+                "or drop the comparison"
             )
         key = (comparison.arm, comparison.against, comparison.kind)
         if key in seen:

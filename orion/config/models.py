@@ -108,7 +108,12 @@ class Config(Block):
 
     @model_validator(mode="after")
     def _check_comparisons(self) -> "Config":
-        fault = comparisons.find_fault(self.comparisons, self.runs, set(self.arms))
+        fault = comparisons.find_fault(
+            self.comparisons,
+            arms=set(self.arms),
+            run_arms=self.runs.arms,
+            students=len(self.runs.models),
+        )
         if fault is not None:
             raise ValueError(fault)
         return self

@@ -15,8 +15,8 @@ rule plan:
         "logs/plan.log",
     benchmark:
         "logs/plan.usage.tsv"
-    localrule: True
     priority: 100
+    localrule: True
     conda:
         "../../envs/base.yaml"
     resources:
