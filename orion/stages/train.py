@@ -209,7 +209,7 @@ def publish(
 def prepare(args: argparse.Namespace) -> Job:
     """Read the inputs but for the rows. Raises InputError for what cannot be trained."""
     config = command.read_config(TrainConfig, args.config)
-    check_optimizer(config.optimizer)
+    check_optimizer(config.optimizer, method=config.method)
     tables.size(args.packed, tables.PACKED)  # refuses what is no such table, before the model loads
     document = read_document(args.model)
     inputs = {"packed": args.packed, "model": args.model}
@@ -235,6 +235,7 @@ def make_trainer(args: argparse.Namespace, job: Job, signals: StopSignals) -> Pa
         eval_dataset=validation,
         data_collator=partial(collate_packed, loss_average=config.loss_average),
         kernels=args.kernels,
+        optimizer=config.optimizer,
         noise_alpha=config.neftune_noise_alpha,
         keep_best=config.keep_best,
         targets=config.lora.target_modules if config.method == "lora" and config.lora else None,

@@ -15,6 +15,7 @@ from orion.errors import InputError
 from orion.models import training_checkpoints
 from orion.training import processes
 from orion.training.loading import check_reached
+from orion.training.muon import MuonWithAdamW
 from orion.training.noise import embedding_noise
 from orion.training.packed_rows import PaddedOrder, collate_packed
 from orion.training.settings import KERNELS, OPTIMIZERS, TrainConfig, split_batch
@@ -38,7 +39,7 @@ LOGGED = (
 class PackedTrainer(Trainer):
     """Trainer with the fused linear cross-entropy over packed documents.
 
-    ``kernels``: a key of KERNELS. ``noise_alpha``: of ``embedding_noise``. ``keep_best``: whether
+    ``kernels``: a key of KERNELS. ``optimizer``: one of OPTIMIZERS. ``noise_alpha``: of ``embedding_noise``. ``keep_best``: whether
     the weights of the lowest validation loss are kept. ``targets``: of the adapters, each of which
     the first step has to reach. Raises InputError in the step whose loss or gradient norm is not
     finite.
@@ -48,6 +49,7 @@ class PackedTrainer(Trainer):
         self,
         *args: Any,
         kernels: str = "auto",
+        optimizer: str = "adamw",
         noise_alpha: float | None = None,
         keep_best: bool = False,
         targets: str | list[str] | None = None,
@@ -58,12 +60,24 @@ class PackedTrainer(Trainer):
         self.model_accepts_loss_kwargs = True
         self._noise_alpha, self._keep_best, self._targets = noise_alpha, keep_best, targets
         self._kernels: dict[str, Any] = KERNELS[kernels]
+        self._is_muon = optimizer == "muon"
         self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
         self._order: PaddedOrder | None = None
         # the step of the newest checkpoint, until the step behind it shows that it is good
         self.unproven_step: int | None = None
         # it prints every step on standard output
         self.remove_callback(PrinterCallback)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The library's, or Muon, which is none of them."""
+        if self._is_muon and self.optimizer is None:
+            of: Any = self.model if model is None else model
+            _, adamw = self.get_optimizer_cls_and_kwargs(self.args, of)
+            decay = set(self.get_decay_parameter_names(of))
+            self.optimizer = MuonWithAdamW(
+                of, decay=decay, weight_decay=self.args.weight_decay, **adamw
+            )
+        return super().create_optimizer(model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """With several processes, the order of one process, in equal parts for each of them."""

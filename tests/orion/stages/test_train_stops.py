@@ -26,6 +26,7 @@ from tests.helpers.training_runs import (
 
 METHODS = {
     "full": {},
+    "muon": {"optimizer": "muon"},
     "lora": {"method": "lora"},
     "adapter": {
         "method": "lora",
