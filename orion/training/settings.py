@@ -13,6 +13,9 @@ KERNELS: dict[str, dict[str, str]] = {
     "triton-lean": {"impl": "triton", "memory": "lean", "attention_impl": "triton"},
 }
 
+# what several processes spread over them: nothing, or weights, gradients and optimiser states
+SHARDING = ("none", "full")
+
 # train.optimizer → its name in the transformers library; None is the library's default, AdamW,
 # which muon has for what is no matrix of a hidden layer
 OPTIMIZERS = {
@@ -43,6 +46,20 @@ def check_optimizer(name: str, key: str = "train.optimizer", method: str = "full
                 f"{key} = {name} needs torch 2.9 or newer, and this environment has "
                 f"{torch.__version__}; install it, or set adamw or adafactor"
             )
+
+
+def check_sharding(config: "TrainConfig", sharding: str, processes: int) -> None:
+    """Raise InputError where the model cannot be spread over the processes."""
+    if sharding == "none":
+        return
+    key = f"sharding = {sharding} (the resource of the rule train)"
+    if processes == 1:
+        raise InputError(f"{key} needs several processes (resources processes and nodes)")
+    if config.optimizer != "adamw":
+        raise InputError(
+            f"{key} trains with adamw only: train.optimizer = {config.optimizer} looks at whole "
+            "weights, or has states that cannot be split; set sharding = none or adamw"
+        )
 
 
 def split_batch(batch: int, micro_batch: int, processes: int) -> tuple[int, int]:
