@@ -164,8 +164,9 @@ class Lora(Block):
 class Train(Block):
     method: Literal["full", "lora"] = "full"
     lora: Lora = Lora()
-    optimizer: Literal["adamw", "adafactor", "adamw_8bit"] = Field(
-        "adamw", description="adamw_8bit needs the package bitsandbytes"
+    optimizer: Literal["adamw", "adafactor", "adamw_8bit", "muon"] = Field(
+        "adamw",
+        description="adamw_8bit needs the package bitsandbytes; muon is for method: full",
     )
     learning_rate: Positive
     betas: list[Fraction] = Field([0.9, 0.999], min_length=2, max_length=2)
@@ -198,6 +199,12 @@ class Train(Block):
     keep_best: bool = Field(
         False, description="publish the weights of the lowest validation loss, not the last ones"
     )
+
+    @model_validator(mode="after")
+    def _check_optimizer(self) -> "Train":
+        if self.optimizer == "muon" and self.method == "lora":
+            raise ValueError("optimizer: muon is for method: full; set adamw for method: lora")
+        return self
 
     @model_validator(mode="after")
     def _check_validation(self) -> "Train":

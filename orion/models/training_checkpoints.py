@@ -8,6 +8,7 @@ removed first. Importing this module imports neither torch nor transformers.
 import contextlib
 import json
 import os
+import pickle
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from orion.progress import log
 STATE = "trainer_state.json"
 # in the work folder: the trained weights with the lowest validation loss
 BEST = "best.safetensors"
+# in a checkpoint: what several processes have saved of weights and optimiser, each its part
+SHARDS = "shards"
 # in the messages of torch's writers, which say RuntimeError where a disk is full
 TORCH_WRITERS = ("PytorchStreamWriter", "inline_container", "iostream error")
 # what the transformers library refuses to save beside greedy decoding
@@ -58,6 +61,21 @@ def newest_checkpoint(work: Path) -> Path | None:
     return next(reversed(complete_checkpoints(work).values()), None)
 
 
+def check_sharding(work: Path, *, is_sharded: bool) -> None:
+    """Raise InputError where a stopped run has saved whole weights and shards are asked for.
+
+    Or the other way round.
+    """
+    newest = newest_checkpoint(work)
+    if newest is None or (newest / SHARDS).is_dir() == is_sharded:
+        return
+    now, before = ("full", "none") if is_sharded else ("none", "full")
+    raise InputError(
+        f"{newest} was saved with sharding = {before} (the resource of the rule train), and cannot "
+        f"go on with {now}; set {before}, or remove {work} to begin anew"
+    )
+
+
 def remove_cut_checkpoints(work: Path) -> None:
     """Remove what no run goes on from: what a killed run left incomplete, or a power cut cut off.
 
@@ -83,8 +101,24 @@ def _is_cut(path: Path) -> bool:
                 return False
         except SafetensorError:
             return True
+    if path.name == SHARDS:
+        return _lacks_shards(path)
     # torch's files are zip archives, whose directory is at the end
     return path.suffix in (".pt", ".pth") and not zipfile.is_zipfile(path)
+
+
+def _lacks_shards(folder: Path) -> bool:
+    """Whether a file is shorter than the list of the shards says, or the list is cut off itself."""
+    from torch.distributed.checkpoint import FileSystemReader
+
+    try:
+        shards = FileSystemReader(folder).read_metadata().storage_data.values()
+        return any(
+            (folder / each.relative_path).stat().st_size < each.offset + each.length
+            for each in shards
+        )
+    except (OSError, EOFError, pickle.UnpicklingError):
+        return True
 
 
 def keep_newest_checkpoints(work: Path, count: int = 1) -> None:
@@ -152,24 +186,22 @@ def last_good_checkpoint(work: Path, bad: int) -> Path | None:
     return good
 
 
-def keep_if_best(model: Any, work: Path, step: int, loss: float) -> None:
-    """Write the trained weights to ``work`` unless those there have a validation loss as low.
+def is_best(work: Path, loss: float) -> bool:
+    """Whether the kept weights, if there are any, have a higher validation loss."""
+    kept = read_best(work)
+    return kept is None or kept[1] > loss
+
+
+def keep_best(weights: dict[str, Any], work: Path, step: int, loss: float) -> None:
+    """Write the trained weights to ``work``.
 
     One file, which names its step and loss: a resumed run compares with what is there. Raises
     FailedWriteError where the disk refuses it.
     """
     from safetensors.torch import save_file
 
-    kept = read_best(work)
-    if kept is not None and kept[1] <= loss:
-        return
-    tensors = {
-        name: parameter.detach().cpu().contiguous()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
     with explain_failed_write(work / BEST, work), AtomicFile(work / BEST) as partial:
-        save_file(tensors, partial, metadata={"step": str(step), "loss": repr(loss)})
+        save_file(weights, partial, metadata={"step": str(step), "loss": repr(loss)})
 
 
 def read_best(work: Path) -> tuple[int, float] | None:
@@ -184,19 +216,35 @@ def read_best(work: Path) -> tuple[int, float] | None:
 
 
 def load_best(model: Any, work: Path) -> None:
-    """Give the model the kept weights."""
-    from safetensors.torch import load_file
+    """Give the model the kept weights, or this process's shards of them."""
+    from safetensors import safe_open
+    from torch.distributed.tensor import DTensor, distribute_tensor
 
-    kept = load_file(work / BEST)
-    for name, parameter in model.named_parameters():
-        if name in kept:
-            parameter.data.copy_(kept[name])
+    with safe_open(work / BEST, "pt") as kept:
+        names = set(kept.keys())
+        for name, parameter in model.named_parameters():
+            if name not in names:
+                continue
+            weight, here = kept.get_tensor(name), parameter.data
+            if isinstance(here, DTensor):
+                # each process reads the whole weight itself
+                weight = distribute_tensor(
+                    weight.to(here.device), here.device_mesh, here.placements, src_data_rank=None
+                )
+            here.copy_(weight)
 
 
 def first_non_finite_weight(model: Any) -> str | None:
-    """The name of a trained tensor with a NaN or an infinity; None if there is none."""
+    """The name of a trained tensor with a NaN or an infinity; None if there is none.
+
+    Of a tensor in shards, this process's one is looked at.
+    """
+    from torch.distributed.tensor import DTensor
+
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and not bool(parameter.detach().isfinite().all()):
+        weight = parameter.detach()
+        weight = weight.to_local() if isinstance(weight, DTensor) else weight
+        if parameter.requires_grad and not bool(weight.isfinite().all()):
             return str(name)
     return None
 

@@ -12,10 +12,11 @@ with the lowest one.
 SIGTERM and SIGUSR1 let the running step end, save a checkpoint and exit with 143 or 138. README.md
 in the published folder is a model card.
 With ``--processes`` or ``--nodes`` above 1 torchrun starts the stage in that many processes, which
-share each optimiser step's sequences; the first one logs, saves and publishes.
+share each optimiser step's sequences; the first one logs, saves and publishes. ``--sharding full``
+splits weights, gradients and optimiser states among them (FSDP2).
 Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR
 --output-dir O --output-model J --log L [--preflight F] [--lineage DATASET MODEL ARM]
-[--micro-batch N] [--processes P] [--nodes N] [--save-minutes M]
+[--micro-batch N] [--processes P] [--nodes N] [--sharding none|full] [--save-minutes M]
 [--kernels auto|torch|triton|triton-lean] [--plan P --plan-digest D]``.
 """
 
@@ -50,7 +51,16 @@ from orion.training.loading import (
 )
 from orion.training.packed_rows import PackedRows, collate_packed, store_rows
 from orion.training.processes import say
-from orion.training.settings import KERNELS, TrainConfig, check_optimizer, split_batch
+from orion.training.settings import (
+    KERNELS,
+    SHARDING,
+    TrainConfig,
+    check_optimizer,
+    check_sharding,
+    split_batch,
+)
+from orion.training.sharded_trainer import ShardedTrainer
+from orion.training.sharding import gather_trained
 from orion.training.trainer import LOGGED, PackedTrainer, training_arguments
 
 # apart from each other, seeds of runs are small numbers
@@ -91,6 +101,13 @@ def run_training(trainer: PackedTrainer, work: Path, signals: StopSignals) -> No
         say(f"the lowest validation loss, {best[1]:.6f}, is that of step {best[0]}")
         training_checkpoints.load_best(trainer.model, work)
     trainer.check_result()
+
+
+def put_weights(model: Any, weights: dict[str, torch.Tensor]) -> None:
+    """Give a model that is loaded anew its trained weights."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data = weights[name]
 
 
 def find_checkpoint(work: Path) -> tuple[int, Path | None]:
@@ -163,6 +180,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the Slurm job to use")
     parser.add_argument(
+        "--sharding",
+        choices=SHARDING,
+        default="none",
+        help="full: each process holds a part of weights, gradients and optimiser states only; "
+        "changes rounding only",
+    )
+    parser.add_argument(
         "--save-minutes",
         type=parse_minutes,
         default=10.0,
@@ -185,6 +209,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def publish(
+    model: Any,
     trainer: PackedTrainer,
     args: argparse.Namespace,
     document: ModelDocument,
@@ -195,7 +220,7 @@ def publish(
 ) -> None:
     """Write the trained folder with its card, the log, and model.json last."""
     output, history = Path(args.output_dir), trainer.state.log_history
-    training_checkpoints.publish(trainer.model, tokenizer, document, output, adapter=adapter)
+    training_checkpoints.publish(model, tokenizer, document, output, adapter=adapter)
     write_log(history, args.log)
     trained = training_checkpoints.trained_document(output, args.name, document, adapter=adapter)
     dataset = arm = None
@@ -212,7 +237,7 @@ def publish(
 def prepare(args: argparse.Namespace) -> Job:
     """Read the inputs but for the rows. Raises InputError for what cannot be trained."""
     config = command.read_config(TrainConfig, args.config)
-    check_optimizer(config.optimizer)
+    check_optimizer(config.optimizer, method=config.method)
     tables.size(args.packed, tables.PACKED)  # refuses what is no such table, before the model loads
     document = read_document(args.model)
     inputs = {"packed": args.packed, "model": args.model}
@@ -221,6 +246,7 @@ def prepare(args: argparse.Namespace) -> Job:
     digest = provenance.digest_text(provenance.canonical_json(record))
     # a changed plan goes on from the same checkpoint, so the folder is not named after it
     work = Path(args.work) / f"train-{digest[:16]}"
+    training_checkpoints.check_sharding(work, is_sharded=args.sharding == "full")
     return Job(config, document, record | plan.require_registered(args), work)
 
 
@@ -231,7 +257,8 @@ def make_trainer(args: argparse.Namespace, job: Job, signals: StopSignals) -> Pa
     check_kernels(args.kernels, model, config)
     say(describe_kernels(args.kernels, config))
     rows, validation = store_rows(args.packed, job.work)
-    return PackedTrainer(
+    kind = ShardedTrainer if args.sharding == "full" else PackedTrainer
+    return kind(
         model=model,
         args=training_arguments(
             config, str(job.work), args.micro_batch, len(rows), validates=len(validation) > 0
@@ -240,6 +267,7 @@ def make_trainer(args: argparse.Namespace, job: Job, signals: StopSignals) -> Pa
         eval_dataset=validation,
         data_collator=partial(collate_packed, loss_average=config.loss_average),
         kernels=args.kernels,
+        optimizer=config.optimizer,
         noise_alpha=config.neftune_noise_alpha,
         keep_best=config.keep_best,
         targets=config.lora.target_modules if config.method == "lora" and config.lora else None,
@@ -259,16 +287,22 @@ def train(args: argparse.Namespace, signals: StopSignals) -> None:
         raise
     except InputError as error:
         raise InputError(f"{args.packed}: {error}") from None
+    is_sharded = args.sharding == "full"
+    trained = gather_trained(trainer.model) if is_sharded else {}
     # no process reads in the work folder any more
     processes.wait()
     processes.leave()
     if not processes.is_first():
         return
+    model: Any = trainer.model
+    if is_sharded:
+        model = load_trainable_model(job.document, job.config)
+        put_weights(model, trained)
     tokenizer = checkpoints.load_tokenizer(job.document)
-    restore_base(trainer.model, job.document, job.config)
+    restore_base(model, job.document, job.config)
     adapter = job.config.keeps_adapter
     with training_checkpoints.explain_failed_write(Path(args.output_dir), job.work):
-        publish(trainer, args, job.document, tokenizer, job.record, adapter=adapter)
+        publish(model, trainer, args, job.document, tokenizer, job.record, adapter=adapter)
     training_checkpoints.remove_work(job.work)
 
 
@@ -279,9 +313,9 @@ def main(argv: list[str] | None = None) -> None:
     asked = args.processes * args.nodes
     if min(args.processes, args.nodes) < 1:
         raise InputError(f"processes = {args.processes}, nodes = {args.nodes}: at least 1 of each")
-    split_batch(
-        config.batch_sequences, args.micro_batch, processes.world_size() if is_started else asked
-    )
+    count = processes.world_size() if is_started else asked
+    split_batch(config.batch_sequences, args.micro_batch, count)
+    check_sharding(config, args.sharding, count)
     if asked > 1 and not is_started:
         words = sys.argv[1:] if argv is None else argv
         launch.launch("orion.stages.train", words, args.processes, args.nodes)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from orion_kernels import dispatch
 from orion_kernels.transformers_integration import register_attention
+from torch.distributed.tensor import DTensor
 
 from orion.errors import InputError
 from orion.models import adapters, checkpoints, training_checkpoints
@@ -129,7 +130,7 @@ def check_reached(model: Any, targets: str | list[str]) -> None:
         layer, is_adapter, _ = name.partition(".lora_")
         if is_adapter and parameter.requires_grad:
             last = layer.rpartition(".")[2]
-            reached[last] = reached.get(last, False) or parameter.grad is not None
+            reached[last] = reached.get(last, False) or _has_gradient(parameter)
     everywhere = processes.gather({name for name, is_reached in reached.items() if not is_reached})
     lost = sorted(set.intersection(*everywhere))
     if lost and targets != ALL_LINEAR:
@@ -139,6 +140,14 @@ def check_reached(model: Any, targets: str | list[str]) -> None:
                 "adapters there learn nothing; leave them out"
             )
         )
+
+
+def _has_gradient(parameter: torch.nn.Parameter) -> bool:
+    """Whether a backward pass has reached a weight; one in shards gets zeros otherwise."""
+    gradient = parameter.grad
+    if isinstance(gradient, DTensor):
+        return bool(gradient.to_local().any())
+    return gradient is not None
 
 
 def restore_base(model: Any, document: ModelDocument, config: TrainConfig) -> None:

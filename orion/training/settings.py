@@ -13,18 +13,52 @@ KERNELS: dict[str, dict[str, str]] = {
     "triton-lean": {"impl": "triton", "memory": "lean", "attention_impl": "triton"},
 }
 
-# train.optimizer → its name in the transformers library; None is the library's default, AdamW
-OPTIMIZERS = {"adamw": None, "adafactor": "adafactor", "adamw_8bit": "adamw_bnb_8bit"}
+# what several processes spread over them: nothing, or weights, gradients and optimiser states
+SHARDING = ("none", "full")
+
+# train.optimizer → its name in the transformers library; None is the library's default, AdamW,
+# which muon has for what is no matrix of a hidden layer
+OPTIMIZERS = {
+    "adamw": None,
+    "adafactor": "adafactor",
+    "adamw_8bit": "adamw_bnb_8bit",
+    "muon": None,
+}
 
 
-def check_optimizer(name: str, key: str = "train.optimizer") -> None:
-    """Raise InputError for an optimiser that needs a package which is not installed here."""
+def check_optimizer(name: str, key: str = "train.optimizer", method: str = "full") -> None:
+    """Raise InputError for an optimiser that cannot train here, or not by this method."""
     if name not in OPTIMIZERS:
         raise InputError(f"{key} = {name}: choose one of {', '.join(OPTIMIZERS)}")
     if name == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
         raise InputError(
             f"{key} = {name} needs the package bitsandbytes, which is not installed in this "
             "environment; install it (`pip install bitsandbytes`), or set adamw or adafactor"
+        )
+    if name == "muon":
+        if method != "full":
+            raise InputError(f"{key} = {name} is for method: full; set adamw for method: {method}")
+        # torch is slow to import, and `muon` alone asks for it
+        import torch
+
+        if not hasattr(torch.optim, "Muon"):
+            raise InputError(
+                f"{key} = {name} needs torch 2.9 or newer, and this environment has "
+                f"{torch.__version__}; install it, or set adamw or adafactor"
+            )
+
+
+def check_sharding(config: "TrainConfig", sharding: str, processes: int) -> None:
+    """Raise InputError where the model cannot be spread over the processes."""
+    if sharding == "none":
+        return
+    key = f"sharding = {sharding} (the resource of the rule train)"
+    if processes == 1:
+        raise InputError(f"{key} needs several processes (resources processes and nodes)")
+    if config.optimizer != "adamw":
+        raise InputError(
+            f"{key} trains with adamw only: train.optimizer = {config.optimizer} looks at whole "
+            "weights, or has states that cannot be split; set sharding = none or adamw"
         )
 
 

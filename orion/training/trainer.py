@@ -15,9 +15,11 @@ from orion.errors import InputError
 from orion.models import training_checkpoints
 from orion.training import processes
 from orion.training.loading import check_reached
+from orion.training.muon import MuonWithAdamW
 from orion.training.noise import embedding_noise
-from orion.training.packed_rows import PaddedOrder, collate_packed
+from orion.training.packed_rows import PADDING, PaddedOrder, collate_packed
 from orion.training.settings import KERNELS, OPTIMIZERS, TrainConfig, split_batch
+from orion.training.sharding import gather_trained
 
 SAVE_EVERY_STEPS = 100
 # what causal_lm_loss takes of a collated micro-batch
@@ -38,16 +40,17 @@ LOGGED = (
 class PackedTrainer(Trainer):
     """Trainer with the fused linear cross-entropy over packed documents.
 
-    ``kernels``: a key of KERNELS. ``noise_alpha``: of ``embedding_noise``. ``keep_best``: whether
-    the weights of the lowest validation loss are kept. ``targets``: of the adapters, each of which
-    the first step has to reach. Raises InputError in the step whose loss or gradient norm is not
-    finite.
+    ``kernels``: a key of KERNELS. ``optimizer``: one of OPTIMIZERS. ``noise_alpha``: of
+    ``embedding_noise``. ``keep_best``: whether the weights of the lowest validation loss are kept.
+    ``targets``: of the adapters, each of which the first step has to reach. Raises InputError in
+    the step whose loss or gradient norm is not finite.
     """
 
     def __init__(
         self,
         *args: Any,
         kernels: str = "auto",
+        optimizer: str = "adamw",
         noise_alpha: float | None = None,
         keep_best: bool = False,
         targets: str | list[str] | None = None,
@@ -58,12 +61,24 @@ class PackedTrainer(Trainer):
         self.model_accepts_loss_kwargs = True
         self._noise_alpha, self._keep_best, self._targets = noise_alpha, keep_best, targets
         self._kernels: dict[str, Any] = KERNELS[kernels]
+        self._is_muon = optimizer == "muon"
         self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
         self._order: PaddedOrder | None = None
         # the step of the newest checkpoint, until the step behind it shows that it is good
         self.unproven_step: int | None = None
         # it prints every step on standard output
         self.remove_callback(PrinterCallback)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The library's, or Muon, which is none of them."""
+        if self._is_muon and self.optimizer is None:
+            of: Any = self.model if model is None else model
+            _, adamw = self.get_optimizer_cls_and_kwargs(self.args, of)
+            decay = set(self.get_decay_parameter_names(of))
+            self.optimizer = MuonWithAdamW(
+                of, decay=decay, weight_decay=self.args.weight_decay, **adamw
+            )
+        return super().create_optimizer(model)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """With several processes, the order of one process, in equal parts for each of them."""
@@ -103,9 +118,12 @@ class PackedTrainer(Trainer):
         # accelerate puts autocast around the model's own forward only, and the loss's products with
         # the head are as large as those of several layers
         with self.accelerator.autocast(), noise:
-            return causal_lm_loss(
+            return self._call_loss(
                 model, **row, packing=packing, normalizer=normalizer, **self._kernels
             )
+
+    def _call_loss(self, model: Any, **inputs: Any) -> Any:
+        return causal_lm_loss(model, **inputs)
 
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
         """Log the loss of the rows that are held out, and keep the weights if it is the lowest.
@@ -131,9 +149,11 @@ class PackedTrainer(Trainer):
         return metrics
 
     def _keep_if_best(self, step: int, loss: float) -> None:
-        if self.is_world_process_zero():
-            work = Path(str(self.args.output_dir))
-            training_checkpoints.keep_if_best(self.model, work, step, loss)
+        work, first = Path(str(self.args.output_dir)), self.is_world_process_zero()
+        if processes.gather(first and training_checkpoints.is_best(work, loss))[0]:
+            weights = gather_trained(self.model)
+            if first:
+                training_checkpoints.keep_best(weights, work, step, loss)
 
     @torch.no_grad()
     def _validation_loss(self) -> float:
@@ -142,8 +162,9 @@ class PackedTrainer(Trainer):
         size = int(self.args.per_device_train_batch_size)
         total, count = 0.0, 0.0
         first, everywhere = size * self.args.process_index, size * self.args.world_size
-        for start in range(first, len(rows), everywhere):
-            chosen = [rows[i] for i in range(start, min(start + size, len(rows)))]
+        for start in range(first, first + len(rows), everywhere):
+            # as many times in each process, in the end with padding
+            chosen = [rows[i] for i in range(start, min(start + size, len(rows)))] or [PADDING]
             batch = self.data_collator(chosen)
             marks = batch.get("trained_documents")
             count += batch["valid_index"].numel() if marks is None else int(marks.ne(-100).sum())
@@ -259,7 +280,8 @@ class PackedTrainer(Trainer):
         targets = max(1, batch["valid_index"].numel())
         with torch.no_grad():
             loss = self.compute_loss(model, self._prepare_inputs(batch), num_items_in_batch=targets)
-        name = training_checkpoints.first_non_finite_weight(model)
+        names = processes.gather(training_checkpoints.first_non_finite_weight(model))
+        name = next((name for name in names if name is not None), None)
         wrong = [] if math.isfinite(float(loss)) else [f"the loss is {float(loss)}"]
         wrong += [] if name is None else [f"{name} is not finite"]
         if wrong:

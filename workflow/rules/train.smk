@@ -95,6 +95,7 @@ rule train:
         micro_batch=4,
         processes=1,
         nodes=1,
+        sharding="none",
         kernels="auto",
         save_minutes=10,
         runtime="8h",
@@ -111,6 +112,7 @@ rule train:
         " --plan {resources.plan} --plan-digest={resources.plan_digest:q}"
         " --micro-batch {resources.micro_batch} --kernels {resources.kernels}"
         " --processes {resources.processes} --nodes {resources.nodes}"
+        " --sharding {resources.sharding}"
         " --save-minutes {resources.save_minutes}"
         " --output-dir {output.checkpoint}"
         " --output-model {output.model} --log {output.train_log} 2> {log}"

@@ -36,6 +36,7 @@ HELD = {"loss_average": "document", "keep_best": True, "gradient_checkpointing":
 # name → inputs, micro-batch, keys. Of the five rows the last step of a pass has one alone
 EQUAL = {
     "full": ("rows", 1, {}),
+    "muon": ("rows", 1, {"optimizer": "muon"}),
     "lora": ("rows", 1, LORA),
     "held": ("held", 1, HELD),
     "wide": ("rows", 2, {"batch_sequences": 4, "dtype": "bfloat16"}),

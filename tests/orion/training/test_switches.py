@@ -49,6 +49,7 @@ def make_trainer(student, work, micro_batch=1, **changes):
         args=training_arguments(config, str(work), micro_batch, packed.height),
         train_dataset=stored_rows(packed, work),
         data_collator=partial(collate_packed, loss_average=config.loss_average),
+        optimizer=config.optimizer,
         noise_alpha=config.neftune_noise_alpha,
         targets=config.lora.target_modules if config.lora else None,
     )

@@ -18,6 +18,7 @@ from orion.errors import InputError
 from orion.models import training_checkpoints
 from orion.stages import pack, train
 from orion.training import trainer
+from orion.training.sharding import gather_trained
 
 CONFIG = {
     "method": "full",
@@ -129,15 +130,15 @@ def test_the_weights_with_the_lowest_loss_are_published(folder, tmp_path, monkey
 def test_a_resumed_run_compares_with_the_kept_weights(tmp_path):
     model = torch.nn.Linear(2, 1)
     assert training_checkpoints.read_best(tmp_path) is None
-    training_checkpoints.keep_if_best(model, tmp_path, 10, 0.1 + 0.2)
+    assert training_checkpoints.is_best(tmp_path, 9.0)
+    training_checkpoints.keep_best(gather_trained(model), tmp_path, 10, 0.1 + 0.2)
     kept = model.weight.detach().clone()
     model.weight.data += 1
-    training_checkpoints.keep_if_best(model, tmp_path, 20, 0.1 + 0.2)
+    assert not training_checkpoints.is_best(tmp_path, 0.1 + 0.2)
     assert training_checkpoints.read_best(tmp_path) == (10, 0.1 + 0.2)
     training_checkpoints.load_best(model, tmp_path)
     assert torch.equal(model.weight, kept) and model.weight.requires_grad
-    training_checkpoints.keep_if_best(model, tmp_path, 20, 0.3)
-    assert training_checkpoints.read_best(tmp_path) == (20, 0.3)
+    assert training_checkpoints.is_best(tmp_path, 0.3)
 
 
 def test_a_disk_that_is_full_when_the_best_weights_are_kept(folder, tmp_path, monkeypatch):
