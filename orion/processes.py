@@ -1,4 +1,7 @@
-"""Child processes: shards of a job, their GPUs, their memory, how they end with the parent."""
+"""Child processes: shards of a job, their GPUs, and how they end when the parent ends.
+
+Also whether a process keeps the memory that it frees.
+"""
 
 import ctypes
 import os

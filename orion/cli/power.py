@@ -164,7 +164,9 @@ def _read_stated(args: argparse.Namespace) -> Components:
             "--results"
         )
     found = {name: getattr(args, f"sd_{name}") for name in COMPONENTS}
-    stated = {name: None if value is None else value / POINTS for name, value in found.items()}
+    stated: dict[str, Any] = {
+        name: None if value is None else value / POINTS for name, value in found.items()
+    }
     stated["run_problem"] = stated["run_problem"] or 0.0
     if stated["sampling"] is None:
         stated["sampling"] = power.find_sampling(

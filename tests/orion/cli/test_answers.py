@@ -182,8 +182,9 @@ def test_audit_of_a_runs_samples_with_the_golds_of_its_problems(run, tmp_path):
 
 
 def test_the_configuration_knows_exactly_the_policies_there_are(root):
-    known = config.Config.model_json_schema()["$defs"]["ProblemSet"]["properties"]["policy"]["enum"]
-    assert set(known) == set(POLICIES)
+    blocks = config.Config.model_json_schema()["$defs"]
+    for name in ("Dataset", "Benchmark"):
+        assert set(blocks[name]["properties"]["policy"]["enum"]) == set(POLICIES)
     loaded = config.load(root / "config/config.yaml").model_dump()
     loaded["benchmarks"]["chains-test"]["policy"] = "math-verify"
     assert config.validate(loaded).benchmarks["chains-test"].policy == "math-verify"

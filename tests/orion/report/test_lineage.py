@@ -48,7 +48,8 @@ def plan_jobs(root: Path, folder: Path, config: dict) -> list[PlannedJob]:
     for block in re.split(r"\n(?=(?:local)?rule \w+:\n)", done.stdout)[1:]:
         rule = re.match(r"(?:local)?rule (\w+):", block)[1]
         files = {
-            kind: set(found[1].split(", ")) if found else set()
+            # an output that is added to is marked
+            kind: set(found[1].replace(" (update)", "").split(", ")) if found else set()
             for kind in ("input", "output")
             for found in [re.search(rf"^    {kind}: (.+)$", block, re.MULTILINE)]
         }
