@@ -56,7 +56,7 @@ def count(self):
     here = sum(each.to_local().numel() for each in self.model.parameters())
     states = self.optimizer.optimizer.state.values()
     moments = sum(each["exp_avg"].to_local().numel() for each in states)
-    print(f"holds {here / whole:.2f} and {moments / whole:.2f}")
+    print(f"holds {here / whole:.2f} and {moments / whole:.2f}", flush=True)
     real(self)
     assert all(isinstance(each, DTensor) for each in self.model.parameters())
 ShardedTrainer.check_result = count
