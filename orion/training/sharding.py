@@ -98,7 +98,7 @@ def save(model: Any, optimizer: Any, folder: Path) -> None:
 
 
 def load(model: Any, optimizer: Any, folder: Path) -> None:
-    """Load what ``save`` has saved, also by another number of processes."""
+    """Load what ``save`` has saved, each process its shards."""
     weights, states = get_state_dict(model, optimizer, options=OPTIONS)
     state: dict[str, Any] = {"model": weights, "optimizer": states}
     checkpoint.load(state, checkpoint_id=folder / SHARDS)

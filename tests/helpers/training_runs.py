@@ -4,6 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
 from orion import tables
 from orion.models import checkpoints
 from orion.stages import train
@@ -70,3 +74,25 @@ def read_result(out: Path) -> dict[str, bytes]:
 
 def list_checkpoints(out: Path) -> list[int]:
     return sorted(int(path.name.split("-")[1]) for path in out.glob("work/*/checkpoint-*"))
+
+
+def check_same_training(one: Path, other: Path, steps: int, tolerance: float) -> None:
+    """Two outputs have the same log within the tolerance, and the same greedy answers."""
+    logs = [
+        [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        for out in (one, other)
+    ]
+    assert len(logs[0]) == len(logs[1]) == steps
+    for expected, found in zip(*logs, strict=True):
+        assert found == pytest.approx(expected, rel=tolerance, abs=tolerance)
+        assert found["tokens"] == expected["tokens"]
+        assert found["trained_tokens"] == expected["trained_tokens"]
+    assert torch.equal(greedy_answers(one), greedy_answers(other))
+
+
+def greedy_answers(out: Path) -> torch.Tensor:
+    """Of the published checkpoint, as plain transformers reads it."""
+    model = AutoModelForCausalLM.from_pretrained(out / "model")
+    prompts = torch.tensor([[5, 9, 11, 40], [7, 30, 62, 18], [21, 4, 90, 33]])
+    mask = torch.ones_like(prompts)
+    return model.generate(prompts, attention_mask=mask, max_new_tokens=16, do_sample=False)

@@ -7,26 +7,12 @@ import pytest
 from orion.experiment.plan import Version
 from orion.report import registration
 from orion.stages.plan import add_version, write_history
+from tests.helpers.plans import write_plan
 from tests.helpers.recompute_plan import History
 
 A, B, C = (
     {"arm": arm, "against": "base", "kind": "superiority"} for arm in ("orion", "sft_own", "late")
 )
-
-
-def write_plan(*comparisons, **others) -> dict:
-    plan = {
-        "comparisons": [*comparisons],
-        "benchmarks": ["b"],
-        "datasets": ["d"],
-        "models": ["m"],
-        "seeds": [1, 2],
-        "num_samples": {"b": 4},
-        "measure": "accuracy",
-        "alpha": 0.05,
-        "family": "all",
-    }
-    return plan | others
 
 
 def make_history(*steps: tuple[dict, int]) -> list[Version]:

@@ -11,18 +11,9 @@ from orion.errors import InputError
 from orion.experiment import plan as registered
 from orion.provenance import canonical_json, digest_text
 from orion.stages import plan
+from tests.helpers.plans import write_plan
 
-PLAN = {
-    "comparisons": [{"arm": "orion", "against": "base", "kind": "superiority"}],
-    "benchmarks": ["b"],
-    "datasets": ["d"],
-    "models": ["m"],
-    "seeds": [1, 2],
-    "num_samples": {"b": 4},
-    "measure": "accuracy",
-    "alpha": 0.05,
-    "family": "all",
-}
+PLAN = write_plan({"arm": "orion", "against": "base", "kind": "superiority"})
 OTHER = {**PLAN, "comparisons": []}
 
 
