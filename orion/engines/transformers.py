@@ -13,12 +13,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
 
 from orion.engines import logits
+from orion.engines.attention import GROUPED
 from orion.engines.cache import Block, merge_blocks, take_layers
 from orion.engines.prefill import Trunk, read_texts
 from orion.engines.prefixes import family_order, shared_beginning
@@ -34,37 +33,6 @@ ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 # fraction of a pool's rows that may have ended before it is refilled; 0.1 to 0.4 are equally fast
 MAX_IDLE_FRACTION = 0.2
 DEFAULT_BATCH_SIZE = 256  # rows generated together
-
-
-def _grouped_attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> Any:
-    """The library's sdpa attention, without a copy of keys and values per query head.
-
-    With a mask, the library repeats the whole cache for every new token. Torch's CUDA kernel needs
-    the copies; its CPU kernel does not.
-    """
-    if query.shape[2] > 1 or kwargs.get("position_bias") is not None:
-        return SDPA(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    output = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=True
-    )
-    return output.transpose(1, 2).contiguous(), None  # (rows, 1, heads, width)
-
-
-GROUPED = "orion_grouped_sdpa"
-SDPA = AttentionInterface()["sdpa"]  # type: ignore[no-untyped-call]
-AttentionInterface.register(GROUPED, _grouped_attention)
-AttentionMaskInterface.register(
-    GROUPED,
-    AttentionMaskInterface()["sdpa"],  # type: ignore[no-untyped-call]
-)
 
 
 @dataclass

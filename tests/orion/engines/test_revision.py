@@ -8,6 +8,7 @@ from orion.provenance import _code_tokens, digest_text
 # engine → the sources that decide its requests and answers; retries.py only sends them again
 SOURCES = {
     "transformers": [
+        "attention.py",
         "cache.py",
         "logits.py",
         "prefill.py",
@@ -27,7 +28,7 @@ SOURCES = {
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 2): "1a0511c799d3d46a7b0ad9ff44b6324754a5208bfbbf747b57cb1f90fa64fd5a",
+    ("transformers", 2): "c2aa64a8b575639e0fd00411588d66950a02d3346612439265ec50801648cb7b",
     ("vllm", 1): "a750063246cd1b8e387972b58d51da794a55b6a3f2fdea0ece8d797c853d1c7b",
     ("openai", 1): "96d483820da09e268b878fb301ac09aefa4b371a2c8db00b79c02e772e565b9d",
 }
