@@ -13,6 +13,16 @@ import yaml
 
 from tests.helpers.preloaded_python import Preloaded
 
+# what the stages take long to import; the stages themselves are read anew by each job
+LIBRARIES = [
+    "orion.answers",
+    "orion.completions",
+    "orion.engines.transformers",
+    "orion.models.preflight_checks",
+    "orion.training.sharded_trainer",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+]
 # stands in for every stage: creates the files and folders named as outputs, as the stage would
 STAND_IN = """#!{python} -IS
 import pathlib, sys
@@ -81,6 +91,15 @@ def preloaded_snakemake():
     with tempfile.TemporaryDirectory() as folder:
         made = Preloaded(Path(folder), "snakemake.cli", "snakemake_executor_plugin_slurm")
         yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def commands():
+    """A folder with a ``python`` for real jobs that has their libraries loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Preloaded(Path(folder), *LIBRARIES)
+        yield made.bin
         made.close()
 
 
