@@ -84,7 +84,7 @@ def source_digest(module: str) -> str:
         if path is None:
             continue
         source = path.read_text(encoding="utf-8")
-        parts[name] = digest_text(_code_tokens(source))
+        parts[name] = _code_digest(source)
         # importing a submodule runs its parent packages too
         todo.extend(".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 1))
         todo.extend(_imports(source, name, is_package=path.name == "__init__.py"))
@@ -92,6 +92,12 @@ def source_digest(module: str) -> str:
             for data in sorted(path.parent.glob("*.j2")):
                 parts[f"{name}/{data.name}"] = digest_file(data)
     return digest_text(canonical_json(parts))
+
+
+# by the text, so that stages share the modules that they have in common
+@cache
+def _code_digest(source: str) -> str:
+    return digest_text(_code_tokens(source))
 
 
 @cache
@@ -117,7 +123,8 @@ def _module_file(name: str) -> Path | None:
     return None
 
 
-def _imports(source: str, module: str, *, is_package: bool) -> list[str]:
+@cache
+def _imports(source: str, module: str, *, is_package: bool) -> tuple[str, ...]:
     """Names in this project that a source imports, at its top or inside functions.
 
     ``from module import name`` yields ``module.name`` too, which may be a submodule.
@@ -134,7 +141,7 @@ def _imports(source: str, module: str, *, is_package: bool) -> list[str]:
             found.append(target)
             found.extend(f"{target}.{alias.name}" for alias in node.names)
     local = [n for n in found if n.split(".")[0] == PACKAGE]
-    return local + [KERNELS for n in found if n.split(".")[0] == KERNELS]
+    return (*local, *(KERNELS for n in found if n.split(".")[0] == KERNELS))
 
 
 def _code_tokens(source: str) -> str:

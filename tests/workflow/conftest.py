@@ -5,13 +5,26 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.helpers.preloaded_python import Preloaded
+
+# what the stages take long to import; the stages themselves are read anew by each job
+LIBRARIES = [
+    "orion.answers",
+    "orion.completions",
+    "orion.engines.transformers",
+    "orion.models.preflight_checks",
+    "orion.training.sharded_trainer",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+]
 # stands in for every stage: creates the files and folders named as outputs, as the stage would
-STAND_IN = """#!{python}
+STAND_IN = """#!{python} -IS
 import pathlib, sys
 args = sys.argv[1:]
 made = ("--output", "--output-steps", "--rejected", "--filters", "--preview", "--stats")
@@ -35,9 +48,10 @@ for flag, value in zip(args, args[1:]):
 class Checkout:
     """One copied checkout in which the workflow has run."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, preloaded: Preloaded):
         self.folder = folder
         self.bin = folder / "bin"
+        self.python = preloaded.bin / "python"
 
     def snakemake(self, *args: str, check: bool = True) -> subprocess.CompletedProcess:
         env = {
@@ -46,7 +60,7 @@ class Checkout:
             "PYTHONPATH": f"{self.folder}:{self.folder / 'kernels'}",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *args]
+        command = [self.python, "-m", "snakemake", "--cores", "2", *args]
         done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
@@ -71,14 +85,32 @@ class Checkout:
         (self.folder / "config/config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
+@pytest.fixture(scope="session")
+def preloaded_snakemake():
+    """Has Snakemake and a plugin loaded, and nothing of this project."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Preloaded(Path(folder), "snakemake.cli", "snakemake_executor_plugin_slurm")
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def commands():
+    """A folder with a ``python`` for real jobs that has their libraries loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Preloaded(Path(folder), *LIBRARIES)
+        yield made.bin
+        made.close()
+
+
 @pytest.fixture(scope="module")
-def checkout(root, tmp_path_factory) -> Checkout:
+def checkout(root, tmp_path_factory, preloaded_snakemake) -> Checkout:
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("orion", "kernels", "workflow", "config", "envs"):
         shutil.copytree(
             root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
-    made = Checkout(folder)
+    made = Checkout(folder, preloaded_snakemake)
     made.bin.mkdir()
     (made.bin / "python").write_text(STAND_IN.format(python=sys.executable))
     (made.bin / "python").chmod(0o755)

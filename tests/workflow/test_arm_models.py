@@ -76,7 +76,7 @@ def test_the_warm_up_samples_nothing(rounds):
 
 
 @pytest.mark.slow
-def test_two_rounds_end_in_a_report(root, tmp_path):
+def test_two_rounds_end_in_a_report(root, commands, tmp_path):
     """The run itself trains nothing: both trainings are behind its student."""
     config = write_rounds(yaml.safe_load((root / "config/config.yaml").read_text()))
     config["runs"].update(models=["second"], arms=["base"])
@@ -92,7 +92,7 @@ def test_two_rounds_end_in_a_report(root, tmp_path):
     config["report"].update(bootstrap=100, examples=2)
     (tmp_path / "config").mkdir()
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(config))
-    status, out = run_snakemake(tmp_path, root)
+    status, out = run_snakemake(tmp_path, root, commands=commands)
     assert status == 0, out[-6000:]
     results = tmp_path / "results"
     arms = {
@@ -122,5 +122,5 @@ def test_two_rounds_end_in_a_report(root, tmp_path):
     # a checkpoint that is not the recorded one is refused by the report
     document = results / "models/warm/model.json"
     document.write_text(document.read_text().replace('"trained": "', '"trained": "0'))
-    status, out = run_snakemake(tmp_path, root, "--forcerun", "report")
+    status, out = run_snakemake(tmp_path, root, "--forcerun", "report", commands=commands)
     assert status != 0 and "models/warm/model.json: made from another trained than" in out

@@ -1,6 +1,7 @@
 """The whole pipeline, small but real: student, eight arms, report.
 
-A second run plans nothing, and every number is recomputed.
+A second run plans nothing, and every number is recomputed. The jobs are forks of one process that
+has the libraries loaded (conftest.py); in test_examples.py and test_served.py each starts anew.
 """
 
 import os
@@ -28,11 +29,11 @@ ARMS = [
 
 
 class Folder:
-    def __init__(self, path: Path, root: Path):
-        self.path, self.root = path, root
+    def __init__(self, path: Path, root: Path, commands: Path):
+        self.path, self.root, self.commands = path, root, commands
 
     def snakemake(self, *args: str) -> str:
-        status, out = run_snakemake(self.path, self.root, *args)
+        status, out = run_snakemake(self.path, self.root, *args, commands=self.commands)
         assert status == 0, out[-6000:]
         return out
 
@@ -41,7 +42,7 @@ class Folder:
 
 
 @pytest.fixture(scope="module")
-def folder(root, tmp_path_factory):
+def folder(root, commands, tmp_path_factory):
     path = tmp_path_factory.mktemp("pipeline")
     (path / "config").mkdir()
     config = yaml.safe_load((root / "config/config.yaml").read_text())
@@ -67,7 +68,7 @@ def folder(root, tmp_path_factory):
     config["evaluate"].update(num_samples=2, max_tokens=96)
     config["report"].update(bootstrap=200, examples=6)
     (path / "config/config.yaml").write_text(yaml.safe_dump(config))
-    made = Folder(path, root)
+    made = Folder(path, root, commands)
     made.snakemake()
     return made
 

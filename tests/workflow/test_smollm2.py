@@ -13,7 +13,7 @@ from tests.helpers.snakemake import run_snakemake
 pytestmark = [pytest.mark.slow, pytest.mark.data]
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PUBLISHED = ("gsm8k_train.jsonl", "mip_gsm8k_deepseekR1.json", "svamp.jsonl")
-PROBLEMS = 20
+PROBLEMS = 10
 SLICE = {
     "runs": {"arms": ["base", "orion"], "benchmarks": ["svamp", "gsm8k-kept-apart"]},
     "comparisons": [{"arm": "orion", "against": "base"}],
@@ -57,7 +57,7 @@ def results(root, data, tmp_path_factory):
             keep(data / "original" / name, hash_file(data / "original" / name))
         words = ["--configfile", "config/smollm2.yaml", "slice.yaml"]
         speed = ["--set-threads", "sample=2", "reflect=2", "train=2"]
-        speed += ["--set-resources", "train:micro_batch=1", "reflect:batch_size=20"]
+        speed += ["--set-resources", "train:micro_batch=1", f"reflect:batch_size={PROBLEMS}"]
         status, out = run_snakemake(folder, root, *words, *speed)
         assert status == 0, out[-6000:]
         again = run_snakemake(folder, root, *words, "--dry-run")[1]

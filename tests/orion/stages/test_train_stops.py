@@ -16,6 +16,7 @@ from orion.errors import InputError
 from orion.models import training_checkpoints
 from orion.stages import train
 from orion.training import callbacks, trainer
+from tests.helpers.training_processes import run_together
 from tests.helpers.training_runs import (
     arguments,
     list_checkpoints,
@@ -370,23 +371,17 @@ def test_the_command_exits_as_a_process_that_the_signal_ended(folder, tmp_path):
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_run_that_is_killed_at_random_instants_ends_with_the_same_bytes(folder, tmp_path, method):
     """SIGKILL five times per method, with a checkpoint after every step."""
-    steps = 150
-    wanted = run(
-        folder, tmp_path / "whole", "--save-minutes", "1000", method=method, max_steps=steps
-    )
-    out, instants, reached = tmp_path / "killed", random.Random(method), []
-    for _ in range(5):
-        process = start(folder, out, "--save-minutes", "0", method=method, max_steps=steps)
-        before = max(reached, default=0)
-        give_up = time.monotonic() + 300
-        while max(list_checkpoints(out), default=0) <= before and time.monotonic() < give_up:
-            time.sleep(0.001)
-        # a step with its checkpoint takes about 30 ms
-        time.sleep(instants.uniform(0, 0.3))
-        process.kill()
-        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-        reached.append(list_checkpoints(out)[-1])
-    process = start(folder, out, "--save-minutes", "0", method=method, max_steps=steps)
-    assert process.wait() == 0, (out / "stderr").read_text()[-3000:]
+    steps, instants = 150, random.Random(method)
+    keys = {"method": method, "max_steps": steps}
+    wanted = run(folder, tmp_path / "whole", "--save-minutes", "1000", **keys)
+    out = tmp_path / "killed"
+    words = arguments(folder, out, "--save-minutes", "0", **keys)
+    job = {"words": words, "work": str(out / "work"), "processes": 1}
+    # a step with its checkpoint takes about 30 ms
+    killed = [{**job, "kill": instants.uniform(0, 0.3)} for _ in range(5)]
+    *ran, last = run_together([*killed, job], tmp_path)
+    for each in ran:
+        assert each["ends"] == [-signal.SIGKILL], "the run ended before it could be killed"
+    assert last["ends"] == [0], last["said"]
     assert read_result(out) == wanted
-    print(f"killed after steps {reached} of {steps}")
+    print(f"killed after steps {[each['reached'] for each in ran]} of {steps}")
