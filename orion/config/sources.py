@@ -64,6 +64,14 @@ class DemoStudent(Block):
         None, description="reflection examples; null: the recipe's number"
     )
     drills: Count | None = Field(None, description="comparison drills; null: the recipe's number")
+    starved: Literal["borrow", "carry", "product"] | None = Field(
+        None, description="the skill that it is not taught to compute in short form, if any"
+    )
+    foreign_attempts: Fraction | None = Field(
+        None,
+        description="the share of the reflections on an attempt whose attempt belongs to another "
+        "problem; null: none",
+    )
 
 
 def read_date(value: Any) -> Any:
