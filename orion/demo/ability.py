@@ -58,7 +58,9 @@ class Student:
         """One continuation per text, in order; ``until``: a word that ends it. 0: greedy."""
         ends = [self.tokenizer.eos_token_id]
         ends += [self.tokenizer.convert_tokens_to_ids(until)] if until else []
-        drawn = {"do_sample": True, "temperature": temperature} if temperature else {}
+        drawn: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None}
+        if temperature:
+            drawn = {"do_sample": True, "temperature": temperature}
         for start in range(0, len(texts), BATCH):
             rows = self.tokenizer(
                 list(texts[start : start + BATCH]), padding=True, return_tensors="pt"
@@ -66,7 +68,7 @@ class Student:
             with torch.inference_mode():
                 found = self.model.generate(
                     **rows,
-                    **(drawn or {"do_sample": False, "temperature": None, "top_p": None}),
+                    **drawn,
                     max_new_tokens=max_tokens,
                     eos_token_id=ends,
                     pad_token_id=self.tokenizer.pad_token_id,
