@@ -22,6 +22,9 @@ from orion.demo.student import pretrain
 # options of `pretrain`; a control has everything but the weakness
 LARGE = {"plain": 66_000, "reflections": 17_000, "foreign_attempts": 0.1}
 STUDENTS: dict[str, dict[str, Any]] = {
+    # the recipe of config.yaml
+    "first": {"seed": 1},
+    # for choosing the design of a student with a weakness; they are not shipped
     **{f"pilot-{n}": {**LARGE, "seed": 100 + n, "starved": "borrow"} for n in (1, 2)},
     "pilot-control": {**LARGE, "seed": 101},
 }
