@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from orion.answers.policies import POLICIES
 from orion.config.base import Block
 from orion.config.servers import Server
+from orion.demo.recipes import list_students
 
 # a float of YAML 1.2 with an exponent
 EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
@@ -64,6 +65,27 @@ class DemoStudent(Block):
         None, description="reflection examples; null: the recipe's number"
     )
     drills: Count | None = Field(None, description="comparison drills; null: the recipe's number")
+    starved: Literal["borrow", "carry", "product"] | None = Field(
+        None, description="the skill that it is not taught to compute in short form, if any"
+    )
+    foreign_attempts: Fraction | None = Field(
+        None,
+        description="the share of the reflections on an attempt whose attempt belongs to another "
+        "problem; null: none",
+    )
+
+
+def _check_student(name: str) -> str:
+    if name not in list_students():
+        raise ValueError(f"no such student; the package has: {', '.join(list_students())}")
+    return name
+
+
+class EmbeddedStudent(Block):
+    kind: Literal["embedded"]
+    student: Annotated[str, AfterValidator(_check_student)] = Field(
+        description="a student that comes with the package"
+    )
 
 
 def read_date(value: Any) -> Any:
@@ -128,7 +150,7 @@ DECIDED_BY_SERVER = ("chat_template", "dtype", "prompt_date", "trust_remote_code
 
 class Model(Block):
     source: Annotated[
-        ArmModel | DemoStudent | GgufModel | HubModel | LocalModel | ServedModel,
+        ArmModel | DemoStudent | EmbeddedStudent | GgufModel | HubModel | LocalModel | ServedModel,
         Field(discriminator="kind"),
     ]
     chat_template: str | None = Field(

@@ -17,6 +17,7 @@ from orion.config.models import Config
 from orion.config.sources import (
     DECIDED_BY_SERVER,
     Block,
+    EmbeddedStudent,
     GgufModel,
     LocalBase,
     LocalModel,
@@ -24,6 +25,7 @@ from orion.config.sources import (
 )
 from orion.config.uses import is_trained
 from orion.data import files
+from orion.demo.recipes import read_recipe
 from orion.provenance import canonical_json, digest_text
 
 # the blocks of the prompt set that make a prompt: for a solution, and for a reflection
@@ -115,6 +117,13 @@ def _student(config: Config, model: str) -> dict[str, Any]:
     return {
         key: value for key, value in _dump(config.models[model].source).items() if key != "kind"
     }
+
+
+def _unpack_student(config: Config, model: str) -> dict[str, Any]:
+    source = config.models[model].source
+    assert isinstance(source, EmbeddedStudent), "the rule runs for models of this kind"
+    # other weights of the same name are another student
+    return {"student": source.student, "sha256": read_recipe(source.student)["sha256"]}
 
 
 def _dequantise(config: Config, model: str) -> dict[str, Any]:
@@ -307,6 +316,7 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "benchmark": _benchmark,
     "lint": _lint,
     "student": _student,
+    "unpack_student": _unpack_student,
     "dequantise": _dequantise,
     "model": _model,
     "sample": _sample,

@@ -1,10 +1,13 @@
 """Pre-training examples of the student: plain solving, reflections, comparison drills.
 
-Input: a seed, the number of shards and this shard's index, counts. Output: examples as weighted
-pieces of text; a piece of weight 0 is read but not trained on. No example resembles the prompts of
-the placebo arm (an attempt at another problem). A reflection without an attempt writes out one
-random step, so that all reflections have the same amount of detail. The problems are easier than
-those of the levels. Pure functions on the standard library.
+Input: a recipe, the number of shards and this shard's index. Output: examples as weighted pieces of
+text; a piece of weight 0 is read but not trained on. A reflection writes out one step: the first
+that its attempt got wrong, a random one without an attempt, so that all reflections have the same
+amount of detail. The problems are easier than those of the levels. Pure functions on the standard
+library.
+
+A recipe may starve the student of a skill (`orion.demo.skills`) and may show attempts at other
+problems, as the placebo arm does; by default it does neither.
 """
 
 import random
@@ -21,6 +24,7 @@ from orion.demo.problems import (
     write_solution,
     write_teacher_trace,
 )
+from orion.demo.skills import needing_steps
 
 START, TURN, END = "<|user|>", "<|assistant|>", "<|end|>"
 
@@ -49,32 +53,44 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Counts:
-    """How many examples of each kind, over all shards."""
+class Recipe:
+    """What the pre-training examples are.
 
+    plain, reflections, drills: how many of each kind, over all shards. plain_first: the share of
+    the plain examples and drills before the first reflection. teacher_weight: loss weight of the
+    tokens of the teacher's trace. starved: the skill that the student is not to have, if any.
+    foreign_attempts: the share of the reflections on an attempt whose attempt belongs to another
+    problem.
+    """
+
+    seed: int
     plain: int
     reflections: int
     drills: int
+    plain_first: float
+    teacher_weight: float
+    starved: str | None = None
+    foreign_attempts: float = 0.0
 
 
 def make_curriculum(
-    seed: int, shard: int, shards: int, counts: Counts, *, plain_first: float, teacher_weight: float
+    recipe: Recipe, shard: int, shards: int
 ) -> tuple[list[list[Piece]], list[list[Piece]]]:
     """Examples of one shard in two phases: drills and plain solving, then everything mixed.
 
-    `plain_first`: the share of the plain examples and drills in the first phase. Example i of a
-    kind depends on (seed, kind, i) only and belongs to shard i % shards.
+    Example i of a kind depends on (seed, kind, i) only and belongs to shard i % shards.
     """
+    seed = recipe.seed
     examples: dict[str, list[list[Piece]]] = {}
     for kind, count, make in (
-        ("plain", counts.plain, plain_example),
-        ("drill", counts.drills, drill_example),
-        ("reflection", counts.reflections, lambda rng: reflection_example(rng, teacher_weight)),
+        ("plain", recipe.plain, lambda rng: plain_example(rng, recipe.starved)),
+        ("drill", recipe.drills, drill_example),
+        ("reflection", recipe.reflections, lambda rng: reflection_example(rng, recipe)),
     ):
         examples[kind] = [
             make(random.Random(f"{kind}|{seed}|{i}")) for i in range(shard, count, shards)
         ]
-    cuts = {kind: int(plain_first * len(examples[kind])) for kind in ("plain", "drill")}
+    cuts = {kind: int(recipe.plain_first * len(examples[kind])) for kind in ("plain", "drill")}
     first = examples["plain"][: cuts["plain"]] + examples["drill"][: cuts["drill"]]
     second = (
         examples["plain"][cuts["plain"] :]
@@ -86,34 +102,51 @@ def make_curriculum(
     return first, second
 
 
-def plain_example(rng: random.Random) -> list[Piece]:
-    """Question, then the short solution with a few steps written out."""
+def plain_example(rng: random.Random, starved: str | None = None) -> list[Piece]:
+    """Question, then the short solution with a few steps written out; no step needs `starved`."""
     _, n, largest, detail = rng.choices(PLAIN, [row[0] for row in PLAIN])[0]
-    start, steps = unseen_chain(rng, n, largest)
+    start, steps = unseen_chain(rng, n, largest, without=starved)
     detailed = {i for i in range(n) if rng.random() < detail}
     question = f"{START} Question: {tell_story(rng, start, steps)} {TURN}"
     return [Piece(question, 0), Piece(f"{write_solution(steps, detailed)} {END}", 1)]
 
 
-def reflection_example(rng: random.Random, teacher_weight: float) -> list[Piece]:
-    """Question, teacher's trace or a wrong attempt or both, then diagnosis and refined chain."""
+def reflection_example(rng: random.Random, recipe: Recipe) -> list[Piece]:
+    """Question, teacher's trace or an attempt or both, then diagnosis and refined chain."""
     _, n, largest = rng.choices(REFLECTED, [row[0] for row in REFLECTED])[0]
     _, teacher, attempt = rng.choices(PROMPT_INCLUDES, [row[0] for row in PROMPT_INCLUDES])[0]
-    start, steps = unseen_chain(rng, n, largest)
+    # without a trace the results in short form are computed and not copied
+    start, steps = unseen_chain(rng, n, largest, without=None if teacher else recipe.starved)
     pieces = [Piece(f"{START} Question: {tell_story(rng, start, steps)}", 0)]
     if teacher:
         # the trace's tokens are trained on too: the student must know the teacher's style
-        pieces += [Piece("Teacher:", 0), Piece(write_teacher_trace(steps), teacher_weight)]
+        pieces += [
+            Piece("Teacher:", 0),
+            Piece(write_teacher_trace(steps), recipe.teacher_weight),
+        ]
     revisited = rng.randrange(n)
     opening = "New:"
     if attempt:
-        wrong = corrupt_chain(rng, steps, revisited)
+        # no random number is drawn for a recipe without foreign attempts
+        if recipe.foreign_attempts and rng.random() < recipe.foreign_attempts:
+            wrong, revisited = other_chain(rng, steps, largest)
+        else:
+            wrong = corrupt_chain(rng, steps, revisited)
         shown = {i for i in range(n) if i != revisited and rng.random() < 0.05}
         pieces.append(Piece(f"Attempt: {write_solution(wrong, shown)}", 0))
         opening = f"{write_diagnosis(steps, wrong)} New:"
     pieces.append(Piece(f"Refine: {TURN}", 0))
     pieces.append(Piece(f"{opening} {write_solution(steps, {revisited})} {END}", 1))
     return pieces
+
+
+def other_chain(rng: random.Random, steps: list[Step], largest: int) -> tuple[list[Step], int]:
+    """The chain of another problem of as many steps, and where its results first differ."""
+    while True:
+        _, other = unseen_chain(rng, len(steps), largest)
+        for i, (right, step) in enumerate(zip(steps, other, strict=True)):
+            if right.result != step.result:
+                return other, i
 
 
 def drill_example(rng: random.Random, pairs: int = 6) -> list[Piece]:
@@ -186,9 +219,16 @@ def misread_number(rng: random.Random, number: int) -> int:
             return other
 
 
-def unseen_chain(rng: random.Random, n: int, largest: int) -> tuple[int, list[Step]]:
-    """A chain that no level can contain; single steps are not restricted, as no level has them."""
+def unseen_chain(
+    rng: random.Random, n: int, largest: int, *, without: str | None = None
+) -> tuple[int, list[Step]]:
+    """A chain that no level can contain; single steps are not restricted, as no level has them.
+
+    No step of it needs the skill `without`.
+    """
     while True:
         start, steps = random_chain(rng, n, largest)
+        if needing_steps(without, steps):
+            continue
         if n == 1 or find_bucket(start, steps) in BUCKETS["pretrain"]:
             return start, steps

@@ -17,6 +17,7 @@ import math
 import os
 import shutil
 import tempfile
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,7 +27,8 @@ import torch.multiprocessing as mp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from orion.demo.curriculum import Counts, Piece, make_curriculum
+from orion.demo.curriculum import Piece, Recipe, make_curriculum
+from orion.demo.skills import SKILLS
 from orion.demo.tokenizer import build_tokenizer
 from orion.progress import Progress, log
 
@@ -39,6 +41,8 @@ DEFAULTS = {
     "plain_first": 0.2,
     "teacher_weight": 0.3,
     "judgement_weight": 4.0,
+    "starved": None,
+    "foreign_attempts": 0.0,
     "hidden": 128,
     "layers": 4,
     "heads": 4,
@@ -59,12 +63,14 @@ def pretrain(output_dir: str | Path, *, log_every_s: float = 10.0, **options) ->
 
     seed: of all randomness. plain, reflections, drills: numbers of examples. plain_first: the share
     of plain examples and drills before the first reflection. teacher_weight, judgement_weight: loss
-    weights of the tokens of the teacher's trace, and of `ok` and `wrong`. batch_tokens: padded
-    tokens per step, over both processes. lr rises over `warmup` steps, is constant up to the share
+    weights of the tokens of the teacher's trace, and of `ok` and `wrong`. starved,
+    foreign_attempts: see `curriculum.Recipe`. batch_tokens: padded tokens per step, over both
+    processes. lr rises over `warmup` steps, is constant up to the share
     `constant` of all steps, then falls linearly to `final_lr` * lr. precision: auto (bfloat16 where
     the processor multiplies it natively), float32 or bfloat16.
 
-    Raises TypeError for an unknown option, ValueError for an unknown precision, FileExistsError if
+    Raises TypeError for an unknown option, ValueError for an unknown precision or skill, a share
+    outside of 0..1, FileExistsError if
     `output_dir` contains something other than a checkpoint. An earlier checkpoint is replaced once
     the new one is complete.
     """
@@ -74,6 +80,12 @@ def pretrain(output_dir: str | Path, *, log_every_s: float = 10.0, **options) ->
     settings = DEFAULTS | options
     if settings["precision"] not in ("auto", "float32", "bfloat16"):
         raise ValueError(f"precision is auto, float32 or bfloat16, not {settings['precision']!r}")
+    if settings["starved"] is not None and settings["starved"] not in SKILLS:
+        raise ValueError(f"starved is one of {', '.join(SKILLS)}, not {settings['starved']!r}")
+    if not 0 <= settings["foreign_attempts"] <= 1:
+        raise ValueError(
+            f"foreign_attempts is a share from 0 to 1, not {settings['foreign_attempts']}"
+        )
     output = Path(output_dir).absolute()
     if output.exists() and any(output.iterdir()) and not (output / "config.json").exists():
         raise FileExistsError(f"{output} exists and is not a checkpoint")
@@ -143,15 +155,8 @@ def load_batches(
     tokenizer: PreTrainedTokenizerFast, settings: dict, shard: int
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of one shard in order: token ids, loss weights, both (rows, length), right-padded."""
-    counts = Counts(settings["plain"], settings["reflections"], settings["drills"])
-    phases = make_curriculum(
-        settings["seed"],
-        shard,
-        SHARDS,
-        counts,
-        plain_first=settings["plain_first"],
-        teacher_weight=settings["teacher_weight"],
-    )
+    recipe = Recipe(**{field.name: settings[field.name] for field in fields(Recipe)})
+    phases = make_curriculum(recipe, shard, SHARDS)
     batches = []
     for examples in phases:
         rows = encode_examples(tokenizer, examples, settings["judgement_weight"])

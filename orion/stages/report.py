@@ -136,7 +136,7 @@ def build_tables(
         "base": measures.base_row(results, **interval),
         "reflections": reflections.reflection_rows(results, config.prompts, **interval),
         "has_recorded_steps": reflections.has_recorded_steps(results),
-        "demo_student": config.models[results.model].source.kind == "demo",
+        "demo_student": config.models[results.model].source.kind in ("demo", "embedded"),
         "error_coverage": reflections.error_coverage_rows(results, config.prompts, **interval),
         "false_steps": false_steps.false_step_rows(results, benchmarks, **interval),
         "false_steps_training": false_steps.training_rows(results),

@@ -11,6 +11,9 @@ RUNS = CONFIG.runs
 DEMO_MODELS = [
     name for name, model in CONFIG.models.items() if model.source.kind == "demo"
 ]
+EMBEDDED_MODELS = [
+    name for name, model in CONFIG.models.items() if model.source.kind == "embedded"
+]
 GGUF_MODELS = [
     name for name, model in CONFIG.models.items() if model.source.kind == "gguf"
 ]

@@ -30,6 +30,26 @@ rule student:
         " 2> {log}"
 
 
+rule unpack_student:
+    output:
+        checkpoint=directory("results/models/{model}/checkpoint"),
+    log:
+        "logs/models/{model}/student.log",
+    benchmark:
+        "logs/models/{model}/student.usage.tsv"
+    wildcard_constraints:
+        model=any_of(EMBEDDED_MODELS),
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=tracked_config("unpack_student"),
+        code=source_digest("orion.demo.shipped"),
+    shell:
+        "python -m orion.demo.shipped --config {params.config:q} --output {output.checkpoint}"
+        " 2> {log}"
+
+
 rule dequantise:
     input:
         gguf_file,
@@ -71,7 +91,8 @@ rule register_model:
         model=any_of(
             name
             for name in CONFIG.models
-            if name not in DEMO_MODELS + GGUF_MODELS + ARM_MODELS
+            if name
+            not in DEMO_MODELS + EMBEDDED_MODELS + GGUF_MODELS + ARM_MODELS
         ),
     localrule: True
     conda:
@@ -99,7 +120,7 @@ use rule register_model as register_demo_model with:
         files=[],
         template=keep_place(template_files),
     wildcard_constraints:
-        model=any_of(DEMO_MODELS),
+        model=any_of(DEMO_MODELS + EMBEDDED_MODELS),
 
 
 use rule register_demo_model as register_gguf_model with:

@@ -1,20 +1,23 @@
 """The pre-training examples, and a pre-training of a few steps."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orion.demo.curriculum import (
-    Counts,
+    Recipe,
     corrupt_chain,
     make_curriculum,
+    plain_example,
     reflection_example,
     unseen_chain,
 )
-from orion.demo.error_coverage import detailed_steps
-from orion.demo.problems import Level, level_chain, random_chain
+from orion.demo.error_coverage import detailed_steps, parse_steps
+from orion.demo.problems import Level, Step, level_chain, random_chain
+from orion.demo.skills import SKILLS, needing_steps
 from orion.demo.student import DEFAULTS, encode_examples, learning_rate, make_batches, pretrain
 from orion.demo.tokenizer import build_tokenizer
 
@@ -29,6 +32,7 @@ TINY = {
     "feedforward": 64,
     "batch_tokens": 1024,
 }
+RECIPE = Recipe(seed=1, plain=100, reflections=100, drills=100, plain_first=0.5, teacher_weight=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -75,28 +79,26 @@ def test_bad_calls_leave_the_output_alone(tmp_path):
         pretrain(tmp_path, **TINY)
     with pytest.raises(TypeError, match="stepz"):
         pretrain(tmp_path / "new", stepz=3)
-    with pytest.raises(ValueError, match="precision"):
-        pretrain(tmp_path / "new", precision="half")
+    for option in ({"precision": "half"}, {"starved": "spelling"}, {"foreign_attempts": 2}):
+        with pytest.raises(ValueError, match=next(iter(option))):
+            pretrain(tmp_path / "new", **option)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_shards_share_out_the_same_examples():
-    counts = Counts(plain=30, reflections=10, drills=20)
-    whole = [
-        make_curriculum(1, shard, 2, counts, plain_first=0.5, teacher_weight=0.3)
-        for shard in (0, 1)
-    ]
+    recipe = replace(RECIPE, plain=30, reflections=10, drills=20)
+    whole = [make_curriculum(recipe, shard, 2) for shard in (0, 1)]
     rows = [str(example) for first, second in whole for example in first + second]
     assert len(rows) == 60
     assert not any("Question" in str(e) and "Refine" in str(e) for first, _ in whole for e in first)
-    alone = make_curriculum(1, 0, 1, counts, plain_first=0.5, teacher_weight=0.3)
+    alone = make_curriculum(recipe, 0, 1)
     assert sorted(rows) == sorted(str(example) for phase in alone for example in phase)
 
 
 def test_reflections_write_out_one_step_with_and_without_an_attempt():
     shown = set()
     for i in range(300):
-        text = " ".join(piece.text for piece in reflection_example(random.Random(i), 0.3))
+        text = " ".join(piece.text for piece in reflection_example(random.Random(i), RECIPE))
         user, target = text.split("<|assistant|>")
         shown.add(("Teacher:" in user, "Attempt:" in user))
         assert len(detailed_steps(target.replace("<|end|>", ""))) == 1
@@ -127,8 +129,9 @@ def test_pretraining_never_sees_a_chain_of_a_level():
 
 def test_only_weighted_tokens_are_targets():
     tokenizer = build_tokenizer()
+    recipe = replace(RECIPE, teacher_weight=0.0)
     rows = encode_examples(
-        tokenizer, [reflection_example(random.Random(i), 0.0) for i in range(8)], 3.0
+        tokenizer, [reflection_example(random.Random(i), recipe) for i in range(8)], 3.0
     )
     batches = make_batches(rows, 600, tokenizer.pad_token_id)
     assert sum(len(ids) for ids, _ in batches) == 8
@@ -147,3 +150,59 @@ def test_learning_rate_rises_stays_and_falls():
     rates = [learning_rate(step, 1000, DEFAULTS) for step in range(1000)]
     assert rates[0] < rates[30] < rates[59] == rates[60] == rates[400] == DEFAULTS["lr"]
     assert rates[-1] == pytest.approx(DEFAULTS["lr"] * DEFAULTS["final_lr"], rel=0.1)
+
+
+def test_starved_student_sees_the_skill_by_columns_or_beside_a_trace_only():
+    seen = {"plain": 0, "reflection": 0}
+    for skill in SKILLS:
+        recipe = replace(RECIPE, starved=skill)
+        for i in range(400):
+            for kind, example in (
+                ("plain", plain_example(random.Random(i), skill)),
+                ("reflection", reflection_example(random.Random(i), recipe)),
+            ):
+                text = " ".join(piece.text for piece in example)
+                user, target = text.split("<|assistant|>")
+                needing = needing_steps(skill, read_steps(target))
+                if kind == "plain" or "Teacher:" not in user:
+                    assert not needing
+                seen[kind] += bool(needing)
+    assert seen["plain"] == 0
+    assert seen["reflection"] > 300
+
+
+def read_steps(text):
+    """The steps of a refined chain or a solution, wherever they stand in the text."""
+    return [
+        Step(step.left, step.op, step.operand, step.result)
+        for step in parse_steps(text.replace("<|end|>", ""))
+        if step is not None
+    ]
+
+
+def test_without_starving_the_skills_are_there():
+    seen = dict.fromkeys(SKILLS, 0)
+    for i in range(400):
+        target = plain_example(random.Random(i))[-1].text
+        for skill in SKILLS:
+            seen[skill] += bool(needing_steps(skill, read_steps(target)))
+    assert min(seen.values()) > 40
+
+
+def test_foreign_attempts_are_diagnosed_at_their_first_difference():
+    foreign = 0
+    for i in range(400):
+        recipe = replace(RECIPE, foreign_attempts=0.5)
+        text = " ".join(piece.text for piece in reflection_example(random.Random(i), recipe))
+        user, target = text.split("<|assistant|>")
+        if "Attempt:" not in user:
+            continue
+        attempt = parse_steps(user.split("Attempt:")[1].split("Refine:")[0].split("\\boxed")[0])
+        right = parse_steps(target.replace("<|end|>", ""))
+        # an attempt at this very problem has its operations
+        foreign += [s.op for s in attempt] != [s.op for s in right]
+        first = next(
+            i for i, (a, b) in enumerate(zip(attempt, right, strict=True)) if a.result != b.result
+        )
+        assert detailed_steps(target.replace("<|end|>", "")) == {first}
+    assert 60 < foreign < 200
