@@ -50,8 +50,8 @@ def folder(root, commands, tmp_path_factory):
     config["comparisons"] = [
         c for c in config["comparisons"] if {c["arm"], c["against"]} <= {*ARMS}
     ]
-    # the package's student, since one that is pre-trained here solves a few problems or none,
-    # depending on the processor; examples/quick.yaml pre-trains one
+    # the package's student, since one that is pre-trained quickly solves some problems or none,
+    # depending on the processor; test_served.py pre-trains one
     config["models"]["tiny"]["source"] = {"kind": "embedded", "student": "first"}
     config["datasets"]["chains"]["source"].update(n=40)
     config["benchmarks"] = {
