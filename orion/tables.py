@@ -176,7 +176,7 @@ TRAIN = Table(
         "filters_passed": pl.List(pl.String),
     },
     nullable=frozenset({"sample_id"}),
-    allowed={"target_kind": ("solution", "teacher_trace", "own_correct", "reflection")},
+    allowed={"target_kind": ("solution", "teacher_trace", "own_correct", "reflection", "oracle")},
 )
 PACKED = Table(
     "packed",

@@ -217,7 +217,9 @@ class Train(Block):
 
 
 class Arm(Block):
-    trained_on: Literal["nothing", "solution", "teacher_trace", "own_correct", "reflection"]
+    trained_on: Literal[
+        "nothing", "solution", "teacher_trace", "own_correct", "reflection", "oracle"
+    ]
     error_source: Literal["own", "other_problem"] | None = Field(
         None, description="whose wrong attempts are exposed"
     )
@@ -235,6 +237,11 @@ class Arm(Block):
     def needs_traces(self) -> bool:
         """Whether teacher traces are trained on or shown."""
         return self.trained_on == "teacher_trace" or "teacher" in self.prompt_includes
+
+    @property
+    def needs_errors(self) -> bool:
+        """Whether wrong attempts are exposed for the arm."""
+        return self.trained_on in ("reflection", "oracle")
 
     @model_validator(mode="after")
     def _check_reflection_keys(self) -> "Arm":

@@ -162,7 +162,9 @@ def _check_traces(config: Config, dataset: str) -> dict[str, Any]:
 
 
 def _expose(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
-    return {"error_source": config.arms[arm].error_source, **_dump(config.arm_block("expose", arm))}
+    # the oracle corrects the student's own errors
+    source = config.arms[arm].error_source or "own"
+    return {"error_source": source, **_dump(config.arm_block("expose", arm))}
 
 
 def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
@@ -190,12 +192,14 @@ def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> di
 
 
 def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
-    spec = config.arms[arm]
+    spec, reflect = config.arms[arm], config.arm_block("reflect", arm)
+    assert isinstance(reflect, Reflect)
     own = {"solution": ("answer",), "reflection": ("marker", "leak")}.get(spec.trained_on, ())
     return {
         "prompts": _prompts(config, "solve", *own),
         "trained_on": spec.trained_on,
         **_dump(config.arm_block("select", arm)),
+        "errors_per_prompt": reflect.errors_per_prompt if spec.trained_on == "oracle" else None,
     }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
+from orion import tables
 from orion.experiment import statistics
 from orion.report.gather import Arm, Results
 
@@ -220,9 +221,12 @@ def selection_rows(results: Results) -> list[dict]:
         for case in ("no_error", "all_filtered"):
             used = fallbacks.get(f"fallback_{case}") or {"policy": None, "problems": None}
             row |= {f"problems_{case}": used["problems"], f"fallback_{case}": used["policy"]}
-        targets = ("solution", "teacher_trace", "own_correct", "reflection")
         rows.append(
-            {**row, "rows": arm.filters["rows"], **{kind: kinds.get(kind, 0) for kind in targets}}
+            {
+                **row,
+                "rows": arm.filters["rows"],
+                **{kind: kinds.get(kind, 0) for kind in tables.TRAIN.allowed["target_kind"]},
+            }
         )
     return rows
 

@@ -20,6 +20,7 @@ ARM_MODELS = [
 REFLECTING = [
     name for name, arm in CONFIG.arms.items() if arm.trained_on == "reflection"
 ]
+NEEDING_ERRORS = [name for name, arm in CONFIG.arms.items() if arm.needs_errors]
 DATASETS_WITH_TEACHER = [
     name for name, dataset in CONFIG.datasets.items() if dataset.teacher is not None
 ]
@@ -74,14 +75,14 @@ def if_sampling(name):
     return student_file
 
 
-def if_reflecting(name):
-    """A file of the arm's folder where the arm trains on reflections, nothing otherwise."""
+def if_among(arms, name):
+    """A file of the arm's folder where the arm is among these, nothing otherwise."""
 
     def arm_file(wildcards):
         folder = "results/datasets/{dataset}/{model}/{arm}".format(
             **dict(wildcards.items())
         )
-        return [f"{folder}/{name}"] if wildcards.arm in REFLECTING else []
+        return [f"{folder}/{name}"] if wildcards.arm in arms else []
 
     return arm_file
 

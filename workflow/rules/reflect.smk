@@ -12,7 +12,7 @@ rule expose:
     benchmark:
         "logs/datasets/{dataset}/{model}/{arm}/errors.usage.tsv"
     wildcard_constraints:
-        arm=any_of(REFLECTING),
+        arm=any_of(NEEDING_ERRORS),
     localrule: True
     conda:
         "../../envs/base.yaml"

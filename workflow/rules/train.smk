@@ -10,11 +10,12 @@ rule select:
         samples=if_sampling("samples.parquet"),
         verdicts=if_sampling("verdicts.parquet"),
         steps=if_sampling("steps.parquet"),
+        # empty for arms that need no errors
+        errors=if_among(NEEDING_ERRORS, "errors.parquet"),
         # empty for arms that do not reflect
-        errors=if_reflecting("errors.parquet"),
-        reflections=if_reflecting("reflections.parquet"),
-        reflection_verdicts=if_reflecting("reflection_verdicts.parquet"),
-        reflection_steps=if_reflecting("reflection_steps.parquet"),
+        reflections=if_among(REFLECTING, "reflections.parquet"),
+        reflection_verdicts=if_among(REFLECTING, "reflection_verdicts.parquet"),
+        reflection_steps=if_among(REFLECTING, "reflection_steps.parquet"),
     output:
         train="results/datasets/{dataset}/{model}/{arm}/train.parquet",
         filters="results/datasets/{dataset}/{model}/{arm}/filters.json",

@@ -1,8 +1,9 @@
 """Each arm of the configurations trains on what its name says, from the samples to the rows.
 
 Every text of the invented tables holds a word of its own: `trace-p`, `slip-p-s`, `right-p-s`,
-`solution-p`. An invented student answers a reflection prompt with all the words that it sees there,
-so a training row tells what stood in the prompt behind it.
+`solution-p`; what the student answers is a chain besides, with one wrong step in a slip. An
+invented student answers a reflection prompt with all the words that it sees there, so a training
+row tells what stood in the prompt behind it.
 """
 
 import json
@@ -13,6 +14,10 @@ import polars as pl
 import pytest
 
 from orion import config, prompts, tables
+from orion.demo.error_coverage import detailed_steps
+from orion.demo.exact_check import is_wholly_true
+from orion.demo.oracle import read_chain
+from orion.demo.problems import Step, compute, generate, write_solution
 from orion.experiment.traces import with_correct_traces
 from orion.stages import expose, reflect, select
 from tests.helpers.mechanisms import MECHANISMS
@@ -28,6 +33,7 @@ FILES = {
     "embedded": ("config/config.yaml",),
     "paper": ("config/config.yaml", "config/paper.yaml"),
 }
+GENERATED = dict(zip(PROBLEMS, generate("train", len(PROBLEMS), seed=5), strict=True))
 LOADED = {name: config.load(*(str(ROOT / f) for f in files)) for name, files in FILES.items()}
 
 
@@ -37,22 +43,41 @@ def is_right(problem: str, sample: int) -> bool:
     return sample % 2 == 0
 
 
+def wrong_step(sample: int) -> int:
+    """The step that a slip of this number gets wrong."""
+    return sample // 2 % 3
+
+
+def write_answer(problem: str, sample: int) -> str:
+    """The chain of a sample, with its word behind it."""
+    steps, kind = read_chain(GENERATED[problem].meta), "right"
+    if not is_right(problem, sample):
+        kind, at = "slip", wrong_step(sample)
+        value = steps[at].result + 1 + sample
+        steps[at] = steps[at]._replace(result=value)
+        for i in range(at + 1, len(steps)):
+            value = compute(value, steps[i].op, steps[i].operand)
+            steps[i] = Step(steps[i - 1].result, steps[i].op, steps[i].operand, value)
+    return write_solution(steps).replace("\\boxed", f"{kind}-{problem}-{sample} \\boxed")
+
+
 def make_solving() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Problems, samples, verdicts."""
     problems = [
         {
             "problem_id": p,
-            "problem": f"Question {p}",
-            "answer": "7",
+            "problem": f"Question {p} : {GENERATED[p].problem}",
+            "answer": GENERATED[p].answer,
             "solution": f"solution-{p}",
             "teacher_trace": f"trace-{p}",
         }
         for p in PROBLEMS
     ]
-    keys = [(p, s, "right" if is_right(p, s) else "slip") for p in PROBLEMS for s in range(SAMPLES)]
-    texts = [(p, s, f"it is {kind}-{p}-{s} \\boxed{{ 7 }}") for p, s, kind in keys]
-    judged = [(p, s, "correct" if kind == "right" else "incorrect", str(s)) for p, s, kind in keys]
-    frame = pl.DataFrame(problems).with_columns(meta=pl.struct(source_row=pl.int_range(pl.len())))
+    keys = [(p, s, is_right(p, s)) for p in PROBLEMS for s in range(SAMPLES)]
+    texts = [(p, s, write_answer(p, s)) for p, s, _ in keys]
+    judged = [(p, s, "correct" if right else "incorrect", str(s)) for p, s, right in keys]
+    meta = pl.Series("meta", [GENERATED[p].meta for p in PROBLEMS])
+    frame = pl.DataFrame(problems).with_columns(meta)
     return frame, make_texts(texts, tables.SAMPLES, template="solve"), make_verdicts(judged)
 
 
@@ -97,8 +122,11 @@ def make_rows(loaded, arm: str, folder: Path) -> pl.DataFrame:
         "verdicts": (verdicts, tables.VERDICTS),
         "steps": (make_steps(samples.select("problem_id", "sample_id").iter_rows()), tables.STEPS),
     }
+    if loaded.arms[arm].needs_errors:
+        errors = expose_all(loaded, keys, samples, verdicts)
+        written["errors"] = (errors, tables.ERRORS)
     if loaded.arms[arm].trained_on == "reflection":
-        written |= reflect_all(loaded, keys, problems, traces, samples, verdicts)
+        written |= reflect_all(loaded, keys, problems, traces, errors)
     for name, (frame, table) in written.items():
         tables.write(frame, folder / name, table, {})
     outputs = {name: folder / f"out-{name}" for name in ("output", "filters", "preview")}
@@ -109,8 +137,8 @@ def make_rows(loaded, arm: str, folder: Path) -> pl.DataFrame:
     return tables.read(outputs["output"], tables.TRAIN)
 
 
-def reflect_all(loaded, keys, problems, traces, samples, verdicts) -> dict:
-    """Tables of a student whose reflection names every word of its prompt."""
+def expose_all(loaded, keys, samples, verdicts) -> pl.DataFrame:
+    """The arm's table of errors."""
     settings = config.stage_config(loaded, "expose", **keys)
     errors = expose.own_errors(
         samples,
@@ -120,6 +148,11 @@ def reflect_all(loaded, keys, problems, traces, samples, verdicts) -> dict:
     )
     if settings["error_source"] == "other_problem":
         errors = expose.other_problem_errors(errors)
+    return errors
+
+
+def reflect_all(loaded, keys, problems, traces, errors) -> dict:
+    """Tables of a student whose reflection names every word of its prompt."""
     settings = config.stage_config(loaded, "reflect", **keys)
     checked = with_correct_traces(problems, traces)
     planned = reflect.plan_prompts(
@@ -145,7 +178,6 @@ def reflect_all(loaded, keys, problems, traces, samples, verdicts) -> dict:
     named = {name: requests[name].to_list() for name in ("template", "error_ranks")}
     places = [(p, s) for p, s, _ in rows]
     return {
-        "errors": (errors, tables.ERRORS),
         "reflections": (make_texts(rows, tables.REFLECTIONS, **named), tables.REFLECTIONS),
         "reflection-verdicts": (
             make_verdicts([(*key, "correct", "7") for key in places]),
@@ -165,7 +197,9 @@ def check_solution(rows, config_):
     assert [r["problem_id"] for r in rows] == sorted(PROBLEMS)
     for row in rows:
         assert find_words(row) == [("solution", row["problem_id"], None)]
-        assert row["target_kind"] == "solution" and "7" in row["completion"]
+        stated = f"\\boxed{{{GENERATED[row['problem_id']].answer}}}"
+        assert row["target_kind"] == "solution"
+        assert stated in row["completion"].replace(" ", "")
 
 
 def check_teacher(rows, config_):
@@ -210,6 +244,28 @@ def check_reflections(rows, config_, *, teacher, errors):
     assert len(shown) == len(set(shown))
 
 
+def check_oracle(rows, config_):
+    """The true chain, with exactly the steps written out that the errors behind the row got wrong.
+
+    As many rows as there are different sets of such steps, up to the arm's limit.
+    """
+    select, exposed = config_.arm_block("select", "oracle"), config_.arm_block("expose", "oracle")
+    assert {r["problem_id"] for r in rows} == set(PROBLEMS)
+    for p in PROBLEMS:
+        own = [r for r in rows if r["problem_id"] == p]
+        if p in NO_ERROR:
+            assert all(find_words(r) == [("right", p, r["sample_id"])] for r in own)
+            continue
+        slips = [s for s in range(SAMPLES) if not is_right(p, s)][: exposed.max_errors]
+        assert len(own) == min(select.max_per_problem, len(set(map(wrong_step, slips))))
+        for row in own:
+            assert row["target_kind"] == "oracle" and find_words(row) == []
+            assert set(row["error_sample_ids"]) <= set(slips)
+            assert is_wholly_true(row["completion"])
+            corrected = set(map(wrong_step, row["error_sample_ids"]))
+            assert detailed_steps(row["completion"]) == corrected
+
+
 CHECKS = {
     "sft_answer": (check_solution, {}),
     "sft_teacher": (check_teacher, {}),
@@ -218,7 +274,10 @@ CHECKS = {
     "orion_no_teacher": (check_reflections, {"teacher": False, "errors": "own"}),
     "orion_placebo": (check_reflections, {"teacher": True, "errors": "other"}),
     "orion": (check_reflections, {"teacher": True, "errors": "own"}),
+    "oracle": (check_oracle, {}),
 }
+# the arms that a configuration can train: only embedded problems record their steps
+TRAINED = [(name, arm) for name in FILES for arm in CHECKS if (name, arm) != ("paper", "oracle")]
 
 
 @pytest.mark.parametrize("name", LOADED)
@@ -228,8 +287,7 @@ def test_every_arm_of_the_grid_is_described_here_and_the_base_is_trained_on_noth
     assert set(CHECKS) == set(arms) - {"base"}
 
 
-@pytest.mark.parametrize("arm", CHECKS)
-@pytest.mark.parametrize("name", LOADED)
+@pytest.mark.parametrize(("name", "arm"), TRAINED)
 def test_an_arm_trains_on_what_its_name_says(name, arm, tmp_path):
     loaded = LOADED[name]
     rows = make_rows(loaded, arm, tmp_path).to_dicts()
