@@ -159,8 +159,8 @@ ERRORS = Table(
         "source_problem_id": pl.String,
         "own_sample_id": pl.Int64,
     },
-    nullable=frozenset({"extracted"}),
-    allowed={"source": ("own", "other_problem")},
+    nullable=frozenset({"extracted", "sample_id"}),  # sample_id: null for a falsified solution
+    allowed={"source": ("own", "other_problem", "sham")},
 )
 TRAIN = Table(
     "train",

@@ -114,6 +114,10 @@ def _find_inputs(
         for extra in _combine(config, free):
             known = wildcards | extra
             inputs[name.format(**known)] = paths.artifact(root, template, **known)
+    further = rule.more_inputs(config, wildcards) if rule.more_inputs is not None else {}
+    inputs |= {
+        name: paths.artifact(root, template, **wildcards) for name, template in further.items()
+    }
     if rule.from_files:
         [(kind, name)] = wildcards.items()
         block = getattr(config, f"{kind}s")[name]

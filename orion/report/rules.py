@@ -8,7 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orion import paths
-from orion.config import Config, list_source_runs, needs_samples
+from orion.config import (
+    Config,
+    find_match,
+    is_matched,
+    list_matched_arms,
+    list_source_runs,
+    needs_samples,
+)
 
 Wildcards = dict[str, str]
 Condition = Callable[[Config, Wildcards], bool]
@@ -72,6 +79,43 @@ def if_exposing(template: str) -> Template:
     return lambda config, wildcards: template if needs_errors(config, wildcards) else None
 
 
+def if_sham(template: str) -> Template:
+    """A file of which sham errors are made."""
+    return lambda config, wildcards: (
+        template if config.arms[wildcards["arm"]].error_source == "sham" else None
+    )
+
+
+def matches(config: Config, wildcards: Wildcards) -> bool:
+    """Whether an arm's rows are matched with other arms' before they are trained on."""
+    return is_matched(config, wildcards["arm"])
+
+
+def selects_alone(config: Config, wildcards: Wildcards) -> bool:
+    """Whether an arm is trained on all rows that are selected for it."""
+    return is_trained(config, wildcards) and not matches(config, wildcards)
+
+
+def rows_to_match(config: Config, wildcards: Wildcards) -> dict[str, str]:
+    """The rows before matching of the arms that an arm is matched with."""
+    arms = list_matched_arms(config, wildcards["arm"])
+    templates = {
+        arm: paths.UNMATCHED_TRAIN if is_matched(config, arm) else paths.TRAIN for arm in arms
+    }
+    return {f"rows of {arm}": t.replace("{arm}", arm) for arm, t in templates.items()}
+
+
+def if_budget(template: str) -> Template:
+    """A file where an arm is cut to another one's trained tokens; that arm's, if an arm's."""
+
+    def locate(config: Config, wildcards: Wildcards) -> str | None:
+        match = find_match(config, wildcards["arm"])
+        budget = match.tokens if match is not None else None
+        return template.replace("{arm}", budget) if budget is not None else None
+
+    return locate
+
+
 def if_reflecting(template: str) -> Template:
     """A file that only arms with reflections have."""
     return lambda config, wildcards: template if is_reflecting(config, wildcards) else None
@@ -106,7 +150,8 @@ class Rule:
     provenance. A wildcard that only an input has is expanded over the grid. ``applies``: which
     combinations of wildcards the rule runs for. ``for_teachers``: it also runs for each dataset's
     teacher. ``for_sources``: it also runs for the trainings that the run's models come from.
-    ``from_files``: it also reads local files that the configuration names.
+    ``from_files``: it also reads local files that the configuration names. ``more_inputs``: further
+    inputs by their name, whose number depends on the wildcards.
     """
 
     stage: str
@@ -116,8 +161,21 @@ class Rule:
     for_teachers: bool = False
     for_sources: bool = True
     from_files: bool = False
+    more_inputs: Callable[[Config, Wildcards], dict[str, str]] | None = None
 
 
+SELECTED_FROM: dict[str, Template] = {
+    "problems": problems_with_traces,
+    "trace_verdicts": paths.TRACE_VERDICTS,
+    "trace_steps": paths.TRACE_STEPS,
+    "samples": if_sampling(paths.SAMPLES),
+    "verdicts": if_sampling(paths.VERDICTS),
+    "steps": if_sampling(paths.STEPS),
+    "errors": if_exposing(paths.ERRORS),
+    "reflections": if_reflecting(paths.REFLECTIONS),
+    "reflection_verdicts": if_reflecting(paths.REFLECTION_VERDICTS),
+    "reflection_steps": if_reflecting(paths.REFLECTION_STEPS),
+}
 RULES = (
     Rule("benchmark", (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED), from_files=True),
     Rule("lint", (paths.BENCHMARK_LINT,), {"problems": paths.BENCHMARK_PROBLEMS}),
@@ -166,7 +224,12 @@ RULES = (
     Rule(
         "expose",
         (paths.ERRORS,),
-        {"samples": paths.SAMPLES, "verdicts": paths.VERDICTS},
+        {
+            "samples": paths.SAMPLES,
+            "verdicts": paths.VERDICTS,
+            "problems": if_sham(paths.PROBLEMS),
+            "steps": if_sham(paths.STEPS),
+        },
         applies=needs_errors,
     ),
     Rule(
@@ -188,22 +251,25 @@ RULES = (
         {"problems": paths.PROBLEMS, "samples": paths.REFLECTIONS},
         applies=is_reflecting,
     ),
+    Rule("select", (paths.TRAIN, paths.FILTERS), SELECTED_FROM, applies=selects_alone),
     Rule(
         "select",
+        (paths.UNMATCHED_TRAIN, paths.UNMATCHED_FILTERS),
+        SELECTED_FROM,
+        applies=matches,
+    ),
+    Rule(
+        "match",
         (paths.TRAIN, paths.FILTERS),
         {
-            "problems": problems_with_traces,
-            "trace_verdicts": paths.TRACE_VERDICTS,
-            "trace_steps": paths.TRACE_STEPS,
-            "samples": if_sampling(paths.SAMPLES),
-            "verdicts": if_sampling(paths.VERDICTS),
-            "steps": if_sampling(paths.STEPS),
-            "errors": if_exposing(paths.ERRORS),
-            "reflections": if_reflecting(paths.REFLECTIONS),
-            "reflection_verdicts": if_reflecting(paths.REFLECTION_VERDICTS),
-            "reflection_steps": if_reflecting(paths.REFLECTION_STEPS),
+            "rows": paths.UNMATCHED_TRAIN,
+            "rows_filters": paths.UNMATCHED_FILTERS,
+            "budget": if_budget(paths.PACKED_STATS),
+            "model": if_budget(paths.MODEL),
+            "preflight": if_budget(paths.PREFLIGHT),
         },
-        applies=is_trained,
+        applies=matches,
+        more_inputs=rows_to_match,
     ),
     Rule(
         "pack",

@@ -9,7 +9,6 @@ Run: ``python -m orion.stages.select --config JSON --arm NAME --problems P --tra
 trained on solutions or traces needs no samples.
 """
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -32,13 +31,12 @@ from orion.experiment.filters import (
 )
 from orion.experiment.refinements import Refinements
 from orion.experiment.reflected import Reflections
+from orion.experiment.selected import count_rows, write_selected
 from orion.experiment.traces import list_traces, with_correct_traces
-from orion.paths import AtomicFile
 from orion.progress import log
 from orion.prompts import PromptSet
 from orion.stages import command
 
-PREVIEW_ROWS = 50
 # kinds of arms that need what the student answered, and those that need its errors too
 OWN_TEXTS = ("own_correct", "reflection", "oracle")
 ON_ERRORS = ("reflection", "oracle")
@@ -120,6 +118,10 @@ class Chooser:
             for case, policy in policies.items()
             if config.trained_on in ON_ERRORS
         }
+
+    def count_without_error(self, exposed: set[str]) -> int:
+        """The problems with a wrong sample for which no error was exposed."""
+        return len(self.with_error - exposed) if self.fallbacks else 0
 
     def choose(self, problem_id: str) -> list[Row]:
         """The problem's targets; call it once for each problem."""
@@ -326,9 +328,8 @@ def main(argv: list[str] | None = None) -> None:
         "arm": args.arm,
         **summarise(inputs, candidates, reflections.objections, config.filters),
         "fallbacks": chooser.fallbacks,
-        "rows": train.height,
-        "rows_by_kind": dict(sorted(Counter(train["target_kind"]).items())),
-        "problems_trained": train["problem_id"].n_unique(),
+        "without_exposed_error": chooser.count_without_error(set(inputs.errors["problem_id"])),
+        **count_rows(train),
     }
     log(json.dumps({k: summary[k] for k in ("reflections", "rows", "rows_by_kind", "fallbacks")}))
     if train.height < config.min_rows:
@@ -337,19 +338,8 @@ def main(argv: list[str] | None = None) -> None:
             f"{config.min_rows}; {_why(summary, config.trained_on)}"
         )
     record = provenance.record("orion.stages.select", args.config, files)
-    write_outputs(train, summary, args, record)
-
-
-def write_outputs(train: pl.DataFrame, summary: Row, args: argparse.Namespace, record: Row) -> None:
-    """Publish the summary, the preview and, last, the training rows."""
-    tables.write_json(summary, args.filters, record)
-    with AtomicFile(args.preview) as partial:
-        lines = [
-            json.dumps(row, ensure_ascii=False)
-            for row in train.head(PREVIEW_ROWS).iter_rows(named=True)
-        ]
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    tables.write(train, args.output, tables.TRAIN, record)
+    outputs = {name: getattr(args, name) for name in ("output", "filters", "preview")}
+    write_selected(train, summary, record, **outputs)
 
 
 def _why(summary: Row, kind: str) -> str:

@@ -1,6 +1,9 @@
 """Select each arm's training rows, pack them, fine-tune the student on them."""
 
 
+ARM = "results/datasets/{dataset}/{model}/{arm}"
+
+
 rule select:
     input:
         problems=problems_with_traces,
@@ -11,11 +14,11 @@ rule select:
         verdicts=if_sampling("verdicts.parquet"),
         steps=if_sampling("steps.parquet"),
         # empty for arms that need no errors
-        errors=if_among(NEEDING_ERRORS, "errors.parquet"),
+        errors=if_among(NEEDING_ERRORS, f"{ARM}/errors.parquet"),
         # empty for arms that do not reflect
-        reflections=if_among(REFLECTING, "reflections.parquet"),
-        reflection_verdicts=if_among(REFLECTING, "reflection_verdicts.parquet"),
-        reflection_steps=if_among(REFLECTING, "reflection_steps.parquet"),
+        reflections=if_among(REFLECTING, f"{ARM}/reflections.parquet"),
+        reflection_verdicts=if_among(REFLECTING, f"{ARM}/reflection_verdicts.parquet"),
+        reflection_steps=if_among(REFLECTING, f"{ARM}/reflection_steps.parquet"),
     output:
         train="results/datasets/{dataset}/{model}/{arm}/train.parquet",
         filters="results/datasets/{dataset}/{model}/{arm}/filters.json",
@@ -25,7 +28,7 @@ rule select:
     benchmark:
         "logs/datasets/{dataset}/{model}/{arm}/train.usage.tsv"
     wildcard_constraints:
-        arm=any_of(TRAINED),
+        arm=any_of(UNMATCHED),
     localrule: True
     conda:
         "../../envs/base.yaml"
@@ -39,6 +42,53 @@ rule select:
         " --steps {input.steps} --errors {input.errors} --reflections {input.reflections}"
         " --reflection-verdicts {input.reflection_verdicts}"
         " --reflection-steps {input.reflection_steps}"
+        " --output {output.train} --filters {output.filters} --preview {output.preview} 2> {log}"
+
+
+use rule select as select_unmatched with:
+    output:
+        train="results/datasets/{dataset}/{model}/{arm}/unmatched/train.parquet",
+        filters="results/datasets/{dataset}/{model}/{arm}/unmatched/filters.json",
+        preview="results/datasets/{dataset}/{model}/{arm}/unmatched/preview.jsonl",
+    log:
+        "logs/datasets/{dataset}/{model}/{arm}/unmatched/train.log",
+    benchmark:
+        "logs/datasets/{dataset}/{model}/{arm}/unmatched/train.usage.tsv"
+    wildcard_constraints:
+        arm=any_of(MATCHED),
+
+
+rule match:
+    input:
+        rows="results/datasets/{dataset}/{model}/{arm}/unmatched/train.parquet",
+        rows_filters="results/datasets/{dataset}/{model}/{arm}/unmatched/filters.json",
+        others=matched_rows,
+        # empty for arms without a budget
+        budget=if_budget(
+            "results/datasets/{dataset}/{model}/{budget}/packed/stats.json"
+        ),
+        model=if_budget("results/models/{model}/model.json"),
+        preflight=if_budget("results/models/{model}/preflight.json"),
+    output:
+        train="results/datasets/{dataset}/{model}/{arm}/train.parquet",
+        filters="results/datasets/{dataset}/{model}/{arm}/filters.json",
+        preview="results/datasets/{dataset}/{model}/{arm}/preview.jsonl",
+    log:
+        "logs/datasets/{dataset}/{model}/{arm}/train.log",
+    benchmark:
+        "logs/datasets/{dataset}/{model}/{arm}/train.usage.tsv"
+    wildcard_constraints:
+        arm=any_of(MATCHED),
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=tracked_config("match"),
+        code=source_digest("orion.stages.match"),
+    shell:
+        "python -m orion.stages.match --config {params.config:q} --arm {wildcards.arm}"
+        " --rows {input.rows} --rows-filters {input.rows_filters} --others {input.others}"
+        " --budget {input.budget} --model {input.model} --preflight {input.preflight}"
         " --output {output.train} --filters {output.filters} --preview {output.preview} 2> {log}"
 
 

@@ -18,6 +18,8 @@ from orion.demo.error_coverage import detailed_steps
 from orion.demo.exact_check import is_wholly_true
 from orion.demo.oracle import read_chain
 from orion.demo.problems import Step, compute, generate, write_solution
+from orion.experiment.candidates import join_checks
+from orion.experiment.sham import sham_errors
 from orion.experiment.traces import with_correct_traces
 from orion.stages import expose, reflect, select
 from tests.helpers.mechanisms import MECHANISMS
@@ -123,7 +125,7 @@ def make_rows(loaded, arm: str, folder: Path) -> pl.DataFrame:
         "steps": (make_steps(samples.select("problem_id", "sample_id").iter_rows()), tables.STEPS),
     }
     if loaded.arms[arm].needs_errors:
-        errors = expose_all(loaded, keys, samples, verdicts)
+        errors = expose_all(loaded, keys, problems, samples, verdicts)
         written["errors"] = (errors, tables.ERRORS)
     if loaded.arms[arm].trained_on == "reflection":
         written |= reflect_all(loaded, keys, problems, traces, errors)
@@ -137,7 +139,7 @@ def make_rows(loaded, arm: str, folder: Path) -> pl.DataFrame:
     return tables.read(outputs["output"], tables.TRAIN)
 
 
-def expose_all(loaded, keys, samples, verdicts) -> pl.DataFrame:
+def expose_all(loaded, keys, problems, samples, verdicts) -> pl.DataFrame:
     """The arm's table of errors."""
     settings = config.stage_config(loaded, "expose", **keys)
     errors = expose.own_errors(
@@ -148,6 +150,11 @@ def expose_all(loaded, keys, samples, verdicts) -> pl.DataFrame:
     )
     if settings["error_source"] == "other_problem":
         errors = expose.other_problem_errors(errors)
+    if settings["error_source"] == "sham":
+        steps = make_steps(samples.select("problem_id", "sample_id").iter_rows())
+        checked = join_checks(samples, verdicts, steps, files=["v", "s"])
+        limits = {name: settings[name] for name in ("policy", "timeout_s")}
+        errors = sham_errors(errors, checked, problems, **limits)
     return errors
 
 
@@ -215,7 +222,11 @@ def check_own(rows, config_):
 
 
 def check_reflections(rows, config_, *, teacher, errors):
-    """``errors``: which problems' wrong attempts were in view: own, other, or none."""
+    """``errors``: which attempts were in view.
+
+    Own ones, those of ``other`` problems, ``sham``: own right ones made wrong, or none.
+    """
+    kind = "right" if errors == "sham" else "slip"
     policy = config_.select.fallback_no_error
     seen = {r["problem_id"] for r in rows if r["target_kind"] == "reflection"}
     assert seen >= set(PROBLEMS) - NO_ERROR - (WRONG_TRACE if teacher else set())
@@ -232,16 +243,17 @@ def check_reflections(rows, config_, *, teacher, errors):
             continue
         assert row["target_kind"] == "reflection"
         traces = [w for w in words if w[0] == "trace"]
-        attempts = [w for w in words if w[0] == "slip"]
+        attempts = [w for w in words if w[0] == kind]
         assert len(words) == len(traces) + len(attempts)
         assert traces == ([("trace", p, None)] if teacher else [])
-        assert bool(attempts) == (errors != "none")
-        assert all((q == p) == (errors == "own") for _, q, _ in attempts)
-        if attempts:
+        # without a right sample it is the solution that is made wrong, which has no word
+        assert bool(attempts) == (errors != "none" and not (errors == "sham" and p in NO_RIGHT))
+        assert all((q == p) == (errors != "other") for _, q, _ in attempts)
+        if errors != "none":
             assert row["error_sample_ids"] == [s for _, _, s in attempts]
         shown += [(q, s) for _, q, s in attempts]
-    # no attempt is shown to two rows
-    assert len(shown) == len(set(shown))
+    # no attempt is shown to two rows; a right one may be made wrong in two ways
+    assert errors == "sham" or len(shown) == len(set(shown))
 
 
 def check_oracle(rows, config_):
@@ -274,6 +286,7 @@ CHECKS = {
     "orion_no_teacher": (check_reflections, {"teacher": False, "errors": "own"}),
     "orion_placebo": (check_reflections, {"teacher": True, "errors": "other"}),
     "orion": (check_reflections, {"teacher": True, "errors": "own"}),
+    "orion_sham": (check_reflections, {"teacher": True, "errors": "sham"}),
     "oracle": (check_oracle, {}),
 }
 # the arms that a configuration can train: only embedded problems record their steps
