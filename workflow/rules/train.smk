@@ -1,6 +1,5 @@
 """Select each arm's training rows, pack them, fine-tune the student on them."""
 
-
 ARM = "results/datasets/{dataset}/{model}/{arm}"
 
 
