@@ -74,7 +74,7 @@ def _list_oracle_faults(config: Config, name: str, dataset: str) -> Iterator[str
             )
 
 
-def _named(match: Match) -> list[str]:
+def _list_named(match: Match) -> list[str]:
     return [*(match.problems or []), *([match.tokens] if match.tokens is not None else [])]
 
 
@@ -82,7 +82,7 @@ def _list_match_faults(config: Config, arm: str) -> Iterator[str]:
     """What is wrong with an arm's ``match`` whatever the run is."""
     match, where = find_match(config, arm), f"arms.{arm}.select.match"
     assert match is not None, "the arm is matched"
-    for name in _named(match):
+    for name in _list_named(match):
         if name not in config.arms:
             yield f"{where} names the unknown arm {name}; define it under arms"
         elif config.arms[name].trained_on == "nothing":
@@ -106,6 +106,6 @@ def _list_match_faults(config: Config, arm: str) -> Iterator[str]:
 def _list_absent(config: Config, arm: str, where: str) -> Iterator[str]:
     """The arms that one is matched with and that no run has."""
     match = find_match(config, arm)
-    for name in _named(match) if match is not None else []:
+    for name in _list_named(match) if match is not None else []:
         if name not in config.runs.arms:
             yield f"{where}: no run has the arm {name}; add it to runs.arms, or match without it"

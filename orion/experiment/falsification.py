@@ -29,17 +29,18 @@ MAX_DECIMALS = 6
 _NUMBER = re.compile(r"(?<![\d.,])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\d)")
 # what stands before a stated answer
 _ANSWER = re.compile(r"(?:\\boxed\s*\{|####)\s*\$?\Z")
-_TIMES = re.compile(r"\\times|\\cdot|[×·⋅∙]")
+_MARK_END = ">>"
 
 
 class Step(NamedTuple):
     """An equation `left = number` of a text.
 
-    ``left``: its left side without blanks; ``computed``: the value of that, None if it is no plain
-    arithmetic; ``written``: the number, which is text[start:end].
+    ``left``: the numbers and signs of its left side; ``computed``: the value of that, None if it is
+    no plain arithmetic; ``written``: the number, which is text[start:end]; ``in_mark``: whether it
+    stands behind a calculator mark, which holds the same step.
     """
 
-    left: str
+    left: tuple[str, ...]
     computed: Fraction | None
     written: Fraction
     start: int
@@ -109,14 +110,18 @@ def _replace_result(
     A later step that uses a changed value gets its new result, and so on to the end. None where
     that is not understood.
     """
-    falsified = (step.left, _read_number(wrong))
+
+    def is_falsified(other: Step) -> bool:
+        same = other.left == step.left or (other.in_mark and other.computed == step.computed)
+        return same and other.written == _read_number(wrong)
+
     made, at = _put(text, step, wrong, problem), step.start
     for _ in range(MAX_CONTINUED):
         found = read_steps(made, timeout_s) if made is not None else None
         if made is None or found is None:
             return None
         false = [each for each in found.steps if each.truth == "false"]
-        others = [each for each in false if (each.left, each.written) != falsified]
+        others = [each for each in false if not is_falsified(each)]
         if not others:
             everywhere = all(each in false for each in found.steps if each.left == step.left)
             return (made, found.unknown) if everywhere else None
@@ -136,7 +141,8 @@ def _read_step(link: Link, text: str, truth: str | None) -> Step | None:
         return None
     # behind a calculator mark, which holds the same step, the number is repeated
     number = numbers[-1]
-    left = _TIMES.sub("*", "".join(text[link.left.start : link.left.end].split()))
+    # a sign without blanks around it is doubled there; units say nothing of the value
+    left = tuple(sign[:1] if kind != "n" else sign for kind, sign in link.left.items if kind != "u")
     try:
         computed = evaluate(link.left.items)
     except NotArithmeticError:
@@ -149,12 +155,15 @@ def _put(text: str, step: Step, number: str, problem: str) -> str | None:
     """The text with another number as the step's result, there and wherever it is used later.
 
     None where the old number also stands in the problem or earlier in the text: what is written
-    later may then be that one. The stated answer is always taken for the result.
+    later may then be that one. What stands behind the step's own mark and the stated answer are
+    always taken for the result.
     """
     head, tail = text[: step.start], text[step.end :]
     uses = _find(step.written, tail)
     is_doubtful = any(
-        not _ANSWER.search(tail, max(0, use.start() - 40), use.start()) for use in uses
+        tail[: use.start()].strip(" $") != _MARK_END
+        and not _ANSWER.search(tail, max(0, use.start() - 40), use.start())
+        for use in uses
     )
     if is_doubtful and (_find(step.written, problem) or _find(step.written, head)):
         return None

@@ -17,8 +17,13 @@ MARKED = (
     "He pays 3 * 14 = <<3*14=42>>42 dollars. Then 42 + 5 = $47, so 47/2 = <<47/2=23.5>>23.5.\n"
     "#### 23.5"
 )
+WITH_UNITS = (
+    "20 minutes/day * 3 = <<20*3=60>>60 minutes/day. $60 + $20 = $<<60+20=80>>80, that is\n"
+    "80 - 60 = <<80-60=20>>20 more.\n#### 20"
+)
 LATEX = r"We have $6 \times 7 = 42$, so $42 + 5 = 47$ and $47 \cdot 2 = 94$, that is $\boxed{94}$."
 GROUPED = "1,000 * 2 = 2,000 and 2,000 + 7 = 2,007, so the answer is 2,007."
+MARK = r"=([\d.]+)>>([\d.]*\d)"
 
 
 def all_of(text, problem="", seed=0):
@@ -39,7 +44,7 @@ def is_true(left, op, right, result):
     return (left / right if op == "/" else computed) == result
 
 
-@pytest.mark.parametrize("text", [MARKED, LATEX, GROUPED])
+@pytest.mark.parametrize("text", [MARKED, WITH_UNITS, LATEX, GROUPED])
 def test_one_step_is_false_and_the_others_are_true(text):
     made = all_of(text)
     assert len(set(made)) >= 3
@@ -50,6 +55,8 @@ def test_one_step_is_false_and_the_others_are_true(text):
         # a mark repeats its step
         assert len(false) == 1
         first |= {each[:3] for each in false}
+        # what a mark holds is what stands behind it
+        assert all(inside == behind for inside, behind in re.findall(MARK, wrong))
         # all words and signs are the right text's
         assert re.sub(r"[\d,.]+", "#", wrong) == re.sub(r"[\d,.]+", "#", text)
     # every step of the text is among those that were falsified

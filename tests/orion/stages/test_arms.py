@@ -18,10 +18,12 @@ from orion.demo.error_coverage import detailed_steps
 from orion.demo.exact_check import is_wholly_true
 from orion.demo.oracle import read_chain
 from orion.demo.problems import Step, compute, generate, write_solution
+from orion.demo.tokenizer import build_tokenizer as build_student_tokenizer
 from orion.experiment.candidates import join_checks
 from orion.experiment.sham import sham_errors
 from orion.experiment.traces import with_correct_traces
-from orion.stages import expose, reflect, select
+from orion.models.document import ModelDocument
+from orion.stages import expose, match, reflect, select
 from tests.helpers.mechanisms import MECHANISMS
 from tests.helpers.template_table import build_tokenizer
 
@@ -30,6 +32,8 @@ PROBLEMS = [f"p{i}" for i in range(12)]
 # problems without a wrong sample, without a right one, and whose trace is wrong
 NO_ERROR, NO_RIGHT, WRONG_TRACE = {"p3"}, {"p5"}, {"p7"}
 SAMPLES = 5
+# trained tokens that an arm is cut to
+BUDGET = 33
 WORD = re.compile(r"\b(trace|slip|right|solution)-(p\d+)(?:-(\d))?\b")
 FILES = {
     "embedded": ("config/config.yaml",),
@@ -136,7 +140,40 @@ def make_rows(loaded, arm: str, folder: Path) -> pl.DataFrame:
     for name, path in {**{name: folder / name for name in written}, **outputs}.items():
         argv += [f"--{name}", str(path)]
     select.main(argv)
+    if config.is_matched(loaded, arm):
+        outputs = match_all(loaded, keys, folder, outputs)
     return tables.read(outputs["output"], tables.TRAIN)
+
+
+def match_all(loaded, keys, folder: Path, selected: dict) -> dict:
+    """The files of an arm that is matched with others, whose rows are made too."""
+    outputs = {name: folder / f"matched-{name}" for name in ("output", "filters", "preview")}
+    argv = ["--config", config.params(loaded, "match", **keys), "--arm", keys["arm"]]
+    argv += ["--rows", str(selected["output"]), "--rows-filters", str(selected["filters"])]
+    argv.append("--others")
+    for other in config.list_matched_arms(loaded, keys["arm"]):
+        (folder / other).mkdir()
+        make_rows(loaded, other, folder / other)
+        argv.append(str(folder / other / "out-output"))
+    tokenizer = build_student_tokenizer()
+    tokenizer.save_pretrained(folder / "tokenizer")
+    document = ModelDocument(
+        name="m",
+        digest="d",
+        context_length=512,
+        path=str(folder / "tokenizer"),
+        dtype="float32",
+        chat_template=tokenizer.chat_template,
+        vocab_size=len(tokenizer),
+        parameters=1,
+    )
+    tables.write_json(document.as_json(), folder / "model.json", {})
+    tables.write_json({"trained_tokens": BUDGET}, folder / "stats.json", {})
+    argv += ["--budget", str(folder / "stats.json"), "--model", str(folder / "model.json")]
+    match.main(
+        [*argv, *(word for name, path in outputs.items() for word in (f"--{name}", str(path)))]
+    )
+    return outputs
 
 
 def expose_all(loaded, keys, problems, samples, verdicts) -> pl.DataFrame:
@@ -214,6 +251,15 @@ def check_teacher(rows, config_):
     assert all(r["completion"] == f"trace-{r['problem_id']}" for r in rows)
 
 
+def check_matched(rows, config_):
+    """Whole traces, of ORION's problems, within one row of the budget."""
+    assert {r["problem_id"] for r in rows} < set(PROBLEMS) - WRONG_TRACE
+    assert all(r["completion"] == f"trace-{r['problem_id']}" for r in rows)
+    # a trace is one token and one for each digit here, and a token ends it
+    tokens = [2 + len(r["problem_id"].removeprefix("p")) for r in rows]
+    assert BUDGET - max(tokens) < sum(tokens) <= BUDGET
+
+
 def check_own(rows, config_):
     assert {r["problem_id"] for r in rows} == set(PROBLEMS) - NO_RIGHT
     for row in rows:
@@ -286,6 +332,7 @@ CHECKS = {
     "orion_no_teacher": (check_reflections, {"teacher": False, "errors": "own"}),
     "orion_placebo": (check_reflections, {"teacher": True, "errors": "other"}),
     "orion": (check_reflections, {"teacher": True, "errors": "own"}),
+    "sft_teacher_matched": (check_matched, {}),
     "orion_sham": (check_reflections, {"teacher": True, "errors": "sham"}),
     "oracle": (check_oracle, {}),
 }
