@@ -159,8 +159,8 @@ ERRORS = Table(
         "source_problem_id": pl.String,
         "own_sample_id": pl.Int64,
     },
-    nullable=frozenset({"extracted"}),
-    allowed={"source": ("own", "other_problem")},
+    nullable=frozenset({"extracted", "sample_id"}),  # sample_id: null for a falsified solution
+    allowed={"source": ("own", "other_problem", "sham")},
 )
 TRAIN = Table(
     "train",
@@ -176,7 +176,7 @@ TRAIN = Table(
         "filters_passed": pl.List(pl.String),
     },
     nullable=frozenset({"sample_id"}),
-    allowed={"target_kind": ("solution", "teacher_trace", "own_correct", "reflection")},
+    allowed={"target_kind": ("solution", "teacher_trace", "own_correct", "reflection", "oracle")},
 )
 PACKED = Table(
     "packed",

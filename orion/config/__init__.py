@@ -6,6 +6,7 @@ change their source digest.
 """
 
 from orion.config.arm_models import list_source_runs, list_used, needs_samples
+from orion.config.arms import find_match, is_matched, list_matched_arms
 from orion.config.datasets import url_sources
 from orion.config.loading import load, validate
 from orion.config.local_models import check_without_weights
@@ -26,7 +27,10 @@ __all__ = [
     "check_traces",
     "check_without_weights",
     "checkpoint_files",
+    "find_match",
+    "is_matched",
     "list_lora",
+    "list_matched_arms",
     "list_optimizers",
     "list_source_runs",
     "list_token_limits",

@@ -23,6 +23,7 @@ class Config(Protocol):
     def models(self) -> Mapping[str, Model]: ...
     @property
     def arms(self) -> Mapping[str, Arm]: ...
+    def arm_block(self, stage: str, arm: str) -> Any: ...
 
 
 # what a checkpoint has from the model that it was trained from, unless its own entry says otherwise
@@ -106,7 +107,8 @@ def inherit(config: Config, name: str) -> Model:
 
 def needs_samples(config: Config, arm: str) -> bool:
     """Whether the student answers the training problems for this arm."""
-    return config.arms[arm].trained_on in ("own_correct", "reflection")
+    spec = config.arms[arm]
+    return spec.trained_on == "own_correct" or spec.needs_errors
 
 
 def list_source_runs(config: Config) -> list[ArmModel]:
@@ -138,12 +140,13 @@ def _trace_back(config: Config, name: str) -> Iterator[ArmModel]:
 
 
 def list_used(config: Config) -> dict[str, list[str]]:
-    """The ``datasets`` and ``models`` that the run names, and all that these name in their turn."""
+    """The ``datasets``, ``models`` and ``arms`` of the run, and all that its models come from."""
     teachers = _list_teachers(config, config.runs.datasets)
     runs = _list_runs_behind(config, [*config.runs.models, *teachers])
     datasets = _unique([*config.runs.datasets, *(run.dataset for run in runs)])
     models = [*config.runs.models, *(run.model for run in runs)]
     return {
+        "arms": _unique([*config.runs.arms, *(run.arm for run in runs)]),
         "datasets": datasets,
         "models": _unique([*models, *_list_teachers(config, datasets)]),
     }

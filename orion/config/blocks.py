@@ -104,6 +104,20 @@ class Reflect(Generation):
     )
 
 
+class Match(Block):
+    problems: list[str] | None = Field(
+        None, min_length=1, description="arms: only problems of which each has a training row"
+    )
+    rows: bool = Field(False, description="as many rows of each problem in each of these arms")
+    tokens: str | None = Field(None, description="an arm: as many trained tokens as it has")
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> "Match":
+        if self.problems is None and (self.rows or self.tokens is None):
+            raise ValueError("match needs problems, a list of arms, or tokens, an arm")
+        return self
+
+
 class Select(Block):
     filters: list[FilterName] = Field(description="filters applied to reflections, in this order")
     drop_false_traces: bool = Field(
@@ -132,6 +146,7 @@ class Select(Block):
     loop_repeats: Annotated[int, Field(ge=2)] = Field(
         LOOP_REPEATS, description="loop: occurrences of one n-gram that make a loop"
     )
+    match: Match | None = Field(None, description="what is matched with other arms' rows")
     fallback_no_error: FallbackPolicy = Field(
         "own_correct", description="what a problem without a wrong sample trains on"
     )
@@ -217,8 +232,10 @@ class Train(Block):
 
 
 class Arm(Block):
-    trained_on: Literal["nothing", "solution", "teacher_trace", "own_correct", "reflection"]
-    error_source: Literal["own", "other_problem"] | None = Field(
+    trained_on: Literal[
+        "nothing", "solution", "teacher_trace", "own_correct", "reflection", "oracle"
+    ]
+    error_source: Literal["own", "other_problem", "sham"] | None = Field(
         None, description="whose wrong attempts are exposed"
     )
     prompt_includes: list[Literal["teacher", "errors"]] = Field(
@@ -236,13 +253,18 @@ class Arm(Block):
         """Whether teacher traces are trained on or shown."""
         return self.trained_on == "teacher_trace" or "teacher" in self.prompt_includes
 
+    @property
+    def needs_errors(self) -> bool:
+        """Whether wrong attempts are exposed for the arm."""
+        return self.trained_on in ("reflection", "oracle")
+
     @model_validator(mode="after")
     def _check_reflection_keys(self) -> "Arm":
         if self.trained_on == "reflection" and (
             self.error_source is None or not self.prompt_includes
         ):
             raise ValueError(
-                "an arm trained on reflections needs error_source (own, other_problem) "
+                "an arm trained on reflections needs error_source (own, other_problem, sham) "
                 "and prompt_includes"
             )
         if self.trained_on != "reflection" and (

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from orion import prompts
-from orion.config import arm_models, comparisons
+from orion.config import arm_models, arms, comparisons
 from orion.config.blocks import (
     Arm,
     Check,
@@ -163,6 +163,13 @@ class Config(Block):
                 if fault is not None:
                     raise ValueError(fault)
         self.models = {name: arm_models.inherit(self, name) for name in self.models}
+        return self
+
+    @model_validator(mode="after")
+    def _check_trainings(self) -> "Config":
+        fault = arms.find_fault(self)
+        if fault is not None:
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from typing import Any
 
 from orion import paths, prompts
 from orion.config.arm_models import list_used
+from orion.config.arms import list_matched_arms
 from orion.config.blocks import Generation, Reflect, Select, Train
 from orion.config.datasets import FileSource, ProblemSet
 from orion.config.models import Config
@@ -171,7 +172,15 @@ def _check_traces(config: Config, dataset: str) -> dict[str, Any]:
 
 
 def _expose(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
-    return {"error_source": config.arms[arm].error_source, **_dump(config.arm_block("expose", arm))}
+    # the oracle corrects the student's own errors
+    source = config.arms[arm].error_source or "own"
+    # what is falsified is checked as the student's own answers are
+    check = {"policy": config.datasets[dataset].policy, **_dump(config.check)}
+    return {
+        "error_source": source,
+        **_dump(config.arm_block("expose", arm)),
+        **(check if source == "sham" else {}),
+    }
 
 
 def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
@@ -199,12 +208,28 @@ def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> di
 
 
 def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
-    spec = config.arms[arm]
+    spec, reflect = config.arms[arm], config.arm_block("reflect", arm)
+    assert isinstance(reflect, Reflect)
     own = {"solution": ("answer",), "reflection": ("marker", "leak")}.get(spec.trained_on, ())
     return {
         "prompts": _prompts(config, "solve", *own),
         "trained_on": spec.trained_on,
         **_dump(config.arm_block("select", arm)),
+        # the rule of its own that follows
+        "match": None,
+        "errors_per_prompt": reflect.errors_per_prompt if spec.trained_on == "oracle" else None,
+    }
+
+
+def _match(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
+    select = config.arm_block("select", arm)
+    assert isinstance(select, Select) and select.match is not None, "the rule runs for these arms"
+    # a budget is counted in the tokens that are packed
+    pack = None if select.match.tokens is None else _pack(config, dataset, model, arm)
+    return {
+        "match": {**_dump(select.match), "problems": list_matched_arms(config, arm) or None},
+        "min_rows": select.min_rows,
+        "pack": pack and {**pack, "min_rows": None},
     }
 
 
@@ -327,6 +352,7 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "reflect": _reflect,
     "check_reflections": _check_reflections,
     "select": _select,
+    "match": _match,
     "pack": _pack,
     "train": _train,
     "evaluate_sample": _evaluate_sample,

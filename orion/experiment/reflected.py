@@ -75,7 +75,8 @@ class Reflections:
             return []
         errors = self._errors[problem_id]
         known = dict(zip(errors["rank"], errors["sample_id"], strict=True))
-        return [known[rank] for rank in ranks]
+        # a falsified solution is no sample
+        return [known[rank] for rank in ranks if known[rank] is not None]
 
 
 def _candidates(

@@ -66,7 +66,7 @@ def _find_reflection(arm: Arm, problem_id: str, prompt_set: PromptSet | str) -> 
     if reflections.is_empty() or errors.is_empty():
         return None
     row, error = reflections.row(0, named=True), errors.row(0, named=True)
-    is_foreign = error["source"] == "other_problem"
+    is_foreign = error["source"] != "own"
     trained = arm.train.filter(
         pl.col("problem_id") == problem_id,
         pl.col("target_kind") == "reflection",
@@ -77,6 +77,7 @@ def _find_reflection(arm: Arm, problem_id: str, prompt_set: PromptSet | str) -> 
         "arm": arm.name,
         "own_sample_id": error["own_sample_id"],
         "foreign_attempt": truncate(error["response"] if is_foreign else None),
+        "error_source": error["source"],
         "diagnosis": truncate(diagnosis.strip()) or None,
         "refined": truncate(refined),
         "response": None if refined else truncate(row["response"]),

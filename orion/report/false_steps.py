@@ -62,9 +62,10 @@ def _estimate_share(texts: pl.DataFrame, confidence: float) -> dict:
 def training_rows(results: Results) -> list[dict]:
     """One row per trained arm: false steps in the texts it draws on, and in its training rows.
 
-    ``texts`` are the arm's own kind of text with a correct answer (null for solutions, whose steps
-    are not checked), so the two shares are those before and after the filters. ``rows_checked``
-    are the training rows of all kinds but solutions; those of fallbacks are among them.
+    ``texts`` are the arm's own kind of text with a correct answer (null for solutions and the
+    oracle's texts, whose steps are not checked), so the two shares are those before and after the
+    filters. ``rows_checked`` are the training rows of the other kinds; those of fallbacks are among
+    them.
     """
     rows = []
     for arm in results.arms.values():

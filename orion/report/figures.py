@@ -53,6 +53,8 @@ COLOURS = {
     "sft_rewrite": "#d99a1c",
     "orion_no_teacher": "#c47ab0",
     "orion_placebo": "#8067b7",
+    "orion_sham": "#4f5d9c",
+    "oracle": "#3e4a3d",
     "orion": "#d1495b",
 }
 # for arms that COLOURS does not name

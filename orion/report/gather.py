@@ -18,7 +18,7 @@ from orion.config import Config
 from orion.errors import InputError
 from orion.experiment import statistics
 from orion.experiment.traces import with_correct_traces
-from orion.report import lineage
+from orion.report import rules
 
 # the columns of the table steps that count claims
 STEP_COUNTS = ("true", "false", "unknown")
@@ -106,8 +106,8 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
     """All artifacts of one student on one training set."""
     locate: Locate = functools.partial(paths.artifact, root, dataset=dataset, model=model)
     problems, traces = tables.read(locate(paths.PROBLEMS), tables.PROBLEMS), None
-    if lineage.trains(config, {"dataset": dataset}):
-        with_traces = lineage.problems_with_traces(config, {"dataset": dataset})
+    if rules.trains(config, {"dataset": dataset}):
+        with_traces = rules.problems_with_traces(config, {"dataset": dataset})
         trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICTS)
         rows = trace_verdicts.select("problem_id", "sample_id")
         traces = read_checked(rows, locate(paths.TRACE_VERDICTS), locate(paths.TRACE_STEPS))

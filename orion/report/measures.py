@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
+from orion import tables
 from orion.experiment import statistics
 from orion.report.gather import Arm, Results
 
@@ -24,6 +25,8 @@ CURVE = (
     "accuracy",
     "entropy",
 )
+# the kinds of matching, as filters.json names what each removed
+MATCHING = ("other_problem", "more_rows", "over_budget")
 
 
 def accuracy_rows(results: Results, benchmarks: list[str], *, confidence: float) -> list[dict]:
@@ -205,7 +208,11 @@ def waterfall_rows(results: Results) -> list[dict]:
 
 
 def selection_rows(results: Results) -> list[dict]:
-    """One row per arm: its training rows by kind, and the problems that needed a fallback."""
+    """One row per arm: its training rows by kind, fallbacks, and what matching removed.
+
+    ``without_exposed_error``: problems with a wrong sample for which no error could be shown.
+    ``removed_by_matching``: training rows, by its kinds; None for an arm that is not matched.
+    """
     rows = []
     for arm in results.arms.values():
         if arm.filters is None or arm.train is None:
@@ -220,11 +227,26 @@ def selection_rows(results: Results) -> list[dict]:
         for case in ("no_error", "all_filtered"):
             used = fallbacks.get(f"fallback_{case}") or {"policy": None, "problems": None}
             row |= {f"problems_{case}": used["problems"], f"fallback_{case}": used["policy"]}
-        targets = ("solution", "teacher_trace", "own_correct", "reflection")
         rows.append(
-            {**row, "rows": arm.filters["rows"], **{kind: kinds.get(kind, 0) for kind in targets}}
+            {
+                **row,
+                "without_exposed_error": arm.filters["without_exposed_error"],
+                **count_removed(arm.filters),
+                "rows": arm.filters["rows"],
+                **{kind: kinds.get(kind, 0) for kind in tables.TRAIN.allowed["target_kind"]},
+            }
         )
     return rows
+
+
+def count_removed(filters: dict) -> dict[str, int | None]:
+    """The training rows that matching removed, all and by kind; None where there was none."""
+    steps = filters["matching"]["waterfall"] if "matching" in filters else []
+    removed = {step["filter"]: step["removed"] for step in steps}
+    return {
+        "removed_by_matching": sum(removed.values()) if steps else None,
+        **{f"removed_{name}": removed.get(name) for name in MATCHING},
+    }
 
 
 def curve_rows(results: Results) -> list[dict]:

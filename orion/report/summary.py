@@ -26,6 +26,10 @@ ARMS = {
     "chain of thought. Question: is the teacher needed?",
     "orion_placebo": "The student refines with a wrong attempt at another problem in view. "
     "Question: must the errors be its own?",
+    "orion_sham": "The student refines with an attempt at the same problem in view, whose error is "
+    "made at random. Question: does its own error matter?",
+    "oracle": "Trained on the generator's own refinements, which write out exactly the steps that "
+    "the student got wrong. Question: could any refinement help here?",
     "orion": "The method: the student refines the teacher's chain of thought with its own wrong "
     "attempt in view.",
 }
@@ -35,6 +39,7 @@ TRAINED_ON = {
     "teacher_trace": "trained on the teacher's chain of thought",
     "own_correct": "trained on the student's own correct samples",
     "reflection": "trained on the student's reflections",
+    "oracle": "trained on the generator's refinements",
 }
 # columns of the table: why training rows were left out of the packed sequences
 UNPACKED = {

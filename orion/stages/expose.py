@@ -3,29 +3,42 @@
 ``error_source: own`` takes the student's own wrong answers. ``error_source: other_problem`` (the
 placebo) replaces each own wrong attempt by a wrong attempt of the same student at another problem:
 both arms then show the same number of attempts of the same kind, and only the fit between attempt
-and problem differs.
-Run: ``python -m orion.stages.expose --config JSON --samples S --verdicts V --output O``.
+and problem differs. ``error_source: sham`` replaces it by an attempt at the same problem whose
+error is made at random (`orion.experiment.sham`).
+Run: ``python -m orion.stages.expose --config JSON --samples S --verdicts V --output O
+[--problems P --steps A]``, with the last two for sham errors.
 """
 
+import argparse
 import hashlib
 from dataclasses import dataclass
 
 import polars as pl
 
 from orion import provenance, tables
+from orion.answers.policies import get_policy
+from orion.errors import InputError
+from orion.experiment.candidates import join_checks
+from orion.experiment.sham import sham_errors
 from orion.progress import log
 from orion.stages import command
 
 KEY = ["problem_id", "sample_id"]
+SHAM_INPUTS = ("problems", "steps")
 
 
 @dataclass(frozen=True)
 class ExposeConfig:
-    """The configuration keys of the stage; ``max_errors``: wrong attempts kept per problem."""
+    """The configuration keys of the stage; ``max_errors``: wrong attempts kept per problem.
+
+    ``policy`` and ``timeout_s``: how the results of sham errors are checked.
+    """
 
     error_source: str
     max_errors: int
     selection: str
+    policy: str | None = None
+    timeout_s: float | None = None
 
 
 def own_errors(
@@ -90,19 +103,58 @@ def _shuffle_key(problem_id: str) -> str:
     return hashlib.sha256(f"placebo:{problem_id}".encode()).hexdigest()
 
 
+def check_sham_options(config: ExposeConfig, args: argparse.Namespace) -> tuple[str, float]:
+    """Policy and timeout; raises InputError where something that sham errors need is missing."""
+    missing = [f"--{name}" for name in SHAM_INPUTS if not getattr(args, name)]
+    if config.policy is None or config.timeout_s is None:
+        missing.append("policy and timeout_s in --config")
+    if missing:
+        raise InputError(f"error_source: sham needs {', '.join(missing)}")
+    assert config.policy is not None and config.timeout_s is not None, "listed above"
+    try:
+        get_policy(config.policy)
+    except ValueError as error:
+        raise InputError(f"policy: {error}") from None
+    return config.policy, config.timeout_s
+
+
+def read_sham_errors(
+    own: pl.DataFrame, args: argparse.Namespace, policy: str, timeout_s: float
+) -> pl.DataFrame:
+    """The own errors replaced by sham ones, from the tables that the options name."""
+    samples = tables.read(args.samples, tables.SAMPLES, [*KEY, "response", "finish_reason"])
+    verdicts = tables.read(args.verdicts, tables.VERDICTS, [*KEY, "verdict"])
+    steps = tables.read(args.steps, tables.STEPS, [*KEY, "false"])
+    checked = join_checks(samples, verdicts, steps, files=[args.verdicts, args.steps])
+    columns = ["problem_id", "problem", "answer", "solution", "meta"]
+    problems = tables.read(args.problems, tables.PROBLEMS, columns)
+    made = sham_errors(own, checked, problems, policy=policy, timeout_s=timeout_s)
+    log(
+        f"{own.height - made.height} of {own.height} errors have no sham: no right text of their "
+        "problem can be falsified"
+    )
+    return made
+
+
 def main(argv: list[str] | None = None) -> None:
-    args = command.make_parser(__doc__, "samples", "verdicts", "output").parse_args(argv)
+    parser = command.make_parser(__doc__, "samples", "verdicts", "output")
+    for name in SHAM_INPUTS:
+        parser.add_argument(f"--{name}", nargs="?", metavar="PATH", help="for sham errors")
+    args = parser.parse_args(argv)
     config = command.read_config(ExposeConfig, args.config)
     samples = tables.read(args.samples, tables.SAMPLES, [*KEY, "response"])
     verdicts = tables.read(args.verdicts, tables.VERDICTS, [*KEY, "verdict", "extracted"])
     errors = own_errors(samples, verdicts, max_errors=config.max_errors, selection=config.selection)
+    inputs = {"samples": args.samples, "verdicts": args.verdicts}
     if config.error_source == "other_problem":
         errors = other_problem_errors(errors)
+    elif config.error_source == "sham":
+        inputs |= {name: getattr(args, name) for name in SHAM_INPUTS}
+        errors = read_sham_errors(errors, args, *check_sham_options(config, args))
     log(
         f"{errors.height} errors exposed for {errors['problem_id'].n_unique()} of "
         f"{samples['problem_id'].n_unique()} problems"
     )
-    inputs = {"samples": args.samples, "verdicts": args.verdicts}
     record = provenance.record("orion.stages.expose", args.config, inputs)
     tables.write(errors, args.output, tables.ERRORS, record)
 

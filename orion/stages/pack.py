@@ -21,38 +21,28 @@ from typing import Any
 
 import polars as pl
 
-from orion import prompts, provenance, tables
+from orion import provenance, tables
 from orion.errors import InputError
 from orion.experiment.degenerate import MIN_ROWS
-from orion.models import checkpoints, preflight
-from orion.models.document import ModelDocument, read_document
+from orion.models import preflight
+from orion.models.document import read_document
 from orion.models.training_documents import REASONS, DocumentEncoder, RejectedRowError
 from orion.progress import log
-from orion.prompts import PromptSet
 from orion.stages import command
 from orion.training.best_fit import Bins, best_fit_bins
 from orion.training.document_file import DocumentFile
+from orion.training.row_encoding import COLUMNS, RowEncoding, is_held_out, make_encoder
 from orion.training.table_slices import read_slices
 
-COLUMNS = ["problem_id", "row", "prompt", "completion", "target_kind"]
 # training rows that are in memory at a time
 SLICE_ROWS = 256
 
 
 @dataclass(frozen=True)
-class PackConfig:
-    """The configuration keys of the stage.
+class PackConfig(RowEncoding):
+    """The configuration keys of the stage; ``min_rows``: fewer rows that fit are an error."""
 
-    ``max_length``: tokens of a packed sequence. ``min_rows``: fewer rows that fit are an error.
-    ``prompts``: the blocks of the prompt set that come before the question, if it has any.
-    ``validation_fraction``: of the problems, about, whose rows are held out.
-    """
-
-    max_length: int
-    enable_thinking: bool | None = None
     min_rows: int = MIN_ROWS
-    prompts: PromptSet | str | None = None
-    validation_fraction: float | None = None
 
 
 @dataclass
@@ -90,11 +80,6 @@ class Part:
                 self.documents.add(ids, labels)
             else:
                 self.too_long += 1
-
-
-def is_held_out(problem_id: str, fraction: float) -> bool:
-    """Whether the rows of a problem are for validation, in every arm and for every seed."""
-    return int(provenance.digest_text(f"validation {problem_id}")[:12], 16) < fraction * 16**12
 
 
 def split_rows(train: pl.DataFrame, fraction: float | None) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -173,17 +158,6 @@ def count_packed(
             "trained_tokens": kept.trained,
         }
     return stats
-
-
-def make_encoder(config: PackConfig, document: ModelDocument) -> DocumentEncoder:
-    """What makes token ids of the rows, for the model that is trained."""
-    tokenizer = checkpoints.load_tokenizer(document)
-    return DocumentEncoder(
-        tokenizer,
-        eos=checkpoints.eos_ids(document, tokenizer),
-        enable_thinking=config.enable_thinking,
-        opening=prompts.opening(config.prompts) if config.prompts is not None else (),
-    )
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,15 +1,14 @@
 """Select an arm's training rows: reflections, samples, traces or solutions → train, filters.json.
 
-Reflections and own samples pass the named filters. Problems without a wrong sample, or without a
-reflection that passes, follow the arm's explicit fallbacks. ``filters.json`` holds the waterfall,
-and ``preview.jsonl`` the first rows for reading.
+Reflections and own samples pass the named filters; the oracle's texts are true as they are made.
+Problems without a wrong sample, or without a text that passes, follow the arm's explicit fallbacks.
+``filters.json`` holds the waterfall, and ``preview.jsonl`` the first rows for reading.
 Run: ``python -m orion.stages.select --config JSON --arm NAME --problems P --trace-verdicts T
---trace-steps A [--samples S --verdicts V --steps B [--errors E --reflections R
---reflection-verdicts W --reflection-steps C]] --output O --filters F --preview J``. An arm that is
+--trace-steps A [--samples S --verdicts V --steps B [--errors E [--reflections R
+--reflection-verdicts W --reflection-steps C]]] --output O --filters F --preview J``. An arm that is
 trained on solutions or traces needs no samples.
 """
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -30,15 +29,17 @@ from orion.experiment.filters import (
     LOOP_REPEATS,
     Limits,
 )
+from orion.experiment.refinements import Refinements
 from orion.experiment.reflected import Reflections
+from orion.experiment.selected import count_rows, write_selected
 from orion.experiment.traces import list_traces, with_correct_traces
-from orion.paths import AtomicFile
 from orion.progress import log
 from orion.prompts import PromptSet
 from orion.stages import command
 
-PREVIEW_ROWS = 50
-OWN_TEXTS = ("own_correct", "reflection")
+# kinds of arms that need what the student answered, and those that need its errors too
+OWN_TEXTS = ("own_correct", "reflection", "oracle")
+ON_ERRORS = ("reflection", "oracle")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class SelectConfig:
 
     ``prompts``: a prompt set's blocks, or its name. ``max_per_problem``: training rows per problem.
     ``min_rows``: fewer are an error. ``drop_false_traces``: whether teacher traces with a false
-    step are not trained on.
+    step are not trained on. ``errors_per_prompt``: wrong attempts that one text of the oracle
+    corrects.
     """
 
     prompts: PromptSet | str
@@ -63,6 +65,7 @@ class SelectConfig:
     max_tokens: int | None = None
     drop_false_traces: bool = False
     min_rows: int = MIN_ROWS
+    errors_per_prompt: int = 1
 
     @property
     def limits(self) -> Limits:
@@ -91,7 +94,8 @@ def waterfall(objections: Objections, names: list[str]) -> tuple[list[Row], dict
 class Chooser:
     """The targets of a problem by the arm's rule and fallbacks.
 
-    ``fallbacks``: how often each was used so far; empty for arms without reflections.
+    ``with_error``: the problems with a wrong sample. ``fallbacks``: how often each was used so far;
+    empty for arms that need no errors.
     """
 
     def __init__(
@@ -99,10 +103,12 @@ class Chooser:
         candidates: Candidates,
         config: SelectConfig,
         reflections: Reflections,
+        refinements: Refinements | None,
         with_error: set[str],
     ):
         self.candidates, self.config = candidates, config
-        self.reflections, self.with_error = reflections, with_error
+        self.reflections, self.refinements = reflections, refinements
+        self.with_error = with_error
         policies = {
             "fallback_no_error": config.fallback_no_error,
             "fallback_all_filtered": config.fallback_all_filtered,
@@ -110,8 +116,12 @@ class Chooser:
         self.fallbacks: dict[str, Row] = {
             case: {"policy": policy, "problems": 0}
             for case, policy in policies.items()
-            if config.trained_on == "reflection"
+            if config.trained_on in ON_ERRORS
         }
+
+    def count_without_error(self, exposed: set[str]) -> int:
+        """The problems with a wrong sample for which no error was exposed."""
+        return len(self.with_error - exposed) if self.fallbacks else 0
 
     def choose(self, problem_id: str) -> list[Row]:
         """The problem's targets; call it once for each problem."""
@@ -119,18 +129,22 @@ class Chooser:
             "solution": lambda p: self.candidates.solution(p, self.config.prompts),
             "teacher_trace": self.candidates.teacher,
             "own_correct": self.candidates.own_correct,
-            "reflection": self._choose_reflections,
+            "reflection": lambda p: self._or_fallback(p, self.reflections.targets(p, "reflect")),
+            "oracle": self._choose_refinements,
         }
         return rules[self.config.trained_on](problem_id)
 
-    def _choose_reflections(self, problem_id: str) -> list[Row]:
+    def _choose_refinements(self, problem_id: str) -> list[Row]:
+        assert self.refinements is not None, "made for arms on the oracle's texts"
+        return self._or_fallback(problem_id, self.refinements.targets(problem_id))
+
+    def _or_fallback(self, problem_id: str, targets: list[Row]) -> list[Row]:
         fallbacks: dict[str, Callable[[str], list[Row]]] = {
             "teacher": self.candidates.teacher,
             "own_correct": self.candidates.own_correct,
             "rewrite": lambda p: self.reflections.targets(p, "rewrite"),
             "drop": lambda p: [],
         }
-        targets = self.reflections.targets(problem_id, "reflect")
         if not targets:
             case = "fallback_all_filtered" if problem_id in self.with_error else "fallback_no_error"
             self.fallbacks[case]["problems"] += 1
@@ -299,15 +313,23 @@ def main(argv: list[str] | None = None) -> None:
         names=config.filters,
         limits=config.limits,
     )
-    chooser = Chooser(candidates, config, reflections, set(inputs.errors["problem_id"]))
+    refinements = None
+    if config.trained_on == "oracle":
+        refinements = Refinements(
+            inputs.problems,
+            inputs.samples,
+            inputs.errors,
+            errors_per_prompt=config.errors_per_prompt,
+        )
+    wrong = set(inputs.samples.filter(pl.col("verdict") == "incorrect")["problem_id"])
+    chooser = Chooser(candidates, config, reflections, refinements, wrong)
     train = train_table(chooser, candidates, config.prompts)
     summary = {
         "arm": args.arm,
         **summarise(inputs, candidates, reflections.objections, config.filters),
         "fallbacks": chooser.fallbacks,
-        "rows": train.height,
-        "rows_by_kind": dict(sorted(Counter(train["target_kind"]).items())),
-        "problems_trained": train["problem_id"].n_unique(),
+        "without_exposed_error": chooser.count_without_error(set(inputs.errors["problem_id"])),
+        **count_rows(train),
     }
     log(json.dumps({k: summary[k] for k in ("reflections", "rows", "rows_by_kind", "fallbacks")}))
     if train.height < config.min_rows:
@@ -316,19 +338,8 @@ def main(argv: list[str] | None = None) -> None:
             f"{config.min_rows}; {_why(summary, config.trained_on)}"
         )
     record = provenance.record("orion.stages.select", args.config, files)
-    write_outputs(train, summary, args, record)
-
-
-def write_outputs(train: pl.DataFrame, summary: Row, args: argparse.Namespace, record: Row) -> None:
-    """Publish the summary, the preview and, last, the training rows."""
-    tables.write_json(summary, args.filters, record)
-    with AtomicFile(args.preview) as partial:
-        lines = [
-            json.dumps(row, ensure_ascii=False)
-            for row in train.head(PREVIEW_ROWS).iter_rows(named=True)
-        ]
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    tables.write(train, args.output, tables.TRAIN, record)
+    outputs = {name: getattr(args, name) for name in ("output", "filters", "preview")}
+    write_selected(train, summary, record, **outputs)
 
 
 def _why(summary: Row, kind: str) -> str:

@@ -309,7 +309,11 @@ class Recomputed:
                 reported["trained"],
                 len(set(train["problem_id"])),
             )
-            for kind in ("solution", "teacher_trace", "own_correct", "reflection"):
+            before = self.folder / reported["arm"] / "unmatched/train.parquet"
+            removed = pl.read_parquet(before).height - train.height if before.exists() else None
+            place = f"selection {reported['arm']} removed by matching"
+            self.same(place, reported["removed_by_matching"], removed)
+            for kind in ("solution", "teacher_trace", "own_correct", "reflection", "oracle"):
                 self.same(f"selection {reported['arm']} {kind}", reported[kind], kinds[kind])
 
 

@@ -243,6 +243,22 @@ def test_adding_a_run_costs_only_that_run(changing, path, value, added):
     assert changing.plan() == added
 
 
+def test_the_controls_cost_only_themselves(changing):
+    controls = ["orion_sham", "oracle", "sft_teacher_matched"]
+    set_key(changing, "runs.arms", [*changing.config()["runs"]["arms"], *controls])
+    assert changing.plan() == {
+        **dict.fromkeys(["pack", "train", *EVALUATION], 3),
+        **dict.fromkeys(["expose", "select"], 2),
+        **dict.fromkeys(["reflect", "check_reflections", "select_unmatched", "match", "report"], 1),
+    }
+
+
+def test_matching_an_arm_costs_that_arm_only(changing):
+    set_key(changing, "arms.sft_own.select", {"match": {"problems": ["orion"], "rows": True}})
+    jobs = ["select_unmatched", "match", "pack", *FROM_TRAIN]
+    assert changing.plan() == dict.fromkeys(jobs, 1)
+
+
 def test_adding_a_model_costs_only_that_model(changing):
     set_key(changing, "models.other", {"source": {"kind": "demo", "seed": 2}, "dtype": "float32"})
     assert changing.plan() == {}

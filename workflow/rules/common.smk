@@ -23,10 +23,14 @@ ARM_MODELS = [
 REFLECTING = [
     name for name, arm in CONFIG.arms.items() if arm.trained_on == "reflection"
 ]
+NEEDING_ERRORS = [name for name, arm in CONFIG.arms.items() if arm.needs_errors]
+SHAM = [name for name, arm in CONFIG.arms.items() if arm.error_source == "sham"]
 DATASETS_WITH_TEACHER = [
     name for name, dataset in CONFIG.datasets.items() if dataset.teacher is not None
 ]
 TRAINED = [name for name, arm in CONFIG.arms.items() if arm.trained_on != "nothing"]
+MATCHED = [name for name in TRAINED if settings.is_matched(CONFIG, name)]
+UNMATCHED = [name for name in TRAINED if name not in MATCHED]
 
 
 def place(path):
@@ -77,16 +81,32 @@ def if_sampling(name):
     return student_file
 
 
-def if_reflecting(name):
-    """A file of the arm's folder where the arm trains on reflections, nothing otherwise."""
+def if_among(arms, path):
+    """A file where the arm is among these, nothing otherwise."""
 
     def arm_file(wildcards):
-        folder = "results/datasets/{dataset}/{model}/{arm}".format(
-            **dict(wildcards.items())
-        )
-        return [f"{folder}/{name}"] if wildcards.arm in REFLECTING else []
+        among = wildcards.arm in arms
+        return [path.format(**dict(wildcards.items()))] if among else []
 
     return arm_file
+
+
+def matched_rows(wildcards):
+    """The rows before matching of the arms that an arm is matched with."""
+    folder = "results/datasets/{0.dataset}/{0.model}".format(wildcards)
+    arms = settings.list_matched_arms(CONFIG, wildcards.arm)
+    below = {arm: "unmatched/" if arm in MATCHED else "" for arm in arms}
+    return [f"{folder}/{arm}/{below[arm]}train.parquet" for arm in arms]
+
+
+def if_budget(path):
+    """A file where an arm is cut to another one's trained tokens, `{budget}` in the path."""
+
+    def budget_file(wildcards):
+        budget = settings.find_match(CONFIG, wildcards.arm).tokens
+        return [path.format(**dict(wildcards.items()), budget=budget)] if budget else []
+
+    return budget_file
 
 
 def problems_with_traces(wildcards):

@@ -5,6 +5,9 @@ rule expose:
     input:
         samples="results/datasets/{dataset}/{model}/samples.parquet",
         verdicts="results/datasets/{dataset}/{model}/verdicts.parquet",
+        # empty for arms that show no sham
+        problems=if_among(SHAM, "results/datasets/{dataset}/problems.parquet"),
+        steps=if_among(SHAM, "results/datasets/{dataset}/{model}/steps.parquet"),
     output:
         "results/datasets/{dataset}/{model}/{arm}/errors.parquet",
     log:
@@ -12,7 +15,7 @@ rule expose:
     benchmark:
         "logs/datasets/{dataset}/{model}/{arm}/errors.usage.tsv"
     wildcard_constraints:
-        arm=any_of(REFLECTING),
+        arm=any_of(NEEDING_ERRORS),
     localrule: True
     conda:
         "../../envs/base.yaml"
@@ -21,7 +24,8 @@ rule expose:
         code=source_digest("orion.stages.expose"),
     shell:
         "python -m orion.stages.expose --config {params.config:q} --samples {input.samples}"
-        " --verdicts {input.verdicts} --output {output} 2> {log}"
+        " --verdicts {input.verdicts} --problems {input.problems} --steps {input.steps}"
+        " --output {output} 2> {log}"
 
 
 rule reflect:

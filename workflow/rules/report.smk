@@ -23,13 +23,18 @@ rule report:
                 "packed/stats.json",
             ],
         ),
+        errors=expand(
+            "results/datasets/{dataset}/{model}/{arm}/errors.parquet",
+            dataset=RUNS.datasets,
+            model=RUNS.models,
+            arm=[arm for arm in RUNS.arms if arm in NEEDING_ERRORS],
+        ),
         reflections=expand(
             "results/datasets/{dataset}/{model}/{arm}/{file}.parquet",
             dataset=RUNS.datasets,
             model=RUNS.models,
             arm=[arm for arm in RUNS.arms if arm in REFLECTING],
             file=[
-                "errors",
                 "reflections",
                 "reflection_verdicts",
                 "reflection_steps",

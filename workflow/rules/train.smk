@@ -1,5 +1,7 @@
 """Select each arm's training rows, pack them, fine-tune the student on them."""
 
+ARM = "results/datasets/{dataset}/{model}/{arm}"
+
 
 rule select:
     input:
@@ -10,11 +12,12 @@ rule select:
         samples=if_sampling("samples.parquet"),
         verdicts=if_sampling("verdicts.parquet"),
         steps=if_sampling("steps.parquet"),
+        # empty for arms that need no errors
+        errors=if_among(NEEDING_ERRORS, f"{ARM}/errors.parquet"),
         # empty for arms that do not reflect
-        errors=if_reflecting("errors.parquet"),
-        reflections=if_reflecting("reflections.parquet"),
-        reflection_verdicts=if_reflecting("reflection_verdicts.parquet"),
-        reflection_steps=if_reflecting("reflection_steps.parquet"),
+        reflections=if_among(REFLECTING, f"{ARM}/reflections.parquet"),
+        reflection_verdicts=if_among(REFLECTING, f"{ARM}/reflection_verdicts.parquet"),
+        reflection_steps=if_among(REFLECTING, f"{ARM}/reflection_steps.parquet"),
     output:
         train="results/datasets/{dataset}/{model}/{arm}/train.parquet",
         filters="results/datasets/{dataset}/{model}/{arm}/filters.json",
@@ -24,7 +27,7 @@ rule select:
     benchmark:
         "logs/datasets/{dataset}/{model}/{arm}/train.usage.tsv"
     wildcard_constraints:
-        arm=any_of(TRAINED),
+        arm=any_of(UNMATCHED),
     localrule: True
     conda:
         "../../envs/base.yaml"
@@ -38,6 +41,53 @@ rule select:
         " --steps {input.steps} --errors {input.errors} --reflections {input.reflections}"
         " --reflection-verdicts {input.reflection_verdicts}"
         " --reflection-steps {input.reflection_steps}"
+        " --output {output.train} --filters {output.filters} --preview {output.preview} 2> {log}"
+
+
+use rule select as select_unmatched with:
+    output:
+        train="results/datasets/{dataset}/{model}/{arm}/unmatched/train.parquet",
+        filters="results/datasets/{dataset}/{model}/{arm}/unmatched/filters.json",
+        preview="results/datasets/{dataset}/{model}/{arm}/unmatched/preview.jsonl",
+    log:
+        "logs/datasets/{dataset}/{model}/{arm}/unmatched/train.log",
+    benchmark:
+        "logs/datasets/{dataset}/{model}/{arm}/unmatched/train.usage.tsv"
+    wildcard_constraints:
+        arm=any_of(MATCHED),
+
+
+rule match:
+    input:
+        rows="results/datasets/{dataset}/{model}/{arm}/unmatched/train.parquet",
+        rows_filters="results/datasets/{dataset}/{model}/{arm}/unmatched/filters.json",
+        others=matched_rows,
+        # empty for arms without a budget
+        budget=if_budget(
+            "results/datasets/{dataset}/{model}/{budget}/packed/stats.json"
+        ),
+        model=if_budget("results/models/{model}/model.json"),
+        preflight=if_budget("results/models/{model}/preflight.json"),
+    output:
+        train="results/datasets/{dataset}/{model}/{arm}/train.parquet",
+        filters="results/datasets/{dataset}/{model}/{arm}/filters.json",
+        preview="results/datasets/{dataset}/{model}/{arm}/preview.jsonl",
+    log:
+        "logs/datasets/{dataset}/{model}/{arm}/train.log",
+    benchmark:
+        "logs/datasets/{dataset}/{model}/{arm}/train.usage.tsv"
+    wildcard_constraints:
+        arm=any_of(MATCHED),
+    localrule: True
+    conda:
+        "../../envs/base.yaml"
+    params:
+        config=tracked_config("match"),
+        code=source_digest("orion.stages.match"),
+    shell:
+        "python -m orion.stages.match --config {params.config:q} --arm {wildcards.arm}"
+        " --rows {input.rows} --rows-filters {input.rows_filters} --others {input.others}"
+        " --budget {input.budget} --model {input.model} --preflight {input.preflight}"
         " --output {output.train} --filters {output.filters} --preview {output.preview} 2> {log}"
 
 

@@ -21,6 +21,7 @@ from orion.stages.report import CSV_FILES
 WITHOUT_PROVENANCE = (
     paths.PLAN,
     paths.PREVIEW,
+    paths.UNMATCHED_PREVIEW,
     paths.TRAIN_LOG,
     "models/{model}/checkpoint",
     "datasets/{dataset}/{model}/{arm}/seed-{seed}/model",
@@ -110,7 +111,21 @@ def configuration_of_a_later_round(root: Path, folder: Path) -> dict:
     return config
 
 
+def configuration_with_controls(root: Path, folder: Path) -> dict:
+    """The arms that no run has unless it names them."""
+    config = copy.deepcopy(default_configuration(root))
+    arms = ["base", "sft_rewrite", "orion", "orion_sham", "oracle", "sft_teacher_matched"]
+    config["runs"] |= {"arms": arms, "seeds": [1]}
+    # these match each other, the rewrites are matched by no one
+    match = {"problems": ["orion", "orion_sham", "oracle"], "rows": True}
+    for arm in ("orion", "orion_sham", "oracle"):
+        config["arms"][arm]["select"] = {"match": match}
+    config["comparisons"] = []
+    return config
+
+
 CONFIGURATIONS = {
+    "controls": configuration_with_controls,
     "default": lambda root, folder: default_configuration(root),
     "teacher": configuration_with_teacher,
     "rounds": configuration_with_rounds,

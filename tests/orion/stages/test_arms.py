@@ -1,8 +1,9 @@
 """Each arm of the configurations trains on what its name says, from the samples to the rows.
 
 Every text of the invented tables holds a word of its own: `trace-p`, `slip-p-s`, `right-p-s`,
-`solution-p`. An invented student answers a reflection prompt with all the words that it sees there,
-so a training row tells what stood in the prompt behind it.
+`solution-p`; what the student answers is a chain besides, with one wrong step in a slip. An
+invented student answers a reflection prompt with all the words that it sees there, so a training
+row tells what stood in the prompt behind it.
 """
 
 import json
@@ -13,8 +14,16 @@ import polars as pl
 import pytest
 
 from orion import config, prompts, tables
+from orion.demo.error_coverage import detailed_steps
+from orion.demo.exact_check import is_wholly_true
+from orion.demo.oracle import read_chain
+from orion.demo.problems import Step, compute, generate, write_solution
+from orion.demo.tokenizer import build_tokenizer as build_student_tokenizer
+from orion.experiment.candidates import join_checks
+from orion.experiment.sham import sham_errors
 from orion.experiment.traces import with_correct_traces
-from orion.stages import expose, reflect, select
+from orion.models.document import ModelDocument
+from orion.stages import expose, match, reflect, select
 from tests.helpers.mechanisms import MECHANISMS
 from tests.helpers.template_table import build_tokenizer
 
@@ -23,11 +32,14 @@ PROBLEMS = [f"p{i}" for i in range(12)]
 # problems without a wrong sample, without a right one, and whose trace is wrong
 NO_ERROR, NO_RIGHT, WRONG_TRACE = {"p3"}, {"p5"}, {"p7"}
 SAMPLES = 5
+# trained tokens that an arm is cut to
+BUDGET = 33
 WORD = re.compile(r"\b(trace|slip|right|solution)-(p\d+)(?:-(\d))?\b")
 FILES = {
     "embedded": ("config/config.yaml",),
     "paper": ("config/config.yaml", "config/paper.yaml"),
 }
+GENERATED = dict(zip(PROBLEMS, generate("train", len(PROBLEMS), seed=5), strict=True))
 LOADED = {name: config.load(*(str(ROOT / f) for f in files)) for name, files in FILES.items()}
 
 
@@ -37,22 +49,41 @@ def is_right(problem: str, sample: int) -> bool:
     return sample % 2 == 0
 
 
+def wrong_step(sample: int) -> int:
+    """The step that a slip of this number gets wrong."""
+    return sample // 2 % 3
+
+
+def write_answer(problem: str, sample: int) -> str:
+    """The chain of a sample, with its word behind it."""
+    steps, kind = read_chain(GENERATED[problem].meta), "right"
+    if not is_right(problem, sample):
+        kind, at = "slip", wrong_step(sample)
+        value = steps[at].result + 1 + sample
+        steps[at] = steps[at]._replace(result=value)
+        for i in range(at + 1, len(steps)):
+            value = compute(value, steps[i].op, steps[i].operand)
+            steps[i] = Step(steps[i - 1].result, steps[i].op, steps[i].operand, value)
+    return write_solution(steps).replace("\\boxed", f"{kind}-{problem}-{sample} \\boxed")
+
+
 def make_solving() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Problems, samples, verdicts."""
     problems = [
         {
             "problem_id": p,
-            "problem": f"Question {p}",
-            "answer": "7",
+            "problem": f"Question {p} : {GENERATED[p].problem}",
+            "answer": GENERATED[p].answer,
             "solution": f"solution-{p}",
             "teacher_trace": f"trace-{p}",
         }
         for p in PROBLEMS
     ]
-    keys = [(p, s, "right" if is_right(p, s) else "slip") for p in PROBLEMS for s in range(SAMPLES)]
-    texts = [(p, s, f"it is {kind}-{p}-{s} \\boxed{{ 7 }}") for p, s, kind in keys]
-    judged = [(p, s, "correct" if kind == "right" else "incorrect", str(s)) for p, s, kind in keys]
-    frame = pl.DataFrame(problems).with_columns(meta=pl.struct(source_row=pl.int_range(pl.len())))
+    keys = [(p, s, is_right(p, s)) for p in PROBLEMS for s in range(SAMPLES)]
+    texts = [(p, s, write_answer(p, s)) for p, s, _ in keys]
+    judged = [(p, s, "correct" if right else "incorrect", str(s)) for p, s, right in keys]
+    meta = pl.Series("meta", [GENERATED[p].meta for p in PROBLEMS])
+    frame = pl.DataFrame(problems).with_columns(meta)
     return frame, make_texts(texts, tables.SAMPLES, template="solve"), make_verdicts(judged)
 
 
@@ -97,8 +128,11 @@ def make_rows(loaded, arm: str, folder: Path) -> pl.DataFrame:
         "verdicts": (verdicts, tables.VERDICTS),
         "steps": (make_steps(samples.select("problem_id", "sample_id").iter_rows()), tables.STEPS),
     }
+    if loaded.arms[arm].needs_errors:
+        errors = expose_all(loaded, keys, problems, samples, verdicts)
+        written["errors"] = (errors, tables.ERRORS)
     if loaded.arms[arm].trained_on == "reflection":
-        written |= reflect_all(loaded, keys, problems, traces, samples, verdicts)
+        written |= reflect_all(loaded, keys, problems, traces, errors)
     for name, (frame, table) in written.items():
         tables.write(frame, folder / name, table, {})
     outputs = {name: folder / f"out-{name}" for name in ("output", "filters", "preview")}
@@ -106,11 +140,44 @@ def make_rows(loaded, arm: str, folder: Path) -> pl.DataFrame:
     for name, path in {**{name: folder / name for name in written}, **outputs}.items():
         argv += [f"--{name}", str(path)]
     select.main(argv)
+    if config.is_matched(loaded, arm):
+        outputs = match_all(loaded, keys, folder, outputs)
     return tables.read(outputs["output"], tables.TRAIN)
 
 
-def reflect_all(loaded, keys, problems, traces, samples, verdicts) -> dict:
-    """Tables of a student whose reflection names every word of its prompt."""
+def match_all(loaded, keys, folder: Path, selected: dict) -> dict:
+    """The files of an arm that is matched with others, whose rows are made too."""
+    outputs = {name: folder / f"matched-{name}" for name in ("output", "filters", "preview")}
+    argv = ["--config", config.params(loaded, "match", **keys), "--arm", keys["arm"]]
+    argv += ["--rows", str(selected["output"]), "--rows-filters", str(selected["filters"])]
+    argv.append("--others")
+    for other in config.list_matched_arms(loaded, keys["arm"]):
+        (folder / other).mkdir()
+        make_rows(loaded, other, folder / other)
+        argv.append(str(folder / other / "out-output"))
+    tokenizer = build_student_tokenizer()
+    tokenizer.save_pretrained(folder / "tokenizer")
+    document = ModelDocument(
+        name="m",
+        digest="d",
+        context_length=512,
+        path=str(folder / "tokenizer"),
+        dtype="float32",
+        chat_template=tokenizer.chat_template,
+        vocab_size=len(tokenizer),
+        parameters=1,
+    )
+    tables.write_json(document.as_json(), folder / "model.json", {})
+    tables.write_json({"trained_tokens": BUDGET}, folder / "stats.json", {})
+    argv += ["--budget", str(folder / "stats.json"), "--model", str(folder / "model.json")]
+    match.main(
+        [*argv, *(word for name, path in outputs.items() for word in (f"--{name}", str(path)))]
+    )
+    return outputs
+
+
+def expose_all(loaded, keys, problems, samples, verdicts) -> pl.DataFrame:
+    """The arm's table of errors."""
     settings = config.stage_config(loaded, "expose", **keys)
     errors = expose.own_errors(
         samples,
@@ -120,6 +187,16 @@ def reflect_all(loaded, keys, problems, traces, samples, verdicts) -> dict:
     )
     if settings["error_source"] == "other_problem":
         errors = expose.other_problem_errors(errors)
+    if settings["error_source"] == "sham":
+        steps = make_steps(samples.select("problem_id", "sample_id").iter_rows())
+        checked = join_checks(samples, verdicts, steps, files=["v", "s"])
+        limits = {name: settings[name] for name in ("policy", "timeout_s")}
+        errors = sham_errors(errors, checked, problems, **limits)
+    return errors
+
+
+def reflect_all(loaded, keys, problems, traces, errors) -> dict:
+    """Tables of a student whose reflection names every word of its prompt."""
     settings = config.stage_config(loaded, "reflect", **keys)
     checked = with_correct_traces(problems, traces)
     planned = reflect.plan_prompts(
@@ -145,7 +222,6 @@ def reflect_all(loaded, keys, problems, traces, samples, verdicts) -> dict:
     named = {name: requests[name].to_list() for name in ("template", "error_ranks")}
     places = [(p, s) for p, s, _ in rows]
     return {
-        "errors": (errors, tables.ERRORS),
         "reflections": (make_texts(rows, tables.REFLECTIONS, **named), tables.REFLECTIONS),
         "reflection-verdicts": (
             make_verdicts([(*key, "correct", "7") for key in places]),
@@ -165,12 +241,23 @@ def check_solution(rows, config_):
     assert [r["problem_id"] for r in rows] == sorted(PROBLEMS)
     for row in rows:
         assert find_words(row) == [("solution", row["problem_id"], None)]
-        assert row["target_kind"] == "solution" and "7" in row["completion"]
+        stated = f"\\boxed{{{GENERATED[row['problem_id']].answer}}}"
+        assert row["target_kind"] == "solution"
+        assert stated in row["completion"].replace(" ", "")
 
 
 def check_teacher(rows, config_):
     assert {r["problem_id"] for r in rows} == set(PROBLEMS) - WRONG_TRACE
     assert all(r["completion"] == f"trace-{r['problem_id']}" for r in rows)
+
+
+def check_matched(rows, config_):
+    """Whole traces, of ORION's problems, within one row of the budget."""
+    assert {r["problem_id"] for r in rows} < set(PROBLEMS) - WRONG_TRACE
+    assert all(r["completion"] == f"trace-{r['problem_id']}" for r in rows)
+    # a trace is one token and one for each digit here, and a token ends it
+    tokens = [2 + len(r["problem_id"].removeprefix("p")) for r in rows]
+    assert BUDGET - max(tokens) < sum(tokens) <= BUDGET
 
 
 def check_own(rows, config_):
@@ -181,7 +268,11 @@ def check_own(rows, config_):
 
 
 def check_reflections(rows, config_, *, teacher, errors):
-    """``errors``: which problems' wrong attempts were in view: own, other, or none."""
+    """``errors``: which attempts were in view.
+
+    Own ones, those of ``other`` problems, ``sham``: own right ones made wrong, or none.
+    """
+    kind = "right" if errors == "sham" else "slip"
     policy = config_.select.fallback_no_error
     seen = {r["problem_id"] for r in rows if r["target_kind"] == "reflection"}
     assert seen >= set(PROBLEMS) - NO_ERROR - (WRONG_TRACE if teacher else set())
@@ -198,16 +289,39 @@ def check_reflections(rows, config_, *, teacher, errors):
             continue
         assert row["target_kind"] == "reflection"
         traces = [w for w in words if w[0] == "trace"]
-        attempts = [w for w in words if w[0] == "slip"]
+        attempts = [w for w in words if w[0] == kind]
         assert len(words) == len(traces) + len(attempts)
         assert traces == ([("trace", p, None)] if teacher else [])
-        assert bool(attempts) == (errors != "none")
-        assert all((q == p) == (errors == "own") for _, q, _ in attempts)
-        if attempts:
+        # without a right sample it is the solution that is made wrong, which has no word
+        assert bool(attempts) == (errors != "none" and not (errors == "sham" and p in NO_RIGHT))
+        assert all((q == p) == (errors != "other") for _, q, _ in attempts)
+        if errors != "none":
             assert row["error_sample_ids"] == [s for _, _, s in attempts]
         shown += [(q, s) for _, q, s in attempts]
-    # no attempt is shown to two rows
-    assert len(shown) == len(set(shown))
+    # no attempt is shown to two rows; a right one may be made wrong in two ways
+    assert errors == "sham" or len(shown) == len(set(shown))
+
+
+def check_oracle(rows, config_):
+    """The true chain, with exactly the steps written out that the errors behind the row got wrong.
+
+    As many rows as there are different sets of such steps, up to the arm's limit.
+    """
+    select, exposed = config_.arm_block("select", "oracle"), config_.arm_block("expose", "oracle")
+    assert {r["problem_id"] for r in rows} == set(PROBLEMS)
+    for p in PROBLEMS:
+        own = [r for r in rows if r["problem_id"] == p]
+        if p in NO_ERROR:
+            assert all(find_words(r) == [("right", p, r["sample_id"])] for r in own)
+            continue
+        slips = [s for s in range(SAMPLES) if not is_right(p, s)][: exposed.max_errors]
+        assert len(own) == min(select.max_per_problem, len(set(map(wrong_step, slips))))
+        for row in own:
+            assert row["target_kind"] == "oracle" and find_words(row) == []
+            assert set(row["error_sample_ids"]) <= set(slips)
+            assert is_wholly_true(row["completion"])
+            corrected = set(map(wrong_step, row["error_sample_ids"]))
+            assert detailed_steps(row["completion"]) == corrected
 
 
 CHECKS = {
@@ -218,7 +332,12 @@ CHECKS = {
     "orion_no_teacher": (check_reflections, {"teacher": False, "errors": "own"}),
     "orion_placebo": (check_reflections, {"teacher": True, "errors": "other"}),
     "orion": (check_reflections, {"teacher": True, "errors": "own"}),
+    "sft_teacher_matched": (check_matched, {}),
+    "orion_sham": (check_reflections, {"teacher": True, "errors": "sham"}),
+    "oracle": (check_oracle, {}),
 }
+# the arms that a configuration can train: only embedded problems record their steps
+TRAINED = [(name, arm) for name in FILES for arm in CHECKS if (name, arm) != ("paper", "oracle")]
 
 
 @pytest.mark.parametrize("name", LOADED)
@@ -228,8 +347,7 @@ def test_every_arm_of_the_grid_is_described_here_and_the_base_is_trained_on_noth
     assert set(CHECKS) == set(arms) - {"base"}
 
 
-@pytest.mark.parametrize("arm", CHECKS)
-@pytest.mark.parametrize("name", LOADED)
+@pytest.mark.parametrize(("name", "arm"), TRAINED)
 def test_an_arm_trains_on_what_its_name_says(name, arm, tmp_path):
     loaded = LOADED[name]
     rows = make_rows(loaded, arm, tmp_path).to_dicts()

@@ -1,7 +1,10 @@
+import json
+
 import polars as pl
 import pytest
 
 from orion import tables
+from orion.errors import InputError
 from orion.stages import expose
 
 
@@ -99,3 +102,51 @@ def test_the_placebo_does_not_depend_on_row_order():
 def test_one_problem_has_no_foreign_attempt():
     own = expose.own_errors(*table(ROWS[:3]), max_errors=2, selection="distinct")
     assert expose.other_problem_errors(own).is_empty()
+
+
+def test_sham_errors_need_what_they_are_made_of(tmp_path):
+    config = {"error_source": "sham", "max_errors": 2, "selection": "first"}
+    for name, frame in zip(("samples", "verdicts"), table(ROWS), strict=True):
+        tables.write(
+            frame, tmp_path / name, tables.SAMPLES if name == "samples" else tables.VERDICTS, {}
+        )
+    argv = [f"--{name}={tmp_path / name}" for name in ("samples", "verdicts", "output")]
+    with pytest.raises(InputError, match="--problems, --steps, policy and timeout_s in --config"):
+        expose.main([f"--config={json.dumps(config)}", *argv])
+    argv += [f"--problems={tmp_path}", f"--steps={tmp_path}"]
+    config |= {"policy": "maths", "timeout_s": 5.0}
+    with pytest.raises(InputError, match="policy: unknown answer policy"):
+        expose.main([f"--config={json.dumps(config)}", *argv])
+    assert not (tmp_path / "output").exists()
+
+
+def test_the_table_of_sham_errors_says_what_it_was_made_of(tmp_path):
+    text = "47 + 38 = 85 ; \\boxed{ 85 }"
+    samples, verdicts = table([("a", 0, "correct", "85"), ("a", 1, "incorrect", "75")])
+    samples = samples.with_columns(response=pl.Series([text, "47 + 38 = 75 ; \\boxed{ 75 }"]))
+    counts = {"true": 1, "false": 0, "unknown": 0, "first_false": None}
+    steps = [{"problem_id": "a", "sample_id": s, **counts} for s in (0, 1)]
+    problem = {"problem_id": "a", "problem": "47 and 38 ?", "answer": "85", "solution": None}
+    written = {
+        "samples": (samples, tables.SAMPLES),
+        "verdicts": (verdicts, tables.VERDICTS),
+        "steps": (tables.from_rows(steps, tables.STEPS), tables.STEPS),
+        "problems": (
+            pl.DataFrame(
+                [{**problem, "teacher_trace": None, "meta": {"source_row": 0}}],
+                schema_overrides={"solution": pl.String, "teacher_trace": pl.String},
+            ),
+            tables.PROBLEMS,
+        ),
+    }
+    for name, (frame, kind) in written.items():
+        tables.write(frame, tmp_path / name, kind, {})
+    config = {"error_source": "sham", "max_errors": 2, "selection": "first"}
+    config |= {"policy": "math", "timeout_s": 5.0}
+    argv = [f"--{name}={tmp_path / name}" for name in (*written, "output")]
+    expose.main([f"--config={json.dumps(config)}", *argv])
+    [row] = tables.read(tmp_path / "output", tables.ERRORS).rows(named=True)
+    assert (row["source"], row["sample_id"], row["own_sample_id"]) == ("sham", 0, 1)
+    wrong = row["extracted"].strip()
+    assert row["response"] == f"47 + 38 = {wrong} ; \\boxed{{ {wrong} }}" != text
+    assert set(tables.read_provenance(tmp_path / "output")["inputs"]) == set(written)

@@ -279,6 +279,17 @@ def test_arms_without_reflections(folder, trained_on, expected):
     assert pairs(run(folder, trained_on)[0]) == expected
 
 
+def test_a_problem_whose_error_could_not_be_exposed_is_counted_and_is_one_with_an_error(folder):
+    errors = tables.read(folder / "errors", tables.ERRORS)
+    tables.write(errors.filter(pl.col("problem_id") != "b"), folder / "errors", tables.ERRORS, {})
+    rows, summary = run(folder, fallback_no_error="own_correct", fallback_all_filtered="drop")
+    assert "b" not in set(rows["problem_id"]) and "c" in set(rows["problem_id"])
+    assert summary["without_exposed_error"] == 1
+    assert summary["fallbacks"]["fallback_all_filtered"]["problems"] == 1
+    _, summary = run(folder, trained_on="own_correct")
+    assert summary["without_exposed_error"] == 0
+
+
 def test_a_gold_that_is_a_whole_text_is_not_stated_as_an_answer(folder):
     problems = tables.read(folder / "problems", tables.PROBLEMS)
     golds = ["He has 3*2=<<3*2=6>>6\n#### 6", "2" * 301, "3", "so #### 4"]
