@@ -113,6 +113,11 @@ class ArmModel(Block):
     seed: int = Field(ge=0)
 
 
+class OtherModel(Block):
+    kind: Literal["model"]
+    model: str = Field(description="the entry of models whose checkpoint and keys these are")
+
+
 class ServedModel(Block):
     kind: Literal["server"]
     model: str = Field(min_length=1, description="the name that the server knows the model by")
@@ -128,7 +133,7 @@ DECIDED_BY_SERVER = ("chat_template", "dtype", "prompt_date", "trust_remote_code
 
 class Model(Block):
     source: Annotated[
-        ArmModel | DemoStudent | GgufModel | HubModel | LocalModel | ServedModel,
+        ArmModel | DemoStudent | GgufModel | HubModel | LocalModel | OtherModel | ServedModel,
         Field(discriminator="kind"),
     ]
     chat_template: str | None = Field(
@@ -147,6 +152,9 @@ class Model(Block):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     trust_remote_code: bool = False
     server: Server | None = Field(None, description="the server that the engine openai asks")
+    draw: Annotated[int, Field(ge=0, le=9_999)] = Field(
+        0, description="number of the draw: other seeds for all that is drawn for this entry"
+    )
 
     @model_validator(mode="after")
     def _check_served_source(self) -> "Model":

@@ -94,7 +94,7 @@ rule register_model:
 
 use rule register_model as register_demo_model with:
     input:
-        checkpoint="results/models/{model}/checkpoint",
+        checkpoint=checkpoint_folder,
         trained=[],
         files=[],
         template=keep_place(template_files),
