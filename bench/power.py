@@ -140,13 +140,16 @@ def find_power(setting: Setting, shift: float, experiments: int) -> float:
         if design.students == 1:
             tables = [accuracies[:, arm, 0] for arm in range(2)]
             differences = tables[0].mean(axis=1) - tables[1].mean(axis=1)
+            variance, degrees = two_way.estimate_variance(differences, tables)
+            critical = student_t.critical_values(ALPHA, degrees)
         else:
             by_student = accuracies.mean(axis=3)  # (experiments, arms, students, problems)
-            tables = [by_student[:, 0] - by_student[:, 1]]
-            differences = tables[0].mean(axis=1)
-        variance, degrees = two_way.estimate_variance(differences, tables)
-        t = differences.mean(axis=1) / np.sqrt(variance)
-        found += int((student_t.two_sided_p(t, degrees) <= ALPHA).sum())
+            table = by_student[:, 0] - by_student[:, 1]
+            differences = table.mean(axis=1)
+            variance, weight = two_way.estimate_paired(table)
+            free = (design.problems - 1, design.students - 1)
+            critical = student_t.mixed_quantile(ALPHA, *free, weight)
+        found += int((np.abs(differences.mean(axis=1)) >= critical * np.sqrt(variance)).sum())
     return found / experiments
 
 

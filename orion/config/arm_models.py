@@ -1,4 +1,7 @@
-"""Models of the kind arm: the checkpoint of one arm of a run is the student of another.
+"""Models that come from others: the checkpoint of an arm, or another entry's own checkpoint.
+
+Of the kind arm: the checkpoint of one arm of a run is the student of another. Of the kind model:
+the same checkpoint as another entry's, for another draw of data.
 
 The functions take the whole configuration. ``find_faults`` and ``inherit`` are called while it is
 validated; the others say what a run trains beyond its own grid.
@@ -9,7 +12,7 @@ from typing import Any, Protocol
 
 from orion.config.blocks import Arm
 from orion.config.datasets import Dataset
-from orion.config.sources import ArmModel, Model
+from orion.config.sources import ArmModel, Model, OtherModel
 
 
 class Config(Protocol):
@@ -37,9 +40,16 @@ INHERITED = (
 )
 
 
-def find_fault(config: Config, name: str, source: ArmModel) -> str | None:
-    """What is wrong with the source of ``models.{name}``, with its cure; None if nothing is."""
+def find_fault(config: Config, name: str) -> str | None:
+    """What is wrong with a source that names others, with its cure; None if nothing is."""
+    source = config.models[name].source
     where = f"models.{name}.source"
+    if isinstance(source, OtherModel):
+        if source.model not in config.models:
+            return f"{where}.model: {source.model} is not defined under models"
+        return _find_cycle(config, name)
+    if not isinstance(source, ArmModel):
+        return None
     for key, block in (("dataset", "datasets"), ("model", "models"), ("arm", "arms")):
         wanted, known = getattr(source, key), getattr(config, block)
         if wanted not in known:
@@ -50,7 +60,7 @@ def find_fault(config: Config, name: str, source: ArmModel) -> str | None:
             f"{where}.arm: {source.arm} is trained on nothing and has no checkpoint; "
             f"it is models.{source.model} itself"
         )
-    if config.models[source.model].source.kind == "server":
+    if config.models[find_origin(config, source.model)].source.kind == "server":
         return f"{where}.model: {source.model} is only served and cannot be trained; name another"
     if dataset.teacher == source.model:
         return (
@@ -85,6 +95,8 @@ def _find_cycle(config: Config, name: str) -> str | None:
 def _list_parents(config: Config, name: str) -> list[str]:
     """The models without which a model cannot be made: the trained one and its teacher."""
     source = config.models[name].source
+    if isinstance(source, OtherModel):
+        return [source.model]
     if not isinstance(source, ArmModel):
         return []
     dataset = config.datasets.get(source.dataset)
@@ -92,17 +104,29 @@ def _list_parents(config: Config, name: str) -> list[str]:
     return [source.model, *([teacher] if teacher is not None else [])]
 
 
-def inherit(config: Config, name: str) -> Model:
-    """The entry ``models.{name}`` with the keys that it leaves to the model it is trained from.
+def find_origin(config: Config, name: str) -> str:
+    """The entry whose checkpoint it is: the last one of the chain of the kind model."""
+    seen = [name]
+    while isinstance(source := config.models[seen[-1]].source, OtherModel):
+        if source.model in seen or source.model not in config.models:
+            break
+        seen.append(source.model)
+    return seen[-1]
 
-    Sources without a fault only.
+
+def inherit(config: Config, name: str) -> Model:
+    """The entry ``models.{name}`` with the keys that it leaves to the model it comes from.
+
+    One of the kind model has that one's source, and its server. Sources without a fault only.
     """
     model = config.models[name]
-    if not isinstance(model.source, ArmModel):
+    if not isinstance(model.source, ArmModel | OtherModel):
         return model
     parent = inherit(config, model.source.model)
-    keys = [key for key in INHERITED if key not in model.model_fields_set]
-    return model.model_copy(update={key: getattr(parent, key) for key in keys})
+    is_same = isinstance(model.source, OtherModel)
+    names = (*INHERITED, "server") if is_same else INHERITED
+    update = {key: getattr(parent, key) for key in names if key not in model.model_fields_set}
+    return model.model_copy(update=update | ({"source": parent.source} if is_same else {}))
 
 
 def needs_samples(config: Config, arm: str) -> bool:

@@ -25,8 +25,11 @@ class Comparison(Block):
     expect: Literal["above", "below", "equal"] | None = Field(
         None, description="the outcome expected of arm; equal needs the kind equivalence"
     )
+    group: str | None = Field(
+        None, description="of runs.students: one test over its students; null: one for each student"
+    )
     students: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="students (runs.models) that the run must have at least"
+        None, description="students that the group, or else runs.models, must have at least"
     )
 
     @model_validator(mode="after")
@@ -40,13 +43,19 @@ class Comparison(Block):
 
 
 def find_fault(
-    comparisons: list[Comparison], *, arms: set[str], run_arms: list[str], students: int
+    comparisons: list[Comparison],
+    *,
+    arms: set[str],
+    run_arms: list[str],
+    students: int,
+    groups: dict[str, int],
 ) -> str | None:
     """Why the comparisons cannot be tested in the grid, with the cure; None if they can.
 
     ``arms``: those defined; ``run_arms`` and ``students``: those of the grid, and their number.
+    ``groups``: the number of students in each.
     """
-    seen: list[tuple[str, str, str]] = []
+    seen: list[tuple[str, str, str, str | None]] = []
     for number, comparison in enumerate(comparisons):
         place = f"comparisons.{number}"
         for name in (comparison.arm, comparison.against):
@@ -57,13 +66,17 @@ def find_fault(
                     f"{place}: no run has the arm {name}; add it to runs.arms, or drop the "
                     "comparison"
                 )
-        wanted = comparison.students or 1
-        if students < wanted:
+        wanted, group = comparison.students or 1, comparison.group
+        if group is not None and group not in groups:
+            return f"{place} names the unknown group {group}; define it under runs.students"
+        where = "runs.models" if group is None else f"runs.students.{group}"
+        found = students if group is None else groups[group]
+        if found < wanted:
             return (
-                f"{place}: needs {wanted} students, and runs.models has {students}; add students, "
+                f"{place}: needs {wanted} students, and {where} has {found}; add students, "
                 "or drop the comparison"
             )
-        key = (comparison.arm, comparison.against, comparison.kind)
+        key = (comparison.arm, comparison.against, comparison.kind, group)
         if key in seen:
             return f"{place}: {key[0]} against {key[1]} is listed twice for {key[2]}; keep one"
         seen.append(key)

@@ -125,10 +125,15 @@ class Fields(Block):
         None, description="the teacher's long chain of thought; a list, or a path to one: several"
     )
     trace_source: str | None = Field(None, description="what names the origin of each trace")
+    cluster: FieldSpec | None = Field(
+        None,
+        description="what problems that are variants of one another have in common, such as the "
+        "name of their template; null: every problem is its own",
+    )
 
     @model_validator(mode="after")
     def _check_lists(self) -> "Fields":
-        for name in ("problem_id", "problem", "answer", "solution"):
+        for name in ("problem_id", "problem", "answer", "solution", "cluster"):
             spec = getattr(self, name)
             if isinstance(spec, FieldRules) and isinstance(spec.origin, list):
                 raise ValueError(f"{name}.from: a list is for teacher_trace only; name one place")

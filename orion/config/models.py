@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from orion import prompts
-from orion.config import arm_models, arms, comparisons
+from orion.config import arm_models, arms, comparisons, draws
 from orion.config.blocks import (
     Arm,
     Check,
@@ -25,7 +25,7 @@ from orion.config.blocks import (
 from orion.config.comparisons import Comparison
 from orion.config.datasets import Benchmark, Dataset, UrlSource, url_sources
 from orion.config.servers import WITHOUT
-from orion.config.sources import ArmModel, Block, Count, Model, ReadExponents
+from orion.config.sources import Block, Count, Model, ReadExponents
 from orion.data.files import fetched_path
 from orion.errors import InputError
 
@@ -40,6 +40,11 @@ class Runs(Block):
     arms: list[str] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     benchmarks: list[str] = Field(min_length=1)
+    students: dict[str, list[str | list[str]]] | None = Field(
+        None,
+        description="groups of students, over which a comparison may be tested: a student is an "
+        "entry of models, or the list of its entries that differ in nothing but the draw",
+    )
 
 
 class Report(Block):
@@ -83,6 +88,8 @@ class Config(Block):
     train: Train
     evaluate: Generation
     report: Report = Report()
+    # entry of models → the one whose checkpoint it is
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_names(self) -> "Config":
@@ -113,6 +120,7 @@ class Config(Block):
             arms=set(self.arms),
             run_arms=self.runs.arms,
             students=len(self.runs.models),
+            groups={name: len(group) for name, group in (self.runs.students or {}).items()},
         )
         if fault is not None:
             raise ValueError(fault)
@@ -126,6 +134,19 @@ class Config(Block):
                     self.arm_block(stage, name)
                 except ValidationError as error:
                     raise ValueError(f"arms.{name}.{stage}: {explain(error)}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _complete_models(self) -> "Config":
+        for name in self.models:
+            fault = arm_models.find_fault(self, name)
+            if fault is not None:
+                raise ValueError(fault)
+        self._origins = {name: arm_models.find_origin(self, name) for name in self.models}
+        self.models = {name: arm_models.inherit(self, name) for name in self.models}
+        fault = draws.find_fault(self)
+        if fault is not None:
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")
@@ -153,16 +174,6 @@ class Config(Block):
                     "is missing"
                 )
             self._check_engine(teacher, "teacher", self.teacher)
-        return self
-
-    @model_validator(mode="after")
-    def _complete_arm_models(self) -> "Config":
-        for name, model in self.models.items():
-            if isinstance(model.source, ArmModel):
-                fault = arm_models.find_fault(self, name, model.source)
-                if fault is not None:
-                    raise ValueError(fault)
-        self.models = {name: arm_models.inherit(self, name) for name in self.models}
         return self
 
     @model_validator(mode="after")
@@ -255,6 +266,10 @@ class Config(Block):
                     f"{stage}.{key}: {getattr(block, key)} would not reach models.{name}, since "
                     f"its server.request.drop has {key}; set {without}, the server's own"
                 )
+
+    def origin(self, model: str) -> str:
+        """The entry of ``models`` whose checkpoint this one has; mostly itself."""
+        return self._origins[model]
 
     @property
     def sources(self) -> dict[str, UrlSource]:

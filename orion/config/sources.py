@@ -66,7 +66,7 @@ class DemoStudent(Block):
     )
     drills: Count | None = Field(None, description="comparison drills; null: the recipe's number")
     starved: Literal["borrow", "carry", "product"] | None = Field(
-        None, description="the skill that it is not taught to compute in short form, if any"
+        None, description="the skill that it never computes in short form in pre-training, if any"
     )
     foreign_attempts: Fraction | None = Field(
         None,
@@ -135,6 +135,11 @@ class ArmModel(Block):
     seed: int = Field(ge=0)
 
 
+class OtherModel(Block):
+    kind: Literal["model"]
+    model: str = Field(description="the entry of models whose checkpoint and keys these are")
+
+
 class ServedModel(Block):
     kind: Literal["server"]
     model: str = Field(min_length=1, description="the name that the server knows the model by")
@@ -150,7 +155,14 @@ DECIDED_BY_SERVER = ("chat_template", "dtype", "prompt_date", "trust_remote_code
 
 class Model(Block):
     source: Annotated[
-        ArmModel | DemoStudent | EmbeddedStudent | GgufModel | HubModel | LocalModel | ServedModel,
+        ArmModel
+        | DemoStudent
+        | EmbeddedStudent
+        | GgufModel
+        | HubModel
+        | LocalModel
+        | OtherModel
+        | ServedModel,
         Field(discriminator="kind"),
     ]
     chat_template: str | None = Field(
@@ -169,6 +181,9 @@ class Model(Block):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     trust_remote_code: bool = False
     server: Server | None = Field(None, description="the server that the engine openai asks")
+    draw: Annotated[int, Field(ge=0, le=9_999)] = Field(
+        0, description="number of the draw: other seeds for all that is drawn for this entry"
+    )
 
     @model_validator(mode="after")
     def _check_served_source(self) -> "Model":

@@ -14,6 +14,7 @@ from orion.config.arm_models import list_used
 from orion.config.arms import list_matched_arms
 from orion.config.blocks import Generation, Reflect, Select, Train
 from orion.config.datasets import FileSource, ProblemSet
+from orion.config.draws import shift_seed
 from orion.config.models import Config
 from orion.config.sources import (
     DECIDED_BY_SERVER,
@@ -69,6 +70,7 @@ def _generation(
     server = config.models[model].server
     if block.engine == "openai" and server is not None and server.request is not None:
         settings["request"] = _dump(server.request)
+    settings["seed"] += shift_seed(config, model)
     texts = _prompts(config, *blocks)
     return {"prompts": texts, "generation": settings, "enable_thinking": thinking, **extra}
 
@@ -135,6 +137,8 @@ def _dequantise(config: Config, model: str) -> dict[str, Any]:
 
 def _model(config: Config, model: str) -> dict[str, Any]:
     block = _dump(config.models[model])
+    # another draw is the same model
+    del block["draw"]
     # address and API key change no answer, so they are resources of the rules
     alias = (block["server"] or {}).get("served_model")
     server = {"served_model": alias} if alias else None
@@ -252,7 +256,8 @@ def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
 def _train(config: Config, dataset: str, model: str, arm: str, seed: str) -> dict[str, Any]:
     block = config.arm_block("train", arm)
     assert isinstance(block, Train)
-    keys = {**_without_defaults(block, _LATER_KEYS), "seed": int(seed)}
+    seeds = {"seed": int(seed) + shift_seed(config, model)}
+    keys = {**_without_defaults(block, _LATER_KEYS), **seeds}
     # full fine-tuning does not read `lora`, so a change there must not rerun it
     keys["lora"] = _without_defaults(block.lora, _LATER_KEYS) if block.method == "lora" else None
     # `pack` holds the rows out
@@ -297,6 +302,7 @@ def _evaluate(
 # what the report tests, and over which tests it corrects
 MEASURE = "accuracy"
 FAMILY = "the registered tests of one student on one training set, by Holm"
+FAMILY_OF_GROUPS = "the registered tests of one student or group on one training set, by Holm"
 
 
 def _plan(config: Config) -> dict[str, Any]:
@@ -306,12 +312,13 @@ def _plan(config: Config) -> dict[str, Any]:
         "benchmarks": runs.benchmarks,
         "datasets": runs.datasets,
         "models": runs.models,
+        "students": runs.students,
         "seeds": runs.seeds,
         "num_samples": {name: config.evaluation(name).num_samples for name in runs.benchmarks},
         "measure": MEASURE,
         # rounded, since 1 - 0.95 is not 0.05
         "alpha": round(1 - config.report.confidence, 10),
-        "family": FAMILY,
+        "family": FAMILY if runs.students is None else FAMILY_OF_GROUPS,
     }
 
 

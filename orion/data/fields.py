@@ -1,4 +1,7 @@
-"""The field mapping: the values of a source's row as problem, answer, solution and traces."""
+"""The field mapping: the values of a source's row as problem, answer, solution and traces.
+
+What names the cluster of a problem goes into its ``meta``.
+"""
 
 import re
 from collections.abc import Iterable
@@ -180,7 +183,7 @@ class FieldMap:
 
     def __init__(self, fields: Row, where: Row, origin: str):
         self.origin = origin
-        names = (*COLUMNS, "key", "trace_source")
+        names = (*COLUMNS, "key", "trace_source", "cluster")
         self.fields = {n: Field(n, fields[n]) for n in names if fields.get(n) is not None}
         self.where = Conditions(where)
         self._where_seen: set[str] = set()
@@ -212,6 +215,10 @@ class FieldMap:
             if name in self.fields:
                 target = "problem_id" if name == "key" else name
                 setattr(found, target, self._read(name, row, found))
+        if "cluster" in self.fields:
+            cluster = self._read("cluster", row, found)
+            # without one, a problem of its own
+            found.meta["cluster"] = cluster if cluster is not None and cluster.strip() else None
         if "teacher_trace" in self.fields:
             try:
                 found.traces = self._read_traces(row, number)

@@ -68,6 +68,8 @@ def _show_row(row: Row, found: Mapped, fault: tuple[str, str] | None) -> Iterato
     yield "  becomes" if fault is None else f"  is rejected, {fault[0]}: {fault[1]}"
     for name in ("problem_id", "problem", "answer", "solution"):
         yield f"    {name}: {_cut(getattr(found, name))}"
+    for name, value in found.meta.items():
+        yield f"    {name}: {_cut(value)}"
     for rank, trace in enumerate(found.traces):
         source = trace.source.replace("\n", "\\n")
         yield f"    trace {rank} ({source}): {_cut(trace.text)}"

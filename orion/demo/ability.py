@@ -18,8 +18,8 @@ import polars as pl
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orion import prompts
 from orion.demo import problems
+from orion.demo.curriculum import START, TURN
 from orion.demo.error_coverage import detailed_steps, first_wrong_step
 from orion.demo.problems import Problem, Step
 from orion.demo.skills import SKILLS, needing_steps
@@ -43,14 +43,8 @@ class Student:
         return cls(model.eval(), AutoTokenizer.from_pretrained(folder))
 
     def ask(self, problem: Problem) -> str:
-        """The prompt of the rule sample."""
-        return str(
-            self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompts.solve("demo", problem.problem)}],
-                add_generation_prompt=True,
-                tokenize=False,
-            )
-        )
+        """The prompt of the rule sample, which the chat template renders to this text."""
+        return f"{START} Question: {problem.problem} {TURN}"
 
     def complete(
         self, texts: Sequence[str], *, max_tokens: int, until: str | None, temperature: float

@@ -6,13 +6,14 @@ one, after the correction.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orion.experiment import statistics
+from orion.experiment.clusters import count_clusters
 from orion.experiment.hypotheses import (
     EQUIVALENCE,
     NO_DIFFERENCE,
@@ -21,7 +22,7 @@ from orion.experiment.hypotheses import (
     VERDICTS,
     Hypothesis,
 )
-from orion.experiment.two_way import Effect, estimate_effect
+from orion.experiment.two_way import Effect, estimate_effect, split_variance
 
 # per-problem means over seeds that are closer than this are a tie: the rest is rounding
 TIE = 1e-9
@@ -39,9 +40,12 @@ class PairedTest:
     describe the differences of equally numbered seeds, None where the numbers of seeds differ.
     ``better``, ``worse`` and ``tied`` count problems. Neither p is corrected yet. ``p`` is that of
     the hypothesis of this ``kind`` and ``margin``, ``p_problems`` that of no difference.
+    ``clusters``: of the problems; None where each is its own. ``sd_problems``, ``sd_runs`` and
+    ``sd_rest`` are the components of the variance, as standard deviations (`split_variance`).
     """
 
     problems: int
+    clusters: int | None
     seeds: int
     difference: float
     low: float
@@ -59,6 +63,9 @@ class PairedTest:
     worse: int
     tied: int
     p_problems: float
+    sd_problems: float | None
+    sd_runs: float | None
+    sd_rest: float | None
     kind: str = SUPERIORITY
     margin: float = 0.0
 
@@ -83,44 +90,87 @@ def compare_arms(
     resamples: int,
     key: Sequence[object],
     hypothesis: Hypothesis = NO_DIFFERENCE,
+    clusters: statistics.Integers | None = None,
 ) -> PairedTest:
     """Test ``arm`` ``(seeds, problems)`` against ``against`` ``(other seeds, problems)``.
 
     Both hold per-problem accuracies, columns in the same order. ``key`` seeds the resampling.
-    Raises ValueError if the numbers of problems differ.
+    ``clusters``: the number of each problem's cluster. Raises ValueError if the numbers of problems
+    differ.
     """
     arm, against = (np.atleast_2d(np.asarray(a, dtype=np.float64)) for a in (arm, against))
-    effect = estimate_effect(arm, against)
-    low_runs, high_runs = effect.interval(confidence) if effect else (None, None)
+    effect = estimate_effect(arm, against, clusters=clusters)
+    parts = None
+    if effect is not None:
+        parts = split_variance(arm.mean(axis=0) - against.mean(axis=0), [arm, against], clusters)
+    settings = Settings(confidence, resamples, key, hypothesis, clusters)
+    return PairedTest(**describe_test(arm, against, effect, parts, settings))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a comparison is tested; as the arguments of `compare_arms`."""
+
+    confidence: float
+    resamples: int
+    key: Sequence[object]
+    hypothesis: Hypothesis
+    clusters: statistics.Integers | None
+
+
+def describe_test(
+    arm: statistics.Floats,
+    against: statistics.Floats,
+    effect: Effect | None,
+    parts: tuple[float, float, float] | None,
+    settings: Settings,
+) -> dict[str, Any]:
+    """The fields of a PairedTest with this effect and these components of its variance."""
+    key, hypothesis, clusters = settings.key, settings.hypothesis, settings.clusters
+    low_runs, high_runs = effect.interval(settings.confidence) if effect else (None, None)
     pairs = arm.mean(axis=0) - against.mean(axis=0)  # (problems,)
     over_problems = statistics.bootstrap_interval(
-        pairs, confidence=confidence, resamples=resamples, key=("difference", *key)
+        pairs,
+        confidence=settings.confidence,
+        resamples=settings.resamples,
+        key=("difference", *key),
+        clusters=clusters,
     )
     paired_seeds = arm.shape[0] == against.shape[0]
     by_seed = arm.mean(axis=1) - against.mean(axis=1) if paired_seeds else np.empty(0)
     is_tied = np.abs(pairs) <= TIE
-    return PairedTest(
-        problems=pairs.size,
-        seeds=arm.shape[0],
-        difference=over_problems.value,
-        low=over_problems.low,
-        high=over_problems.high,
-        low_runs=low_runs,
-        high_runs=high_runs,
-        p=p_value(effect, hypothesis) if effect else None,
-        standard_error=effect.standard_error if effect else None,
-        degrees=effect.degrees if effect else None,
-        detectable=effect.detectable(1 - confidence) if effect else None,
-        lowest_seed=float(by_seed.min()) if by_seed.size else None,
-        highest_seed=float(by_seed.max()) if by_seed.size else None,
-        spread=float(by_seed.std(ddof=1)) if by_seed.size > 1 else None,
-        better=int((pairs > TIE).sum()),
-        worse=int((pairs < -TIE).sum()),
-        tied=int(is_tied.sum()),
-        p_problems=statistics.sign_flip_p_value(np.where(is_tied, 0.0, pairs), key=("p", *key)),
-        kind=hypothesis.kind,
-        margin=hypothesis.margin,
-    )
+    flipped = statistics.sum_clusters(np.where(is_tied, 0.0, pairs), clusters)
+    sd_problems, sd_runs, sd_rest = parts or (None, None, None)
+    return {
+        "problems": pairs.size,
+        "clusters": count_clusters(clusters),
+        "seeds": arm.shape[0],
+        "difference": over_problems.value,
+        "low": over_problems.low,
+        "high": over_problems.high,
+        "low_runs": low_runs,
+        "high_runs": high_runs,
+        "p": p_value(effect, hypothesis) if effect else None,
+        "standard_error": effect.standard_error if effect else None,
+        "degrees": effect.degrees if effect else None,
+        "detectable": effect.detectable(1 - settings.confidence) if effect else None,
+        "lowest_seed": float(by_seed.min()) if by_seed.size else None,
+        "highest_seed": float(by_seed.max()) if by_seed.size else None,
+        "spread": float(by_seed.std(ddof=1)) if by_seed.size > 1 else None,
+        "better": int((pairs > TIE).sum()),
+        "worse": int((pairs < -TIE).sum()),
+        "tied": int(is_tied.sum()),
+        "p_problems": statistics.sign_flip_p_value(_drop_rounding(flipped), key=("p", *key)),
+        "sd_problems": sd_problems,
+        "sd_runs": sd_runs,
+        "sd_rest": sd_rest,
+        "kind": hypothesis.kind,
+        "margin": hypothesis.margin,
+    }
+
+
+def _drop_rounding(sums: statistics.Floats) -> statistics.Floats:
+    return np.where(np.abs(sums) <= TIE, 0.0, sums)
 
 
 def excludes_zero(low: float | None, high: float | None) -> bool:
@@ -135,8 +185,7 @@ def p_value(effect: Effect, hypothesis: Hypothesis) -> float:
     wholly above minus the margin, say, or between the two margins. So it is twice the p value of
     `Effect.non_inferiority_p` or `Effect.equivalence_p` where that is below one half.
     """
-    distance = _distance(effect.value, hypothesis)
-    return Effect(distance, effect.standard_error, effect.degrees).p_value()
+    return replace(effect, value=_distance(effect.value, hypothesis)).p_value()
 
 
 def _distance(difference: float, hypothesis: Hypothesis) -> float:

@@ -211,8 +211,8 @@ class PlannedTest:
 
     The mean squares of an experiment are independent of each other and of the difference, and
     follow chi-square laws. The power given the mean squares is that of a normal difference; it is
-    averaged over ``DRAWS`` of them, with the variance and degrees of freedom that `two_way` makes
-    of each. Where there is no variance at all, every difference is found.
+    averaged over ``DRAWS`` of them, with the variance and critical value that `two_way` makes of
+    each. Where there is no variance at all, every difference is found.
     """
 
     def __init__(self, components: Components, design: Design, *, alpha: float):
@@ -230,8 +230,13 @@ class PlannedTest:
             (draw(run, count - 1), draw(rest, (count - 1) * (n - 1)), count)
             for run, rest, count in squares
         ]
-        variance, degrees = two_way.combine_squares(draw(of_problems, n - 1), found, n)
-        self._bounds = np.sqrt(variance) * student_t.critical_values(alpha, degrees)
+        if design.students == 1:
+            variance, degrees = two_way.combine_squares(draw(of_problems, n - 1), found, n)
+            critical = student_t.critical_values(alpha, degrees)
+        else:
+            variance, weight = two_way.combine_paired(draw(of_problems, n - 1), found[0], n)
+            critical = student_t.mixed_quantile(alpha, n - 1, design.students - 1, weight)
+        self._bounds = np.sqrt(variance) * critical
 
     def power(self, difference: float) -> float:
         """Probability that a true ``difference`` is found."""

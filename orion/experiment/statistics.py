@@ -2,7 +2,10 @@
 
 Input: numpy arrays of per-problem values. Output: numbers and intervals. The problem is the unit of
 resampling throughout: samples of one problem are not independent, so they are averaged within the
-problem first. Randomness comes from a key that the caller gives, never from a global generator.
+problem first. Where problems are variants of one another, the cluster of them is the unit:
+functions that know ``clusters`` take the number of each problem's cluster, ``(problems,)``, counted
+from 0.
+Randomness comes from a key that the caller gives, never from a global generator.
 """
 
 import hashlib
@@ -52,26 +55,60 @@ def problem_means(
     return ids.tolist(), sums / np.bincount(inverse)
 
 
+def number_clusters(names: Sequence[object]) -> Integers | None:
+    """The cluster of each problem, ``(problems,)``, numbered in order of appearance.
+
+    A problem whose name is None is a cluster of its own. Returns None where every cluster is one
+    problem, so that such a column changes nothing.
+    """
+    numbers: dict[object, int] = {}
+    found = [
+        numbers.setdefault((name, index) if name is None else name, len(numbers))
+        for index, name in enumerate(names)
+    ]
+    return None if len(numbers) == len(found) else np.array(found, dtype=np.int64)
+
+
+def sum_clusters(values: NDArray[Any], clusters: Integers | None) -> Floats:
+    """Sums over the problems of each cluster, ``(..., problems)`` to ``(..., clusters)``.
+
+    Without clusters the values themselves.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if clusters is None:
+        return values
+    order = np.argsort(clusters, kind="stable")
+    starts = np.searchsorted(clusters[order], np.arange(clusters.max() + 1))
+    sums: Floats = np.add.reduceat(values[..., order], starts, axis=-1)
+    return sums
+
+
 def bootstrap_interval(
     values: NDArray[Any],
     *,
     confidence: float,
     resamples: int,
     key: Sequence[object],
+    clusters: Integers | None = None,
 ) -> Interval:
-    """Percentile interval of a mean; problems are resampled with replacement.
+    """Percentile interval of a mean; problems, or whole clusters, are resampled with replacement.
 
     Efron & Tibshirani 1993, chapter 13. ``values``: one mean per problem, ``(problems,)``, so that
-    samples stay with their problem (cluster bootstrap; Cameron, Gelbach & Miller 2008). For shares
-    near 0 or 1 it is too short: `share_interval`. Raises ValueError without values.
+    samples stay with their problem (cluster bootstrap; Cameron, Gelbach & Miller 2008). A resample
+    of clusters has its own number of problems, by which its sum is divided. For shares near 0 or 1
+    it is too short: `share_interval`. Raises ValueError without values.
     """
     values = np.asarray(values, dtype=np.float64)  # (problems,)
     if values.ndim != 1 or not values.size:
         raise ValueError(f"expected one value per problem, got an array of shape {values.shape}")
     rng = keyed_rng("bootstrap", *key)
-    means = [
-        values[index].mean(axis=1) for index in _resample_problems(rng, values.size, resamples)
-    ]
+    sums = sum_clusters(values, clusters)  # (clusters,), without clusters the values
+    drawn = _resample_problems(rng, sums.size, resamples)
+    if clusters is None:
+        means = [sums[index].mean(axis=1) for index in drawn]
+    else:
+        sizes = np.bincount(clusters)  # (clusters,)
+        means = [sums[index].sum(axis=1) / sizes[index].sum(axis=1) for index in drawn]
     low, high = _percentiles(np.concatenate(means), confidence)
     return Interval(float(values.mean()), low, high)
 
@@ -125,19 +162,25 @@ def wilson_interval(successes: float, trials: float, *, confidence: float) -> In
 
 
 def share_interval(
-    successes: NDArray[Any], trials: NDArray[Any] | float, *, confidence: float
+    successes: NDArray[Any],
+    trials: NDArray[Any] | float,
+    *,
+    confidence: float,
+    clusters: Integers | None = None,
 ) -> Interval:
     """Wilson's interval of a share whose trials are clustered within problems.
 
     ``successes`` ``(problems,)`` out of ``trials``, one number or ``(problems,)``. The trials of a
-    problem resemble each other, so `effective_trials` takes the place of their number. Raises
-    ValueError without problems, and where a problem has no trial or more successes than trials.
+    problem, or of a cluster of problems, resemble each other, so `effective_trials` takes the place
+    of their number. Raises ValueError without problems, and where a problem has no trial or more
+    successes than trials.
     """
     successes, trials = np.broadcast_arrays(*(np.asarray(a, float) for a in (successes, trials)))
     # means of samples times their number: a sum may end a rounding above it
     if not trials.size or (trials <= 0).any() or (successes > trials * (1 + 1e-9)).any():
         raise ValueError("every problem needs a trial, and at most as many successes as trials")
     share = min(1.0, float(successes.sum() / trials.sum()))
+    successes, trials = (sum_clusters(each, clusters) for each in (successes, trials))
     effective = effective_trials(successes, trials)
     found = wilson_interval(share * effective, effective, confidence=confidence)
     return Interval(share, found.low, found.high)

@@ -42,12 +42,6 @@ def two_sided_p(t: ArrayLike, degrees: ArrayLike) -> Floats:
     return _incomplete_beta(degrees / 2, np.full(t.shape, 0.5), far, near)
 
 
-def upper_p(t: ArrayLike, degrees: ArrayLike) -> Floats:
-    """P(T >= t), the one-sided p value of a large t."""
-    half = two_sided_p(t, degrees) / 2
-    return np.where(np.asarray(t, dtype=np.float64) >= 0, half, 1 - half)
-
-
 def two_sided_quantile(p: float, degrees: float) -> float:
     """The t that |T| reaches with probability ``p``; 12.7 for p = 0.05 and one degree.
 
@@ -59,6 +53,36 @@ def two_sided_quantile(p: float, degrees: float) -> float:
     while float(two_sided_p(high, degrees)) > p:
         high *= 2
     return _bisect(lambda t: float(two_sided_p(t, degrees)) <= p, 0.0, high)
+
+
+def mixed_quantile(p: float, degrees: float, few: float, weight: ArrayLike) -> Floats:
+    """The root of the weighted mean of the squared quantiles with ``degrees`` and with ``few``.
+
+    ``weight`` is that of ``few``, for each element.
+    """
+    weight = np.asarray(weight, dtype=np.float64)
+    first, second = (two_sided_quantile(p, each) for each in (degrees, few))
+    found: Floats = np.sqrt((1 - weight) * first**2 + weight * second**2)
+    return found
+
+
+def mixed_p(t: float, degrees: float, few: float, weight: float) -> float:
+    """The p whose `mixed_quantile` is |t|."""
+    t = abs(t)
+    if few > degrees:
+        degrees, few, weight = few, degrees, 1 - weight
+    if not weight:
+        return float(two_sided_p(t, degrees))
+
+    def other(first: float) -> float:
+        return math.sqrt(max(0.0, t**2 - (1 - weight) * first**2) / weight)
+
+    def exceeds(first: float) -> bool:
+        return bool(two_sided_p(first, degrees) <= two_sided_p(other(first), few))
+
+    # the quantiles of one p on either side of t: the first is smaller, since its degrees are more
+    first = _bisect(exceeds, 0.0, t)
+    return float(two_sided_p(other(first), few))
 
 
 def critical_values(alpha: float, degrees: Floats) -> Floats:
@@ -100,14 +124,18 @@ def power(shift: float, degrees: float, *, alpha: float) -> float:
     return _power(shift, degrees, critical)
 
 
-def detectable_shift(degrees: float, *, alpha: float, wanted: float) -> float:
+def detectable_shift(
+    degrees: float, *, alpha: float, wanted: float, critical: float | None = None
+) -> float:
     """The smallest effect, in standard errors, that the test at ``alpha`` finds so often.
 
-    ``wanted``: the power, e.g. 0.8. Raises ValueError unless alpha < wanted < 1.
+    ``wanted``: the power, e.g. 0.8. ``critical``: the critical value, where it is not that of the
+    t law with these degrees. Raises ValueError unless alpha < wanted < 1.
     """
     if not alpha < wanted < 1:
         raise ValueError(f"a power of {wanted} at level {alpha} is not defined")
-    critical = two_sided_quantile(alpha, degrees)
+    if critical is None:
+        critical = two_sided_quantile(alpha, degrees)
     high = 1.0
     while _power(high, degrees, critical) < wanted:
         high *= 2

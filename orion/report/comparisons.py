@@ -7,6 +7,7 @@ not corrected and gets no verdict but "exploratory".
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from orion.experiment.comparisons import PairedTest, compare_arms, correct_tests
@@ -16,26 +17,42 @@ from orion.report.registration import ADDED, PlannedTest, Registration
 
 NOT_RUN = "not run"
 EXPLORATORY = "exploratory"
-COLUMNS = (*(field.name for field in dataclasses.fields(PairedTest)), "p_holm", "reading")
 
 
 def comparison_rows(
     results: Results, registration: Registration, *, confidence: float, resamples: int
 ) -> list[dict]:
-    """One row per test; one with an arm or benchmark outside the grid has the reading "not run".
-
-    ``outcome`` says whether a confirmatory test has confirmed what was expected of it.
-    """
+    """One row per test of one student."""
     found = [
         compare_planned(results, planned, confidence=confidence, resamples=resamples)
         for planned in registration.tests
     ]
+    return make_rows(registration, found, columns=list_columns(PairedTest), alpha=1 - confidence)
+
+
+def list_columns(test: type[PairedTest]) -> tuple[str, ...]:
+    """The columns of the rows of such tests, beside those of the plan."""
+    return (*(field.name for field in dataclasses.fields(test)), "p_holm", "reading")
+
+
+def make_rows(
+    registration: Registration,
+    found: Sequence[PairedTest | None],
+    *,
+    columns: tuple[str, ...],
+    alpha: float,
+) -> list[dict]:
+    """One row per test; one with an arm or benchmark outside the grid has the reading "not run".
+
+    ``found``: in the order of the registered tests. ``outcome`` says whether a confirmatory test
+    has confirmed what was expected of it.
+    """
     family = [
         test
         for planned, test in zip(registration.tests, found, strict=True)
         if planned.status != ADDED
     ]
-    corrected = iter(correct_tests(family, alpha=1 - confidence))
+    corrected = iter(correct_tests(family, alpha=alpha))
     rows = []
     for planned, test in zip(registration.tests, found, strict=True):
         p_holm, reading = (None, EXPLORATORY) if planned.status == ADDED else next(corrected)
@@ -49,7 +66,7 @@ def comparison_rows(
             "expect": planned.expect,
             "outcome": None,
         }
-        row |= dict.fromkeys(COLUMNS) if test is None else dataclasses.asdict(test)
+        row |= dict.fromkeys(columns) if test is None else dataclasses.asdict(test)
         row |= {"kind": planned.hypothesis.kind, "margin": planned.hypothesis.margin or None}
         if planned.status != ADDED and not registration.reasons:
             row["outcome"] = judge_expectation(planned.hypothesis.kind, planned.expect, reading)
@@ -74,4 +91,5 @@ def compare_planned(
         resamples=resamples,
         key=(results.dataset, results.model, *names),
         hypothesis=planned.hypothesis,
+        clusters=results.clusters[planned.benchmark],
     )

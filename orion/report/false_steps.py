@@ -23,6 +23,7 @@ def false_step_rows(results: Results, benchmarks: list[str], *, confidence: floa
     for arm in results.arms.values():
         for benchmark in benchmarks:
             checked = arm.collect_checked(benchmark)
+            of_problem = _find_clusters(results, benchmark, checked)
             for scope in SCOPES:
                 texts = (
                     checked if scope == "all" else checked.filter(pl.col("verdict") == "correct")
@@ -33,11 +34,21 @@ def false_step_rows(results: Results, benchmarks: list[str], *, confidence: floa
                         "benchmark": benchmark,
                         "scope": scope,
                         **_count_texts(texts),
-                        **_estimate_share(texts, confidence),
+                        **_estimate_share(texts, confidence, of_problem),
                         **{name: int(texts[name].sum()) for name in STEP_COUNTS},
                     }
                 )
     return rows
+
+
+def _find_clusters(
+    results: Results, benchmark: str, checked: pl.DataFrame
+) -> dict[str, int] | None:
+    clusters = results.clusters[benchmark]
+    if clusters is None:
+        return None
+    ids = checked["problem_id"].unique().sort().to_list()
+    return dict(zip(ids, clusters.tolist(), strict=True))
 
 
 def _count_texts(texts: pl.DataFrame) -> dict:
@@ -48,13 +59,22 @@ def _count_texts(texts: pl.DataFrame) -> dict:
     }
 
 
-def _estimate_share(texts: pl.DataFrame, confidence: float) -> dict:
+def _estimate_share(
+    texts: pl.DataFrame, confidence: float, of_problem: dict[str, int] | None
+) -> dict:
     if texts.is_empty():
         return {"share": None, "low": None, "high": None}
     grouped = texts.group_by("problem_id").agg(false=(pl.col("false") > 0).sum(), of=pl.len())
     grouped = grouped.sort("problem_id")
+    clusters = None
+    if of_problem is not None:
+        # those of the problems that are left
+        clusters = statistics.number_clusters([of_problem[name] for name in grouped["problem_id"]])
     interval = statistics.share_interval(
-        grouped["false"].to_numpy(), grouped["of"].to_numpy(), confidence=confidence
+        grouped["false"].to_numpy(),
+        grouped["of"].to_numpy(),
+        confidence=confidence,
+        clusters=clusters,
     )
     return {"share": interval.value, "low": interval.low, "high": interval.high}
 

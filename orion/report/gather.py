@@ -17,6 +17,7 @@ from orion import paths, tables
 from orion.config import Config
 from orion.errors import InputError
 from orion.experiment import statistics
+from orion.experiment.clusters import find_clusters
 from orion.experiment.traces import with_correct_traces
 from orion.report import rules
 
@@ -81,6 +82,7 @@ class Results:
 
     ``samples``, the arms' ``reflections`` and ``traces`` (problem_id, sample_id) are joined with
     their verdicts and steps. ``traces`` is None where no arm is trained, so that none was checked.
+    ``clusters``: by benchmark, of the problems sorted by problem_id; None where it has none.
     """
 
     dataset: str
@@ -89,6 +91,7 @@ class Results:
     traces: pl.DataFrame | None
     samples: pl.DataFrame
     arms: dict[str, Arm]
+    clusters: dict[str, statistics.Integers | None]
 
     @property
     def correct_traces(self) -> pl.DataFrame | None:
@@ -133,7 +136,14 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
             )
             for name in config.runs.arms
         },
+        {name: read_clusters(root, name) for name in config.runs.benchmarks},
     )
+
+
+def read_clusters(root: str | Path, benchmark: str) -> statistics.Integers | None:
+    """The cluster of each problem of a benchmark, sorted by problem_id; None where it has none."""
+    path = paths.artifact(root, paths.BENCHMARK_PROBLEMS, benchmark=benchmark)
+    return find_clusters(tables.read(path, tables.PROBLEMS, ["problem_id", "meta"]))
 
 
 def read_checked(rows: pl.DataFrame, verdicts: Path, steps: Path) -> pl.DataFrame:

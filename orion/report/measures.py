@@ -11,6 +11,7 @@ import polars as pl
 
 from orion import tables
 from orion.experiment import statistics
+from orion.experiment.clusters import count_clusters
 from orion.report.gather import Arm, Results
 
 HEALTH = ("unfinished", "no_answer", "unparseable", "timeout", "failed", "loop")
@@ -32,7 +33,8 @@ MATCHING = ("other_problem", "more_rows", "over_budget")
 def accuracy_rows(results: Results, benchmarks: list[str], *, confidence: float) -> list[dict]:
     """One row per arm and benchmark.
 
-    The accuracy averages the seeds within a problem; its interval is over problems.
+    The accuracy averages the seeds within a problem; its interval is over problems, or over
+    clusters of them where the benchmark has any.
     """
     rows = []
     for arm in results.arms.values():
@@ -41,7 +43,10 @@ def accuracy_rows(results: Results, benchmarks: list[str], *, confidence: float)
             values = arm.accuracies(benchmark)  # (seeds, problems)
             first = next(iter(runs.values())).scores["accuracy"]
             interval = statistics.share_interval(
-                values.sum(axis=0) * first["k"], len(runs) * first["k"], confidence=confidence
+                values.sum(axis=0) * first["k"],
+                len(runs) * first["k"],
+                confidence=confidence,
+                clusters=results.clusters[benchmark],
             )
             by_seed = values.mean(axis=1)
             rows.append(
@@ -50,6 +55,7 @@ def accuracy_rows(results: Results, benchmarks: list[str], *, confidence: float)
                     "benchmark": benchmark,
                     "seeds": len(runs),
                     "problems": first["n_problems"],
+                    "clusters": count_clusters(results.clusters[benchmark]),
                     "k": first["k"],
                     "accuracy": interval.value,
                     "low": interval.low,

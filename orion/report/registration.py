@@ -1,4 +1,4 @@
-"""What may be called registered of the tests of one student, by the history of the plan.
+"""What may be called registered of the tests of a student or group, by the history of the plan.
 
 Input: the versions of plan.json and the digests that the artifacts carry. Output: the tests, each
 registered, added or removed; the rows of the versions; and what keeps the tests from being
@@ -34,7 +34,7 @@ RECORDING = tuple(
 
 @dataclass(frozen=True)
 class PlannedTest:
-    """One comparison on one benchmark.
+    """One comparison on one benchmark; of a group with its students and their entries.
 
     ``status``: registered, added or removed. ``evaluations``: how many of this student's existed
     when it was added or removed; None for a registered one.
@@ -47,11 +47,69 @@ class PlannedTest:
     expect: str | None
     status: str
     evaluations: int | None
+    students: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whom tests are about, on one training set: a student, or a group of them.
+
+    ``models``: the student, or all entries that any version names in the group.
+    """
+
+    dataset: str
+    models: tuple[str, ...]
+    group: str | None = None
+
+    def covers(self, version: Version) -> bool:
+        """Whether it is in the version's grid."""
+        if self.dataset not in version.plan["datasets"]:
+            return False
+        if self.group is None:
+            return self.models[0] in version.plan["models"]
+        return self.group in (version.plan.get("students") or {})
+
+    def count_evaluations(self, version: Version) -> int:
+        """Its evaluations that existed when the version was registered."""
+        return sum(version.evaluations.get(f"{self.dataset}/{name}", 0) for name in self.models)
+
+    def list_keys(self, version: Version) -> dict[str, "Key"]:
+        """All that the version says of each of its tests, as a text → the test.
+
+        The students of a group are part of it: others make another test.
+        """
+        found = {}
+        for comparison in version.plan["comparisons"]:
+            if comparison.get("group") != self.group:
+                continue
+            students = list_group(version, self.group)
+            for benchmark in version.plan["benchmarks"]:
+                said = {**comparison, "benchmark": benchmark}
+                if self.group is not None:
+                    said["students"] = [comparison.get("students"), *students]
+                found[canonical_json(said)] = (comparison, benchmark, students)
+        return found
+
+
+# a comparison, its benchmark, and the students of its group with their entries
+Key = tuple[dict[str, Any], str, tuple[tuple[str, ...], ...]]
+
+
+def list_group(version: Version, group: str | None) -> tuple[tuple[str, ...], ...]:
+    """The students of a group in a version, each with its entries; none without a group."""
+    found = (version.plan.get("students") or {}).get(group, [])
+    return tuple((each,) if isinstance(each, str) else tuple(each) for each in found)
+
+
+def find_group(history: Sequence[Version], dataset: str, group: str) -> Subject:
+    """The group as the subject of tests."""
+    names = [name for v in history for entries in list_group(v, group) for name in entries]
+    return Subject(dataset, tuple(dict.fromkeys(names)), group)
 
 
 @dataclass(frozen=True)
 class Registration:
-    """The plan of one student on one training set.
+    """The plan of one student, or group of students, on one training set.
 
     ``versions``: rows for the page. ``faults``: sentences that say why the history cannot be relied
     on; ``changes``: what of its terms has changed after results. The registered tests are
@@ -83,71 +141,53 @@ class Registration:
 
 
 def read_registration(
-    history: Sequence[Version],
-    dataset: str,
-    model: str,
-    records: Mapping[Path, Mapping[str, Any]],
+    history: Sequence[Version], subject: Subject, records: Mapping[Path, Mapping[str, Any]]
 ) -> Registration:
-    """The registration of a student that is in the grid of the last version.
+    """The registration of a student or group that is in the grid of the last version.
 
     ``records``: path → provenance of all artifacts.
     """
-    own = [version for version in history if covers(version, dataset, model)]
-    student = f"{dataset}/{model}"
-    recorded = count_digests(history, find_digests(records, dataset, model))
+    own = [version for version in history if subject.covers(version)]
+    recorded = count_digests(history, find_digests(records, subject))
     return Registration(
-        list_tests(own, student),
-        [describe_version(history, number, student) for number, _ in enumerate(history)],
+        list_tests(own, subject),
+        [describe_version(history, number, subject) for number, _ in enumerate(history)],
         [*describe_edits(history), *describe_digests(recorded)],
-        describe_terms(own, student),
+        describe_terms(own, subject),
         recorded,
         list_elsewhere(history),
     )
 
 
-def covers(version: Version, dataset: str, model: str) -> bool:
-    """Whether the student on the training set is in the version's grid."""
-    return dataset in version.plan["datasets"] and model in version.plan["models"]
-
-
-def find_base(versions: Sequence[Version], student: str) -> int | None:
-    """Index of the last version before the first evaluation of the student; None without one."""
+def find_base(versions: Sequence[Version], subject: Subject) -> int | None:
+    """Index of the last version before the first evaluation of it; None without one."""
     base = None
     for index, version in enumerate(versions):
-        if version.evaluations.get(student, 0):
+        if subject.count_evaluations(version):
             break
         base = index
     return base
 
 
-def count_evaluations(versions: Sequence[Version], student: str) -> int:
-    """The most evaluations of the student at any version: some may have been deleted since."""
-    return max(version.evaluations.get(student, 0) for version in versions)
+def count_evaluations(versions: Sequence[Version], subject: Subject) -> int:
+    """The most evaluations of it at any version: some may have been deleted since."""
+    return max(map(subject.count_evaluations, versions))
 
 
-def _list_keys(version: Version) -> dict[str, tuple[dict[str, Any], str]]:
-    """All that the version says of a test, as a text → its comparison and benchmark."""
-    return {
-        canonical_json({**comparison, "benchmark": benchmark}): (comparison, benchmark)
-        for comparison in version.plan["comparisons"]
-        for benchmark in version.plan["benchmarks"]
-    }
-
-
-def list_tests(versions: Sequence[Version], student: str) -> list[PlannedTest]:
+def list_tests(versions: Sequence[Version], subject: Subject) -> list[PlannedTest]:
     """The tests of the last version, then the registered ones that it has no more.
 
     A test that was changed in any way is another test: the old one removed, the new one added.
     """
-    base = find_base(versions, student)
-    registered = {} if base is None else _list_keys(versions[base])
+    base = find_base(versions, subject)
+    registered = {} if base is None else subject.list_keys(versions[base])
     since: dict[str, int] = {}
     for index in range(0 if base is None else base + 1, len(versions)):
-        changed = registered.keys() ^ _list_keys(versions[index]).keys()
-        existed = count_evaluations(versions[: index + 1], student)
+        changed = registered.keys() ^ subject.list_keys(versions[index]).keys()
+        existed = count_evaluations(versions[: index + 1], subject)
         # what was put back is registered again
         since = {key: since.get(key, existed) for key in sorted(changed)}
-    last = _list_keys(versions[-1])
+    last = subject.list_keys(versions[-1])
     removed = {key: found for key, found in registered.items() if key not in last}
     return [
         _make_test(
@@ -160,7 +200,12 @@ def list_tests(versions: Sequence[Version], student: str) -> list[PlannedTest]:
 
 
 def _make_test(
-    comparison: Mapping[str, Any], benchmark: str, *, status: str, evaluations: int | None
+    comparison: Mapping[str, Any],
+    benchmark: str,
+    students: tuple[tuple[str, ...], ...],
+    *,
+    status: str,
+    evaluations: int | None,
 ) -> PlannedTest:
     margin = comparison.get("margin")
     return PlannedTest(
@@ -173,31 +218,32 @@ def _make_test(
         comparison.get("expect"),
         status,
         evaluations,
+        students,
     )
 
 
-def describe_version(history: Sequence[Version], index: int, student: str) -> dict[str, Any]:
-    """A row for the page: number, digest, evaluations and tests of the student, whether edited."""
+def describe_version(history: Sequence[Version], index: int, subject: Subject) -> dict[str, Any]:
+    """A row for the page: number, digest, evaluations and tests of it, whether edited."""
     version = history[index]
-    dataset, model = student.split("/")
-    covered = covers(version, dataset, model)
+    covered = subject.covers(version)
     return {
         "version": index + 1,
         "digest": version.digest,
-        "evaluations": version.evaluations.get(student, 0) if covered else None,
-        "tests": len(_list_keys(version)) if covered else None,
+        "evaluations": subject.count_evaluations(version) if covered else None,
+        "tests": len(subject.list_keys(version)) if covered else None,
         "is_edited": index + 1 in find_edits(history),
     }
 
 
 def find_digests(
-    records: Mapping[Path, Mapping[str, Any]], dataset: str, model: str
+    records: Mapping[Path, Mapping[str, Any]], subject: Subject
 ) -> Counter[str | None]:
-    """The digests that the student's trainings and evaluations carry; None for none."""
+    """The digests that its trainings and evaluations carry; None for none."""
+    wanted = {(subject.dataset, model) for model in subject.models}
     found: Counter[str | None] = Counter()
     for path, record in records.items():
         is_run = any(part.startswith("seed-") for part in path.parts)
-        is_own = (dataset, model) in zip(path.parts, path.parts[1:], strict=False)
+        is_own = not wanted.isdisjoint(zip(path.parts, path.parts[1:], strict=False))
         if is_run and is_own and path.name in RECORDING:
             found[record.get("plan")] += 1
     return found
@@ -238,9 +284,9 @@ def describe_digests(recorded: Mapping[str, int]) -> list[str]:
     return lines
 
 
-def describe_terms(versions: Sequence[Version], student: str) -> list[str]:
+def describe_terms(versions: Sequence[Version], subject: Subject) -> list[str]:
     """A sentence on each term that the last version has otherwise than the registered one."""
-    base = find_base(versions, student)
+    base = find_base(versions, subject)
     if base is None:
         return []
     # a benchmark that is added or left out changes nothing for the others
@@ -256,7 +302,7 @@ def describe_terms(versions: Sequence[Version], student: str) -> list[str]:
         if before == after:
             continue
         index = next(i for i in range(base, len(versions)) if terms[i] != before)
-        number = count_evaluations(versions[: index + 1], student)
+        number = count_evaluations(versions[: index + 1], subject)
         lines.append(
             f"After {_count(number, 'evaluation')} existed, {name} changed from "
             f"{_show(before)} to {_show(after)}."
@@ -271,14 +317,17 @@ def _read_term(version: Version, key: str, benchmarks: Sequence[str]) -> Any:
 
 
 def list_elsewhere(history: Sequence[Version]) -> list[str]:
-    """Students on training sets that had registered tests and are not in the last grid."""
+    """Students and groups that had registered tests and are not in the last grid."""
     lines = {}
     for version in history:
         for dataset in version.plan["datasets"]:
-            for model in version.plan["models"]:
-                tests = len(_list_keys(version))
-                if tests and not covers(history[-1], dataset, model):
-                    lines[dataset, model] = f"{model} on {dataset}, {_count(tests, 'test')}"
+            subjects = [Subject(dataset, (model,)) for model in version.plan["models"]]
+            groups = [*(version.plan.get("students") or {})]
+            subjects += [find_group(history, dataset, group) for group in groups]
+            for subject in subjects:
+                tests, name = len(subject.list_keys(version)), subject.group or subject.models[0]
+                if tests and not subject.covers(history[-1]):
+                    lines[subject] = f"{name} on {dataset}, {_count(tests, 'test')}"
     return [*lines.values()]
 
 

@@ -1,46 +1,17 @@
-"""The report's sentences: the headline, the warnings, and one line per arm.
+"""The report's sentences: the headline and the warnings.
 
 Input: finished rows. Output: plain text. A sentence claims something of a comparison only where its
 reading does, and calls it confirmatory only where it was registered before any result.
 """
 
-from orion.config import Config
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 from orion.experiment.comparisons import excludes_zero
 from orion.experiment.hypotheses import CONFIRMED, OPEN, REFUTED, UNCLEAR
 from orion.report.comparisons import EXPLORATORY, NOT_RUN
 from orion.report.registration import ADDED, REMOVED
 
-ARMS = {
-    "base": "The untrained student. Question: where does it start?",
-    "sft_answer": "Trained on the reference solution, or on the bare answer where there is none. "
-    "Question: does a chain of thought help at all?",
-    "sft_teacher": "Trained on the teacher's long chain of thought. "
-    "Question: how far does plain distillation get?",
-    "sft_teacher_matched": "Trained on the teacher's chain of thought, cut to ORION's token "
-    "budget. Question: do fewer tokens explain the difference?",
-    "sft_own": "Trained on the student's own correct samples. "
-    "Question: is rejection sampling enough?",
-    "sft_rewrite": "The student rewrites the teacher's chain of thought without seeing an error. "
-    "Question: do errors add anything?",
-    "orion_no_teacher": "The student refines with its own errors in view, without the teacher's "
-    "chain of thought. Question: is the teacher needed?",
-    "orion_placebo": "The student refines with a wrong attempt at another problem in view. "
-    "Question: must the errors be its own?",
-    "orion_sham": "The student refines with an attempt at the same problem in view, whose error is "
-    "made at random. Question: does its own error matter?",
-    "oracle": "Trained on the generator's own refinements, which write out exactly the steps that "
-    "the student got wrong. Question: could any refinement help here?",
-    "orion": "The method: the student refines the teacher's chain of thought with its own wrong "
-    "attempt in view.",
-}
-TRAINED_ON = {
-    "nothing": "trained on nothing",
-    "solution": "trained on the reference solution",
-    "teacher_trace": "trained on the teacher's chain of thought",
-    "own_correct": "trained on the student's own correct samples",
-    "reflection": "trained on the student's reflections",
-    "oracle": "trained on the generator's refinements",
-}
 # columns of the table: why training rows were left out of the packed sequences
 UNPACKED = {
     "dropped_too_long": "were longer than pack.max_length and dropped",
@@ -62,21 +33,9 @@ RELATIONS = {
     "equivalent": "is equivalent to",
     "different": "differs by more than the margin from",
 }
+METHOD, UNTOUCHED = "orion", "base"
 # below this share of reflections with a refined part there is a warning
 FEW_REFINED = 0.5
-
-
-def describe_arms(config: Config) -> list[dict]:
-    """One row per arm; an arm without a line in ``ARMS`` is described by its configuration."""
-    rows = []
-    for name in config.runs.arms:
-        arm = config.arms[name]
-        text = TRAINED_ON[arm.trained_on]
-        if arm.trained_on == "reflection":
-            source = (arm.error_source or "none").replace("_", " ")
-            text += f"; its prompts include {' and '.join(arm.prompt_includes)}; errors: {source}"
-        rows.append({"arm": name, "text": ARMS.get(name, f"{text[0].upper()}{text[1:]}.")})
-    return rows
 
 
 def format_points(value: float) -> str:
@@ -93,16 +52,83 @@ def _block(text: str, *items: str) -> dict:
     return {"text": text, "items": list(items)}
 
 
+@dataclass(frozen=True)
+class Words:
+    """How sentences name whom the tests are about: ``whose`` results, the test, the scope."""
+
+    whose: str
+    test: str
+    scope: str
+
+
+STUDENT = Words("this student", "for new training runs", "for this student")
+
+
 def write_headline(item: dict, confidence: float) -> list[dict]:
-    """Blocks of text and list items: the comparisons, the student, the reflections."""
+    """Blocks of text and list items: method and base, the comparisons, the student, reflections."""
+    rows, plan, groups = item["comparisons"], item["plan"], item["groups"]
+    if rows or not groups:
+        comparisons = summarise_comparisons(rows, plan, confidence, STUDENT, _limit_claims)
+    else:
+        text = "Its comparisons are made over the group, and none for this student alone"
+        comparisons = [_block(f"{text}: {', '.join(groups)}.")]
     return [
-        *_summarise_comparisons(item["comparisons"], item["plan"], confidence),
+        *_compare_with_base(item),
+        *comparisons,
         _summarise_student(item["base"]),
         *_summarise_reflections(item),
     ]
 
 
-def _summarise_comparisons(rows: list[dict], plan: dict, confidence: float) -> list[dict]:
+def _compare_with_base(item: dict) -> list[dict]:
+    """The method against the untouched student, on every benchmark; nothing where one is absent."""
+    accuracies = {(row["arm"], row["benchmark"]): row["accuracy"] for row in item["table"]}
+    lines = []
+    for benchmark in dict.fromkeys(benchmark for _, benchmark in accuracies):
+        both = [accuracies.get((arm, benchmark)) for arm in (METHOD, UNTOUCHED)]
+        if None not in both:
+            row = find_base_test(item["comparisons"], benchmark)
+            shown = f"{format_percent(both[0])} against {format_percent(both[1])}"
+            lines.append(f"{benchmark}: {shown}; {describe_base_test(row, item['plan'])}")
+    if not lines:
+        return []
+    return [
+        _block(f"{METHOD} against the untouched student, correct answers of this student:", *lines)
+    ]
+
+
+def find_base_test(rows: Sequence[dict], benchmark: str) -> dict | None:
+    """The test of the method against the untouched student, a registered one if there is one."""
+    found = [
+        row
+        for row in rows
+        if (row["arm"], row["against"], row["benchmark"]) == (METHOD, UNTOUCHED, benchmark)
+        and row["reading"] != NOT_RUN
+    ]
+    return min(found, key=lambda row: row["status"] == ADDED, default=None)
+
+
+def describe_base_test(row: dict | None, plan: dict) -> str:
+    """What may be claimed of it, as the end of a sentence."""
+    if row is None:
+        return "the two are not among the comparisons, so nothing is claimed of the difference"
+    points = f"{format_points(row['difference'])} points"
+    if row["reading"] in RELATIONS:
+        named = f"{METHOD} {RELATIONS[row['reading']]} it, {points}"
+        return f"{named}, not confirmatory" if plan["reasons"] else named
+    if row["reading"] == EXPLORATORY:
+        return f"{points}, added after results, so exploratory"
+    return f"{points}, not decided"
+
+
+def summarise_comparisons(
+    rows: list[dict],
+    plan: dict,
+    confidence: float,
+    words: Words,
+    limit_claims: Callable[[list[dict]], str],
+) -> list[dict]:
+    """Blocks on the tests: registered, decided, what they are about, each difference, outcomes."""
     if not rows:
         return [_block("The configuration listed no comparison, so none is made here.")]
     reasons = plan["reasons"]
@@ -111,49 +137,47 @@ def _summarise_comparisons(rows: list[dict], plan: dict, confidence: float) -> l
     decided = [row for row in tested if row["reading"] in RELATIONS]
     unclear = [row for row in tested if row["reading"] == UNCLEAR]
     added = [row for row in rows if row["reading"] == EXPLORATORY]
-    blocks = [_count_registered(family, plan["is_reliable"])]
+    blocks = [_count_registered(family, plan["is_reliable"], words)]
     if reasons:
         blocks.append(_block("No comparison on this page is confirmatory:", *reasons))
     if tested:
-        blocks.append(_count_decided(tested, confidence))
+        blocks.append(_count_decided(tested, confidence, words))
     if tested or added:
-        blocks.append(_block(_limit_claims([*tested, *added])))
+        blocks.append(_block(limit_claims([*tested, *added])))
     if decided:
         lines = (_describe_difference(row, RELATIONS[row["reading"]]) for row in decided)
-        title = (
-            "Named by the tests, not confirmatory:" if reasons else "Supported for this student:"
-        )
+        title = "Named by the tests, not confirmatory:" if reasons else f"Supported {words.scope}:"
         blocks.append(_block(title, *lines))
     if unclear:
         lines = (_describe_difference(row, "against") for row in unclear)
-        several = all(row["seeds"] > 1 for row in unclear)
-        title = "Not decided for this student:" if several else "For these very models only:"
+        several = all(row["seeds"] > 1 or row["low_runs"] is not None for row in unclear)
+        title = f"Not decided {words.scope}:" if several else "For these very models only:"
         blocks.append(_block(title, *lines))
     return [*blocks, *_count_outcomes(rows), *_list_changed(family, added)]
 
 
-def _count_registered(family: list[dict], is_reliable: bool) -> dict:
+def _count_registered(family: list[dict], is_reliable: bool, words: Words) -> dict:
     pairs = len({(row["arm"], row["against"], row["kind"]) for row in family})
     if not pairs:
         return _block(
-            "No comparison was registered before a result of this student on this training set "
+            f"No comparison was registered before a result of {words.whose} on this training set "
             "existed, so none is confirmatory."
         )
     verb = "comparisons were" if pairs > 1 else "comparison was"
-    text = f"{pairs} {verb} registered before any result of this student on this training set"
+    text = f"{pairs} {verb} registered before any result of {words.whose} on this training set"
     text += f", {len(family)} test{'s' if len(family) > 1 else ''} in all"
     return _block(
         f"{text}." if is_reliable else f"plan.json, which cannot be relied on, says: {text}."
     )
 
 
-def _count_decided(tested: list[dict], confidence: float) -> dict:
+def _count_decided(tested: list[dict], confidence: float, words: Words) -> dict:
     nonzero = sum(excludes_zero(row["low"], row["high"]) for row in tested)
     decided = sum(row["reading"] in RELATIONS for row in tested)
     sided = all(row["kind"] == "superiority" for row in tested)
     return _block(
         f"For these very models the {100 * confidence:g} % interval excludes zero in "
-        f"{nonzero or 'none'} of these tests. The test for new training runs, corrected for the "
+        f"{nonzero or 'none'} of these tests. The test {words.test}, corrected for the "
         f"number of tests, {'names a side' if sided else 'decides'} in {decided or 'none'}."
     )
 
@@ -227,9 +251,18 @@ def _describe_difference(row: dict, relation: str) -> str:
         low, high = format_points(row["low_runs"]), format_points(row["high_runs"])
         interval = f"{low} to {high}; {interval}; detectable {100 * row['detectable']:.1f}"
     return (
-        f"{row['arm']} {relation} {row['against']} on {row['benchmark']}: "
+        f"{row['arm']} {relation} {row['against']} on {row['benchmark']}{_name_scope(row)}: "
         f"{format_points(row['difference'])} points ({margin}{interval})"
     )
+
+
+def _name_scope(row: dict) -> str:
+    """Over how many students, or draws of one, where the test is over several."""
+    if "students" not in row:
+        return ""
+    if row["students"] > 1:
+        return f" over {row['students']} students"
+    return f" over {row['draws']} draws of this student"
 
 
 def _summarise_student(base: dict) -> dict:

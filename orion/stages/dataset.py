@@ -73,7 +73,7 @@ def read_mapped(config: DatasetConfig, collector: Collector) -> None:
         mapped = mapping.map(row, number)
         if config.source["kind"] == "demo":
             # only the generator's own meta is kept: a file's column of that name may hold anything
-            mapped.meta = row["meta"]
+            mapped.meta = {**row["meta"], **mapped.meta}
         collector.add(mapped)
     mapping.check_seen()
 
@@ -134,7 +134,9 @@ def write_problems(
         keys["suspect_label"] = pl.Boolean
     metas = collector.metas
     own = pl.DataFrame(list(metas.values()), infer_schema_length=None).schema if metas else {}
-    dtype = pl.Struct({**keys, **own})
+    # also where no row has one
+    cluster = {"cluster": pl.String} if config.fields.get("cluster") is not None else {}
+    dtype = pl.Struct({**keys, **own, **cluster})
     traces = 0
     with tables.Writer(path, tables.PROBLEMS, record, dtypes={"meta": dtype}) as writer:
         for rows in slices(collector.problems()):

@@ -14,6 +14,7 @@ import polars as pl
 from orion import provenance, tables
 from orion.errors import InputError
 from orion.experiment import filters, plan, statistics
+from orion.experiment.clusters import find_clusters
 from orion.progress import log
 from orion.stages import command
 
@@ -99,22 +100,34 @@ def per_problem(samples: pl.DataFrame, verdicts: pl.DataFrame, k: int) -> pl.Dat
 
 
 def scores(
-    table: pl.DataFrame, *, benchmark: str, k: int, confidence: float, bootstrap: int
+    table: pl.DataFrame,
+    *,
+    benchmark: str,
+    k: int,
+    confidence: float,
+    bootstrap: int,
+    clusters: statistics.Integers | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows metric, value, low, high, n_problems, k from one row per problem."""
+    """Rows metric, value, low, high, n_problems, k from one row per problem.
+
+    ``clusters``: of the problems, in the order of the table; intervals are over these.
+    """
     rows = []
     for metric in (*PROPORTIONS, "mean_completion_tokens"):
         values = np.asarray(table[metric], dtype=np.float64)
         if metric in PROPORTIONS:
             # pass@k is one trial per problem, made of all its samples
             trials = 1 if metric == "pass_at_k" else k
-            interval = statistics.share_interval(values * trials, trials, confidence=confidence)
+            interval = statistics.share_interval(
+                values * trials, trials, confidence=confidence, clusters=clusters
+            )
         else:
             interval = statistics.bootstrap_interval(
                 values,
                 confidence=confidence,
                 resamples=bootstrap,
                 key=("evaluate", benchmark, metric),
+                clusters=clusters,
             )
         bounds = {
             name: round(getattr(interval, name), DECIMALS) for name in ("value", "low", "high")
@@ -129,7 +142,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     config = command.read_config(EvaluateConfig, args.config)
     registered = plan.require_registered(args)
-    problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id"])
+    problems = tables.read(args.problems, tables.PROBLEMS, ["problem_id", "meta"])
     samples = tables.read(args.samples, tables.SAMPLES)
     verdicts = tables.read(args.verdicts, tables.VERDICTS)
     try:
@@ -142,6 +155,7 @@ def main(argv: list[str] | None = None) -> None:
         k=k,
         confidence=config.confidence,
         bootstrap=config.bootstrap,
+        clusters=find_clusters(problems),
     )
     for row in rows:
         log(f"{row['metric']:>24}  {row['value']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]")

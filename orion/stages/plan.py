@@ -41,6 +41,7 @@ class PlanConfig:
     measure: str
     alpha: float
     family: str
+    students: dict[str, Any] | None = None
 
 
 def list_evaluations(results: str | Path, dataset: str, model: str) -> Iterator[list[Path]]:

@@ -11,20 +11,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from orion import paths, provenance, tables
 from orion.config import Config, stage_config
+from orion.config.draws import list_students
 from orion.errors import InputError
 from orion.experiment import statistics
+from orion.experiment.clusters import count_clusters, find_clusters
 from orion.experiment.plan import Version, read_history
 from orion.models.document import read_document
 from orion.paths import AtomicFile
 from orion.progress import log
 from orion.report import (
+    arms,
     comparisons,
     examples,
     false_steps,
     figures,
     gather,
+    group_summary,
+    groups,
     lineage,
     measures,
     page,
@@ -63,6 +70,7 @@ CSV_FILES = {
     "seeds.csv": "seeds",
     "curves.csv": "curves",
 }
+GROUP_FILES = {"group_comparisons.csv": "comparisons", "group_students.csv": "alone"}
 # long tables, which the page shows as a figure or not at all: not in report.json
 CSV_ONLY = ("curves", "seeds")
 
@@ -102,22 +110,55 @@ def build_document(
         "models": [_describe_model(root, name) for name in config.runs.models],
         "sources": list(source_rows(config, root)),
         "packages": lineage.package_rows(records),
-        "arms": summary.describe_arms(config),
-        "results": [
-            build_tables(
-                config,
-                gather.load_results(config, root, dataset, model),
-                registration.read_registration(history, dataset, model, records),
-            )
-            for dataset in config.runs.datasets
-            for model in config.runs.models
-        ],
+        "arms": arms.describe_arms(config),
+        "groups": [],
+        "results": [],
     }
+    for dataset in config.runs.datasets:
+        accuracies: dict[str, groups.Accuracies] = {}
+        for model in config.runs.models:
+            results = gather.load_results(config, root, dataset, model)
+            accuracies[model] = groups.collect_accuracies(results, config.runs.benchmarks)
+            subject = registration.Subject(dataset, (model,))
+            registered = registration.read_registration(history, subject, records)
+            doc["results"].append(build_tables(config, results, registered))
+        grid = groups.Grid(dataset, accuracies, results.clusters)
+        doc["groups"] += list(build_groups(config, grid, history, records))
+    for item in doc["groups"]:
+        item["headline"] = group_summary.write_headline(item, settings.confidence)
     for item in doc["results"]:
         item["headline"] = summary.write_headline(item, settings.confidence)
-    doc["warnings"] = summary.write_warnings(doc)
+    doc["warnings"] = [*summary.write_warnings(doc), *group_summary.write_warnings(doc)]
     rounded: dict[str, Any] = _round_floats(doc)
     return rounded
+
+
+def build_groups(
+    config: Config,
+    grid: groups.Grid,
+    history: list[Version],
+    records: dict[Path, dict[str, Any]],
+) -> Iterator[dict[str, Any]]:
+    """The items of all groups of students on one training set."""
+    for name, group in (config.runs.students or {}).items():
+        subject = registration.find_group(history, grid.dataset, name)
+        yield groups.describe_group(
+            grid,
+            name,
+            list_students(group),
+            registration.read_registration(history, subject, records),
+            confidence=config.report.confidence,
+            resamples=config.report.bootstrap,
+        )
+
+
+def list_groups(config: Config, model: str) -> list[str]:
+    """The groups that the student, or a draw of it, is in."""
+    return [
+        name
+        for name, group in (config.runs.students or {}).items()
+        if any(model in entries for entries in list_students(group))
+    ]
 
 
 def build_tables(
@@ -131,6 +172,8 @@ def build_tables(
         "dataset": results.dataset,
         "model": results.model,
         "table": measures.accuracy_rows(results, benchmarks, **interval),
+        "groups": list_groups(config, results.model),
+        "draw": config.models[results.model].draw,
         "plan": registered.as_json(),
         "comparisons": comparisons.comparison_rows(results, registered, **bootstrap),
         "base": measures.base_row(results, **interval),
@@ -164,10 +207,15 @@ def source_rows(config: Config, root: str) -> Iterator[dict[str, Any]]:
             yield {
                 "kind": kind,
                 "name": name,
-                "problems": tables.read(problems, tables.PROBLEMS, ["problem_id"]).height,
+                **count_problems(tables.read(problems, tables.PROBLEMS, ["problem_id", "meta"])),
                 "rejected": tables.read(rejected, tables.REJECTED).height,
                 "unparseable": len(tables.read_json(lint)["unparseable"]),
             }
+
+
+def count_problems(problems: pl.DataFrame) -> dict[str, int | None]:
+    """The number of problems, and of their clusters; None where every problem is its own."""
+    return {"problems": problems.height, "clusters": count_clusters(find_clusters(problems))}
 
 
 def _describe_model(root: str, name: str) -> dict[str, Any]:
@@ -184,21 +232,21 @@ def _round_floats(value: Any) -> Any:
     return [_round_floats(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def write_csv(results: list[dict[str, Any]], name: str, path: Path) -> None:
-    """One table of all students, dataset and model first.
+def write_csv(results: list[dict[str, Any]], name: str, path: Path, key: str = "model") -> None:
+    """One table of all students or groups, the training set first and then their ``key``.
 
     Nulls are empty cells; a table without rows has a header only.
     """
     rows = []
     for item in results:
         table = item[name] if isinstance(item[name], list) else [item[name]]
-        rows += [{"dataset": item["dataset"], "model": item["model"], **row} for row in table]
+        rows += [{"dataset": item["dataset"], key: item[key], **row} for row in table]
     with (
         AtomicFile(path) as partial,
         open(partial, "w", encoding="utf-8", newline="") as handle,
     ):
         writer = csv.DictWriter(
-            handle, list(rows[0]) if rows else ["dataset", "model"], lineterminator="\n"
+            handle, list(rows[0]) if rows else ["dataset", key], lineterminator="\n"
         )
         writer.writeheader()
         writer.writerows(rows)
@@ -219,6 +267,8 @@ def main(argv: list[str] | None = None) -> None:
     out = Path(args.output_dir)
     for file, name in CSV_FILES.items():
         write_csv(doc["results"], name, out / file)
+    for file, name in GROUP_FILES.items():
+        write_csv(doc["groups"], name, out / file, key="group")
     svg_texts = {}
     for index, item in enumerate(doc["results"]):
         for name, svg in figures.draw_figures(item, config.runs.benchmarks).items():

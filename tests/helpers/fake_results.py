@@ -144,10 +144,11 @@ class _Maker:
         self.run_stage(lint, "lint", wildcards, problems=problems, output=report)
         return problems
 
-    def write_model(self, path: Path, record: dict, name: str) -> None:
+    def write_model(self, path: Path, record: dict, name: str, weights: str | None = None) -> None:
+        """``weights``: what tells the weights from others; default: the path."""
         document = ModelDocument(
             name=name,
-            digest=provenance.digest_text(str(path)),
+            digest=provenance.digest_text(weights or str(path)),
             context_length=512,
             path=str(path.parent / "model"),
             dtype="float32",
@@ -240,7 +241,8 @@ def _make_all(maker: _Maker) -> None:
     benchmarks = [maker.make_problems("benchmark", b, templates, []) for b in runs.benchmarks]
     for model in runs.models:
         record = maker.record("model", {}, model=model)
-        maker.write_model(maker.path(paths.MODEL, model=model), record, model)
+        weights = f"weights of {maker.config.origin(model)}"
+        maker.write_model(maker.path(paths.MODEL, model=model), record, model, weights)
         checks = {"model": model, "digest": "", "checks": []}
         tables.write_json(checks, maker.path(paths.PREFLIGHT, model=model), record)
     templates = (paths.PROBLEMS, paths.REJECTED, paths.LINT)

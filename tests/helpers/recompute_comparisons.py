@@ -93,35 +93,48 @@ def describe(again, row: dict, ours: np.ndarray, theirs: np.ndarray, margin: flo
     names = (row["arm"], row["against"], row["benchmark"])
     differences = ours.mean(axis=0) - theirs.mean(axis=0)
     pairs = np.round(differences, 9)
+    of_problem = [*again.clusters(names[2]).values()]
+    clusters = number_clusters(of_problem)
     interval = statistics.bootstrap_interval(
-        differences, key=("difference", *again.key, *names), **again.bootstrap
+        differences, key=("difference", *again.key, *names), clusters=clusters, **again.bootstrap
     )
+    flipped = np.round(uncertainty.totals(pairs, of_problem), 9)
     by_seed = ours.mean(axis=1) - theirs.mean(axis=1)
     mean = by_seed.mean()
     spread = float(((by_seed - mean) ** 2).sum() / max(1, by_seed.size - 1)) ** 0.5
     return {
         "problems": pairs.size,
+        "clusters": uncertainty.count_clusters(of_problem),
         "seeds": len(by_seed),
         "difference": float(ours.mean() - theirs.mean()),
         "low": interval.low,
         "high": interval.high,
-        **over_runs(again, ours.tolist(), theirs.tolist(), row, margin),
+        **over_runs(again, ours.tolist(), theirs.tolist(), row, margin, of_problem),
         "lowest_seed": float(by_seed.min()),
         "highest_seed": float(by_seed.max()),
         "spread": spread if by_seed.size > 1 else None,
         "better": int((pairs > 0).sum()),
         "worse": int((pairs < 0).sum()),
         "tied": int((pairs == 0).sum()),
-        "p_problems": statistics.sign_flip_p_value(differences, key=("p", *again.key, *names)),
+        "p_problems": statistics.sign_flip_p_value(flipped, key=("p", *again.key, *names)),
     }
 
 
-def over_runs(again, ours: list, theirs: list, row: dict, margin: float) -> dict:
+def number_clusters(names: list) -> np.ndarray | None:
+    """The number of each problem's cluster by its first appearance; None where all are apart."""
+    if uncertainty.count_clusters(names) is None:
+        return None
+    order = [name for i, name in enumerate(names) if name not in names[:i]]
+    return np.array([order.index(name) for name in names])
+
+
+def over_runs(again, ours: list, theirs: list, row: dict, margin: float, of_problem: list) -> dict:
     """The columns of a comparison that are about new runs; ``row`` as reported."""
     names = ("standard_error", "degrees", "low_runs", "high_runs", "p", "detectable")
-    found = uncertainty.estimate(ours, theirs)
+    parts = ("sd_problems", "sd_runs", "sd_rest")
+    found = uncertainty.estimate(ours, theirs, of_problem)
     if found is None:
-        return dict.fromkeys(names)
+        return dict.fromkeys((*names, *parts))
     value, error, degrees = found
     alpha = 1 - again.doc["confidence"]
     half = error * uncertainty.t_quantile(alpha, degrees)
@@ -135,7 +148,8 @@ def over_runs(again, ours: list, theirs: list, row: dict, margin: float) -> dict
     inside = row["kind"] == "equivalence" and abs(value) < margin
     p = max(each) if inside or len(each) == 1 else nearest(value, margin, each)
     values = (error, degrees, value - half, value + half, p, row["detectable"])
-    return dict(zip(names, values, strict=True))
+    found_parts = uncertainty.components(ours, theirs, of_problem)
+    return dict(zip((*names, *parts), (*values, *found_parts), strict=True))
 
 
 def nearest(value: float, margin: float, each: list[float]) -> float:

@@ -35,7 +35,11 @@ def _compare_answers(again: Recomputed) -> None:
             by_problem.setdefault(row["problem_id"], []).append(row["false"] > 0)
         share = None
         if rows:
-            grouped = [by_problem[name] for name in sorted(by_problem)]
+            of_problem = again.clusters(benchmark)
+            by_cluster: dict[object, list[bool]] = {}
+            for name in sorted(by_problem):
+                by_cluster.setdefault(of_problem[name], []).extend(by_problem[name])
+            grouped = [*by_cluster.values()]
             share = uncertainty.clustered_wilson(
                 list(map(sum, grouped)), list(map(len, grouped)), again.doc["confidence"]
             )

@@ -26,25 +26,42 @@ def digest(version: dict) -> str:
 
 
 class History:
-    """The versions of plan.json that have the student in their grid."""
+    """The versions of plan.json that have the student, or the group, in their grid."""
 
-    def __init__(self, results: Path, dataset: str, model: str):
+    def __init__(self, results: Path, dataset: str, model: str, group: str | None = None):
         self.all = json.loads((results / "plan.json").read_text(encoding="utf-8"))["versions"]
-        self.student = f"{dataset}/{model}"
+        self.group = group
+        key, name = ("models", model) if group is None else ("students", group)
         self.versions = [
-            v for v in self.all if dataset in v["plan"]["datasets"] and model in v["plan"]["models"]
+            v
+            for v in self.all
+            if dataset in v["plan"]["datasets"] and name in (v["plan"].get(key) or [])
         ]
-        self.folder = results / "datasets" / dataset / model
-        counts = [v["evaluations"].get(self.student, 0) for v in self.versions]
+        models = {model} if group is None else set()
+        for version in self.versions if group is not None else []:
+            models |= {e for entries in self.students(version) for e in entries}
+        self.folders = [results / "datasets" / dataset / name for name in sorted(models)]
+        counts = [
+            sum(v["evaluations"].get(f"{dataset}/{name}", 0) for name in models)
+            for v in self.versions
+        ]
         # the most at any version up to this one: deleted tables were seen too
         self.existed = [max(counts[: i + 1]) for i in range(len(counts))]
 
+    def students(self, version: dict) -> list[list[str]]:
+        """The entries of each student of the group."""
+        found = version["plan"]["students"].get(self.group, [])
+        return [[each] if isinstance(each, str) else each for each in found]
+
     def tests(self, index: int) -> list[tuple[str, str]]:
-        """(the comparison as a text, benchmark) of one version."""
-        plan = self.versions[index]["plan"]
+        """(the comparison as a text, benchmark) of one version; a group's with its students."""
+        version = self.versions[index]
+        plan = version["plan"]
+        more = {} if self.group is None else {"entries": self.students(version)}
         return [
-            (json.dumps(c, sort_keys=True), b)
+            (json.dumps(c | more, sort_keys=True), b)
             for c in plan["comparisons"]
+            if c.get("group") == self.group
             for b in plan["benchmarks"]
         ]
 
@@ -100,7 +117,7 @@ class History:
         }
 
     def find(self, arms: list[str], seeds: list[int], name: str) -> list[Path]:
-        folders = [self.folder / arm / f"seed-{seed}" for arm in arms for seed in seeds]
+        folders = [f / arm / f"seed-{seed}" for f in self.folders for arm in arms for seed in seeds]
         return [path for folder in folders for path in folder.glob(name)]
 
     def changed_terms(self) -> list[str]:

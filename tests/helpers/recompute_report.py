@@ -18,7 +18,13 @@ import polars as pl
 
 from orion.demo.error_coverage import detailed_steps, first_wrong_step, revisited_steps
 from orion.experiment import statistics
-from tests.helpers import recompute_comparisons, recompute_false_steps, uncertainty
+from tests.helpers import (
+    recompute_comparisons,
+    recompute_false_steps,
+    recompute_groups,
+    recompute_sources,
+    uncertainty,
+)
 
 TOLERANCE = 1e-9
 MARKERS = {"demo": "New:", "chat": "### Refined solution"}
@@ -71,6 +77,11 @@ class Recomputed:
         """(seeds, problems), problems sorted by id."""
         return np.stack([_accuracies(frame) for frame in self.frames(arm, benchmark)])
 
+    def clusters(self, benchmark: str) -> dict[str, object]:
+        """Problem → its cluster, or itself, sorted by problem."""
+        rows = pl.read_parquet(self.results / "benchmarks" / benchmark / "problems.parquet")
+        return recompute_sources.name_clusters(rows)
+
     def table(self) -> None:
         for reported in self.item["table"]:
             arm, benchmark = reported["arm"], reported["benchmark"]
@@ -79,8 +90,11 @@ class Recomputed:
             k = frames[0].height // frames[0]["problem_id"].n_unique()
             told = {row["benchmark"]: row["num_samples"] for row in self.doc["evaluations"]}
             self.same(f"evaluations {benchmark}", told[benchmark], k)
+            names = [*self.clusters(benchmark).values()]
             low, high = uncertainty.clustered_wilson(
-                k * values.sum(axis=0), [k * len(frames)] * values.shape[1], self.doc["confidence"]
+                uncertainty.totals(k * values.sum(axis=0), names),
+                uncertainty.totals([k * len(frames)] * values.shape[1], names),
+                self.doc["confidence"],
             )
             by_seed = [(f["verdict"] == "correct").sum() / f.height for f in frames]
             any_right = [
@@ -90,13 +104,14 @@ class Recomputed:
             recomputed = {
                 "seeds": len(frames),
                 "problems": frames[0]["problem_id"].n_unique(),
+                "clusters": uncertainty.count_clusters(names),
                 "k": k,
                 "accuracy": (rows["verdict"] == "correct").sum() / rows.height,
                 "low": low,
                 "high": high,
                 "lowest_seed": min(by_seed),
                 "highest_seed": max(by_seed),
-                "spread": deviation(by_seed),
+                "spread": uncertainty.deviation(by_seed),
                 "pass_at_k": float(np.mean([series.sum() / series.len() for series in any_right])),
                 "mean_completion_tokens": rows["completion_tokens"].sum() / rows.height,
                 "unfinished": (rows["finish_reason"] == "length").sum() / rows.height,
@@ -337,16 +352,6 @@ def _accuracies(frame: pl.DataFrame) -> np.ndarray:
     return grouped["right"].to_numpy() / grouped["of"].to_numpy()
 
 
-def deviation(values) -> float | None:
-    values = list(values)
-    mean = sum(values) / len(values)
-    return (
-        (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-        if len(values) > 1
-        else None
-    )
-
-
 def _loops(response: str) -> bool:
     words = response.split()
     return any(
@@ -371,26 +376,12 @@ def find_faults(results: str | Path) -> list[str]:
         recompute_false_steps.compare(again)
         again.waterfall()
         wrong += again.wrong
-    return wrong + _source_faults(results, doc)
-
-
-def _source_faults(results: Path, doc: dict) -> list[str]:
-    wrong = []
-    for source in doc["sources"]:
-        folder = results / f"{source['kind']}s" / source["name"]
-        reported = [source[name] for name in ("problems", "rejected", "unparseable")]
-        lint = json.loads((folder / "lint.json").read_text(encoding="utf-8"))
-        recomputed = [
-            pl.read_parquet(folder / "problems.parquet").height,
-            pl.read_parquet(folder / "rejected.parquet").height,
-            len(lint["unparseable"]),
-        ]
-        if reported != recomputed:
-            wrong.append(
-                f"sources {source['name']}: the report says {reported}, "
-                f"the tables give {recomputed}"
-            )
-    return wrong
+    for item in doc["groups"]:
+        again = Recomputed(results, doc, {**item, "model": ""})
+        again.key = (item["dataset"], item["group"])
+        recompute_groups.compare(again)
+        wrong += again.wrong
+    return wrong + recompute_sources.find_faults(results, doc)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ FORMATS = {
     "p": lambda v: f"{v:.3f}" if v >= 0.001 else "< 0.001",
     "text": str,
 }
+# file → key of a group in report.json
+GROUP_TABLES = {"group_comparisons": "comparisons", "group_students": "alone"}
 EXTERNAL = re.compile(
     r"""(?:src|href|action)\s*=\s*["']?(?:https?:)?//|url\(\s*["']?(?:https?:)?//|@import""",
     re.IGNORECASE,
@@ -91,8 +93,9 @@ def page_faults(folder: Path, doc: dict) -> list[str]:
     ]
     # the only numbers of the headline that no table shows are counts of comparisons
     known = {text.strip("+−") for _, _, text in page.numbers}
-    known |= {str(n) for item in doc["results"] for n in range(len(item["comparisons"]) + 1)}
-    names = [*doc["grid"]["arms"], *doc["grid"]["benchmarks"]]
+    items = [*doc["results"], *doc["groups"]]
+    known |= {str(n) for item in items for n in range(len(item["comparisons"]) + 1)}
+    names = [*doc["grid"]["arms"], *doc["grid"]["benchmarks"], *(doc["grid"]["students"] or {})]
     prose = page.headline
     for name in sorted(names, key=len, reverse=True):
         prose = prose.replace(name, "")
@@ -116,9 +119,10 @@ def csv_faults(folder: Path, doc: dict) -> list[str]:
         with open(path, encoding="utf-8", newline="") as handle:
             shown = list(csv.DictReader(handle))
         found = []
-        for item in doc["results"]:
-            head = {"dataset": item["dataset"], "model": item["model"]}
-            rows = item.get(path.stem, None)
+        kind = "group" if path.stem in GROUP_TABLES else "model"
+        for item in doc["groups" if kind == "group" else "results"]:
+            head = {"dataset": item["dataset"], kind: item[kind]}
+            rows = item.get(GROUP_TABLES.get(path.stem, path.stem))
             rows = _read_long_table(folder.parent, doc, item, path.stem) if rows is None else rows
             found += [{**head, **row} for row in (rows if isinstance(rows, list) else [rows])]
         texts = [{k: "" if v is None else str(v) for k, v in row.items()} for row in found]

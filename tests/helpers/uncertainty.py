@@ -19,8 +19,46 @@ def sum_of_squares(values) -> float:
     return math.fsum((value - centre) ** 2 for value in values)
 
 
-def anova(table) -> tuple[float, float]:
-    """MS of runs and of the rest: the rest is the total less runs less problems."""
+def deviation(values) -> float | None:
+    """The standard deviation; None of one value."""
+    values = list(values)
+    return math.sqrt(sum_of_squares(values) / (len(values) - 1)) if len(values) > 1 else None
+
+
+def totals(values, names) -> list[float]:
+    """Sums of the values over equal names, in the order in which these appear."""
+    found: dict[object, list[float]] = {}
+    for value, name in zip(values, names, strict=True):
+        found.setdefault(name, []).append(float(value))
+    return [math.fsum(each) for each in found.values()]
+
+
+def count_clusters(names) -> int | None:
+    """The number of different names; None where there are as many as problems."""
+    return None if len(set(names)) == len(names) else len(set(names))
+
+
+def cluster_robust(residuals, names) -> float:
+    """n times the CR1 variance of a mean, from its residuals: Cameron & Miller 2015, (11)."""
+    sums = totals(residuals, names)
+    n, c = len(names), len(sums)
+    return c / (c - 1) * math.fsum(x * x for x in sums) / n
+
+
+def anova(table, names=None) -> tuple[float, float]:
+    """MS of runs and of the rest: the rest is the total less runs less problems.
+
+    With names of clusters the rest is the cluster-robust one of each run, summed.
+    """
+    if names is not None:
+        runs, columns = len(table), [mean(column) for column in zip(*table, strict=True)]
+        by_run = len(columns) * sum_of_squares([mean(row) for row in table])
+        rest = 0.0
+        for row in table:
+            shift = mean(row) - mean(columns)
+            residuals = [x - m - shift for x, m in zip(row, columns, strict=True)]
+            rest += cluster_robust(residuals, names)
+        return by_run / (runs - 1), rest / (runs - 1)
     runs, problems = len(table), len(table[0])
     total = sum_of_squares([value for row in table for value in row])
     by_run = problems * sum_of_squares([mean(row) for row in table])
@@ -29,28 +67,80 @@ def anova(table) -> tuple[float, float]:
     return by_run / (runs - 1), rest / ((runs - 1) * (problems - 1))
 
 
-def estimate(arm, against) -> tuple[float, float, float] | None:
-    """Difference, standard error, degrees of freedom of unpaired runs; None without a spread."""
-    if min(len(arm), len(against)) < 2 or len(arm[0]) < 2:
-        return None
+def estimate(arm, against, names=None) -> tuple[float, float, float] | None:
+    """Difference, standard error, degrees of freedom of unpaired runs; None without a spread.
+
+    ``names``: of the problems' clusters, where these have any.
+    """
+    names = None if names is None or count_clusters(names) is None else names
     problems = len(arm[0])
+    units = problems if names is None else len(set(names))
+    if min(len(arm), len(against)) < 2 or units < 2:
+        return None
     pairs = [
         mean(ours) - mean(theirs)
         for ours, theirs in zip(zip(*arm, strict=True), zip(*against, strict=True), strict=True)
     ]
-    part = sum_of_squares(pairs) / (problems - 1) / problems
-    variance, whole, spread = part, 0.0, part**2 / (problems - 1)
+    part = variance_of(pairs, names) / problems
+    variance, whole, spread = part, 0.0, part**2 / (units - 1)
     for table in (arm, against):
         runs = len(table)
-        run, rest = anova(table)
+        run, rest = anova(table, names)
         variance += max(0.0, run - rest) / problems / runs
         whole += run / problems / runs
-        spread += (rest / problems / runs) ** 2 / ((runs - 1) * (problems - 1))
+        spread += (rest / problems / runs) ** 2 / ((runs - 1) * (units - 1))
     fewest = min(len(arm), len(against)) - 1
     if variance < 1e-15:
         return None
     degrees = max(fewest, variance**2 / (spread + whole**2 / fewest))
     return mean(pairs), math.sqrt(variance), degrees
+
+
+def estimate_paired(table, names=None) -> tuple[float, float, float, float] | None:
+    """Difference, standard error, weight of the runs, degrees of the problems, of differences.
+
+    ``table``: (runs, problems). None without a spread.
+    """
+    names = None if names is None or count_clusters(names) is None else names
+    runs, problems = len(table), len(table[0])
+    pairs = [mean(column) for column in zip(*table, strict=True)]
+    run, rest = (x / (problems * runs) for x in anova(table, names))
+    part = variance_of(pairs, names) / problems
+    variance = part if run < rest else part + run - rest
+    if variance < 1e-15:
+        return None
+    known = part - rest if part > rest else 0.0
+    units = problems if names is None else len(set(names))
+    return mean(pairs), math.sqrt(variance), run / (known + run), units - 1
+
+
+def mixed_quantile(p: float, degrees: float, few: float, weight: float) -> float:
+    """The bound whose square is the weighted mean of those with either number of degrees."""
+    first, second = t_quantile(p, degrees), t_quantile(p, few)
+    return math.sqrt(first**2 + weight * (second**2 - first**2))
+
+
+def variance_of(pairs, names=None) -> float:
+    """The variance of the problems' differences, with clusters that of their sums."""
+    if names is None:
+        return sum_of_squares(pairs) / (len(pairs) - 1)
+    centre = mean(pairs)
+    return cluster_robust([pair - centre for pair in pairs], names)
+
+
+def components(arm, against, names=None) -> tuple[float, float, float]:
+    """Standard deviations of problems, runs and the rest, by the mean squares' expectations."""
+    names = None if names is None or count_clusters(names) is None else names
+    problems = len(arm[0])
+    both = [anova(table, names) for table in (arm, against)]
+    pairs = [
+        mean(a) - mean(b)
+        for a, b in zip(zip(*arm, strict=True), zip(*against, strict=True), strict=True)
+    ]
+    noise = both[0][1] / len(arm) + both[1][1] / len(against)
+    of_runs = mean([max(0.0, run - rest) / problems for run, rest in both])
+    of_problems = max(0.0, variance_of(pairs, names) - noise)
+    return math.sqrt(of_problems), math.sqrt(of_runs), math.sqrt(mean([r for _, r in both]))
 
 
 def two_sided_p(t: float, degrees: float) -> float:
@@ -69,9 +159,14 @@ def t_quantile(p: float, degrees: float) -> float:
     return high
 
 
-def noncentral_power(shift: float, degrees: float, alpha: float) -> float:
-    """Power of the two-sided t test: an integral over the chi-square of the standard error."""
-    critical = t_quantile(alpha, degrees)
+def noncentral_power(
+    shift: float, degrees: float, alpha: float, critical: float | None = None
+) -> float:
+    """Power of the two-sided t test: an integral over the chi-square of the standard error.
+
+    ``critical``: the bound, where it is not the quantile of the t law.
+    """
+    critical = t_quantile(alpha, degrees) if critical is None else critical
 
     def given(x):
         s = mpmath.sqrt(x / degrees)

@@ -35,6 +35,7 @@ for flag, value in zip(args, args[1:]):
         path.mkdir(parents=True, exist_ok=True)
         tables = "table comparisons reflections error_coverage lengths waterfall selection base"
         tables = tables.split() + ["seeds", "curves", "false_steps", "false_steps_training"]
+        tables += ["group_comparisons", "group_students"]
         page = ("index.html", "report.json", "figures/a.svg", *(f"{{t}}.csv" for t in tables))
         names = page if "report" in value else ("weights",)
         for name in names:

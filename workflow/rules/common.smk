@@ -206,6 +206,11 @@ def gguf_file(wildcards):
     return CONFIG.models[wildcards.model].source.path
 
 
+def checkpoint_folder(wildcards):
+    """The folder that the workflow made, perhaps for another entry that is the same model."""
+    return f"results/models/{CONFIG.origin(wildcards.model)}/checkpoint"
+
+
 def of_source_arm(name):
     """A file of the training that a model of the kind arm comes from."""
 

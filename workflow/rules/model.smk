@@ -91,8 +91,7 @@ rule register_model:
         model=any_of(
             name
             for name in CONFIG.models
-            if name
-            not in DEMO_MODELS + EMBEDDED_MODELS + GGUF_MODELS + ARM_MODELS
+            if name not in DEMO_MODELS + EMBEDDED_MODELS + GGUF_MODELS + ARM_MODELS
         ),
     localrule: True
     conda:
@@ -115,7 +114,7 @@ rule register_model:
 
 use rule register_model as register_demo_model with:
     input:
-        checkpoint="results/models/{model}/checkpoint",
+        checkpoint=checkpoint_folder,
         trained=[],
         files=[],
         template=keep_place(template_files),

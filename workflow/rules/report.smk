@@ -78,6 +78,8 @@ rule report:
             caption="../report/comparisons.rst",
             category="Tables",
         ),
+        group_comparisons="results/report/group_comparisons.csv",
+        group_students="results/report/group_students.csv",
         reflections="results/report/reflections.csv",
         error_coverage="results/report/error_coverage.csv",
         false_steps="results/report/false_steps.csv",

@@ -2,10 +2,12 @@
 
 import pytest
 
+from orion import prompts
 from orion.demo import ability, problems
 from orion.demo.ability import count_forced, count_free, describe, true_chain
 from orion.demo.problems import write_solution, write_step
 from orion.demo.skills import SKILLS
+from orion.demo.tokenizer import build_tokenizer
 
 PROBLEMS = problems.generate("train", 40, seed=5)
 
@@ -94,6 +96,17 @@ def test_forced_steps_are_right_where_result_and_columns_are(skill):
     for (needs, form), row in found.items():
         assert row["steps"] > 0
         assert row["right"] == (row["steps"] if needs == (form == "detailed") else 0)
+
+
+def test_the_prompt_is_that_of_the_rule_sample():
+    tokenizer = build_tokenizer()
+    for problem in PROBLEMS[:5]:
+        content = prompts.solve("demo", problem.problem)
+        rendered = tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        own = ability.Student(None, tokenizer).ask(problem)
+        assert tokenizer(own)["input_ids"] == tokenizer(rendered)["input_ids"]
 
 
 def test_a_checkpoint_is_measured(tmp_path, capsys):

@@ -9,6 +9,7 @@ from orion.experiment import comparisons
 
 PASSING = comparisons.PairedTest(
     problems=40,
+    clusters=None,
     seeds=2,
     difference=0.1,
     low=0.05,
@@ -26,6 +27,9 @@ PASSING = comparisons.PairedTest(
     worse=5,
     tied=15,
     p_problems=0.01,
+    sd_problems=0.2,
+    sd_runs=0.01,
+    sd_rest=0.1,
 )
 
 

@@ -69,7 +69,7 @@ def test_sign_flips_by_adding_one_problem_after_another():
     assert found == pytest.approx(extreme / 2 ** len(eighths))
 
 
-def test_the_degrees_of_paired_runs_are_those_of_the_table_of_differences():
+def test_the_bound_of_paired_runs_lies_between_those_of_problems_and_of_runs():
     rng = np.random.default_rng(2)
     arm, against = (rng.normal(0, 0.1, (4, 30)) + rng.normal(0, 0.05, (4, 1)) for _ in range(2))
     found = two_way.estimate_effect(arm, against, paired=True)
@@ -78,9 +78,22 @@ def test_the_degrees_of_paired_runs_are_those_of_the_table_of_differences():
     pairs = [uncertainty.mean(column) for column in zip(*table, strict=True)]
     part = uncertainty.sum_of_squares(pairs) / 29 / 30
     variance = part + max(0.0, run - rest) / 120
-    spread = part**2 / 29 + (run / 120) ** 2 / 3 + (rest / 120) ** 2 / (3 * 29)
-    assert found.standard_error == pytest.approx(math.sqrt(variance))
-    assert found.degrees == pytest.approx(max(3, variance**2 / spread))
+    weight = run / (run + 120 * part - rest)
+    assert (found.value, found.standard_error) == pytest.approx(
+        (uncertainty.mean(pairs), math.sqrt(variance))
+    )
+    assert (found.degrees, found.few) == (29, 3) and found.weight == pytest.approx(weight)
+    # the squares of the quantiles of the printed table, 2.0452 and 3.1824, in that proportion
+    bound = math.sqrt((1 - weight) * 2.0452**2 + weight * 3.1824**2)
+    low, high = found.interval(0.95)
+    assert (high - low) / 2 == pytest.approx(bound * math.sqrt(variance), rel=1e-4)
+    # p is the level at which the bound is the difference
+    at = two_way.Effect(bound * 0.01, 0.01, 29, weight, 3)
+    assert at.p_value() == pytest.approx(0.05, rel=1e-3)
+    for value in (0.03, -0.002, 0.0):
+        p = two_way.Effect(value, 0.01, 29, weight, 3).p_value()
+        tails = [uncertainty.two_sided_p(value / 0.01, degrees) for degrees in (29, 3)]
+        assert tails[0] <= p <= tails[1]
 
 
 def test_equivalence_by_two_one_sided_tails_of_an_integral():

@@ -121,13 +121,12 @@ def test_what_is_detectable_is_found_as_often_as_wanted_and_each_size_helps():
         more = PlannedTest(KNOWN, Design(**{**bases, name: 2 * value}), alpha=0.05)
         assert more.detectable(0.8) < base
     nothing = PlannedTest(Components(0.0, 0.0, 0.0, 0.0), Design(1, 10, 2), alpha=0.05)
-    # two students do not show their spread: where problems are many it decides, with one degree of
-    # freedom
+    # two students hardly show their spread, and yet more problems help
     few, many = (
         PlannedTest(KNOWN, Design(4, n, 3, students=2), alpha=0.05).detectable(0.8)
         for n in (160, 1600)
     )
-    assert few < many
+    assert many < few
     assert (nothing.power(0.01), nothing.detectable(0.8)) == (1.0, 0.0)
 
 

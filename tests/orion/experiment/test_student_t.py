@@ -23,8 +23,6 @@ def test_tails_are_those_of_mpmath_also_far_out_and_for_broken_degrees():
         for t in (1e-5, 0.5, 2.0, 8.0, 30.0):
             expected = uncertainty.two_sided_p(t, degrees)
             assert float(student_t.two_sided_p(-t, degrees)) == pytest.approx(expected, rel=1e-11)
-    upper = student_t.upper_p(np.array([-1.5, 1.5]), 6)
-    assert upper.sum() == pytest.approx(1) and upper[1] == pytest.approx(0.0921, abs=5e-5)
 
 
 def test_quantiles_are_those_of_the_printed_table():
@@ -32,6 +30,21 @@ def test_quantiles_are_those_of_the_printed_table():
         assert student_t.two_sided_quantile(p, degrees) == pytest.approx(t, abs=5e-4)
     with pytest.raises(ValueError, match="not a probability"):
         student_t.two_sided_quantile(1.0, 3)
+
+
+def test_the_mixed_bound_lies_between_both_and_its_p_is_the_level_that_has_it():
+    for degrees, few, weight in ((159.0, 2.0, 0.3), (159.0, 1.0, 0.9), (9.0, 12.0, 0.4)):
+        for p in (0.3, 0.05, 1e-4):
+            bound = float(student_t.mixed_quantile(p, degrees, few, weight))
+            both = [uncertainty.t_quantile(p, each) for each in (degrees, few)]
+            assert min(both) < bound < max(both)
+            expected = uncertainty.mixed_quantile(p, degrees, few, weight)
+            assert bound == pytest.approx(expected, rel=1e-6)
+            assert student_t.mixed_p(-bound, degrees, few, weight) == pytest.approx(p, rel=1e-6)
+    for weight, degrees in ((0.0, 159.0), (1.0, 2.0)):
+        found = student_t.mixed_p(2.5, 159.0, 2.0, weight)
+        assert found == pytest.approx(uncertainty.two_sided_p(2.5, degrees))
+    assert student_t.mixed_p(0.0, 159.0, 2.0, 0.5) == 1.0
 
 
 def test_power_is_the_level_without_an_effect_and_what_a_simulation_finds_with_one():

@@ -15,7 +15,7 @@ import yaml
 from orion import paths
 from orion.config import validate
 from orion.report import lineage
-from orion.stages.report import CSV_FILES
+from orion.stages.report import CSV_FILES, GROUP_FILES
 
 # files of rules that carry no provenance of their own
 WITHOUT_PROVENANCE = (
@@ -124,11 +124,21 @@ def configuration_with_controls(root: Path, folder: Path) -> dict:
     return config
 
 
+def configuration_with_draws(root: Path, folder: Path) -> dict:
+    """A student with a second draw, which is the same model."""
+    config = copy.deepcopy(default_configuration(root))
+    config["models"]["again"] = {"source": {"kind": "model", "model": "tiny"}, "draw": 1}
+    config["runs"] |= {"models": ["tiny", "again"], "students": {"draws": [["tiny", "again"]]}}
+    config["comparisons"] = [{"arm": "orion", "against": "sft_own", "group": "draws"}]
+    return config
+
+
 CONFIGURATIONS = {
     "controls": configuration_with_controls,
     "default": lambda root, folder: default_configuration(root),
     "teacher": configuration_with_teacher,
     "rounds": configuration_with_rounds,
+    "draws": configuration_with_draws,
     "later round": configuration_of_a_later_round,
 }
 
@@ -170,7 +180,7 @@ def test_the_table_and_the_rules_say_the_same(config, root, tmp_path):
     assert len(jobs) > 25
     assert find_differences(jobs, config) == []
     [report] = [job for job in jobs if job.rule == "report"]
-    files = {"index.html", "report.json", "figures", *CSV_FILES}
+    files = {"index.html", "report.json", "figures", *CSV_FILES, *GROUP_FILES}
     assert report.outputs == {f"results/report/{file}" for file in files}
     # the comparison notices a moved file, a lost input and a job that the table does not know
     expose = next(job for job in jobs if job.rule == "expose")

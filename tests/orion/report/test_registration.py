@@ -14,6 +14,8 @@ A, B, C = (
     {"arm": arm, "against": "base", "kind": "superiority"} for arm in ("orion", "sft_own", "late")
 )
 
+STUDENT = registration.Subject("d", ("m",))
+
 
 def make_history(*steps: tuple[dict, int]) -> list[Version]:
     history: list[Version] = []
@@ -25,8 +27,9 @@ def make_history(*steps: tuple[dict, int]) -> list[Version]:
 
 def describe(history, student="d/m") -> list[tuple]:
     dataset, model = student.split("/")
-    own = [v for v in history if registration.covers(v, dataset, model)]
-    tests = registration.list_tests(own, student)
+    subject = registration.Subject(dataset, (model,))
+    own = [v for v in history if subject.covers(v)]
+    tests = registration.list_tests(own, subject)
     return [(t.arm, t.benchmark, t.status, t.evaluations) for t in tests]
 
 
@@ -113,23 +116,23 @@ def test_a_new_student_has_what_was_registered_before_its_own_results():
 
 def test_terms_that_change_after_results_are_said():
     steps = [(write_plan(A), 0), (write_plan(A, seeds=[1, 2, 3]), 8), (write_plan(A, seeds=[1]), 9)]
-    assert registration.describe_terms(make_history(*steps[:2]), "d/m") == [
+    assert registration.describe_terms(make_history(*steps[:2]), STUDENT) == [
         "After 8 evaluations existed, the seeds changed from 1, 2 to 1, 2, 3."
     ]
-    assert registration.describe_terms(make_history(*steps), "d/m") == [
+    assert registration.describe_terms(make_history(*steps), STUDENT) == [
         "After 8 evaluations existed, the seeds changed from 1, 2 to 1."
     ]
     # back to what was registered, and changes before any result
     back = make_history(*steps, (write_plan(A), 9))
-    assert registration.describe_terms(back, "d/m") == []
+    assert registration.describe_terms(back, STUDENT) == []
     early = make_history((write_plan(A), 0), (write_plan(A, alpha=0.1), 0))
-    assert registration.describe_terms(early, "d/m") == []
+    assert registration.describe_terms(early, STUDENT) == []
 
     # another benchmark changes nothing for those that are there
     more = write_plan(A, benchmarks=["b", "c"], num_samples={"b": 4, "c": 64})
-    assert registration.describe_terms(make_history((write_plan(A), 0), (more, 9)), "d/m") == []
+    assert registration.describe_terms(make_history((write_plan(A), 0), (more, 9)), STUDENT) == []
     fewer = more | {"num_samples": {"b": 8, "c": 64}}
-    assert registration.describe_terms(make_history((more, 0), (fewer, 9)), "d/m") == [
+    assert registration.describe_terms(make_history((more, 0), (fewer, 9)), STUDENT) == [
         "After 9 evaluations existed, the samples per problem changed from 4 on b, 64 on c to "
         "8 on b, 64 on c."
     ]

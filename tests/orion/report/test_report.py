@@ -8,7 +8,7 @@ import pytest
 from orion import tables
 from orion.config import params, validate
 from orion.errors import InputError
-from orion.report import examples, lineage, summary
+from orion.report import arms, examples, lineage
 from tests.helpers import recompute_report, report_page
 
 SECTIONS = (
@@ -128,7 +128,7 @@ def test_the_check_of_what_is_shown_notices_a_change(copy, file, old, new, fault
 def test_the_report_is_the_same_twice_byte_for_byte(copy):
     before = {p.name: p.read_bytes() for p in (copy.results / "report").rglob("*.*") if p.is_file()}
     after = {p.name: p.read_bytes() for p in copy.report().rglob("*.*") if p.is_file()}
-    assert len(before) == 20 and before == after
+    assert len(before) == 22 and before == after
 
 
 def test_the_page_has_every_section_and_figure_once_and_no_duplicate_ids(finished):
@@ -355,8 +355,8 @@ def test_every_known_arm_has_its_line_and_a_new_one_is_described_by_its_configur
         "prompt_includes": ["teacher", "errors"],
     }
     raw["runs"]["arms"] = ["base", "mine"]
-    lines = {row["arm"]: row["text"] for row in summary.describe_arms(validate(raw))}
-    assert lines["base"] == summary.ARMS["base"]
+    lines = {row["arm"]: row["text"] for row in arms.describe_arms(validate(raw))}
+    assert lines["base"] == arms.ARMS["base"]
     assert (
         lines["mine"]
         == "Trained on the student's reflections; its prompts include teacher and errors; "

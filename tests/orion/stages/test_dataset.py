@@ -264,3 +264,30 @@ def test_numbers_become_plain_text(tmp_path):
     ]
     problems, _ = run(tmp_path, config(jsonl(tmp_path / "rows.jsonl", rows)))
     assert problems["answer"].to_list() == ["27", "0.5"]
+
+
+def test_a_cluster_is_kept_in_meta_and_a_blank_one_is_null(tmp_path):
+    names = ["x", "x", None, " ", 7, "y", "x", "y"]
+    rows = [{**row, "template": name} for row, name in zip(ROWS, names, strict=True)]
+    settings = config(jsonl(tmp_path / "rows.jsonl", rows))
+    mapped = {**settings, "fields": {**FIELDS, "cluster": "template"}}
+    problems, _ = run(tmp_path, mapped)
+    assert problems["meta"].struct.field("cluster").to_list() == [
+        *("x", "x", None, None, "7", "y", "x", "y")
+    ]
+    # a column without a value, and none at all
+    empty = jsonl(tmp_path / "rows.jsonl", [{**row, "template": None} for row in ROWS])
+    problems, _ = run(tmp_path, {**mapped, "source": empty})
+    assert problems["meta"].struct.field("cluster").dtype == pl.String
+    problems, _ = run(tmp_path, settings)
+    assert [field.name for field in problems.schema["meta"].fields] == ["source_row"]
+    with pytest.raises(InputError, match="'templates' that cluster maps to"):
+        run(tmp_path, {**settings, "fields": {**FIELDS, "cluster": "templates"}})
+
+
+def test_a_generated_problem_keeps_its_meta_beside_a_cluster(tmp_path):
+    source = {"kind": "demo", "level": "easy", "n": 5, "seed": 3}
+    fields = {"problem_id": "id", "problem": "problem", "answer": "answer", "cluster": "meta.level"}
+    problems, _ = run(tmp_path, config(source, fields=fields))
+    assert "steps" in problems["meta"].struct.fields
+    assert problems["meta"].struct.field("cluster").null_count() == 0
