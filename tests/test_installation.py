@@ -42,7 +42,7 @@ def pip(*args: str) -> None:
 
 def list_package_files(folder: Path, name: str) -> set[str]:
     """The files of a package that its distribution must hold."""
-    kinds = (".py", ".j2", ".jinja", ".typed")
+    kinds = (".py", ".j2", ".jinja", ".typed", ".safetensors", ".json")
     files = folder.joinpath(name).rglob("*")
     return {str(path.relative_to(folder)) for path in files if path.suffix in kinds}
 
