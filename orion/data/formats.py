@@ -182,8 +182,10 @@ def read_parquet(path: Path, columns: Columns = None) -> Iterator[Row | BadRow]:
                 file.metadata.row_group(g).total_byte_size for g in range(file.num_row_groups)
             )
             rows = _batch_rows(size, file.metadata.num_rows)
-            for batch in file.iter_batches(rows, columns=wanted):
-                yield from _rows_of(batch)
+            # an iterator over several row groups holds what it has read of all of them to its end
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(rows, row_groups=[group], columns=wanted):
+                    yield from _rows_of(batch)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a parquet file ({error}); fetch it again") from None
 

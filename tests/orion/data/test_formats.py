@@ -6,9 +6,13 @@ import gzip
 import io
 import json
 import lzma
+import random
+import subprocess
+import sys
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from orion.data.files import expand
@@ -191,3 +195,36 @@ def test_a_missing_file_an_empty_folder_and_a_glob_without_a_match_are_named(tmp
     for name in ("none.jsonl", "empty", "*.jsonl"):
         with pytest.raises(InputError, match="no such file"):
             read(tmp_path / name)
+
+
+READ = """
+import pathlib, sys
+from orion.data import formats
+
+def resident():
+    text = pathlib.Path("/proc/self/status").read_text()
+    return int(text.split("RssAnon:")[1].split()[0]) / 1024
+
+before = most = 0
+for number, _ in enumerate(formats.read_parquet(pathlib.Path(sys.argv[1]))):
+    if number == 400:
+        before = resident()
+    if number % 100 == 0:
+        most = max(most, resident())
+print(most - before)
+"""
+
+
+def test_a_parquet_file_of_many_groups_is_not_held_in_memory(tmp_path):
+    """96 MB, as they stand there, in 24 row groups of 4 MB."""
+    path, draw = tmp_path / "rows.parquet", random.Random(0)
+    rows = [{"text": draw.randbytes(5_000).hex()} for _ in range(400)]
+    table = pa.Table.from_pylist(rows)
+    with pq.ParquetWriter(path, table.schema, compression="none", use_dictionary=False) as writer:
+        for _ in range(24):
+            writer.write_table(table)
+    assert path.stat().st_size > 90e6
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 40
