@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from orion.demo import problems
 from orion.demo.curriculum import START, TURN
 from orion.demo.error_coverage import detailed_steps, first_wrong_step
-from orion.demo.problems import Problem, Step
+from orion.demo.oracle import read_chain
+from orion.demo.problems import Problem
 from orion.demo.skills import SKILLS, needing_steps
 
 FORMS = {"short": "=", "detailed": ":"}
@@ -71,16 +72,6 @@ class Student:
             yield from self.tokenizer.batch_decode(found[:, width:], skip_special_tokens=True)
 
 
-def true_chain(problem: Problem) -> list[Step]:
-    """The steps of an embedded problem."""
-    left = problem.meta["start"]
-    steps = []
-    for row in problem.meta["steps"]:
-        steps.append(Step(left, row["op"], row["operand"], row["result"]))
-        left = row["result"]
-    return steps
-
-
 def count_free(
     student: Student, chosen: Sequence[Problem], skill: str, *, samples: int, temperature: float
 ) -> dict[str, int]:
@@ -111,7 +102,7 @@ def count_free(
         temperature=temperature,
     )
     for problem, text in zip(asked, texts, strict=True):
-        steps = true_chain(problem)
+        steps = read_chain(problem.meta)
         needing = needing_steps(skill, steps)
         wrong = first_wrong_step(problem.meta, text)
         answer = text.rpartition("\\boxed{")[2].rpartition("}")[0].strip()
@@ -138,7 +129,7 @@ def count_forced(student: Student, chosen: Sequence[Problem], skill: str) -> pl.
     """
     texts, wanted, keys = [], [], []
     for problem in chosen:
-        steps = true_chain(problem)
+        steps = read_chain(problem.meta)
         needing = needing_steps(skill, steps)
         for i, step in enumerate(steps):
             before = [problems.write_step(each) for each in steps[:i]]

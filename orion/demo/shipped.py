@@ -44,8 +44,10 @@ def unpack(name: str, output: Path) -> None:
     options = DEFAULTS | recipe["options"]
     tokenizer = build_tokenizer(options["max_length"])
     model = build_student(tokenizer, options)
+    found = model.load_state_dict(load_file(weights), strict=False)
     # the head is tied to the embedding and so has no weights of its own
-    model.load_state_dict(load_file(weights), strict=False)
+    if found.unexpected_keys or found.missing_keys != ["lm_head.weight"]:
+        raise InputError(f"{weights}: not the weights of the options in {recipes.RECIPE}: {found}")
     partial = partial_path(output)
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)

@@ -50,9 +50,9 @@ def attend_in_float32(
 ) -> torch.Tensor:
     """The same for one new token in half precision on a CPU, ``(rows, heads, 1, width)``.
 
-    Torch's CPU kernel multiplies a single query in half precision by a plain loop, and reads a
-    group's keys once per head. This converts some rows' keys at a time and multiplies in float32:
-    5 to 10 times as fast with three heads per group, and nearer to float64 (LOG.md, 2026-11-30).
+    Torch's CPU kernel is slow for a single query in half precision, and reads a group's keys once
+    per head. This converts some rows' keys at a time and multiplies in float32: 2 to 9
+    times as fast in bfloat16, and nearer to float64 (LOG.md, 2026-11-30 has the shapes).
     """
     rows, heads, _, width = query.shape
     groups, places = key.shape[1:3]

@@ -4,7 +4,8 @@ import pytest
 
 from orion import prompts
 from orion.demo import ability, problems
-from orion.demo.ability import count_forced, count_free, describe, true_chain
+from orion.demo.ability import count_forced, count_free, describe
+from orion.demo.oracle import read_chain
 from orion.demo.problems import write_solution, write_step
 from orion.demo.skills import SKILLS
 from orion.demo.tokenizer import build_tokenizer
@@ -31,12 +32,12 @@ class Scripted:
 
 
 def borrowing(problem):
-    return [SKILLS["borrow"](step) for step in true_chain(problem)]
+    return [SKILLS["borrow"](step) for step in read_chain(problem.meta)]
 
 
 def cannot_borrow(problem):
     """A solution that gets the first step with a borrow wrong, and so the answer."""
-    steps = true_chain(problem)
+    steps = read_chain(problem.meta)
     needs = borrowing(problem)
     if not any(needs):
         return problem.solution
@@ -51,7 +52,7 @@ def replace_result(step):
 
 def test_true_chain_is_the_generators():
     for problem in PROBLEMS:
-        assert write_solution(true_chain(problem)) == problem.solution
+        assert write_solution(read_chain(problem.meta)) == problem.solution
 
 
 def test_free_answers_are_counted_by_the_skill_of_the_first_wrong_step():
@@ -68,7 +69,7 @@ def test_free_answers_are_counted_by_the_skill_of_the_first_wrong_step():
 
 def test_written_out_steps_and_slips_are_counted():
     def slip(problem):
-        steps = true_chain(problem)
+        steps = read_chain(problem.meta)
         solution = write_solution(steps, {i for i, need in enumerate(borrowing(problem)) if need})
         return solution.replace(f"{{ {problem.answer} }}", "{ 7777 }")
 
@@ -82,7 +83,7 @@ def test_written_out_steps_and_slips_are_counted():
 @pytest.mark.parametrize("skill", SKILLS)
 def test_forced_steps_are_right_where_result_and_columns_are(skill):
     def short_only_without_the_skill(problem, place, sign):
-        step = true_chain(problem)[place]
+        step = read_chain(problem.meta)[place]
         whole = write_step(step, detailed=sign == ":")
         ending = whole.split(sign, 1)[1]
         if sign == "=" and SKILLS[skill](step):

@@ -8,15 +8,7 @@ from orion.demo.error_coverage import detailed_steps, first_wrong_step, revisite
 from orion.demo.exact_check import is_wholly_true
 from orion.demo.oracle import find_wrong_steps, read_chain, write_refinement
 from orion.demo.problems import Step, compute, generate, write_solution
-
-META = {
-    "start": 47,
-    "steps": [
-        {"op": "+", "operand": 38, "result": 85},
-        {"op": "-", "operand": 19, "result": 66},
-        {"op": "*", "operand": 3, "result": 198},
-    ],
-}
+from tests.orion.demo.test_error_coverage import META
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orion import config
@@ -13,6 +14,7 @@ from orion.demo import recipes, shipped
 from orion.demo.student import pretrain
 from orion.demo.tokenizer import build_tokenizer
 from orion.errors import InputError
+from orion.provenance import digest_file
 from tests.orion.demo.test_student import TINY
 
 ROOT = Path(__file__).parents[3]
@@ -63,6 +65,16 @@ def test_other_weights_and_unknown_names_are_refused(package, tmp_path, capsys):
         shipped.main(["--config", '{"student": "small"}', "--output", str(tmp_path / "made")])
     assert "not the weights that recipe.json names" in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
+
+
+def test_weights_without_a_layer_are_refused(package, tmp_path):
+    weights, path = package / "small" / recipes.WEIGHTS, package / "small" / recipes.RECIPE
+    tensors = load_file(weights)
+    del tensors["model.norm.weight"]
+    save_file(tensors, weights)
+    path.write_text(json.dumps(recipes.read_recipe("small") | {"sha256": digest_file(weights)}))
+    with pytest.raises(InputError, match=r"not the weights of the options.*model\.norm\.weight"):
+        shipped.unpack("small", tmp_path / "made")
 
 
 def test_too_large_a_student_is_not_added(package, checkpoint, monkeypatch):

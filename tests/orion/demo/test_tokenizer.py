@@ -1,23 +1,17 @@
 """The tokenizer: round trip, no unknown words, a prompt that is a prefix of the conversation."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from transformers import AutoTokenizer
 
-from orion.demo.curriculum import Recipe, drill_example, plain_example, reflection_example
+from orion.demo.curriculum import drill_example, plain_example, reflection_example
 from orion.demo.problems import LEVELS, generate
 from orion.demo.tokenizer import build_tokenizer
+from tests.orion.demo.test_student import RECIPE
 
-RECIPE = Recipe(
-    seed=1,
-    plain=0,
-    reflections=0,
-    drills=0,
-    plain_first=0.5,
-    teacher_weight=0.3,
-    foreign_attempts=0.5,
-)
+WITH_FOREIGN = replace(RECIPE, foreign_attempts=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +32,7 @@ def test_generated_texts_survive_the_round_trip(tokenizer, level):
 
 
 @pytest.mark.parametrize(
-    "make", [plain_example, drill_example, lambda rng: reflection_example(rng, RECIPE)]
+    "make", [plain_example, drill_example, lambda rng: reflection_example(rng, WITH_FOREIGN)]
 )
 def test_curriculum_has_no_unknown_words(tokenizer, make):
     for i in range(100):
@@ -69,7 +63,7 @@ def test_chat_template(tokenizer):
 
 def test_template_writes_what_the_student_is_pretrained_on(tokenizer):
     for i in range(20):
-        pieces = reflection_example(random.Random(i), RECIPE)
+        pieces = reflection_example(random.Random(i), WITH_FOREIGN)
         text = " ".join(piece.text for piece in pieces)
         user, assistant = (
             text.removeprefix("<|user|> ").removesuffix(" <|end|>").split(" <|assistant|> ")
