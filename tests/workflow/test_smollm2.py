@@ -12,14 +12,25 @@ from tests.helpers.snakemake import run_snakemake
 
 pytestmark = [pytest.mark.slow, pytest.mark.data]
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-PUBLISHED = ("gsm8k_train.jsonl", "mip_gsm8k_deepseekR1.json", "svamp.jsonl")
+PUBLISHED = (
+    *("gsm8k_train.jsonl", "mip_gsm8k_deepseekR1.json"),
+    *("mawpssingleop.jsonl", "svamp.jsonl"),
+)
 PROBLEMS = 10
 SLICE = {
     "runs": {"arms": ["base", "orion"], "benchmarks": ["svamp", "gsm8k-kept-apart"]},
     "comparisons": [{"arm": "orion", "against": "base"}],
-    "datasets": {"warm-up": {"limit": 120}, "gsm8k-r1": {"limit": PROBLEMS}},
+    "datasets": {
+        "warm-up": {"limit": 120},
+        "one-step": {"limit": 12},
+        "gsm8k-r1": {"limit": PROBLEMS},
+    },
     "benchmarks": {"svamp": {"limit": 6}, "gsm8k-kept-apart": {"limit": 4}},
-    "arms": {"warm_up": {"pack": {"max_length": 512}, "train": {"max_steps": 2}}},
+    "arms": {
+        "warm_up": {"pack": {"max_length": 512}, "train": {"max_steps": 2}},
+        # after two steps nothing is correct: the answer alone
+        "one_step": {"trained_on": "solution", "train": {"max_steps": 1}},
+    },
     "sample": {"num_samples": 1, "max_tokens": 40},
     "reflect": {"max_tokens": 24},
     "select": {"fallback_all_filtered": "teacher"},
@@ -35,6 +46,9 @@ def test_the_catalogue_and_the_lock_name_what_the_configuration_runs(root):
     assert mine["models"]["smollm2"]["source"]["path"] == f"results/weights/{FILE}"
     assert f"/{FILE}\n" in (root / "Makefile").read_text()
     known = yaml.safe_load((root / "config/datasets.yaml").read_text())["datasets"]
+    benchmarks = yaml.safe_load((root / "config/datasets.yaml").read_text())["benchmarks"]
+    one_step = mine["datasets"]["one-step"]
+    assert one_step["source"] == benchmarks["mawps-singleop"]["source"]
     apart = mine["benchmarks"]["gsm8k-kept-apart"]
     assert apart["source"] == known["gsm8k-train"]["source"]
     assert apart["where"] == mine["datasets"]["warm-up"]["where"]
@@ -75,9 +89,12 @@ def test_the_student_is_the_warmed_up_checkpoint(results):
     folder, _ = results
     student = read_document(folder / "models/student/model.json")
     untrained = read_document(folder / "models/smollm2/model.json")
-    [step] = student.lineage
-    assert (step.dataset, step.model, step.arm) == ("warm-up", "smollm2", "warm_up")
-    assert step.digest == untrained.digest != student.digest
+    warmed = read_document(folder / "models/warmed/model.json")
+    first, second = student.lineage
+    assert (first.dataset, first.model, first.arm) == ("warm-up", "smollm2", "warm_up")
+    assert (second.dataset, second.model, second.arm) == ("one-step", "warmed", "one_step")
+    assert len({untrained.digest, warmed.digest, student.digest}) == 3
+    assert (first.digest, second.digest) == (untrained.digest, warmed.digest)
     assert student.parameters == untrained.parameters == 134_515_008
     assert not (folder / "datasets/warm-up/smollm2/samples.parquet").exists()
 
