@@ -20,7 +20,7 @@ from orion.demo import ability, problems, recipes, shipped
 from orion.demo.student import pretrain
 
 # options of `pretrain`; a control has everything but the weakness
-LARGE = {"plain": 66_000, "reflections": 17_000, "foreign_attempts": 0.1}
+LARGE = {"plain": 66_000, "reflections": 17_000, "columns": 12_000, "foreign_attempts": 0.1}
 STUDENTS: dict[str, dict[str, Any]] = {
     # the recipe of config.yaml
     "first": {"seed": 1},

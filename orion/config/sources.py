@@ -65,6 +65,11 @@ class DemoStudent(Block):
         None, description="reflection examples; null: the recipe's number"
     )
     drills: Count | None = Field(None, description="comparison drills; null: the recipe's number")
+    columns: Count | None = Field(
+        None,
+        description="refined chains with one step by columns and no trace to copy it from, every "
+        "second one with the starved skill; null: none",
+    )
     starved: Literal["borrow", "carry", "product"] | None = Field(
         None, description="the skill that it never computes in short form in pre-training, if any"
     )

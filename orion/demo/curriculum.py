@@ -1,4 +1,4 @@
-"""Pre-training examples of the student: plain solving, reflections, comparison drills.
+"""Pre-training examples of the student: plain solving, reflections, columns, comparison drills.
 
 Input: a recipe, the number of shards and this shard's index. Output: examples as weighted pieces of
 text; a piece of weight 0 is read but not trained on. A reflection writes out one step: the first
@@ -41,6 +41,8 @@ PLAIN = (
 )
 # reflections: (share, steps, largest value)
 REFLECTED = ((0.25, 2, 99), (0.25, 2, 199), (0.10, 3, 99), (0.40, 3, 199))
+# one step by columns: (share, steps, largest value)
+COLUMNS = ((0.4, 1, 399), (0.3, 2, 199), (0.3, 3, 199))
 # what a reflection prompt includes: (share, teacher's trace, attempt)
 PROMPT_INCLUDES = ((0.66, True, True), (0.17, True, False), (0.17, False, True))
 
@@ -56,9 +58,10 @@ class Piece(NamedTuple):
 class Recipe:
     """What the pre-training examples are.
 
-    plain, reflections, drills: how many of each kind, over all shards. plain_first: the share of
-    the plain examples and drills before the first reflection. teacher_weight: loss weight of the
-    tokens of the teacher's trace. starved: the skill that the student is not to have, if any.
+    plain, reflections, drills, columns: how many of each kind, over all shards. plain_first: the
+    share of the plain examples and drills before the first reflection. teacher_weight: loss weight
+    of the tokens of the teacher's trace. starved: the skill that the student is not to have in
+    short form, if any; it learns it by columns from `columns` examples.
     foreign_attempts: the share of the reflections on an attempt whose attempt belongs to another
     problem.
     """
@@ -69,6 +72,7 @@ class Recipe:
     drills: int
     plain_first: float
     teacher_weight: float
+    columns: int = 0
     starved: str | None = None
     foreign_attempts: float = 0.0
 
@@ -86,6 +90,7 @@ def make_curriculum(
         ("plain", recipe.plain, lambda rng: plain_example(rng, recipe.starved)),
         ("drill", recipe.drills, drill_example),
         ("reflection", recipe.reflections, lambda rng: reflection_example(rng, recipe)),
+        ("column", recipe.columns, lambda rng: column_example(rng, recipe.starved)),
     ):
         examples[kind] = [
             make(random.Random(f"{kind}|{seed}|{i}")) for i in range(shard, count, shards)
@@ -96,6 +101,7 @@ def make_curriculum(
         examples["plain"][cuts["plain"] :]
         + examples["drill"][cuts["drill"] :]
         + examples["reflection"]
+        + examples["column"]
     )
     random.Random(f"first|{seed}|{shard}").shuffle(first)
     random.Random(f"second|{seed}|{shard}").shuffle(second)
@@ -138,6 +144,24 @@ def reflection_example(rng: random.Random, recipe: Recipe) -> list[Piece]:
     pieces.append(Piece(f"Refine: {TURN}", 0))
     pieces.append(Piece(f"{opening} {write_solution(steps, {revisited})} {END}", 1))
     return pieces
+
+
+def column_example(rng: random.Random, starved: str | None = None) -> list[Piece]:
+    """Question and a refined chain with one step by columns, without a trace to copy it from.
+
+    Every second one writes out a step that needs the skill `starved`, the others have none. The
+    turn is that of a reflection, so that plain solutions keep their short form.
+    """
+    _, n, largest = rng.choices(COLUMNS, [row[0] for row in COLUMNS])[0]
+    wanted = int(starved is not None and rng.random() < 0.5)
+    while True:
+        start, steps = unseen_chain(rng, n, largest)
+        needing = needing_steps(starved, steps)
+        if len(needing) == wanted:
+            break
+    detailed = needing or {rng.randrange(n)}
+    question = f"{START} Question: {tell_story(rng, start, steps)} Refine: {TURN}"
+    return [Piece(question, 0), Piece(f"New: {write_solution(steps, detailed)} {END}", 1)]
 
 
 def other_chain(rng: random.Random, steps: list[Step], largest: int) -> tuple[list[Step], int]:

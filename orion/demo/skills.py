@@ -1,8 +1,9 @@
 """Skills of arithmetic that a student may be starved of, so that its errors have a system.
 
 Input: the name of a skill and a step. Output: whether the step needs the skill. In pre-training, a
-starved student never computes such a step in short form: it only sees it written out by columns, or
-copied from a trace. So it tends to get these steps wrong, and writing them out is the cure.
+starved student never computes such a step in short form: it only sees it written out by columns
+(`curriculum.column_example`), or copied from a trace. So it tends to get these steps wrong, and
+writing them out is the cure.
 """
 
 from collections.abc import Callable, Sequence

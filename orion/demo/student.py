@@ -41,6 +41,7 @@ DEFAULTS = {
     "plain_first": 0.2,
     "teacher_weight": 0.3,
     "judgement_weight": 4.0,
+    "columns": 0,
     "starved": None,
     "foreign_attempts": 0.0,
     "hidden": 128,
@@ -61,11 +62,11 @@ DEFAULTS = {
 def pretrain(output_dir: str | Path, *, log_every_s: float = 10.0, **options) -> None:
     """Train a student with `DEFAULTS` overridden by `options` and write it to `output_dir`.
 
-    seed: of all randomness. plain, reflections, drills: numbers of examples. plain_first: the share
-    of plain examples and drills before the first reflection. teacher_weight, judgement_weight: loss
-    weights of the tokens of the teacher's trace, and of `ok` and `wrong`. starved,
-    foreign_attempts: see `curriculum.Recipe`. batch_tokens: padded tokens per step, over both
-    processes. lr rises over `warmup` steps, is constant up to the share
+    seed: of all randomness. plain, reflections, drills, columns: numbers of examples. plain_first:
+    the share of plain examples and drills before the first reflection. teacher_weight,
+    judgement_weight: loss weights of the tokens of the teacher's trace, and of `ok` and `wrong`.
+    starved, foreign_attempts: see `curriculum.Recipe`. batch_tokens: padded tokens per step, over
+    both processes. lr rises over `warmup` steps, is constant up to the share
     `constant` of all steps, then falls linearly to `final_lr` * lr. precision: auto (bfloat16 where
     the processor multiplies it natively), float32 or bfloat16.
 

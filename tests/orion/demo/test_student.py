@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orion.demo.curriculum import (
     Recipe,
+    column_example,
     corrupt_chain,
     make_curriculum,
     plain_example,
@@ -169,6 +170,26 @@ def test_starved_student_sees_the_skill_by_columns_or_beside_a_trace_only():
                 seen[kind] += bool(needing)
     assert seen["plain"] == 0
     assert seen["reflection"] > 300
+
+
+def test_columns_are_the_cure_of_a_starved_student():
+    for skill in (None, *SKILLS):
+        needing = others = 0
+        for i in range(200):
+            user, target = column_example(random.Random(i), skill)
+            assert "Teacher:" not in user.text and "Attempt:" not in user.text
+            chain = target.text.replace("<|end|>", "").removeprefix("New: ")
+            [detailed] = detailed_steps(chain)
+            needs = needing_steps(skill, read_steps(chain))
+            # never in short form, also beside a step that is written out
+            assert needs <= {detailed}
+            needing += bool(needs)
+            others += not needs
+        assert (needing == 0) if skill is None else (60 < needing < 140)
+        assert others > 60
+    without = make_curriculum(replace(RECIPE, starved="borrow"), 0, 2)
+    with_columns = make_curriculum(replace(RECIPE, starved="borrow", columns=50), 0, 2)
+    assert len(with_columns[1]) == len(without[1]) + 25 and with_columns[0] == without[0]
 
 
 def read_steps(text):
