@@ -8,7 +8,7 @@ import argparse
 import contextlib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -19,7 +19,9 @@ import numpy as np
 from orion import paths, tables
 from orion.errors import InputError
 from orion.experiment import power, statistics
+from orion.experiment.plan import read_history
 from orion.experiment.power import Components, Design, Pilot, PlannedTest
+from orion.report.registration import list_group
 
 POINTS = 100
 SAMPLES, RUNS = (1, 4, 16, 64), (2, 3, 5, 10)
@@ -52,7 +54,13 @@ def add(commands: Any) -> None:
     pilot.add_argument("--results", metavar="DIR", help="its results folder")
     for name in ("arm", "against", "benchmark", "dataset"):
         pilot.add_argument(f"--{name}", metavar="NAME")
-    pilot.add_argument("--model", nargs="+", metavar="NAME", help="students (default: all)")
+    chosen = pilot.add_mutually_exclusive_group()
+    chosen.add_argument("--model", nargs="+", metavar="NAME", help="students (default: all)")
+    chosen.add_argument(
+        "--group",
+        metavar="NAME",
+        help="the students of this group of the registered plan; a student's draws count as runs",
+    )
     stated = parser.add_argument_group(
         "stated components", "standard deviations in points; beside --results they replace its own"
     )
@@ -141,7 +149,7 @@ def _check_options(args: argparse.Namespace) -> None:
             raise InputError(f"{_flag(name)} {value:g}: points, between 0 and 100")
     if args.run_cost < 0:
         raise InputError(f"--run-cost {args.run_cost}: at least 0")
-    run_only = ("arm", "against", "benchmark", "dataset", "model")
+    run_only = ("arm", "against", "benchmark", "dataset", "model", "group")
     stated_only = ("accuracy", "sd_problem", "sd_difference")
     for name in stated_only if args.results is not None else run_only:
         if getattr(args, name) is not None:
@@ -194,7 +202,8 @@ def _read_pilot(args: argparse.Namespace) -> tuple[Pilot, int]:
     )
     if arm == against:
         raise InputError(f"--against {against}: name two arms")
-    models = args.model or sorted({place["model"] for place in places.values()})
+    students = _find_students(args, sorted({place["model"] for place in places.values()}))
+    models = [model for entries in students for model in entries]
     grouped: dict[tuple[str, str], list[Path]] = {}
     for path, place in sorted(places.items()):
         if (place["dataset"], place["benchmark"]) == (dataset, benchmark):
@@ -207,14 +216,50 @@ def _read_pilot(args: argparse.Namespace) -> tuple[Pilot, int]:
     if len(shapes) > 1:
         raise InputError(f"{args.results}: not the same problems and samples in all evaluations")
     [(ids, samples)] = shapes
-    accuracies = {key: np.stack([values for _, values, _ in runs]) for key, runs in read.items()}
+    # a student's draws and their seeds are its runs
+    accuracies = [
+        [
+            np.stack([row for model in entries for _, row, _ in read[model, a]])
+            for entries in students
+        ]
+        for a in (arm, against)
+    ]
     stated = {name: getattr(args, f"sd_{name}") for name in COMPONENTS if name != "difference"}
     pilot = power.estimate_components(
-        [(accuracies[m, arm], accuracies[m, against]) for m in models],
+        list(zip(*accuracies, strict=True)),
         samples,
         **{name: None if value is None else value / POINTS for name, value in stated.items()},
     )
     return pilot, len(ids)
+
+
+def _find_students(args: argparse.Namespace, known: list[str]) -> Sequence[Sequence[str]]:
+    """The students of the pilot, each with its entries of ``models``.
+
+    Raises InputError for a group that the plan does not have, and where several entries would count
+    as students that the plan says are draws of one.
+    """
+    history = read_history(Path(args.results) / paths.PLAN)
+    groups = {}
+    if history:
+        groups = {
+            name: list_group(history[-1], name) for name in history[-1].plan.get("students") or {}
+        }
+    if args.group is not None:
+        if args.group not in groups:
+            there = f"there are {', '.join(groups)}" if groups else "it has no groups"
+            raise InputError(f"--group {args.group}: not in {args.results}/{paths.PLAN}; {there}")
+        return groups[args.group]
+    models = args.model or known
+    for name, students in groups.items():
+        for entries in students:
+            draws = [model for model in models if model in entries]
+            if len(draws) > 1:
+                raise InputError(
+                    f"{', '.join(draws)}: draws of one student, by the plan; give --group {name}, "
+                    "or --model with one of them"
+                )
+    return [[model] for model in models]
 
 
 def _read_wildcards(path: Path, root: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ import io
 import math
 import re
 import shlex
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 from orion import config, paths, tables
 from orion.cli.main import main
 from orion.experiment import power
+from orion.stages.plan import add_version, write_history
+from tests.helpers.plans import write_plan
 
 ROOT = Path(__file__).parents[3]
 STATED = "--accuracy 50 --sd-problem 30 --sd-difference 15 --sd-run 1"
@@ -130,6 +133,35 @@ def test_one_run_shows_no_spread_of_runs_until_it_is_stated(results, capsys):
     assert read_rows(run(capsys, f"{chosen} --sd-run 2 --sd-run-problem 5"))
     assert "--sd-student: one student does not show it; state it" in refuse(
         f"{chosen} --sd-run 2 --sd-run-problem 5 --students 3"
+    )
+
+
+def test_the_draws_of_a_student_are_its_runs(results, tmp_path, capsys):
+    root = tmp_path / "results"
+    shutil.copytree(results[0], root)
+    plan = write_plan(models=["m1", "m2", "m3"], students={"trio": [["m1", "m2"], "m3"]})
+    write_history(add_version([], plan, {}, {}, date="2026-11-30"), root / "plan.json")
+    for arm in ("orion", "own"):
+        for number, values in enumerate(results[1]["m1", arm, "easy"]):
+            keys = {"model": "m3", "arm": arm, "seed": number + 1, "benchmark": "easy"}
+            write_evaluation(root, values[::-1], **keys)
+    chosen = f"--results {root} --arm orion --against own --benchmark easy"
+    two = [
+        np.concatenate([results[1][m, a, "easy"] for m in ("m1", "m2")]) for a in ("orion", "own")
+    ]
+    three = [results[1]["m1", a, "easy"][:, ::-1] for a in ("orion", "own")]
+    pilot = power.estimate_components([tuple(two), tuple(three)], SAMPLES)
+    told = run(capsys, f"{chosen} --group trio --students 2")
+    values = [float(v) for v in re.findall(r"^  [^\d(]+?  +(\d+\.\d)", told, re.M)]
+    known = [100 * v for v in vars(pilot.components).values() if v is not None]
+    # four runs of each arm of one student, two of the other
+    assert values == pytest.approx(known, abs=0.051) and "8 degrees of freedom)" in told
+    assert "m1, m2: draws of one student, by the plan; give --group trio" in refuse(chosen)
+    assert read_rows(run(capsys, f"{chosen} --model m1 m3"))
+    message = f"--group quartet: not in {root}/plan.json; there are trio"
+    assert message in refuse(f"{chosen} --group quartet")
+    assert "plan.json; it has no groups" in refuse(
+        f"--results {results[0]} --arm orion --against own --benchmark easy --group trio"
     )
 
 
