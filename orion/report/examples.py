@@ -4,6 +4,8 @@ Input: ``Results``. Output: one dict per problem. A keyed shuffle chooses the pr
 model output, so they are cut to a length here and escaped by the template.
 """
 
+import shlex
+
 import polars as pl
 
 from orion import prompts
@@ -35,6 +37,9 @@ def _make_example(
     samples = results.samples.filter(pl.col("problem_id") == problem_id)
     candidates = (_find_reflection(arm, problem_id, prompt_set) for arm in arms)
     reflections = [reflection for reflection in candidates if reflection is not None]
+    for reflection in reflections:
+        place = f"{results.dataset}/{results.model}/{reflection['arm']}/{problem_id}"
+        reflection["why"] = truncate(shlex.join(["orion", "why", place]), 300)
     # the attempt shown is the first error of the first arm that reflects
     attempt_ids = [reflection.pop("own_sample_id") for reflection in reflections]
     attempt = samples.filter(pl.col("sample_id") == attempt_ids[0]).row(0, named=True)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import AutoTokenizer
 
 from orion import tables
+from orion.cli.main import main
 from tests.helpers import recompute_report, report_page
 from tests.helpers.snakemake import run_snakemake
 
@@ -123,6 +125,31 @@ def test_the_wrong_and_the_right_are_real(folder):
     )
     counts = dict(verdicts["verdict"].value_counts().iter_rows())
     assert counts["incorrect"] > 20 and counts["correct"] > 0, counts
+
+
+def test_why_names_the_packed_document_of_a_training_row(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder.path)
+    tokenizer = AutoTokenizer.from_pretrained("results/models/tiny/checkpoint")
+    found = 0
+    for arm in ("sft_own", "orion"):
+        place = Path("results/datasets/chains/tiny", arm)
+        train = tables.read(place / "train.parquet", tables.TRAIN)
+        packed = tables.read(place / "packed/train.parquet", tables.PACKED)
+        for problem_id in train["problem_id"].unique().sort().to_list()[:3]:
+            main(["why", f"chains/tiny/{arm}/{problem_id}"])
+            mine = train.filter(train["problem_id"] == problem_id)
+            for line in re.findall(r"row .* trained on$", capsys.readouterr().out, re.M):
+                row, number, at, documents, tokens, trained = map(int, re.findall(r"\d+", line))
+                ends = packed["seq_lengths"][row].cum_sum().to_list()
+                begin = ends[at] - packed["seq_lengths"][row][at]
+                ids = packed["input_ids"][row][begin : ends[at]].to_list()
+                labels = packed["labels"][row][begin : ends[at]]
+                assert (len(ends), len(ids)) == (documents, tokens)
+                assert (labels != -100).sum() == trained
+                text = mine.filter(mine["row"] == number)["completion"][0]
+                assert "".join(text.split()) in "".join(tokenizer.decode(ids).split())
+                found += 1
+    assert found > 6
 
 
 def test_snakemakes_own_report_holds_the_page(folder):
