@@ -191,7 +191,7 @@ class History:
             yield f"  row {row[LINE]}: sample {row['sample_id']}, {_say_check(row)}{removed}"
             yield from show(row["response"], width)
 
-    def _traced(self, settings: Any) -> pl.DataFrame:
+    def _choose_trace(self, settings: Any) -> pl.DataFrame:
         """The problem with the trace that the prompts and the arm on traces have."""
         verdicts = self.read(paths.TRACE_VERDICTS, tables.VERDICTS)
         steps = self.read(paths.TRACE_STEPS, tables.STEPS)
@@ -205,7 +205,7 @@ class History:
         keys = tables.read_provenance(file)["config"]
         settings = command.read_config(reflect.ReflectConfig, keys, str(file))
         planned = reflect.plan_prompts(
-            self._traced(settings),
+            self._choose_trace(settings),
             errors,
             prompt_includes=settings.prompt_includes,
             rewrite=settings.rewrite,
@@ -233,7 +233,7 @@ class History:
         if verdicts is None or steps is None or self.settings is None:
             yield f"    not checked or not selected yet: {reflections.height} reflections"
             return
-        problems = Rows(self._traced(self.settings), "problem_id")
+        problems = Rows(self._choose_trace(self.settings), "problem_id")
         checked = _join(reflections, verdicts, steps)
         found = Reflections(
             checked,
