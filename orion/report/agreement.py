@@ -1,0 +1,185 @@
+"""Two results folders side by side, and whether they agree.
+
+Input: two results folders. Output: a `Comparison`: what differs in what was run, the evaluations
+that both have, what only one has, the damaged files, and one sentence on their agreement.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orion import paths
+from orion.errors import InputError
+from orion.report.folders import Folder, list_only, read_folder
+from orion.report.reruns import Rerun, compare_evaluations
+from orion.report.run_inputs import (
+    ProblemSets,
+    compare_models,
+    compare_plans,
+    compare_problems,
+)
+from orion.report.settings import Settings, compare_settings
+
+CONFIDENCE, RESAMPLES = 0.95, 2_000
+IDENTICAL, EQUAL, VERDICTS, DIFFER, UNKNOWN = (
+    "identical bytes",
+    "equal content",
+    "same verdicts",
+    "differ",
+    "not comparable",
+)
+KINDS = {"dataset": paths.PROBLEMS, "benchmark": paths.BENCHMARK_PROBLEMS}
+
+
+@dataclass
+class Comparison:
+    """All that is said of two folders. ``skipped``: sentences on what could not be compared."""
+
+    a: Folder
+    b: Folder
+    settings: Settings
+    problems: list[ProblemSets] = field(default_factory=list)
+    models: list[dict[str, Any]] = field(default_factory=list)
+    plans: dict[str, Any] = field(default_factory=dict)
+    reruns: list[Rerun] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    only_a: dict[str, int] = field(default_factory=dict)
+    only_b: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> list[tuple[str, str, str]]:
+        """(A or B, name of the file, what is wrong with it)."""
+        sides = (("A", self.a), ("B", self.b))
+        return [(side, *fault) for side, folder in sides for fault in folder.faults.items()]
+
+    @property
+    def beyond(self) -> list[Rerun]:
+        """The evaluations whose interval of B - A excludes 0."""
+        return [rerun for rerun in self.reruns if rerun.beyond]
+
+    @property
+    def level(self) -> str:
+        """How far the folders agree."""
+        whole = not (self.only_a or self.only_b or self.faults)
+        contents = self.settings.contents.values()
+        if whole and self.settings.identical:
+            return IDENTICAL
+        if whole and all(content.equal == content.both for content in contents):
+            return EQUAL
+        if not self.reruns:
+            return UNKNOWN
+        if all(r.compared == r.equal_verdicts and not r.unmatched for r in self.reruns):
+            return VERDICTS
+        return DIFFER
+
+    def conclude(self) -> str:
+        """One sentence on the agreement, and one on what it leaves out where there is any."""
+        sentence = {
+            IDENTICAL: self._say_identical,
+            EQUAL: self._say_equal,
+            VERDICTS: self._say_verdicts,
+            DIFFER: self._say_difference,
+            UNKNOWN: lambda: "They have no evaluation in common that can be compared.",
+        }[self.level]()
+        left_out = [
+            f"{number} {what}"
+            for number, what in (
+                (sum(self.only_a.values()), "files are only in A"),
+                (sum(self.only_b.values()), "files are only in B"),
+                (len(self.faults), "files cannot be read"),
+            )
+            if number
+        ]
+        return sentence + (f" Left out: {', '.join(left_out)}." if left_out else "")
+
+    def _say_identical(self) -> str:
+        return f"They agree: all {len(self.a.artifacts)} files are the same bytes."
+
+    def _say_equal(self) -> str:
+        return (
+            f"They agree: all {len(self.a.artifacts)} files have equal content; provenance, dates "
+            "of plans or paths of models differ."
+        )
+
+    def _say_verdicts(self) -> str:
+        samples = sum(rerun.compared for rerun in self.reruns)
+        contents = self.settings.contents.values()
+        other = sum(content.compared - content.equal for content in contents)
+        rest = f"{other} files differ in content" if other else "files of both have equal content"
+        return (
+            f"They have the same verdicts: each of the {samples:,} samples that both have, in "
+            f"{len(self.reruns)} pairs of evaluations; {rest}."
+        )
+
+    def _say_difference(self) -> str:
+        known = [rerun for rerun in self.reruns if rerun.beyond is not None]
+        interval = f"the {100 * CONFIDENCE:g} % interval of B - A"
+        if not known:
+            return f"They differ, and there is no {interval.removeprefix('the ')}."
+        of = f"of {len(known)} pairs of evaluations"
+        if not self.beyond:
+            return f"They differ, but in none {of} does {interval} exclude 0."
+        names = ", ".join(
+            f"{'/'.join((r.dataset, r.model, r.arm))} on {r.benchmark}" for r in self.beyond
+        )
+        chance = (1 - CONFIDENCE) * len(known)
+        return (
+            f"They differ: in {len(self.beyond)} {of} {interval} excludes 0 ({names}); if nothing "
+            f"differed, about {chance:.1f} would by chance."
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The comparison as a JSON document."""
+        settings = self.settings
+        return {
+            "a": {"path": str(self.a.root), "files": len(self.a.artifacts), "only": self.only_a},
+            "b": {"path": str(self.b.root), "files": len(self.b.artifacts), "only": self.only_b},
+            "faults": [
+                {"folder": side, "file": name, "what": what} for side, name, what in self.faults
+            ],
+            "changes": [
+                {**asdict(change), "places": list(dict.fromkeys(places)), "files": len(places)}
+                for change, places in settings.changes.items()
+            ],
+            "contents": [
+                {"stage": stage, **asdict(content), "columns": list(content.columns)}
+                for stage, content in settings.contents.items()
+            ],
+            "starts": [asdict(start) for start in settings.starts],
+            "following": settings.following,
+            "unexplained": settings.unexplained,
+            "plans": self.plans,
+            "problems": [asdict(counts) for counts in self.problems],
+            "models": self.models,
+            "evaluations": [asdict(rerun) | {"beyond": rerun.beyond} for rerun in self.reruns],
+            "skipped": self.skipped,
+            "confidence": CONFIDENCE,
+            "agreement": {"level": self.level, "sentence": self.conclude()},
+        }
+
+
+def compare_folders(root_a: str | Path, root_b: str | Path) -> Comparison:
+    """Compare two results folders; raises InputError where one of them holds no results."""
+    a, b = read_folder(root_a), read_folder(root_b)
+    if a.root.resolve() == b.root.resolve():
+        raise InputError(f"{root_b}: is the same folder as {root_a}; name two")
+    found = Comparison(a, b, compare_settings(a, b))
+    for kind, template in KINDS.items():
+        for wildcards in a.list_wildcards(template):
+            name = a.name_of(template, **wildcards)
+            if name not in b.artifacts:
+                continue
+            counts = compare_problems(a, b, kind, wildcards[kind])
+            if counts is None:
+                found.skipped.append(f"{name}: the problems are not compared")
+            else:
+                found.problems.append(counts[0])
+    found.models, found.plans = compare_models(a, b), compare_plans(a, b)
+    rows = compare_evaluations(a, b, confidence=CONFIDENCE, resamples=RESAMPLES)
+    for row in rows:
+        if isinstance(row, str):
+            found.skipped.append(row)
+        else:
+            found.reruns.append(row)
+    found.only_a, found.only_b = list_only(a, b), list_only(b, a)
+    return found
