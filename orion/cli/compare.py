@@ -10,6 +10,7 @@ import argparse
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,20 @@ from typing import Any
 from orion.cli.why import show
 from orion.errors import InputError
 from orion.paths import AtomicFile
-from orion.report.agreement import CONFIDENCE, EQUAL, IDENTICAL, Comparison, compare_folders
+from orion.report.agreement import (
+    CONFIDENCE,
+    EQUAL,
+    IDENTICAL,
+    Comparison,
+    compare_folders,
+    count_files,
+)
 from orion.report.reruns import Rerun
 from orion.report.settings import CODE, INPUT, PACKAGE, Change, Start
 
 POINTS = 100
-# places that are named before the others are counted, and characters of a value
-MAX_PLACES, MAX_VALUE = 3, 60
+# places that are named before the others are counted, and characters of a value and of a line
+MAX_PLACES, MAX_VALUE, MAX_LINE = 3, 60, 800
 WHAT_COUNTS = """\
 exit status 1 unless both have the same tables and documents with equal content. What counts: every
 row and column of the tables; the JSON documents beside them; the weights, by the digests in
@@ -34,8 +42,9 @@ WHAT_INTERVALS = """\
 lost, won: problems with more than half of their samples right in one folder and fewer than half in
 the other. same: answers that are equal byte for byte, of those that both have. {level} % intervals
 of B - A, in points. These models: over problems, for these very models and answers. New runs: over
-problems and runs (the seeds), for new seeds of the student at hand; takes two seeds in both. No
-correction for the number of comparisons is made.
+problems and runs (the seeds), for new seeds of the student at hand; takes two seeds that both have,
+and answers that differ. Without it the row is about these very models only. No correction for the
+number of comparisons is made. Seeds that only one folder has are left out, unless none is in both.
 """
 OTHER_STUDENT = """\
 * the untrained models differ, or one is unknown: the difference contains that of the two students,
@@ -86,22 +95,33 @@ def _tell(found: Comparison, width: int) -> Iterator[str]:
         ("Problems", _tell_problems(found)),
         ("Models", _tell_models(found)),
     ):
-        texts = [line for text in lines for line in show(text, width, "  ")]
+        texts = [line for text in lines for line in _wrap(text, width)]
         yield from ("", title, *texts) if texts else ()
     yield from _tell_accuracies(found)
     for title, lines in (
-        ("Not compared", iter(found.skipped)),
+        ("Not compared", _tell_skipped(found)),
         ("Only in one of them", _tell_only(found)),
     ):
-        texts = [line for text in lines for line in show(text, width, "  ")]
+        texts = [line for text in lines for line in _wrap(text, width)]
         yield from ("", title, *texts) if texts else ()
     yield ""
-    yield _clean(found.conclude(), None)
+    yield from textwrap.wrap(_clean(found.conclude(), None), max(width, 40))
 
 
 def _clean(text: str, width: int | None) -> str:
     """One line of the text, without what a terminal would act on."""
     return next(show(text, 10**9 if width is None else width, ""), "")
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """The text in lines of this width."""
+    return textwrap.wrap(
+        _clean(text, MAX_LINE),
+        max(width, 40),
+        initial_indent="  ",
+        subsequent_indent="      ",
+        break_on_hyphens=False,
+    )
 
 
 def _tell_faults(found: Comparison) -> Iterator[str]:
@@ -111,6 +131,8 @@ def _tell_faults(found: Comparison) -> Iterator[str]:
 
 def _tell_changes(found: Comparison) -> Iterator[str]:
     changes = found.settings.changes
+    if not changes:
+        yield "configuration, code, inputs and package versions are equal in all files of both"
     total = sum(content.both for content in found.settings.contents.values())
     for change, places in changes.items():
         if change.kind != PACKAGE:
@@ -133,11 +155,11 @@ def _say_plans(plans: dict[str, Any]) -> str:
     if None in versions.values() or 0 in versions.values():
         absent = " and ".join(side.upper() for side in versions if not versions[side])
         return f"plan: none that can be read in {absent}"
-    same = "the same last plan"
+    same = "the same"
     if plans["digests"]["a"] != plans["digests"]["b"]:
         # the digest covers the history too
         same = "other last plans" if plans["changes"] else "the same plan after another history"
-    return f"plan: {same}; {versions['a']} registered in A, {versions['b']} in B"
+    return f"plan: {same}; versions: {versions['a']} in A, {versions['b']} in B"
 
 
 def _say_change(change: Change) -> str:
@@ -157,10 +179,10 @@ def _shorten(text: str) -> str:
     return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
 
 
-def _say_places(places: Sequence[str], total: int | None = None) -> str:
+def _say_places(places: Sequence[str], total: int) -> str:
     """How many files, and where the first of them are; a stage may write several in one place."""
     names = list(dict.fromkeys(place for place in places if place))
-    count = f"{len(places)} of {total} files" if total is not None else f"{len(places)} files"
+    count = f"{len(places)} of {count_files(total)}"
     shown = ", ".join(names[:MAX_PLACES])
     more = f" and {len(names) - MAX_PLACES} more places" if len(names) > MAX_PLACES else ""
     return f"{count}: {shown}{more}" if shown else count
@@ -169,9 +191,9 @@ def _say_places(places: Sequence[str], total: int | None = None) -> str:
 def _tell_starts(found: Comparison) -> Iterator[str]:
     groups: dict[tuple[Any, ...], list[Start]] = {}
     for start in found.settings.starts:
-        groups.setdefault((not start.columns, start.stage, start.changes), []).append(start)
+        groups.setdefault((start.stage, start.changes), []).append(start)
     # what changed nothing comes last
-    ordered = sorted(groups.values(), key=lambda starts: not starts[0].columns)
+    ordered = sorted(groups.values(), key=lambda starts: not any(s.columns for s in starts))
     for number, starts in enumerate(ordered):
         first = starts[0]
         of = found.settings.contents[first.stage].both
@@ -182,12 +204,11 @@ def _tell_starts(found: Comparison) -> Iterator[str]:
         yield f"{label}{first.stage} {what}, {_say_places([s.place for s in starts], of)}"
         yield f"because of {why}" if first.changes else why
     if found.settings.following:
-        yield f"{found.settings.following} further files differ; they are made from those"
+        files = count_files(found.settings.following)
+        yield f"made from those, and different because of it: {files} more"
     if found.settings.unexplained:
-        yield (
-            f"{found.settings.unexplained} further files differ, of which it cannot be said: what "
-            "they are made from cannot be read"
-        )
+        files = count_files(found.settings.unexplained)
+        yield f"cannot be said of {files} that differ: what they are made from is damaged"
 
 
 def _say_unrecorded(found: Comparison) -> str:
@@ -200,11 +221,17 @@ def _say_unrecorded(found: Comparison) -> str:
 
 
 def _tell_contents(found: Comparison) -> Iterator[str]:
-    for stage, content in found.settings.contents.items():
-        missing = content.both - content.compared
-        unread = f", {missing} cannot be read" if missing else ""
-        columns = f"; others differ in {', '.join(content.columns)}" if content.columns else ""
-        yield f"{stage}: {content.equal} of {content.both}{unread}{columns}"
+    contents = found.settings.contents
+    whole = [stage for stage, content in contents.items() if content.equal == content.both]
+    if whole:
+        number = sum(contents[stage].both for stage in whole)
+        yield f"all {number} of {', '.join(whole)}"
+    for stage, content in contents.items():
+        if stage not in whole:
+            missing = content.both - content.compared
+            unread = f"; {missing} cannot be read" if missing else ""
+            columns = f"; others differ in {', '.join(content.columns)}" if content.columns else ""
+            yield f"{content.equal} of {content.both} of {stage}{columns}{unread}"
 
 
 def _tell_problems(found: Comparison) -> Iterator[str]:
@@ -243,7 +270,7 @@ def _tell_accuracies(found: Comparison) -> Iterator[str]:
             yield _clean(f"Accuracy, %, {'/'.join(student)}", None)
             yield (
                 f"  {'arm':<{names[0]}}  {'benchmark':<{names[1]}}  problems  seeds"
-                f"      A      B  B - A   these models       new runs  lost  won   same"
+                f"      A      B  B - A     these models         new runs  lost  won       same"
             )
         yield _write_row(rerun, names)
     yield ""
@@ -268,9 +295,9 @@ def _write_row(rerun: Rerun, names: tuple[int, int]) -> str:
     row = (
         f"  {arm:<{names[0]}}  {benchmark:<{names[1]}}  {rerun.problems:>8}  {seeds:>5}"
         f"  {POINTS * rerun.accuracy_a:5.1f}  {POINTS * rerun.accuracy_b:5.1f}"
-        f"  {POINTS * rerun.difference:+5.1f}  {_write_interval(rerun.low, rerun.high):>13}"
-        f"  {_write_interval(rerun.low_runs, rerun.high_runs):>13}"
-        f"  {rerun.lost:>4}  {rerun.won:>3}  {share:>5}"
+        f"  {POINTS * rerun.difference:+5.1f}  {_write_interval(rerun.low, rerun.high):>15}"
+        f"  {_write_interval(rerun.low_runs, rerun.high_runs):>15}"
+        f"  {rerun.lost:>4}  {rerun.won:>3}  {share:>9}"
     )
     return row + ("" if rerun.same_student else " *")
 
@@ -278,10 +305,18 @@ def _write_row(rerun: Rerun, names: tuple[int, int]) -> str:
 def _write_interval(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return "-"
+    # with few runs the t interval leaves what a difference can be
+    low, high = max(low, -1.0), min(high, 1.0)
     return f"{POINTS * low:+.1f} to {POINTS * high:+.1f}"
+
+
+def _tell_skipped(found: Comparison) -> Iterator[str]:
+    for skipped in found.skipped:
+        number = skipped.evaluations
+        yield skipped.what + (f" ({number} pairs of evaluations)" if number > 1 else "")
 
 
 def _tell_only(found: Comparison) -> Iterator[str]:
     for side, only in (("A", found.only_a), ("B", found.only_b)):
         for name, number in only.items():
-            yield f"{side}: {name}" + (f" ({number} files)" if name.endswith("/") else "")
+            yield f"{side}: {name}" + (f" ({count_files(number)})" if name.endswith("/") else "")

@@ -11,7 +11,7 @@ from typing import Any
 from orion import paths
 from orion.errors import InputError
 from orion.report.folders import Folder, list_only, read_folder
-from orion.report.reruns import Rerun, compare_evaluations
+from orion.report.reruns import Rerun, Skipped, compare_evaluations
 from orion.report.run_inputs import (
     ProblemSets,
     compare_models,
@@ -33,7 +33,7 @@ KINDS = {"dataset": paths.PROBLEMS, "benchmark": paths.BENCHMARK_PROBLEMS}
 
 @dataclass
 class Comparison:
-    """All that is said of two folders. ``skipped``: sentences on what could not be compared."""
+    """All that is said of two folders. ``skipped``: what could not be compared."""
 
     a: Folder
     b: Folder
@@ -42,7 +42,7 @@ class Comparison:
     models: list[dict[str, Any]] = field(default_factory=list)
     plans: dict[str, Any] = field(default_factory=dict)
     reruns: list[Rerun] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     only_a: dict[str, int] = field(default_factory=dict)
     only_b: dict[str, int] = field(default_factory=dict)
 
@@ -74,38 +74,37 @@ class Comparison:
 
     def conclude(self) -> str:
         """One sentence on the agreement, and one on what it leaves out where there is any."""
-        sentence = {
-            IDENTICAL: self._say_identical,
-            EQUAL: self._say_equal,
-            VERDICTS: self._say_verdicts,
-            DIFFER: self._say_difference,
-            UNKNOWN: lambda: "They have no evaluation in common that can be compared.",
-        }[self.level]()
+        level = self.level
+        if level == IDENTICAL:
+            sentence = f"They agree: all {len(self.a.artifacts)} files are the same bytes."
+        elif level == EQUAL:
+            sentence = (
+                f"They agree: all {len(self.a.artifacts)} files have equal content; provenance, "
+                "dates of plans or paths of models differ."
+            )
+        elif level == UNKNOWN:
+            sentence = "They have no evaluation in common that can be compared."
+        else:
+            sentence = self._say_verdicts() if level == VERDICTS else self._say_difference()
+        skipped = sum(each.evaluations for each in self.skipped)
         left_out = [
-            f"{number} {what}"
+            f"{count_files(number)} {what}"
             for number, what in (
-                (sum(self.only_a.values()), "files are only in A"),
-                (sum(self.only_b.values()), "files are only in B"),
-                (len(self.faults), "files cannot be read"),
+                (sum(self.only_a.values()), "only in A"),
+                (sum(self.only_b.values()), "only in B"),
+                (len(self.faults), "that cannot be read"),
             )
             if number
         ]
+        if skipped:
+            left_out.append(f"{skipped} pair{'' if skipped == 1 else 's'} of evaluations")
         return sentence + (f" Left out: {', '.join(left_out)}." if left_out else "")
-
-    def _say_identical(self) -> str:
-        return f"They agree: all {len(self.a.artifacts)} files are the same bytes."
-
-    def _say_equal(self) -> str:
-        return (
-            f"They agree: all {len(self.a.artifacts)} files have equal content; provenance, dates "
-            "of plans or paths of models differ."
-        )
 
     def _say_verdicts(self) -> str:
         samples = sum(rerun.compared for rerun in self.reruns)
         contents = self.settings.contents.values()
         other = sum(content.compared - content.equal for content in contents)
-        rest = f"{other} files differ in content" if other else "files of both have equal content"
+        rest = f"{count_files(other)} with other content" if other else "the content is equal"
         return (
             f"They have the same verdicts: each of the {samples:,} samples that both have, in "
             f"{len(self.reruns)} pairs of evaluations; {rest}."
@@ -152,10 +151,15 @@ class Comparison:
             "problems": [asdict(counts) for counts in self.problems],
             "models": self.models,
             "evaluations": [asdict(rerun) | {"beyond": rerun.beyond} for rerun in self.reruns],
-            "skipped": self.skipped,
+            "skipped": [asdict(skipped) for skipped in self.skipped],
             "confidence": CONFIDENCE,
             "agreement": {"level": self.level, "sentence": self.conclude()},
         }
+
+
+def count_files(number: int) -> str:
+    """Such as "1 file" and "2 files"."""
+    return f"{number} file{'' if number == 1 else 's'}"
 
 
 def compare_folders(root_a: str | Path, root_b: str | Path) -> Comparison:
@@ -171,13 +175,13 @@ def compare_folders(root_a: str | Path, root_b: str | Path) -> Comparison:
                 continue
             counts = compare_problems(a, b, kind, wildcards[kind])
             if counts is None:
-                found.skipped.append(f"{name}: the problems are not compared")
+                found.skipped.append(Skipped(f"{name}: its problems cannot be read in both", 0))
             else:
                 found.problems.append(counts[0])
     found.models, found.plans = compare_models(a, b), compare_plans(a, b)
     rows = compare_evaluations(a, b, confidence=CONFIDENCE, resamples=RESAMPLES)
     for row in rows:
-        if isinstance(row, str):
+        if isinstance(row, Skipped):
             found.skipped.append(row)
         else:
             found.reruns.append(row)

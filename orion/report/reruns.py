@@ -1,16 +1,19 @@
 """The evaluations that two results folders have in common: accuracy, intervals, flipped problems.
 
 Input: two folders of `orion.report.folders`. Output: one row per dataset, model, arm and benchmark.
-Runs are the seeds of the arm, and those of the two folders are not paired. One evaluation is in
+Runs are the seeds of the arm that both folders have, or all of both where none is in both; the runs
+of the two folders are not paired in the estimate. One evaluation is in
 memory at a time, of its answers only 64-bit hashes.
 
 Two intervals of B - A, as `docs/statistics.md` has them. ``low``/``high`` resample problems: they
 hold for these very models. ``low_runs``/``high_runs`` are about new runs on new problems of the
-student at hand; they take two seeds in both folders, else they are None.
+student at hand; they take two seeds and answers that differ, else they are None: equal answers are
+one set of runs, seen twice.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -27,6 +30,14 @@ SLICE_ROWS = 256
 ANSWERS = ("answer", "answer_b")
 MAJORITY = 0.5
 WHERE = ("dataset", "model", "arm", "benchmark")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What could not be compared and why, and how many pairs of evaluations that are."""
+
+    what: str
+    evaluations: int
 
 
 @dataclass(frozen=True)
@@ -81,28 +92,42 @@ class Rerun:
 
 def compare_evaluations(
     a: Folder, b: Folder, *, confidence: float, resamples: int
-) -> Iterator[Rerun | str]:
-    """A row per arm and benchmark of both folders, or a sentence why there is none."""
+) -> Iterator[Rerun | Skipped]:
+    """A row per arm and benchmark of both folders, or why there is none."""
     seeds = [_list_seeds(folder) for folder in (a, b)]
     common = sorted(seeds[0].keys() & seeds[1].keys())
     for benchmark in sorted({where[-1] for where in common}):
+        wanted = [where for where in common if where[-1] == benchmark]
         found = compare_problems(a, b, "benchmark", benchmark)
         golds = _read_golds(a, b, benchmark)
         if found is None or golds is None:
-            yield f"{benchmark}: not compared, its problems cannot be read in both folders"
-            continue
-        ids = found[1].join(golds, on=ID).sort(ID)
-        for where in (where for where in common if where[-1] == benchmark):
-            place = dict(zip(WHERE, where, strict=True))
-            runs = [
-                _read_runs(folder, place, known[where], ids)
-                for folder, known in zip((a, b), seeds, strict=True)
-            ]
-            if any(run.is_empty() for run in runs):
-                why = "no problem in common" if ids.is_empty() else "no readable run in one of them"
-                yield f"{'/'.join(where)}: not compared, {why}"
-                continue
-            yield _compare(a, b, place, runs, ids, confidence, resamples)
+            yield Skipped(f"{benchmark}: its problems cannot be read in both folders", len(wanted))
+        elif found[1].is_empty():
+            yield Skipped(f"{benchmark}: no problem in common", len(wanted))
+        else:
+            ids = found[1].join(golds, on=ID).sort(ID)
+            for where in wanted:
+                place = dict(zip(WHERE, where, strict=True))
+                runs = [
+                    _read_runs(folder, place, known[where], ids)
+                    for folder, known in zip((a, b), seeds, strict=True)
+                ]
+                if any(run.is_empty() for run in runs):
+                    why = "no run that can be read in one of the folders"
+                    yield Skipped(f"{'/'.join(where)}: {why}", 1)
+                else:
+                    yield _compare(
+                        a, b, place, _keep_common_seeds(runs), ids, confidence, resamples
+                    )
+
+
+def _keep_common_seeds(runs: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """The runs whose seed both folders have; all where there is none.
+
+    Otherwise a run that is missing in one folder would pass for a difference of the others.
+    """
+    seeds = set(_list_values(runs[0], "seed")) & set(_list_values(runs[1], "seed"))
+    return [run.filter(pl.col("seed").is_in(seeds)) for run in runs] if seeds else runs
 
 
 def _list_seeds(folder: Folder) -> dict[tuple[str, ...], list[str]]:
@@ -202,11 +227,11 @@ def _compare(
     ids: pl.DataFrame,
     confidence: float,
     resamples: int,
-) -> Rerun | str:
+) -> Rerun | Skipped:
     averages = [_average(run) for run in runs]
     common = averages[0].select(ID).join(averages[1].select(ID), on=ID).sort(ID)
     if common.is_empty():
-        return f"{'/'.join(place.values())}: not compared, no problem is in every run"
+        return Skipped(f"{'/'.join(place.values())}: no problem is in every run", 1)
     old, new = (
         common.join(found, on=ID, maintain_order="left").drop(ID).to_numpy().T  # (runs, problems)
         for found in averages
@@ -222,10 +247,17 @@ def _compare(
         clusters=clusters,
     )
     low, high = (test.low, test.high) if _has_spread(test) else (None, None)
+    samples = _match_samples(runs, common)
+    of_runs: Any = (test.low_runs, test.high_runs, test.p)
+    if samples["equal_answers"] == samples["compared"] and not samples["unmatched"]:
+        of_runs = (None, None, None)
     mean_a, mean_b = old.mean(axis=0), new.mean(axis=0)  # (problems,)
     students = [read_digest(f, f.name_of(paths.MODEL, model=place["model"])) for f in (a, b)]
     return Rerun(
-        **place,
+        dataset=place["dataset"],
+        model=place["model"],
+        arm=place["arm"],
+        benchmark=place["benchmark"],
         problems=test.problems,
         other_gold=chosen.filter(~pl.col("same_gold")).height,
         clusters=count_clusters(clusters),
@@ -236,12 +268,16 @@ def _compare(
         difference=test.difference,
         low=low,
         high=high,
-        low_runs=test.low_runs,
-        high_runs=test.high_runs,
-        p=test.p,
+        low_runs=of_runs[0],
+        high_runs=of_runs[1],
+        p=of_runs[2],
         lost=int(((mean_a > MAJORITY + TIE) & (mean_b < MAJORITY - TIE)).sum()),
         won=int(((mean_a < MAJORITY - TIE) & (mean_b > MAJORITY + TIE)).sum()),
-        **_match_samples(runs, common),
+        compared=samples["compared"],
+        equal_verdicts=samples["equal_verdicts"],
+        compared_answers=samples["compared_answers"],
+        equal_answers=samples["equal_answers"],
+        unmatched=samples["unmatched"],
         same_student=students[0] == students[1] if all(students) else None,
     )
 

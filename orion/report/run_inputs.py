@@ -47,10 +47,9 @@ def compare_problems(
     None where a file is missing or damaged.
     """
     template = paths.PROBLEMS if kind == "dataset" else paths.BENCHMARK_PROBLEMS
-    frames = [_read_hashes(folder, folder.name_of(template, **{kind: name})) for folder in (a, b)]
-    if frames[0] is None or frames[1] is None:
+    old, new = (_read_hashes(folder, folder.name_of(template, **{kind: name})) for folder in (a, b))
+    if old is None or new is None:
         return None
-    old, new = frames
     joined = old.join(new, on=ID, suffix="_b")
     same = joined.filter(pl.col(TEXT) == pl.col(f"{TEXT}_b"))
     counts = ProblemSets(

@@ -159,7 +159,8 @@ def list_changed_values(
             if key in old and key in new:
                 yield from list_changed_values(old[key], new[key], name)
             else:
-                yield name, *(_write(side[key]) if key in side else None for side in (old, new))
+                a, b = (_write(side[key]) if key in side else None for side in (old, new))
+                yield name, a, b
     elif old != new:
         yield prefix or "value", _write(old), _write(new)
 
