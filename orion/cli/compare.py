@@ -24,7 +24,7 @@ from orion.report.agreement import (
     IDENTICAL,
     Comparison,
     compare_folders,
-    count_files,
+    count,
 )
 from orion.report.reruns import Rerun
 from orion.report.settings import CODE, INPUT, PACKAGE, Change, Start
@@ -55,7 +55,11 @@ OTHER_STUDENT = """\
 def add(commands: Any) -> None:
     """Add the command ``compare`` to the subparsers of the console script."""
     parser = commands.add_parser(
-        "compare", help="two results folders: what was run otherwise, and what came of it"
+        "compare",
+        help="two results folders: what was run otherwise, and what came of it",
+        description="What differs in what was run and where it begins, accuracies with the "
+        "difference B - A over the problems that both have, what only one folder has, and whether "
+        "they agree. Exit status: 0 once compared, 2 for bad input.",
     )
     parser.add_argument("a", metavar="RESULTS_A")
     parser.add_argument("b", metavar="RESULTS_B")
@@ -182,10 +186,10 @@ def _shorten(text: str) -> str:
 def _say_places(places: Sequence[str], total: int) -> str:
     """How many files, and where the first of them are; a stage may write several in one place."""
     names = list(dict.fromkeys(place for place in places if place))
-    count = f"{len(places)} of {count_files(total)}"
+    number = f"{len(places)} of {count(total, 'file')}"
     shown = ", ".join(names[:MAX_PLACES])
     more = f" and {len(names) - MAX_PLACES} more places" if len(names) > MAX_PLACES else ""
-    return f"{count}: {shown}{more}" if shown else count
+    return f"{number}: {shown}{more}" if shown else number
 
 
 def _tell_starts(found: Comparison) -> Iterator[str]:
@@ -204,10 +208,10 @@ def _tell_starts(found: Comparison) -> Iterator[str]:
         yield f"{label}{first.stage} {what}, {_say_places([s.place for s in starts], of)}"
         yield f"because of {why}" if first.changes else why
     if found.settings.following:
-        files = count_files(found.settings.following)
+        files = count(found.settings.following, "file")
         yield f"made from those, and different because of it: {files} more"
     if found.settings.unexplained:
-        files = count_files(found.settings.unexplained)
+        files = count(found.settings.unexplained, "file")
         yield f"cannot be said of {files} that differ: what they are made from is damaged"
 
 
@@ -250,8 +254,8 @@ def _tell_models(found: Comparison) -> Iterator[str]:
         digests = " and ".join(str(row[side])[:12] for side in ("a", "b") if row[side])
         digests = str(row["a"])[:12] if row["equal"] else digests
         yield (
-            f"{row['model']}: {same[row['equal']]} ({digests or 'none'}); of {row['trained']} "
-            f"trainings of it in both, {row['trained_equal']} gave the same digest"
+            f"{row['model']}: {same[row['equal']]} ({digests or 'none'}); of "
+            f"{count(row['trained'], 'training')} in both, {row['trained_equal']} gave the same"
         )
 
 
@@ -313,10 +317,10 @@ def _write_interval(low: float | None, high: float | None) -> str:
 def _tell_skipped(found: Comparison) -> Iterator[str]:
     for skipped in found.skipped:
         number = skipped.evaluations
-        yield skipped.what + (f" ({number} pairs of evaluations)" if number > 1 else "")
+        yield skipped.what + (f" ({count(number, 'pair')} of evaluations)" if number > 1 else "")
 
 
 def _tell_only(found: Comparison) -> Iterator[str]:
     for side, only in (("A", found.only_a), ("B", found.only_b)):
         for name, number in only.items():
-            yield f"{side}: {name}" + (f" ({count_files(number)})" if name.endswith("/") else "")
+            yield f"{side}: {name}" + (f" ({count(number, 'file')})" if name.endswith("/") else "")

@@ -79,8 +79,8 @@ class Comparison:
             sentence = f"They agree: all {len(self.a.artifacts)} files are the same bytes."
         elif level == EQUAL:
             sentence = (
-                f"They agree: all {len(self.a.artifacts)} files have equal content; provenance, "
-                "dates of plans or paths of models differ."
+                f"They agree: all {len(self.a.artifacts)} files have equal content; what differs "
+                "is provenance, dates of plans or paths of models."
             )
         elif level == UNKNOWN:
             sentence = "They have no evaluation in common that can be compared."
@@ -88,7 +88,7 @@ class Comparison:
             sentence = self._say_verdicts() if level == VERDICTS else self._say_difference()
         skipped = sum(each.evaluations for each in self.skipped)
         left_out = [
-            f"{count_files(number)} {what}"
+            f"{count(number, 'file')} {what}"
             for number, what in (
                 (sum(self.only_a.values()), "only in A"),
                 (sum(self.only_b.values()), "only in B"),
@@ -97,17 +97,17 @@ class Comparison:
             if number
         ]
         if skipped:
-            left_out.append(f"{skipped} pair{'' if skipped == 1 else 's'} of evaluations")
+            left_out.append(f"{count(skipped, 'pair')} of evaluations")
         return sentence + (f" Left out: {', '.join(left_out)}." if left_out else "")
 
     def _say_verdicts(self) -> str:
         samples = sum(rerun.compared for rerun in self.reruns)
         contents = self.settings.contents.values()
         other = sum(content.compared - content.equal for content in contents)
-        rest = f"{count_files(other)} with other content" if other else "the content is equal"
+        rest = f"{count(other, 'file')} with other content" if other else "the content is equal"
         return (
             f"They have the same verdicts: each of the {samples:,} samples that both have, in "
-            f"{len(self.reruns)} pairs of evaluations; {rest}."
+            f"{count(len(self.reruns), 'pair')} of evaluations; {rest}."
         )
 
     def _say_difference(self) -> str:
@@ -115,16 +115,18 @@ class Comparison:
         interval = f"the {100 * CONFIDENCE:g} % interval of B - A"
         if not known:
             return f"They differ, and there is no {interval.removeprefix('the ')}."
-        of = f"of {len(known)} pairs of evaluations"
+        pairs = f"{count(len(known), 'pair')} of evaluations"
         if not self.beyond:
-            return f"They differ, but in none {of} does {interval} exclude 0."
+            return f"They differ, but {interval} contains 0 in all {pairs}."
         names = ", ".join(
             f"{'/'.join((r.dataset, r.model, r.arm))} on {r.benchmark}" for r in self.beyond
         )
+        narrow = sum(rerun.low_runs is None for rerun in self.beyond)
+        about = f" {narrow} of them for these very models only." if narrow else ""
         chance = (1 - CONFIDENCE) * len(known)
         return (
-            f"They differ: in {len(self.beyond)} {of} {interval} excludes 0 ({names}); if nothing "
-            f"differed, about {chance:.1f} would by chance."
+            f"They differ: {interval} excludes 0 in {len(self.beyond)} of {pairs} ({names}); if "
+            f"nothing differed, about {chance:.1f} would by chance.{about}"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -157,9 +159,9 @@ class Comparison:
         }
 
 
-def count_files(number: int) -> str:
+def count(number: int, noun: str) -> str:
     """Such as "1 file" and "2 files"."""
-    return f"{number} file{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def compare_folders(root_a: str | Path, root_b: str | Path) -> Comparison:
