@@ -274,7 +274,7 @@ def _tell_accuracies(found: Comparison) -> Iterator[str]:
             yield _clean(f"Accuracy, %, {'/'.join(student)}", None)
             yield (
                 f"  {'arm':<{names[0]}}  {'benchmark':<{names[1]}}  problems  seeds"
-                f"      A      B  B - A     these models         new runs  lost  won       same"
+                f"      A      B  B - A      these models          new runs  lost  won       same"
             )
         yield _write_row(rerun, names)
     yield ""
@@ -299,8 +299,8 @@ def _write_row(rerun: Rerun, names: tuple[int, int]) -> str:
     row = (
         f"  {arm:<{names[0]}}  {benchmark:<{names[1]}}  {rerun.problems:>8}  {seeds:>5}"
         f"  {POINTS * rerun.accuracy_a:5.1f}  {POINTS * rerun.accuracy_b:5.1f}"
-        f"  {POINTS * rerun.difference:+5.1f}  {_write_interval(rerun.low, rerun.high):>15}"
-        f"  {_write_interval(rerun.low_runs, rerun.high_runs):>15}"
+        f"  {POINTS * rerun.difference:+5.1f}  {_write_interval(rerun.low, rerun.high):>16}"
+        f"  {_write_interval(rerun.low_runs, rerun.high_runs):>16}"
         f"  {rerun.lost:>4}  {rerun.won:>3}  {share:>9}"
     )
     return row + ("" if rerun.same_student else " *")

@@ -4,12 +4,14 @@ Input: two results folders. Output: a `Comparison`: what differs in what was run
 that both have, what only one has, the damaged files, and one sentence on their agreement.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orion import paths
 from orion.errors import InputError
+from orion.experiment.comparisons import excludes_zero
 from orion.report.folders import Folder, list_only, read_folder
 from orion.report.reruns import Rerun, Skipped, compare_evaluations
 from orion.report.run_inputs import (
@@ -116,17 +118,18 @@ class Comparison:
         if not known:
             return f"They differ, and there is no {interval.removeprefix('the ')}."
         pairs = f"{count(len(known), 'pair')} of evaluations"
+        these = [r for r in self.reruns if not r.beyond and excludes_zero(r.low, r.high)]
+        rest = f" For these very models alone it does not: {_name(these)}." if these else ""
         if not self.beyond:
-            return f"They differ, but {interval} contains 0 in all {pairs}."
-        names = ", ".join(
-            f"{'/'.join((r.dataset, r.model, r.arm))} on {r.benchmark}" for r in self.beyond
-        )
+            return f"They differ, but {interval} contains 0 in all {pairs}.{rest}"
+        rest = rest.replace("it does not", "it does too")
         narrow = sum(rerun.low_runs is None for rerun in self.beyond)
         about = f" {narrow} of them for these very models only." if narrow else ""
         chance = (1 - CONFIDENCE) * len(known)
         return (
-            f"They differ: {interval} excludes 0 in {len(self.beyond)} of {pairs} ({names}); if "
-            f"nothing differed, about {chance:.1f} would by chance.{about}"
+            f"They differ: {interval} excludes 0 in {len(self.beyond)} of {pairs} "
+            f"({_name(self.beyond)}); if nothing differed, about {chance:.1f} would by chance."
+            f"{about}{rest}"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -157,6 +160,10 @@ class Comparison:
             "confidence": CONFIDENCE,
             "agreement": {"level": self.level, "sentence": self.conclude()},
         }
+
+
+def _name(reruns: Sequence[Rerun]) -> str:
+    return ", ".join(f"{r.dataset}/{r.model}/{r.arm} on {r.benchmark}" for r in reruns)
 
 
 def count(number: int, noun: str) -> str:

@@ -3,7 +3,10 @@
 import json
 import math
 import random
+import re
+import shlex
 import shutil
+import textwrap
 from collections import defaultdict
 from pathlib import Path
 
@@ -259,6 +262,34 @@ def test_the_numbers_are_those_of_the_tables(compare, folders, benchmark):
     assert 0 <= row["equal_answers"] < row["compared"]
     assert row["beyond"] == (row["low_runs"] > 0 or row["high_runs"] < 0)
     assert (row["seeds_a"], row["problems"], row["other_gold"]) == (["1", "2"], PROBLEMS, 0)
+
+
+def test_the_sentence_names_the_arms_beyond_their_interval(compare, folders):
+    _, document = compare(folders["key"])
+    sentence, rows = document["agreement"]["sentence"], document["evaluations"]
+    beyond = [row for row in rows if row["beyond"]]
+    these = [r for r in rows if not r["beyond"] and (r["low"] > 0 or r["high"] < 0)]
+    assert {row["arm"] for row in (*beyond, *these)} == {"orion"}
+    for row in (*beyond, *these):
+        assert f"chains/tiny/orion on {row['benchmark']}" in sentence
+    head, _, tail = sentence.partition("For these very models alone")
+    assert all(row["benchmark"] in tail for row in these)
+    assert all(row["benchmark"] in head for row in beyond)
+
+
+def test_the_page_shows_what_the_command_prints(folders, tmp_path, monkeypatch, capsys):
+    page = Path(__file__).parents[3] / "docs/own-model-and-data.md"
+    [block] = re.findall(
+        r"\n( {4}\$ orion compare .*\n(?: {4}.*\n|\n(?= {4}))+)", page.read_text(encoding="utf-8")
+    )
+    command, output = textwrap.dedent(block).strip("\n").split("\n", 1)
+    (tmp_path / "before").symlink_to(folders["a"].parent)
+    (tmp_path / "after").symlink_to(folders["key"].parent)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    main(shlex.split(command)[2:])
+    printed = capsys.readouterr().out.strip("\n")
+    assert printed == output.strip("\n")
 
 
 def test_one_seed_says_nothing_of_new_runs(compare, folders, copy, tmp_path):
