@@ -1,0 +1,272 @@
+"""``orion plan CONFIG``: what a run will cost, by rule, before it starts.
+
+Inputs: YAML files, the results that there are, Snakemake's dry run; an earlier run as a pilot.
+Outputs: text on standard output, and a JSON document. Nothing is run. What a run tests is another
+plan, ``results/plan.json``, which the rule ``plan`` registers.
+Run: ``orion plan --help``.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from orion import config
+from orion.cli.why import show
+from orion.cost import planned_jobs
+from orion.cost.amounts import Amount
+from orion.cost.amounts import add as add_amounts
+from orion.cost.counts import Counts
+from orion.cost.estimate import COLUMNS, Prices, RuleCost, estimate
+from orion.cost.pilot import Pilot
+from orion.errors import InputError
+from orion.paths import AtomicFile
+
+BASE = Path("config/config.yaml")
+HEADS = {
+    "completions": "completions",
+    "stored": "stored",
+    "prompt_tokens": "prompt tokens",
+    "new_tokens": "new tokens",
+    "hours": "hours",
+    "cpu_hours": "CPU-hours",
+    "gpu_hours": "GPU-hours",
+    "money": "money",
+}
+HOURS = ("hours", "cpu_hours", "gpu_hours", "money")
+LEGEND = """\
+~ from the pilot   ≤ at most   +? without jobs of which it is unknown
+hours: of all jobs, one after the other; CPU-hours: of their processors; GPU-hours: hours × the
+resource gpu of a job. They hold for machines and resources like the pilot's."""
+WITHOUT_PILOT = """\
+Counts only. A pilot adds tokens, hours and money: run a few problems with the same models and
+engines, then give --from ITS_RESULTS (with its logs/ beside them)."""
+
+
+def add(commands: Any) -> None:
+    """Add the command ``plan`` to the subparsers of the console script."""
+    text = "what a run will cost: jobs, completions, tokens, hours and money by rule"
+    parser = commands.add_parser(
+        "plan",
+        help=text,
+        description=f"Say {text}. Nothing is run. The comparisons that a run registers in "
+        "results/plan.json are another plan; `make plan` shows Snakemake's dry run by itself.",
+    )
+    option = parser.add_argument
+    option("files", nargs="+", metavar="CONFIG", help="YAML files, merged over config/config.yaml")
+    option("--from", dest="pilot", metavar="RESULTS", help="an earlier run, logs/ beside it")
+    option(
+        "--price",
+        nargs="+",
+        default=[],
+        metavar="KEY=AMOUNT",
+        help="money per gpu-hour and cpu-hour, and per million tokens of served models: prompt, "
+        "completion, or of one model prompt:MODEL, completion:MODEL",
+    )
+    option("--target", choices=planned_jobs.TARGETS, default="all", help="default: all")
+    option("--workflow-profile", metavar="DIR", help="as for snakemake; its gpu counts GPUs")
+    option("--json", metavar="FILE", help="also write all numbers to this file")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> None:
+    base = BASE if BASE.is_file() else planned_jobs.find_snakefile().parents[1] / BASE
+    # the workflow itself merges over the base
+    own = [name for name in args.files if not _is_same_file(name, base)]
+    settings = config.load(base, *own)
+    config.check_traces(settings)
+    prices = read_prices(args.price, settings)
+    if not prices.is_empty and args.pilot is None:
+        raise InputError("--price: the hours and tokens come from a pilot; give --from too")
+    pilot = Pilot(args.pilot) if args.pilot is not None else None
+    jobs = planned_jobs.list_jobs(
+        [str(base), *own], target=args.target, workflow_profile=args.workflow_profile
+    )
+    costs = estimate(settings, jobs, Counts(settings, jobs, pilot), pilot, prices)
+    local = planned_jobs.find_local_rules(planned_jobs.find_snakefile())
+    submissions = None if local is None else sum(1 for job in jobs if job.rule not in local)
+    if args.json:
+        _write_json(args, costs, submissions)
+    for line in tell(costs, submissions, args.files, args.pilot):
+        print(line)
+
+
+def _is_same_file(name: str, base: Path) -> bool:
+    return Path(name).exists() and base.exists() and base.samefile(name)
+
+
+def read_prices(pairs: Sequence[str], settings: config.Config) -> Prices:
+    """The prices of ``KEY=AMOUNT``; raises InputError for an unknown key and a bad amount."""
+    hours: dict[str, float] = {}
+    tokens: dict[str, dict[str, float]] = {"prompt": {}, "completion": {}}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        name, _, model = key.partition(":")
+        try:
+            amount = float(text)
+        except ValueError:
+            amount = math.nan
+        if not (math.isfinite(amount) and amount >= 0):
+            raise InputError(f"--price {pair}: give KEY=AMOUNT, such as gpu-hour=2.5")
+        place, key = (tokens[name], model or "*") if name in tokens else (hours, key)
+        if place is hours and key not in ("gpu-hour", "cpu-hour"):
+            raise InputError(
+                f"--price {pair}: no such key; one of gpu-hour, cpu-hour, prompt, completion, "
+                "prompt:MODEL, completion:MODEL"
+            )
+        if model and model not in settings.models:
+            raise InputError(
+                f"--price {pair}: {model} is not defined under models; one of "
+                f"{', '.join(sorted(settings.models))}"
+            )
+        if key in place:
+            raise InputError(f"--price {pair}: given twice; keep one")
+        place[key] = amount
+    return Prices(
+        hours.get("gpu-hour"), hours.get("cpu-hour"), tokens["prompt"], tokens["completion"]
+    )
+
+
+def tell(
+    costs: Sequence[RuleCost], submissions: int | None, files: Sequence[str], pilot: str | None
+) -> Iterator[str]:
+    """The lines to print."""
+    jobs = sum(cost.jobs for cost in costs)
+    yield f"{', '.join(files)}: {jobs:,} jobs" if jobs else "Nothing to be done: all results exist"
+    if not jobs:
+        return
+    if submissions is not None:
+        yield (
+            f"On a cluster {submissions:,} of them are submitted, the others run in the head "
+            "process."
+        )
+    yield ""
+    totals = {name: add_amounts(cost.amounts[name] for cost in costs) for name in COLUMNS}
+    shown = [name for name in COLUMNS if totals[name].known or totals[name].unknown]
+    rows = [["rule", "jobs", *(HEADS[name] for name in shown)]]
+    for cost in costs:
+        columns = [format_amount(cost.amounts[name], name in HOURS) for name in shown]
+        rows.append([cost.rule, f"{cost.jobs:,}", *columns])
+    columns = [format_amount(totals[name], name in HOURS) for name in shown]
+    rows.append(["total", f"{jobs:,}", *columns])
+    yield from _align(rows)
+    yield ""
+    yield from LEGEND.splitlines() if pilot is not None else WITHOUT_PILOT.splitlines()
+    if pilot is not None:
+        yield from _tell_basis(costs, totals, shown, pilot)
+    notes = [(cost.rule, note) for cost in costs for note in cost.notes]
+    if notes:
+        yield ""
+        yield "Notes"
+    for rule, note in notes:
+        yield from show(f"{rule}: {note}", None, "  ")
+
+
+def _tell_basis(
+    costs: Sequence[RuleCost], totals: dict[str, Amount], shown: Sequence[str], pilot: str
+) -> Iterator[str]:
+    """The totals with their spread, and the rates with theirs."""
+    yield ""
+    yield "Totals, from the cheapest to the dearest pilot job for every job"
+    for name in shown:
+        amount = totals[name]
+        left_out = f"; unknown for {amount.unknown:,} jobs" if amount.unknown else ""
+        yield f"  {HEADS[name]:<15}{format_amount(amount, name in HOURS)}{tell_spread(amount)}" + (
+            left_out
+        )
+    yield ""
+    yield f"Rates of the pilot {pilot}, from its lowest to its highest job"
+    for cost in costs:
+        for name, amount in cost.rates.items():
+            thousand = name.endswith("_new_token")
+            words = name.replace("_new_token", "_1,000_new_tokens") if thousand else name
+            scaled = amount.scale(1000) if thousand else amount
+            value = format_amount(scaled, True).lstrip("~")
+            line = f"{words.replace('_', ' ')} {value}{tell_spread(scaled)}"
+            yield f"  {cost.rule:<20}{line}"
+
+
+def _align(rows: list[list[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = (
+            text.rjust(width) if i else text.ljust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join([first, *others]).rstrip()
+
+
+def format_amount(amount: Amount, is_fraction: bool = False) -> str:
+    """A number with the signs of `LEGEND`, or ``unknown``; ``-`` where there is no such quantity."""
+    if not amount.known:
+        return "unknown" if amount.unknown else "-"
+    signs = ("≤" if amount.at_most else "") + ("~" if amount.pilot_jobs else "")
+    return f"{signs}{_round(amount.value, is_fraction)}{'+?' if amount.unknown else ''}"
+
+
+def _round(value: float, is_fraction: bool) -> str:
+    """A count in full; hours, money and rates to three digits."""
+    if not is_fraction:
+        return f"{value:,.0f}"
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{digits}f}"
+
+
+def tell_spread(amount: Amount) -> str:
+    """The spread of an amount and the number of pilot jobs; nothing for an exact one."""
+    if not amount.pilot_jobs:
+        return ""
+    if len(amount.pilot_jobs) == 1:
+        return " (one job only)"
+    is_fraction = amount.high < 1000
+    low, high = _round(amount.low, is_fraction), _round(amount.high, is_fraction)
+    return f" ({low} to {high}; {len(amount.pilot_jobs):,} jobs)"
+
+
+def _write_json(
+    args: argparse.Namespace, costs: Sequence[RuleCost], submissions: int | None
+) -> None:
+    totals = {name: _as_json(add_amounts(cost.amounts[name] for cost in costs)) for name in COLUMNS}
+    document = {
+        "config": args.files,
+        "target": args.target,
+        "pilot": args.pilot,
+        "prices": args.price,
+        "jobs": sum(cost.jobs for cost in costs),
+        "submissions": submissions,
+        "total": totals,
+        "rules": [
+            {
+                "rule": cost.rule,
+                "jobs": cost.jobs,
+                **{name: _as_json(amount) for name, amount in cost.amounts.items()},
+                "rates": {name: _as_json(amount) for name, amount in cost.rates.items()},
+                "notes": list(cost.notes),
+            }
+            for cost in costs
+        ],
+    }
+    try:
+        with AtomicFile(args.json) as partial:
+            partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--json {args.json}: cannot be written ({error})") from None
+
+
+def _as_json(amount: Amount) -> dict[str, Any] | None:
+    """An amount; null where the rule has no such quantity, a value of null where it is unknown."""
+    if not amount.known and not amount.unknown:
+        return None
+    numbers = {
+        name: getattr(amount, name) if amount.known else None for name in ("value", "low", "high")
+    }
+    return {
+        **numbers,
+        "pilot_jobs": len(amount.pilot_jobs),
+        "unknown_jobs": amount.unknown,
+        "at_most": amount.at_most,
+    }
