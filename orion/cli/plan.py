@@ -9,7 +9,7 @@ Run: ``orion plan --help``.
 import argparse
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,13 @@ HEADS = {
     "money": "money",
 }
 HOURS = ("hours", "cpu_hours", "gpu_hours", "money")
+# hours and money below this are not told apart
+SMALLEST = 0.01
 LEGEND = """\
-~ from the pilot   ≤ at most   +? without jobs of which it is unknown
-hours: of all jobs, one after the other; CPU-hours: of their processors; GPU-hours: hours × the
-resource gpu of a job. They hold for machines and resources like the pilot's."""
+~ from the pilot   ≤ at most   +? without jobs of which it is unknown   - no such quantity
+hours: of all jobs, one after the other; CPU-hours: of their processors, as Snakemake samples them
+(up to 30 s of a job are missing); GPU-hours: hours × the resource gpu of a job. They hold for
+machines and resources like the pilot's."""
 WITHOUT_PILOT = """\
 Counts only. A pilot adds tokens, hours and money: run a few problems with the same models and
 engines, then give --from ITS_RESULTS (with its logs/ beside them)."""
@@ -167,24 +170,29 @@ def tell(
 def _tell_basis(
     costs: Sequence[RuleCost], totals: dict[str, Amount], shown: Sequence[str], pilot: str
 ) -> Iterator[str]:
-    """The totals with their spread, and the rates with theirs."""
+    """The totals with their spread, and the hours and rates of each rule with theirs."""
     yield ""
     yield "Totals, from the cheapest to the dearest pilot job for every job"
     for name in shown:
         amount = totals[name]
-        left_out = f"; unknown for {amount.unknown:,} jobs" if amount.unknown else ""
-        yield f"  {HEADS[name]:<15}{format_amount(amount, name in HOURS)}{tell_spread(amount)}" + (
-            left_out
-        )
+        left_out = f"; unknown for {amount.unknown:,} of the jobs" if amount.unknown else ""
+        number = format_amount(amount, name in HOURS)
+        yield f"  {HEADS[name]:<15}{number}{tell_spread(amount, name in HOURS)}{left_out}"
     yield ""
-    yield f"Rates of the pilot {pilot}, from its lowest to its highest job"
+    yield f"Rules, by the pilot {pilot}, from its lowest to its highest job"
     for cost in costs:
+        lines = []
         for name, amount in cost.rates.items():
-            thousand = name.endswith("_new_token")
-            words = name.replace("_new_token", "_1,000_new_tokens") if thousand else name
-            scaled = amount.scale(1000) if thousand else amount
-            value = format_amount(scaled, True).lstrip("~")
-            line = f"{words.replace('_', ' ')} {value}{tell_spread(scaled)}"
+            is_token_rate = name.endswith("_new_token")
+            words = name.replace("_new_token", "_1,000_new_tokens") if is_token_rate else name
+            scaled = amount.scale(1000) if is_token_rate else amount
+            spread = "" if amount.unknown else tell_spread(scaled, True, _round)
+            value = "unknown" if amount.unknown else _round(scaled.value)
+            lines.append(f"{words.replace('_', ' ')} {value}{spread}")
+        hours = cost.amounts["hours"]
+        if hours.known:
+            lines.append(f"hours {format_amount(hours, True)}{tell_spread(hours, True)}")
+        for line in lines:
             yield f"  {cost.rule:<20}{line}"
 
 
@@ -199,32 +207,44 @@ def _align(rows: list[list[str]]) -> Iterator[str]:
 
 
 def format_amount(amount: Amount, is_fraction: bool = False) -> str:
-    """A number with the signs of `LEGEND`, or ``unknown``; ``-`` where there is no such quantity."""
+    """A number with the signs of `LEGEND`, or ``unknown``; ``-`` where there is no quantity."""
     if not amount.known:
         return "unknown" if amount.unknown else "-"
     signs = ("≤" if amount.at_most else "") + ("~" if amount.pilot_jobs else "")
-    return f"{signs}{_round(amount.value, is_fraction)}{'+?' if amount.unknown else ''}"
+    return f"{signs}{_format_number(amount.value, is_fraction)}{'+?' if amount.unknown else ''}"
 
 
-def _round(value: float, is_fraction: bool) -> str:
-    """A count in full; hours, money and rates to three digits."""
+def _format_number(value: float, is_fraction: bool) -> str:
+    """A count in full; hours and money to two places."""
     if not is_fraction:
         return f"{value:,.0f}"
+    return f"<{SMALLEST}" if 0 < value < SMALLEST else f"{value:,.2f}"
+
+
+def _round(value: float, is_fraction: bool = True) -> str:
+    """A rate to three digits."""
     if value == 0:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{digits}f}"
 
 
-def tell_spread(amount: Amount) -> str:
+def tell_spread(
+    amount: Amount,
+    is_fraction: bool = False,
+    form: Callable[[float, bool], str] = _format_number,
+) -> str:
     """The spread of an amount and the number of pilot jobs; nothing for an exact one."""
-    if not amount.pilot_jobs:
+    count = len(amount.pilot_jobs)
+    if not count:
         return ""
-    if len(amount.pilot_jobs) == 1:
+    if count == 1:
         return " (one job only)"
-    is_fraction = amount.high < 1000
-    low, high = _round(amount.low, is_fraction), _round(amount.high, is_fraction)
-    return f" ({low} to {high}; {len(amount.pilot_jobs):,} jobs)"
+    if amount.single and amount.single >= amount.known:
+        return f" ({count:,} jobs, no spread: one for each)"
+    some = f", {amount.single:,} of them without spread" if amount.single else ""
+    low, high = form(amount.low, is_fraction), form(amount.high, is_fraction)
+    return f" ({low} to {high}; {count:,} jobs{some})"
 
 
 def _write_json(
@@ -268,5 +288,6 @@ def _as_json(amount: Amount) -> dict[str, Any] | None:
         **numbers,
         "pilot_jobs": len(amount.pilot_jobs),
         "unknown_jobs": amount.unknown,
+        "single_jobs": amount.single,
         "at_most": amount.at_most,
     }

@@ -14,7 +14,8 @@ class Amount:
 
     ``pilot_jobs``: names of the pilot's jobs that it rests on; empty where it is exact. ``known``:
     planned jobs that it covers; ``unknown``: jobs of which it leaves out what is not known.
-    ``at_most``: the number is a limit that a run may stay below.
+    ``single``: planned jobs of which it rests on one pilot job, which shows no spread of
+    theirs. ``at_most``: the number is a limit that a run may stay below.
     """
 
     value: float = 0.0
@@ -23,6 +24,7 @@ class Amount:
     pilot_jobs: frozenset[str] = frozenset()
     known: int = 1
     unknown: int = 0
+    single: int = 0
     at_most: bool = False
 
     def __add__(self, other: "Amount") -> "Amount":
@@ -33,6 +35,7 @@ class Amount:
             self.pilot_jobs | other.pilot_jobs,
             self.known + other.known,
             self.unknown + other.unknown,
+            self.single + other.single,
             self.at_most or other.at_most,
         )
 
@@ -45,6 +48,7 @@ class Amount:
             self.low * other.low,
             self.high * other.high,
             self.pilot_jobs | other.pilot_jobs,
+            single=max(self.single, other.single),
             at_most=self.at_most or other.at_most,
         )
 
@@ -80,7 +84,7 @@ def rate(measured: Sequence[tuple[str, float, float]]) -> Amount:
     rates = [quantity / units for _, quantity, units in used]
     mean_rate = sum(row[1] for row in used) / sum(row[2] for row in used)
     names = frozenset(name for name, _, _ in used)
-    return Amount(mean_rate, min(rates), max(rates), names)
+    return Amount(mean_rate, min(rates), max(rates), names, single=int(len(names) == 1))
 
 
 def mean(measured: Sequence[tuple[str, float]]) -> Amount:
@@ -89,4 +93,6 @@ def mean(measured: Sequence[tuple[str, float]]) -> Amount:
         return UNKNOWN
     values = [value for _, value in measured]
     names = frozenset(name for name, _ in measured)
-    return Amount(statistics.fmean(values), min(values), max(values), names)
+    return Amount(
+        statistics.fmean(values), min(values), max(values), names, single=int(len(names) == 1)
+    )

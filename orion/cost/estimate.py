@@ -214,11 +214,14 @@ class _Estimator:
         if self.rates is None or not used or self.rates.find_work(self.rule, used) != "jobs":
             return
         sizes = self.rates.pilot.problem_counts
+        sets = [
+            ("benchmark" if "benchmark" in each else "dataset", each)
+            for each in (job.wildcards for job in used)
+        ]
         there = {
-            sizes[block, job.wildcards[block]][0]
-            for job in used
-            for block in ("benchmark", "dataset")
-            if (block, job.wildcards.get(block)) in sizes
+            sizes[block, each[block]][0]
+            for block, each in sets
+            if (block, each.get(block)) in sizes
         }
         counted = [self.counts.count_set(job) for job in jobs]
         here = {int(each.value) for each in counted if not each.unknown}
@@ -254,7 +257,7 @@ def _limit(amount: Amount) -> Amount:
 
 def _count_once(amount: Amount) -> Amount:
     """A sum over the parts of one job, as an amount of one job."""
-    return replace(amount, known=1)
+    return replace(amount, known=1, single=min(1, amount.single))
 
 
 def _note_differences(matches: list[Match]) -> Iterable[str]:

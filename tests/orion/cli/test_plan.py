@@ -150,13 +150,9 @@ def test_an_amount_says_what_it_is(amount, text):
     assert plan.format_amount(amount) == text
 
 
-def test_fractions_have_three_digits():
-    assert [plan.format_amount(exact(x), True) for x in (0.001234, 1.234, 123.4, 0)] == [
-        "0.00123",
-        "1.23",
-        "123",
-        "0",
-    ]
+def test_hours_have_two_places():
+    hours = [plan.format_amount(exact(x), True) for x in (0.001234, 1.234, 1234.5, 0)]
+    assert hours == ["<0.01", "1.23", "1,234.50", "0.00"]
 
 
 def test_hostile_text_in_a_note_is_inert():
@@ -166,7 +162,32 @@ def test_hostile_text_in_a_note_is_inert():
     assert all(line.isprintable() for line in lines)
 
 
+def test_totals_and_rates_say_what_they_rest_on():
+    amounts = dict.fromkeys(COLUMNS, Amount(known=0))
+    amounts["new_tokens"] = Amount(3000, 2000, 4000, frozenset("ab")) + UNKNOWN
+    rates = {"seconds_per_new_token": Amount(0.02, 0.01, 0.03, frozenset("ab"))}
+    cost = RuleCost("sample", 2, amounts, rates, ())
+    text = "\n".join(plan.tell([cost], 1, ["c.yaml"], "pilot"))
+    assert re.search(r"^sample +2 +~3,000\+\?$", text, re.M)
+    spread = r"~3,000\+\? \(2,000 to 4,000; 2 jobs\); unknown for 1 of the jobs"
+    assert re.search(rf"^  new tokens +{spread}$", text, re.M)
+    assert "seconds per 1,000 new tokens 20.0 (10.0 to 30.0; 2 jobs)" in text
+    assert "Rules, by the pilot pilot" in text and "Counts only" not in text
+    without = "\n".join(plan.tell([cost], None, ["c.yaml"], None))
+    assert "Counts only" in without and "cluster" not in without
+
+
+def test_nothing_to_do_is_said():
+    assert list(plan.tell([], 0, ["c.yaml"], None)) == ["Nothing to be done: all results exist"]
+
+
 def test_a_spread_says_on_how_many_jobs_it_rests():
+    one, two = frozenset("a"), frozenset("ab")
     assert plan.tell_spread(exact(3)) == ""
-    assert plan.tell_spread(Amount(1, 1, 1, frozenset("a"))) == " (one job only)"
-    assert plan.tell_spread(Amount(2, 1, 4, frozenset("ab"))) == " (1.00 to 4.00; 2 jobs)"
+    assert plan.tell_spread(Amount(1, 1, 1, one, single=1)) == " (one job only)"
+    assert plan.tell_spread(Amount(2, 1, 4, two)) == " (1 to 4; 2 jobs)"
+    whole = Amount(2, 1, 4, two) + Amount(1, 1, 1, one, single=1)
+    assert plan.tell_spread(whole) == " (2 to 5; 2 jobs, 1 of them without spread)"
+    # each planned job by a pilot job of its own
+    apart = Amount(1, 1, 1, one, single=1) + Amount(3, 3, 3, frozenset("b"), single=1)
+    assert plan.tell_spread(apart, True) == " (2 jobs, no spread: one for each)"
