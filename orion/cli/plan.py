@@ -190,7 +190,7 @@ def _tell_basis(
             value = "unknown" if amount.unknown else _round(scaled.value)
             lines.append(f"{words.replace('_', ' ')} {value}{spread}")
         hours = cost.amounts["hours"]
-        if hours.known:
+        if hours.known and hours.value >= SMALLEST:
             lines.append(f"hours {format_amount(hours, True)}{tell_spread(hours, True)}")
         for line in lines:
             yield f"  {cost.rule:<20}{line}"
@@ -210,8 +210,10 @@ def format_amount(amount: Amount, is_fraction: bool = False) -> str:
     """A number with the signs of `LEGEND`, or ``unknown``; ``-`` where there is no quantity."""
     if not amount.known:
         return "unknown" if amount.unknown else "-"
+    number = _format_number(amount.value, is_fraction)
     signs = ("≤" if amount.at_most else "") + ("~" if amount.pilot_jobs else "")
-    return f"{signs}{_format_number(amount.value, is_fraction)}{'+?' if amount.unknown else ''}"
+    signs = "" if number.startswith("<") else signs
+    return f"{signs}{number}{'+?' if amount.unknown else ''}"
 
 
 def _format_number(value: float, is_fraction: bool) -> str:
@@ -241,8 +243,8 @@ def tell_spread(
     if count == 1:
         return " (one job only)"
     if amount.single and amount.single >= amount.known:
-        return f" ({count:,} jobs, no spread: one for each)"
-    some = f", {amount.single:,} of them without spread" if amount.single else ""
+        return f" ({count:,} jobs, one per planned job, so no spread)"
+    some = f", one per planned job for {amount.single:,} of these" if amount.single else ""
     low, high = form(amount.low, is_fraction), form(amount.high, is_fraction)
     return f" ({low} to {high}; {count:,} jobs{some})"
 

@@ -187,7 +187,7 @@ def test_a_spread_says_on_how_many_jobs_it_rests():
     assert plan.tell_spread(Amount(1, 1, 1, one, single=1)) == " (one job only)"
     assert plan.tell_spread(Amount(2, 1, 4, two)) == " (1 to 4; 2 jobs)"
     whole = Amount(2, 1, 4, two) + Amount(1, 1, 1, one, single=1)
-    assert plan.tell_spread(whole) == " (2 to 5; 2 jobs, 1 of them without spread)"
+    assert plan.tell_spread(whole) == " (2 to 5; 2 jobs, one per planned job for 1 of these)"
     # each planned job by a pilot job of its own
     apart = Amount(1, 1, 1, one, single=1) + Amount(3, 3, 3, frozenset("b"), single=1)
-    assert plan.tell_spread(apart, True) == " (2 jobs, no spread: one for each)"
+    assert plan.tell_spread(apart, True) == " (2 jobs, one per planned job, so no spread)"
