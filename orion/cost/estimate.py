@@ -267,8 +267,8 @@ def _note_differences(matches: list[Match]) -> Iterable[str]:
         for key, (values, planned) in match.differences.items():
             found.setdefault(key, set()).add(f"{' or '.join(sorted(values))}, here {planned}")
     told = []
-    for key, values in sorted(found.items())[:MAX_KEYS]:
-        [value, *more] = sorted(values)
+    for key, pairs in sorted(found.items())[:MAX_KEYS]:
+        [value, *more] = sorted(pairs)
         key = key[:MAX_KEY]
         told.append(key if more or len(value) > MAX_VALUE else f"{key} {value}")
     if told:

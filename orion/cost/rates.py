@@ -178,7 +178,8 @@ def _compare_keys(
     keys: dict[str, Any], jobs: Sequence[PilotJob]
 ) -> dict[str, tuple[frozenset[str], str]]:
     """Key → (values of the pilot jobs, the planned value) where they differ, seeds left out."""
-    planned, found = _flatten(keys), {}
+    planned = _flatten(keys)
+    found: dict[str, tuple[frozenset[str], str]] = {}
     for job in jobs:
         made_with = None if job.keys is None else _flatten(job.keys)
         if made_with is None:
