@@ -316,7 +316,7 @@ class History:
 def _join(texts: pl.DataFrame, verdicts: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
     """The texts with what was found in them; traces, which have no file, with the verdict's row."""
     found = verdicts.join(steps.drop(LINE), on=KEY, how="left")
-    found = found.rename({"false": "false_steps"})
+    found = found.rename({"true": "true_steps", "false": "false_steps"})
     if LINE in texts.columns:
         found = found.drop(LINE)
     return texts.join(found, on=KEY, how="left", maintain_order="left")
@@ -327,9 +327,8 @@ def _say_check(row: dict[str, Any]) -> str:
     if row["verdict"] is None:
         return "never checked"
     found = "none" if row["extracted"] is None else next(show(row["extracted"], 60, ""))
-    said = (
-        f"{row['verdict']}, answer {found}; steps: {row['true']} true, {row['false_steps']} false"
-    )
+    steps = f"{row['true_steps']} true, {row['false_steps']} false"
+    said = f"{row['verdict']}, answer {found}; steps: {steps}"
     if row["first_false"] is not None:
         said += f" ({next(show(row['first_false']['text'], 60, ''))})"
     return said

@@ -24,12 +24,17 @@ _ALWAYS = ("wrong_answer", "truncated")
 def join_checks(
     texts: pl.DataFrame, verdicts: pl.DataFrame, steps: pl.DataFrame, *, files: Sequence[str]
 ) -> pl.DataFrame:
-    """Samples, reflections or traces with ``verdict`` and ``false_steps``, in their order.
+    """Samples, reflections or traces, in their order, with their verdict and numbers of steps.
+
+    The columns are ``verdict``, ``true_steps`` and ``false_steps``.
 
     ``files``: where the verdicts and the steps were read, for the message. Raises InputError where
     a text has no verdict or no steps: it was never checked.
     """
-    checks = (verdicts.select(*KEY, "verdict"), steps.select(*KEY, false_steps="false"))
+    checks = (
+        verdicts.select(*KEY, "verdict"),
+        steps.select(*KEY, true_steps="true", false_steps="false"),
+    )
     joined = texts.select(KEY)  # the texts stay out of the joins, which copy
     for file, found in zip(files, checks, strict=True):
         joined = joined.join(found, on=KEY, validate="1:1", maintain_order="left")
@@ -38,7 +43,7 @@ def join_checks(
                 f"{file}: {texts.height - joined.height} of {texts.height} texts have no row, so "
                 "they were never checked; delete the file and run again"
             )
-    return texts.hstack(joined.select("verdict", "false_steps"))
+    return texts.hstack(joined.select("verdict", "true_steps", "false_steps"))
 
 
 class Rows(Mapping[str, Row]):
@@ -108,7 +113,8 @@ class Candidates:
         wanted = {*_ALWAYS, *filters.PROMPT_FREE_FILTERS}
         self.names = [name for name in names if name in wanted]
         self.names += [name for name in _ALWAYS if name not in names]
-        columns = ["response", "verdict", "finish_reason", "completion_tokens", "false_steps"]
+        columns = ["response", "verdict", "finish_reason", "completion_tokens"]
+        columns += ["true_steps", "false_steps"]
         self.objections = object_to_all(
             (
                 filters.Candidate(
@@ -117,9 +123,10 @@ class Candidates:
                     finish_reason=reason,
                     completion_tokens=tokens,
                     teacher_trace=None,
+                    true_steps=true_steps,
                     false_steps=false_steps,
                 )
-                for text, verdict, reason, tokens, false_steps in samples.select(
+                for text, verdict, reason, tokens, true_steps, false_steps in samples.select(
                     columns
                 ).iter_rows()
             ),

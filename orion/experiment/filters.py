@@ -3,7 +3,7 @@
 A candidate is the refined part of a reflection or one of the student's own samples. A filter looks
 at one candidate and either objects to it or not. A correct final answer alone is a weak filter: the
 teacher's trace in the prompt of a reflection contains the answer (LOG.md). The other filters catch
-faults that a correct answer does not exclude; `false_step` looks at the chain itself.
+faults that a correct answer does not exclude; `false_step` and `no_step` look at the chain itself.
 """
 
 import re
@@ -27,7 +27,8 @@ class Candidate:
 
     ``text``: what would be trained on: a whole sample, or the refined part of a reflection, None if
     it has none. ``verdict`` and ``finish_reason``: as in the tables. ``teacher_trace``: the one in
-    the prompt, None if there is none. ``false_steps``: its false claims (table steps).
+    the prompt, None if there is none. ``true_steps`` and ``false_steps``: its claims of either kind
+    (table steps).
     """
 
     text: str | None
@@ -35,6 +36,7 @@ class Candidate:
     finish_reason: str
     completion_tokens: int
     teacher_trace: str | None
+    true_steps: int
     false_steps: int
 
 
@@ -83,6 +85,8 @@ FILTERS: Mapping[str, Callable[[Candidate, Limits], bool]] = {
     "no_refined_part": lambda c, _: c.text is None,
     "wrong_answer": lambda c, _: c.verdict != "correct",
     "false_step": lambda c, _: c.false_steps > 0,
+    # a right answer with no step behind it may have been taken from the trace in the prompt
+    "no_step": lambda c, _: c.true_steps == 0,
     "leak": lambda c, limits: prompts.find_leak(limits.prompt_set, c.text or ""),
     "copy": lambda c, limits: (
         copied_fraction(c.text or "", c.teacher_trace, limits.copy_ngram) > limits.copy_fraction
@@ -99,7 +103,10 @@ FILTERS: Mapping[str, Callable[[Candidate, Limits], bool]] = {
 
 # filters that need only the text: they also apply to the student's own samples. The other filters
 # need the reflection prompt or its teacher's trace.
-PROMPT_FREE_FILTERS = ("false_step", "answer_first", "loop", "several_answers", "too_long")
+PROMPT_FREE_FILTERS = (
+    *("false_step", "no_step"),
+    *("answer_first", "loop", "several_answers", "too_long"),
+)
 
 
 def check_names(names: Sequence[str]) -> None:

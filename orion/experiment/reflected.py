@@ -93,6 +93,7 @@ def _candidates(
             finish_reason=row["finish_reason"],
             completion_tokens=row["completion_tokens"],
             teacher_trace=trace,
+            true_steps=row["true_steps"],
             false_steps=row["false_steps"],
         )
 

@@ -206,7 +206,7 @@ COLUMNS = {
     "samples": _TEXT,
     "reflections": [*_TEXT, "error_ranks"],
     "verdicts": [*KEY, "verdict"],
-    "steps": [*KEY, "false"],
+    "steps": [*KEY, "true", "false"],
     "errors": ["problem_id", "rank", "sample_id"],
 }
 

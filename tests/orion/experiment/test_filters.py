@@ -15,6 +15,7 @@ def find_objections(text, names=tuple(filters.FILTERS), prompt_set="chat", **cha
         "finish_reason": "stop",
         "completion_tokens": 50,
         "teacher_trace": LONG,
+        "true_steps": 2,
         "false_steps": 0,
     }
     limits = filters.Limits(
@@ -34,6 +35,7 @@ GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answe
         (GOOD, {"verdict": "incorrect"}, ["wrong_answer"]),
         (GOOD, {"verdict": "timeout"}, ["wrong_answer"]),
         (GOOD, {"false_steps": 1}, ["false_step"]),
+        ("The answer is \\boxed{10}.", {"true_steps": 0}, ["no_step"]),
         (GOOD, {"finish_reason": "length"}, ["truncated"]),
         (GOOD, {"completion_tokens": 101}, ["too_long"]),
         ("go on and on " * 3 + GOOD, {}, ["loop"]),

@@ -51,15 +51,18 @@ def verdicts(rows):
     )
 
 
-def steps(keys, false=()):
-    """Rows of steps for (problem, sample) keys; one false claim for those in ``false``."""
+def steps(keys, false=(), empty=()):
+    """Rows of steps for (problem, sample) keys.
+
+    One false claim for those in ``false``; no true one for those in ``empty``.
+    """
     first = {"start": 0, "end": 9, "text": "2 + 2 = 5", "rule": "arithmetic"}
     return tables.from_rows(
         (
             {
                 "problem_id": p,
                 "sample_id": s,
-                "true": 1,
+                "true": int((p, s) not in empty),
                 "false": int((p, s) in false),
                 "unknown": 0,
                 "first_false": first if (p, s) in false else None,
@@ -70,8 +73,8 @@ def steps(keys, false=()):
     )
 
 
-def write_steps(folder, name, keys, false=()):
-    tables.write(steps(keys, false), folder / name, tables.STEPS, {})
+def write_steps(folder, name, keys, false=(), empty=()):
+    tables.write(steps(keys, false, empty), folder / name, tables.STEPS, {})
 
 
 SAMPLES = [("a", 0), ("a", 1), ("b", 0), ("c", 0), ("c", 1)]
@@ -346,6 +349,21 @@ def test_a_reflection_with_a_false_step_is_removed_and_counted(folder):
         {"filter": "truncated", "removed": 1, "left": 3},
     ]
     assert summary["coverage"]["false_step"] == 2
+
+
+def test_a_text_without_a_true_step_is_removed_where_the_configuration_says_so(folder):
+    write_steps(folder, "reflection-steps", REFLECTIONS, empty={("a", 0)})
+    write_steps(folder, "steps", SAMPLES, empty={("c", 0), ("c", 1)})
+    names = ["no_refined_part", "wrong_answer", "no_step", "truncated"]
+    fallback = {"fallback_no_error": "own_correct"}
+    kept = [pairs(run(folder, names=each, limit=9, **fallback)[0]) for each in (NAMES, names)]
+    assert {*kept[0]} - {*kept[1]} == {
+        ("a", "one", "reflection"),
+        ("c", "right c", "own_correct"),
+    }
+    _, summary = run(folder, names=names, **fallback)
+    assert summary["coverage"]["no_step"] == 1
+    assert summary["own_samples"]["coverage"]["no_step"] == 2
 
 
 def test_an_own_sample_with_a_false_step_is_removed_and_counted(folder):
