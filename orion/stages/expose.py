@@ -124,7 +124,7 @@ def read_sham_errors(
     """The own errors replaced by sham ones, from the tables that the options name."""
     samples = tables.read(args.samples, tables.SAMPLES, [*KEY, "response", "finish_reason"])
     verdicts = tables.read(args.verdicts, tables.VERDICTS, [*KEY, "verdict"])
-    steps = tables.read(args.steps, tables.STEPS, [*KEY, "false"])
+    steps = tables.read(args.steps, tables.STEPS, [*KEY, "true", "false"])
     checked = join_checks(samples, verdicts, steps, files=[args.verdicts, args.steps])
     columns = ["problem_id", "problem", "answer", "solution", "meta"]
     problems = tables.read(args.problems, tables.PROBLEMS, columns)
