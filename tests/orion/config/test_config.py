@@ -191,7 +191,7 @@ def test_the_seed_reaches_training_and_evaluation(raw):
         (
             ["select", "filters"],
             ["loops"],
-            r"select\.filters\.0: .*unknown filter 'loops'; .*wrong_answer, false_step, no_step, leak",
+            r"select\.filters\.0: .*unknown filter 'loops'; .*false_step, no_step, leak",
         ),
         (["datasets", "chains", "policy"], "maths", r"policy: .*unknown answer policy; .*strict"),
         (
