@@ -177,7 +177,9 @@ class History:
             return
         checked = _join(samples, verdicts, steps)
         objections: Sequence[tuple[str, ...]] = [()] * samples.height
-        if self.settings is not None and self.settings.trained_on in select.OWN_TEXTS:
+        is_checked = not checked["verdict"].null_count() and not checked["true_steps"].null_count()
+        own = self.settings is not None and self.settings.trained_on in select.OWN_TEXTS
+        if self.settings is not None and own and is_checked:
             candidates = Candidates(
                 self.problem,
                 checked,
@@ -235,6 +237,9 @@ class History:
             return
         problems = Rows(self._choose_trace(self.settings), "problem_id")
         checked = _join(reflections, verdicts, steps)
+        if checked["verdict"].null_count() or checked["true_steps"].null_count():
+            yield "    some were never checked; delete their verdicts and steps, and run again"
+            return
         found = Reflections(
             checked,
             errors,
@@ -293,7 +298,7 @@ class History:
         """One line on what came of the problem."""
         trained = self.read(paths.TRAIN, tables.TRAIN)
         if trained is None or self.settings is None:
-            return "nothing is selected yet"
+            return "no training rows: the arm is not trained, or nothing is selected yet"
         wanted = self.settings.trained_on
         if trained.height:
             kinds = trained["target_kind"].unique(maintain_order=True).to_list()
@@ -324,7 +329,7 @@ def _join(texts: pl.DataFrame, verdicts: pl.DataFrame, steps: pl.DataFrame) -> p
 
 def _say_check(row: dict[str, Any]) -> str:
     """The verdict, the answer that was read, and the truth of the steps."""
-    if row["verdict"] is None:
+    if row["verdict"] is None or row["true_steps"] is None:
         return "never checked"
     found = "none" if row["extracted"] is None else next(show(row["extracted"], 60, ""))
     steps = f"{row['true_steps']} true, {row['false_steps']} false"

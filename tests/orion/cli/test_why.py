@@ -134,6 +134,24 @@ def test_a_wrong_name_is_told(why, capsys, place, message):
     assert re.search(message, capsys.readouterr().err)
 
 
+def test_a_text_without_a_verdict_is_told_and_nothing_breaks(why):
+    for template, title in ((paths.VERDICTS, "samples"), (paths.REFLECTION_STEPS, "candidates")):
+        table = tables.VERDICTS if template == paths.VERDICTS else tables.STEPS
+        path = paths.artifact("results", template, dataset="chains", model="tiny", arm="orion")
+        before = path.read_bytes()
+        problem_id = read(paths.REFLECTIONS, tables.REFLECTIONS)["problem_id"][0]
+        kept = tables.read(path, table).filter(
+            (pl.col("problem_id") != problem_id) | (pl.col("sample_id") > 0)
+        )
+        tables.write(kept, path, table, {})
+        assert "never checked" in "".join(why(f"chains/tiny/orion/{problem_id}")[title])
+        path.write_bytes(before)
+
+
+def test_an_arm_that_is_not_trained_says_so(why):
+    assert "the arm is not trained" in why("chains/tiny/base/train-00001")["so"][0]
+
+
 def test_a_rejected_problem_says_why(why, folder, capsys):
     path = paths.artifact("results", paths.REJECTED, dataset="chains")
     before = path.read_bytes()
