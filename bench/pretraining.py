@@ -20,13 +20,17 @@ from orion.demo import ability, problems, recipes, shipped
 from orion.demo.student import pretrain
 
 # options of `pretrain`; a control has everything but the weakness
-LARGE = {"plain": 66_000, "reflections": 17_000, "columns": 12_000, "foreign_attempts": 0.1}
+CONTROL = {"columns": 8_000, "foreign_attempts": 0.1}
+WEAK = {**CONTROL, "starved": "borrow"}
 STUDENTS: dict[str, dict[str, Any]] = {
-    # the recipe of config.yaml
+    # the recipe of config/arms.yaml
     "first": {"seed": 1},
-    # for choosing the design of a student with a weakness; they are not shipped
-    **{f"pilot-{n}": {**LARGE, "seed": 100 + n, "starved": "borrow"} for n in (1, 2)},
-    "pilot-control": {**LARGE, "seed": 101},
+    # for choosing the design; they are not shipped, and no other run uses their seeds
+    **{f"pilot-{n}": {**WEAK, "seed": 100 + n} for n in (1, 2)},
+    "pilot-control": {**CONTROL, "seed": 101},
+    # those of config.yaml, and one without the weakness
+    **{name: {**WEAK, "seed": 200 + n} for n, name in enumerate(("one", "two", "three"), 1)},
+    "control": {**CONTROL, "seed": 204},
 }
 SKILL = "borrow"
 LEVEL, PROBLEMS, SEED = "train", 200, 1001

@@ -108,4 +108,7 @@ def _list_absent(config: Config, arm: str, where: str) -> Iterator[str]:
     match = find_match(config, arm)
     for name in _list_named(match) if match is not None else []:
         if name not in config.runs.arms:
-            yield f"{where}: no run has the arm {name}; add it to runs.arms, or match without it"
+            yield (
+                f"{where}: no run has the arm {name}; add it to runs.arms, or match without it "
+                "(match: null)"
+            )

@@ -25,6 +25,9 @@ class Comparison(Block):
     expect: Literal["above", "below", "equal"] | None = Field(
         None, description="the outcome expected of arm; equal needs the kind equivalence"
     )
+    benchmarks: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="of runs.benchmarks, those that it is tested on; null: all"
+    )
     group: str | None = Field(
         None, description="of runs.students: one test over its students; null: one for each student"
     )
@@ -47,15 +50,17 @@ def find_fault(
     *,
     arms: set[str],
     run_arms: list[str],
+    benchmarks: list[str],
     students: int,
     groups: dict[str, int],
 ) -> str | None:
     """Why the comparisons cannot be tested in the grid, with the cure; None if they can.
 
-    ``arms``: those defined; ``run_arms`` and ``students``: those of the grid, and their number.
+    ``arms``: those defined; ``run_arms``, ``benchmarks`` and ``students``: those of the grid, and
+    the number of students.
     ``groups``: the number of students in each.
     """
-    seen: list[tuple[str, str, str, str | None]] = []
+    seen: list[tuple[str, str, str, str | None, str]] = []
     for number, comparison in enumerate(comparisons):
         place = f"comparisons.{number}"
         for name in (comparison.arm, comparison.against):
@@ -76,8 +81,17 @@ def find_fault(
                 f"{place}: needs {wanted} students, and {where} has {found}; add students, "
                 "or drop the comparison"
             )
-        key = (comparison.arm, comparison.against, comparison.kind, group)
-        if key in seen:
-            return f"{place}: {key[0]} against {key[1]} is listed twice for {key[2]}; keep one"
-        seen.append(key)
+        for name in comparison.benchmarks or []:
+            if name not in benchmarks:
+                return (
+                    f"{place}.benchmarks: no run has {name}; add it to runs.benchmarks, or drop it"
+                )
+        said = (comparison.arm, comparison.against, comparison.kind, group)
+        for name in comparison.benchmarks or benchmarks:
+            if (*said, name) in seen:
+                return (
+                    f"{place}: {said[0]} against {said[1]} is listed twice for {said[2]} on {name};"
+                    " keep one"
+                )
+            seen.append((*said, name))
     return None

@@ -50,7 +50,10 @@ def find_fault(config: Config) -> str | None:
     ]
     for name, group in places:
         if name not in config.runs.models:
-            return f"runs.students.{group} names {name}, which no run has; add it to runs.models"
+            return (
+                f"runs.students.{group} names {name}, which no run has; add it to runs.models, or "
+                f"set runs.students.{group} to null"
+            )
     for name, count in Counter(name for name, _ in places).items():
         if count > 1:
             named = ", ".join(dict.fromkeys(group for other, group in places if other == name))

@@ -8,7 +8,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from orion import prompts
 from orion.config import arm_models, arms, comparisons, draws
@@ -32,6 +39,13 @@ from orion.errors import InputError
 WILDCARD = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 
 
+def _leave_out_null(groups: Any) -> Any:
+    """Without the groups that are null, by which a file takes away those of the file before it."""
+    if not isinstance(groups, dict):
+        return groups
+    return {name: group for name, group in groups.items() if group is not None} or None
+
+
 class Runs(Block):
     """The grid of the run: every combination of these values."""
 
@@ -40,10 +54,13 @@ class Runs(Block):
     arms: list[str] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     benchmarks: list[str] = Field(min_length=1)
-    students: dict[str, list[str | list[str]]] | None = Field(
+    students: Annotated[
+        dict[str, list[str | list[str]]] | None, BeforeValidator(_leave_out_null)
+    ] = Field(
         None,
         description="groups of students, over which a comparison may be tested: a student is an "
-        "entry of models, or the list of its entries that differ in nothing but the draw",
+        "entry of models, or the list of its entries that differ in nothing but the draw; a group "
+        "that is null is none",
     )
 
 
@@ -119,6 +136,7 @@ class Config(Block):
             self.comparisons,
             arms=set(self.arms),
             run_arms=self.runs.arms,
+            benchmarks=self.runs.benchmarks,
             students=len(self.runs.models),
             groups={name: len(group) for name, group in (self.runs.students or {}).items()},
         )

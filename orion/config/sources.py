@@ -73,6 +73,11 @@ class DemoStudent(Block):
     starved: Literal["borrow", "carry", "product"] | None = Field(
         None, description="the skill that it never computes in short form in pre-training, if any"
     )
+    teacher_weight: Fraction | None = Field(
+        None,
+        description="loss weight of the tokens of the teacher's traces in pre-training, 0: it "
+        "never learned to write them; null: the recipe's",
+    )
     foreign_attempts: Fraction | None = Field(
         None,
         description="the share of the reflections on an attempt whose attempt belongs to another "

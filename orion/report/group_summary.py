@@ -4,8 +4,10 @@ Input: the finished items of ``orion.report.groups``. Output: plain text. A sent
 many students a test was made, and speaks of new students only where there are several.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+from orion.report.positive_control import describe_control
 from orion.report.summary import (
     METHOD,
     Words,
@@ -21,8 +23,13 @@ TWO_STUDENTS = (
 )
 
 
-def write_headline(item: dict[str, Any], confidence: float) -> list[dict[str, Any]]:
-    """Blocks of text and list items: the method against the untouched student, the comparisons."""
+def write_headline(
+    item: dict[str, Any], confidence: float, controls: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Blocks of text and list items: the method against the untouched student, the comparisons.
+
+    ``controls``: arms that are positive controls.
+    """
     students, draws = item["students"], item["draws"]
     if students > 1:
         scope = f"over {students} students"
@@ -41,6 +48,7 @@ def write_headline(item: dict[str, Any], confidence: float) -> list[dict[str, An
         )
     return [
         *_compare_with_base(item, scope),
+        *describe_control(item["comparisons"], item["plan"], controls, scope),
         *summarise_comparisons(
             item["comparisons"], item["plan"], confidence, words, lambda rows: about
         ),

@@ -35,6 +35,7 @@ from orion.report import (
     lineage,
     measures,
     page,
+    positive_control,
     reflections,
     registration,
     summary,
@@ -124,10 +125,15 @@ def build_document(
             doc["results"].append(build_tables(config, results, registered))
         grid = groups.Grid(dataset, accuracies, results.clusters)
         doc["groups"] += list(build_groups(config, grid, history, records))
+    controls = [name for name in config.runs.arms if config.arms[name].trained_on == "oracle"]
     for item in doc["groups"]:
-        item["headline"] = group_summary.write_headline(item, settings.confidence)
+        item["headline"] = group_summary.write_headline(item, settings.confidence, controls)
     for item in doc["results"]:
-        item["headline"] = summary.write_headline(item, settings.confidence)
+        tested = (item["comparisons"], item["plan"])
+        item["headline"] = [
+            *summary.write_headline(item, settings.confidence),
+            *positive_control.describe_control(*tested, controls, "for this student"),
+        ]
     doc["warnings"] = [*summary.write_warnings(doc), *group_summary.write_warnings(doc)]
     rounded: dict[str, Any] = _round_floats(doc)
     return rounded

@@ -287,6 +287,9 @@ def _make_student(maker: _Maker, wildcards: dict, parents: dict) -> None:
         if trained_on == "reflection":
             extra = _make_reflections(maker, keys, answered, document)
             _make_training(maker, keys, {**answered, **extra}, document)
+        elif trained_on == "oracle":
+            errors = _make_errors(maker, keys, answered)
+            _make_training(maker, keys, {**answered, "errors": errors}, document)
         elif trained_on == "own_correct":
             _make_training(maker, keys, answered, document)
         elif trained_on != "nothing":
@@ -299,18 +302,17 @@ def _make_student(maker: _Maker, wildcards: dict, parents: dict) -> None:
                 _make_evaluation(maker, run, trained)
 
 
+def _make_errors(maker: _Maker, wildcards: dict, parents: dict) -> Path:
+    errors = maker.path(paths.ERRORS, **wildcards)
+    read = {name: parents[name] for name in ("samples", "verdicts")}
+    maker.run_stage(expose, "expose", wildcards, **read, output=errors)
+    return errors
+
+
 def _make_reflections(maker: _Maker, wildcards: dict, parents: dict, document: Path) -> dict:
     locate = functools.partial(maker.path, **wildcards)
-    errors, reflections = locate(paths.ERRORS), locate(paths.REFLECTIONS)
+    errors, reflections = _make_errors(maker, wildcards, parents), locate(paths.REFLECTIONS)
     verdicts, steps = locate(paths.REFLECTION_VERDICTS), locate(paths.REFLECTION_STEPS)
-    maker.run_stage(
-        expose,
-        "expose",
-        wildcards,
-        samples=parents["samples"],
-        verdicts=parents["verdicts"],
-        output=errors,
-    )
     problems = {r["problem_id"]: r for r in _rows(parents["problems"], tables.PROBLEMS)}
     attempts = {
         (r["problem_id"], r["sample_id"]): r["response"]
@@ -439,7 +441,9 @@ def _make_evaluation(maker: _Maker, wildcards: dict, trained: Path) -> None:
     locate = functools.partial(maker.path, **wildcards)
     problems, samples = locate(paths.BENCHMARK_PROBLEMS), locate(paths.EVALUATION_SAMPLES)
     verdicts, scores = locate(paths.EVALUATION_VERDICTS), locate(paths.SCORES)
-    skill = SKILL[wildcards["arm"]] - (0.15 if wildcards["benchmark"].endswith("hard") else 0)
+    skill = SKILL.get(wildcards["arm"], 0.5) - (
+        0.15 if wildcards["benchmark"].endswith("hard") else 0
+    )
     rows = write_samples(
         _rows(problems, tables.PROBLEMS),
         f"evaluate|{wildcards}",

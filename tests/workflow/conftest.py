@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.helpers.configurations import read_one_student
 from tests.helpers.preloaded_python import Preloaded
 
 # what the stages take long to import; the stages themselves are read anew by each job
@@ -115,7 +116,7 @@ def checkout(root, tmp_path_factory, preloaded_snakemake) -> Checkout:
     made.bin.mkdir()
     (made.bin / "python").write_text(STAND_IN.format(python=sys.executable))
     (made.bin / "python").chmod(0o755)
-    config = made.config()
+    config = read_one_student(root)
     config["runs"].update(
         arms=["base", "sft_own", "orion_placebo", "orion"], seeds=[1], benchmarks=["chains-test"]
     )

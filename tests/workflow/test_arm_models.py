@@ -8,6 +8,7 @@ import yaml
 from orion import tables
 from orion.models.document import read_document
 from orion.models.preflight import read_preflight
+from tests.helpers.configurations import read_one_student
 from tests.helpers.snakemake import run_snakemake
 
 WARM = {"kind": "arm", "dataset": "drills", "model": "tiny", "arm": "sft_answer", "seed": 7}
@@ -78,7 +79,7 @@ def test_the_warm_up_samples_nothing(rounds):
 @pytest.mark.slow
 def test_two_rounds_end_in_a_report(root, commands, tmp_path):
     """The run itself trains nothing: both trainings are behind its student."""
-    config = write_rounds(yaml.safe_load((root / "config/config.yaml").read_text()))
+    config = write_rounds(read_one_student(root))
     config["runs"].update(models=["second"], arms=["base"])
     config["comparisons"] = []
     config["models"]["tiny"]["source"].update(plain=300, reflections=60, drills=20)

@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from tests.helpers.configurations import read_one_student
 from tests.helpers.snakemake import run_snakemake
 
 
@@ -29,6 +30,7 @@ def test_a_folder_without_configuration_takes_the_default(dry_run, root, tmp_pat
     status, out = dry_run("trained")
     assert status == 0, out
     assert f"{root}/config/config.yaml is read instead" in out
+    trained *= len(default["runs"]["models"])
     assert count_training_jobs(out) == trained * len(default["runs"]["seeds"])
     # a file of its own is merged over the default, as in a clone
     (tmp_path / "mine.yaml").write_text("runs: {seeds: [7]}")
@@ -38,7 +40,7 @@ def test_a_folder_without_configuration_takes_the_default(dry_run, root, tmp_pat
 
 
 def test_a_folder_with_its_own_configuration_takes_that(dry_run, root, tmp_path):
-    own = yaml.safe_load((root / "config/config.yaml").read_text())
+    own = read_one_student(root)
     own["runs"].update(arms=["base", "sft_own"], seeds=[3])
     own["comparisons"] = []
     (tmp_path / "config").mkdir()

@@ -5,6 +5,7 @@ import yaml
 
 from orion import config
 from orion.errors import InputError
+from tests.helpers.configurations import read_one_student
 from tests.helpers.snakemake import run_snakemake
 
 SOURCE = {"kind": "gguf", "path": "m.gguf", "sha256": "0" * 64}
@@ -12,7 +13,7 @@ SOURCE = {"kind": "gguf", "path": "m.gguf", "sha256": "0" * 64}
 
 @pytest.fixture
 def raw(root):
-    found = yaml.safe_load((root / "config/config.yaml").read_text())
+    found = read_one_student(root)
     found["models"] = {"file": {"source": SOURCE, "dtype": "float32"}}
     found["runs"]["models"] = ["file"]
     return found

@@ -8,6 +8,8 @@ import sys
 import pytest
 import yaml
 
+from tests.helpers.configurations import read_one_student
+
 SNAKEFILE = """
 import yaml
 
@@ -26,7 +28,7 @@ def folder(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("module")
     for name in ("orion", "kernels", "workflow", "config", "envs"):
         (folder / name).symlink_to(root / name)
-    config = yaml.safe_load((root / "config/config.yaml").read_text())
+    config = read_one_student(root)
     config["datasets"]["chains"]["source"] = {"kind": "jsonl", "path": "data/mine.jsonl"}
     config["datasets"]["chains"]["fields"] = {"problem_id": None, "teacher_trace": "problem"}
     config["datasets"]["chains"]["decontaminate_ngram"] = None

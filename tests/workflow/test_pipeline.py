@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 from orion import tables
 from orion.cli.main import main
 from tests.helpers import recompute_report, report_page
+from tests.helpers.configurations import read_one_student
 from tests.helpers.snakemake import run_snakemake
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ class Folder:
 def folder(root, commands, tmp_path_factory):
     path = tmp_path_factory.mktemp("pipeline")
     (path / "config").mkdir()
-    config = yaml.safe_load((root / "config/config.yaml").read_text())
+    config = read_one_student(root)
     config["runs"].update(seeds=[1, 2], benchmarks=["chains-test"], arms=ARMS)
     config["comparisons"] = [
         c for c in config["comparisons"] if {c["arm"], c["against"]} <= {*ARMS}

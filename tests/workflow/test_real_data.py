@@ -49,10 +49,14 @@ def results(root, data, tmp_path_factory):
 
     config = {
         "prompts": "chat",
+        "models": {"tiny": {"source": {"kind": "demo"}}},
+        "comparisons": [],
         "runs": {
             "datasets": ["traces", "leaky", "joined"],
             "benchmarks": ["gsm8k", "gsm-hard", "math500", "aime24", "amc23"],
             "models": ["tiny"],
+            "arms": ["base", "sft_teacher"],
+            "students": None,
         },
         "datasets": {
             # problems of the training side of MATH

@@ -67,6 +67,7 @@ def test_a_served_student_ends_in_a_report(root, server, tmp_path):
                 "arms": ["base"],
                 "seeds": [1],
                 "benchmarks": ["held-out"],
+                "students": None,
             },
             "comparisons": [],
             "models": {
@@ -114,6 +115,7 @@ def test_a_served_teacher_ends_in_a_report(root, server, tmp_path, monkeypatch):
                 "arms": ["base", "sft_teacher"],
                 "seeds": [1],
                 "benchmarks": ["held-out"],
+                "students": None,
             },
             "comparisons": [{"arm": "sft_teacher", "against": "base"}],
             "models": {

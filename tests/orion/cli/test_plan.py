@@ -53,7 +53,7 @@ def test_the_default_plans_the_jobs_of_the_dry_run(tmp_path, monkeypatch, capsys
         settings.benchmarks[name].source.n * settings.evaluation(name).num_samples
         for name in runs.benchmarks
     )
-    evaluated *= len(runs.arms) * len(runs.seeds)
+    evaluated *= len(runs.models) * len(runs.arms) * len(runs.seeds)
     assert rows["evaluate_sample"]["completions"] == f"≤{evaluated:,}"
     assert rows["evaluate_sample"]["stored"] == "0"
     assert rows["reflect"]["completions"] == "unknown"

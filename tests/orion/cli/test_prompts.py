@@ -9,6 +9,7 @@ import yaml
 from orion import prompts, tables
 from orion.cli.main import main
 from orion.models import checkpoints, templates
+from tests.helpers.configurations import read_one_student
 
 ARMS = {
     "base": {"trained_on": "nothing"},
@@ -35,7 +36,7 @@ ARMS = {
 def folder(root, tmp_path, monkeypatch, document):
     """A run whose data and model are there, and nothing else."""
     monkeypatch.chdir(tmp_path)
-    raw = yaml.safe_load((root / "config/config.yaml").read_text())
+    raw = read_one_student(root)
     raw |= {"arms": ARMS, "comparisons": [], "prompts": "mine.jinja"}
     raw["runs"] |= {"arms": list(ARMS), "benchmarks": ["chains-test"]}
     for stage in ("sample", "reflect", "evaluate"):

@@ -4,17 +4,17 @@ import copy
 import json
 
 import pytest
-import yaml
 
 from orion import config
 from orion.errors import InputError
+from tests.helpers.configurations import read_one_student
 
 FILE_SOURCE = {"kind": "jsonl", "path": "mine.jsonl"}
 
 
 @pytest.fixture
 def raw(root):
-    return yaml.safe_load((root / "config/config.yaml").read_text())
+    return read_one_student(root)
 
 
 def with_arms(raw, *arms):

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-import yaml
 
 from orion import config
 from orion.config.uses import is_trained, list_lora
 from orion.errors import InputError
+from tests.helpers.configurations import read_one_student
 
 WARM = {"kind": "arm", "dataset": "drills", "model": "tiny", "arm": "sft_answer", "seed": 7}
 
@@ -15,7 +15,7 @@ WARM = {"kind": "arm", "dataset": "drills", "model": "tiny", "arm": "sft_answer"
 @pytest.fixture
 def raw(root):
     """The embedded default, whose student is warmed up on a dataset without traces."""
-    found = yaml.safe_load((root / "config/config.yaml").read_text())
+    found = read_one_student(root)
     drills = {
         "source": {"kind": "demo", "level": "easy", "n": 30, "seed": 14},
         "fields": {"problem_id": "id", "solution": "solution"},

@@ -12,6 +12,7 @@ from orion import config
 from orion.cli.main import main
 from orion.errors import InputError
 from orion.experiment.filters import FILTERS
+from tests.helpers.configurations import list_one_student_files, read_one_student
 
 KEYS = {
     "dataset": "chains",
@@ -42,7 +43,7 @@ WILDCARDS = {
 
 @pytest.fixture
 def raw(root):
-    return yaml.safe_load((root / "config/config.yaml").read_text())
+    return read_one_student(root)
 
 
 def changed_stages(raw, path, value):
@@ -209,6 +210,19 @@ def test_the_seed_reaches_training_and_evaluation(raw):
             ["comparisons"],
             [{"arm": "orion", "against": "base"}] * 2,
             r"comparisons\.1: orion against base is listed twice",
+        ),
+        (
+            ["comparisons"],
+            [
+                {"arm": "orion", "against": "base"},
+                {"arm": "orion", "against": "base", "benchmarks": ["chains-hard"]},
+            ],
+            r"comparisons\.1: orion against base is listed twice for superiority on chains-hard",
+        ),
+        (
+            ["comparisons"],
+            [{"arm": "orion", "against": "base", "benchmarks": ["chains-easy"]}],
+            r"comparisons\.0\.benchmarks: no run has chains-easy; add it to runs\.benchmarks",
         ),
         (
             ["comparisons"],
@@ -386,7 +400,7 @@ def test_the_engine_of_an_arm_is_checked(raw):
         config.validate(other)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "own.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "arms.yaml", "own.yaml", "paper.yaml"])
 def test_the_shipped_files_are_valid(root, name):
     # later files are merged over the embedded default, as snakemake does
     files = [root / "config/config.yaml"] + (
@@ -481,7 +495,7 @@ def test_every_float_key_reads_an_exponent(raw):
 def test_yaml_files_may_hold_such_numbers(root, tmp_path):
     delta = tmp_path / "mine.yaml"
     delta.write_text("train: {learning_rate: 5e-5, betas: [9e-1, 9.99e-1]}")
-    loaded = config.load(root / "config/config.yaml", delta)
+    loaded = config.load(*list_one_student_files(root), delta)
     assert (loaded.train.learning_rate, loaded.train.betas) == (5e-5, [0.9, 0.999])
 
 
@@ -584,8 +598,8 @@ def test_an_empty_file_changes_nothing(root, tmp_path, capsys):
 )
 def test_wildcards_that_do_not_fit_are_named(root, capsys, stage, wildcards, message):
     pairs = [argument for pair in wildcards for argument in ("--wildcard", pair)]
-    file = root / "config/config.yaml"
-    status, out, err = orion_config(capsys, "show", file, "--stage", stage, *pairs)
+    files = list_one_student_files(root)
+    status, out, err = orion_config(capsys, "show", *files, "--stage", stage, *pairs)
     assert (status, out) == (2, "")
     assert err.startswith("error: ") and message in err, err
 
@@ -594,8 +608,8 @@ def test_wildcards_that_do_not_fit_are_named(root, capsys, stage, wildcards, mes
 def test_the_keys_of_a_stage_are_shown(root, raw, capsys, stage):
     names = WILDCARDS[stage]
     pairs = [argument for name in names for argument in ("--wildcard", f"{name}={KEYS[name]}")]
-    file = root / "config/config.yaml"
-    status, out, err = orion_config(capsys, "show", file, "--stage", stage, *pairs)
+    files = list_one_student_files(root)
+    status, out, err = orion_config(capsys, "show", *files, "--stage", stage, *pairs)
     assert (status, err) == (0, "")
     keys = config.stage_config(config.validate(raw), stage, **{name: KEYS[name] for name in names})
     assert json.loads(out) == keys

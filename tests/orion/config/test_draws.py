@@ -3,11 +3,11 @@
 import json
 
 import pytest
-import yaml
 
 from orion import config
 from orion.config.draws import STRIDE
 from orion.errors import InputError
+from tests.helpers.configurations import read_one_student
 
 KEYS = {"dataset": "chains", "arm": "orion", "seed": "1", "benchmark": "chains-test"}
 STAGES = {
@@ -21,7 +21,7 @@ STAGES = {
 @pytest.fixture
 def raw(root):
     """The embedded default with two students of two draws each."""
-    found = yaml.safe_load((root / "config/config.yaml").read_text())
+    found = read_one_student(root)
     found["models"] = {
         "one": {"source": {"kind": "demo", "seed": 1}, "dtype": "float32"},
         "one-b": {"source": {"kind": "model", "model": "one"}, "draw": 1},
@@ -75,7 +75,7 @@ def test_no_draw_meets_the_seeds_of_another(raw):
 
 
 def test_without_draws_and_groups_no_tracked_key_is_there(root):
-    plain = yaml.safe_load((root / "config/config.yaml").read_text())
+    plain = read_one_student(root)
     valid = config.validate(plain)
     wildcards = {"dataset": "chains", "model": "tiny", "arm": "orion", "seed": "1"}
     stages = {"plan": (), "model": ("model",), "sample": ("dataset", "model"), "train": wildcards}
@@ -184,3 +184,17 @@ def test_the_group_is_part_of_the_plan(raw):
     plan = config.stage_config(config.validate(raw), "plan")
     assert plan["students"] == {"pair": [["one", "one-b"], ["two", "two-b"]]}
     assert plan["comparisons"][0]["group"] == "pair" and "or group" in plan["family"]
+
+
+def test_a_group_that_is_null_is_none(raw):
+    """A file that is merged over the default cannot remove a key, but set it to null."""
+    raw["runs"]["students"]["trio"] = None
+    assert [*config.validate(raw).runs.students] == ["pair"]
+    raw["runs"]["students"] = {"pair": None}
+    raw["comparisons"] = []
+    assert config.validate(raw).runs.students is None
+    raw["runs"]["students"] = {"other": ["one", "three"]}
+    with pytest.raises(
+        InputError, match=r"names three, which no run has; .*students\.other to null"
+    ):
+        config.validate(raw)

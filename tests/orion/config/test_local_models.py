@@ -10,6 +10,7 @@ from orion import config
 from orion.cli.main import main
 from orion.errors import InputError
 from tests.helpers.chat_models import edit_json, save_checkpoint
+from tests.helpers.configurations import read_one_student
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def raw(root, checkpoint):
-    found = yaml.safe_load((root / "config/config.yaml").read_text())
+    found = read_one_student(root)
     found["runs"] |= {"arms": ["base", "sft_own", "orion"], "seeds": [1]}
     found["comparisons"] = []
     found["prompts"] = "chat"

@@ -3,11 +3,10 @@
 import json
 
 import pytest
-import yaml
 
 from orion import config
-from orion.config.files import read_mapping
 from orion.errors import InputError
+from tests.helpers.configurations import list_one_student_files, read_one_student
 
 
 @pytest.mark.parametrize("written", ["2024-02-03", "'2024-02-03'"])
@@ -15,20 +14,20 @@ def test_a_date_may_be_written_as_yaml_reads_it(root, tmp_path, written):
     # YAML reads the first one as a date and not as text
     extra = tmp_path / "extra.yaml"
     extra.write_text(f"models: {{tiny: {{prompt_date: {written}}}}}")
-    loaded = config.load(root / "config/config.yaml", extra)
+    loaded = config.load(*list_one_student_files(root), extra)
     assert json.loads(config.params(loaded, "model", model="tiny"))["prompt_date"] == "2024-02-03"
 
 
 @pytest.mark.parametrize("written", ["3 Feb 2024", "2024-02-30", 7])
 def test_what_is_no_date_is_refused(root, written):
-    raw = read_mapping(root / "config/config.yaml")
+    raw = read_one_student(root)
     raw["models"]["tiny"]["prompt_date"] = written
     with pytest.raises(InputError, match=r"models\.tiny\.prompt_date"):
         config.validate(raw)
 
 
 def test_a_served_model_has_its_servers_date(root):
-    raw = yaml.safe_load((root / "config/config.yaml").read_text())
+    raw = read_one_student(root)
     raw["models"]["other"] = {
         "source": {"kind": "server", "model": "org/teacher"},
         "context_length": 4096,

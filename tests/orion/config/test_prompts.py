@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from orion import config
 from orion.errors import InputError
+from tests.helpers.configurations import read_one_student
 
 KEYS = {
     "dataset": "chains",
@@ -34,7 +34,7 @@ SOLVING = {"sample", "evaluate_sample"}
 def raw(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.jinja").write_text('{% extends "chat" %}')
-    default = yaml.safe_load((root / "config/config.yaml").read_text())
+    default = read_one_student(root)
     return {**default, "prompts": "mine.jinja"}
 
 

@@ -10,6 +10,7 @@ from orion.engines import RequestMapping, Sampling, openai_protocol
 from orion.engines.protocol import Request
 from orion.errors import InputError
 from orion.report import lineage
+from tests.helpers.configurations import read_one_student
 
 URL = "http://127.0.0.1:8000/v1"
 REASONING = {
@@ -22,7 +23,7 @@ REASONING = {
 @pytest.fixture
 def raw(root):
     """The embedded default with a served model alone in its grid."""
-    found = yaml.safe_load((root / "config/config.yaml").read_text())
+    found = read_one_student(root)
     found["runs"].update(models=["asked"], arms=["base"])
     found["comparisons"] = []
     found["models"]["asked"] = {
@@ -49,7 +50,7 @@ def test_the_reports_configuration_is_the_one_it_was_made_from(root, raw):
     """What the report gets as text must be valid: its own defaults were refused once."""
     files = [{}, yaml.safe_load((root / "config/own.yaml").read_text())]
     files.append(yaml.safe_load((root / "config/paper.yaml").read_text()))
-    default = yaml.safe_load((root / "config/config.yaml").read_text())
+    default = read_one_student(root)
     whole = [config.models.merge(default, file) for file in files]
     teacher = copy.deepcopy(default)
     teacher["models"]["asked"] = with_server(raw, request=REASONING)["models"]["asked"]

@@ -4,16 +4,16 @@ import copy
 import json
 
 import pytest
-import yaml
 
 from orion import config
 from orion.errors import InputError
+from tests.helpers.configurations import read_one_student
 
 
 @pytest.fixture
 def raw(root):
     """The embedded default with one arm that reflects and a teacher that is sampled."""
-    found = yaml.safe_load((root / "config/config.yaml").read_text())
+    found = read_one_student(root)
     found["runs"]["arms"] = ["base", "sft_own", "orion"]
     found["comparisons"] = []
     dataset = found["datasets"]["chains"]

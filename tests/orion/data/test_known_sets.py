@@ -12,6 +12,7 @@ from orion.config.catalogue import resolve
 from orion.data.files import fetched_path
 from orion.errors import InputError
 from orion.stages import dataset, fetch, lint
+from tests.helpers.configurations import read_one_student
 
 # word → (its file as published, rows, rejected rows)
 PUBLISHED = {
@@ -29,7 +30,7 @@ PUBLISHED = {
 @pytest.fixture
 def raw(root, monkeypatch):
     monkeypatch.chdir(root)
-    return yaml.safe_load((root / "config/config.yaml").read_text())
+    return read_one_student(root)
 
 
 def test_every_block_is_valid_and_names_its_licence(root, raw):
@@ -83,7 +84,7 @@ def test_the_files_as_published_give_the_problems(root, data, tmp_path, monkeypa
     monkeypatch.setenv("ORION_CACHE", str(tmp_path / "cache"))
     (tmp_path / "config").mkdir()
     shutil.copy(root / "config/datasets.yaml", tmp_path / "config")
-    raw = yaml.safe_load((root / "config/config.yaml").read_text())
+    raw = read_one_student(root)
     monkeypatch.chdir(tmp_path)
     kind = "dataset" if word.endswith(("train", "r1")) else "benchmark"
     raw["runs"][f"{kind}s"] = [word]

@@ -6,11 +6,12 @@ import pytest
 import yaml
 
 from orion.cli.main import main as orion
+from tests.helpers.configurations import read_one_student
 
 
 @pytest.fixture
 def show(root, tmp_path, monkeypatch, capsys):
-    raw = yaml.safe_load((root / "config/config.yaml").read_text())
+    raw = read_one_student(root)
 
     def run(rows, block, *args):
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -16,6 +16,7 @@ from orion import paths
 from orion.config import validate
 from orion.report import lineage
 from orion.stages.report import CSV_FILES, GROUP_FILES
+from tests.helpers.configurations import read_one_student
 
 # files of rules that carry no provenance of their own
 WITHOUT_PROVENANCE = (
@@ -59,7 +60,7 @@ def plan_jobs(root: Path, folder: Path, config: dict) -> list[PlannedJob]:
 
 
 def default_configuration(root: Path) -> dict:
-    return yaml.safe_load((root / "config" / "config.yaml").read_text(encoding="utf-8"))
+    return read_one_student(root)
 
 
 def configuration_with_teacher(root: Path, folder: Path) -> dict:

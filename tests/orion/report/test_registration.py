@@ -92,6 +92,21 @@ def test_the_registered_plan_is_the_last_one_before_the_first_evaluation(steps, 
     assert [(c["arm"], s, n) for c, _, s, n in again.rows()] == expected
 
 
+def test_a_comparison_may_be_about_some_benchmarks_only():
+    both, one = ["b", "c"], {**A, "benchmarks": ["b"]}
+    history = make_history((write_plan(one, B, benchmarks=both), 0))
+    assert describe(history) == [
+        ("orion", "b", "registered", None),
+        ("sft_own", "b", "registered", None),
+        ("sft_own", "c", "registered", None),
+    ]
+    # the test that was registered stays so where others are added
+    wider = make_history((write_plan(one, benchmarks=both), 0), (write_plan(A, benchmarks=both), 3))
+    assert describe(wider) == [("orion", "b", "registered", None), ("orion", "c", "added", 3)]
+    fewer = make_history((write_plan(A, benchmarks=both), 0), (write_plan(one, benchmarks=both), 3))
+    assert describe(fewer) == [("orion", "b", "registered", None), ("orion", "c", "removed", 3)]
+
+
 def test_a_benchmark_that_was_dropped_takes_its_tests_along_and_they_are_shown():
     history = make_history(
         (write_plan(A, benchmarks=["b", "hard"]), 0), (write_plan(A, benchmarks=["b", "new"]), 8)

@@ -36,7 +36,7 @@ SAMPLES = 5
 BUDGET = 33
 WORD = re.compile(r"\b(trace|slip|right|solution)-(p\d+)(?:-(\d))?\b")
 FILES = {
-    "embedded": ("config/config.yaml",),
+    "embedded": ("config/config.yaml", "config/arms.yaml"),
     "paper": ("config/config.yaml", "config/paper.yaml"),
 }
 GENERATED = dict(zip(PROBLEMS, generate("train", len(PROBLEMS), seed=5), strict=True))
