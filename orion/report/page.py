@@ -65,7 +65,7 @@ def render_page(doc: dict, figures: dict[str, str]) -> str:
     """The page's HTML.
 
     ``figures``: SVG texts of ``orion.report.figures`` by index in ``results`` and name, e.g.
-    ``0/accuracy``.
+    ``0/accuracy``, and those of groups, ``g0/comparisons``.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("orion.report", "."),

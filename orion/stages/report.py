@@ -280,6 +280,10 @@ def main(argv: list[str] | None = None) -> None:
         for name, svg in figures.draw_figures(item, config.runs.benchmarks).items():
             svg_texts[f"{index}/{name}"] = svg
             write_text(svg, out / "figures" / f"{item['dataset']}.{item['model']}.{name}.svg")
+    for index, item in enumerate(doc["groups"]):
+        for name, svg in figures.draw_group(item).items():
+            svg_texts[f"g{index}/{name}"] = svg
+            write_text(svg, out / "figures" / f"{item['dataset']}.group-{item['group']}.{name}.svg")
     for item in doc["results"]:
         for name in CSV_ONLY:
             del item[name]
