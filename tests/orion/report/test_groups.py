@@ -92,6 +92,10 @@ def test_a_group_is_one_test_over_its_students_and_each_is_shown_alone(clustered
         assert item["groups"] == ["trio"]
         assert "for this student" in read_headline(item)
         assert "on other students" in read_headline(item)
+        assert "tested over the group trio, not for it alone" in read_headline(item)
+    figure = run.page.partition('id="g0-group"')[2].partition("<table>")[0]
+    assert "<svg" in figure and "ticks: each" in figure
+    assert (run.folder / "results/report/figures/chains.group-trio.comparisons.svg").is_file()
     assert [item["draw"] for item in run.doc["results"]] == [0, 1, 0]
     assert 'data-key="sources/0/clusters"' in run.page and "clusters of variants" in run.page
     assert find_faults(run) == []
