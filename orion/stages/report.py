@@ -27,16 +27,20 @@ from orion.report import (
     arms,
     comparisons,
     examples,
+    failures,
     false_steps,
     figures,
+    flips,
     gather,
     group_summary,
     groups,
+    levels,
     lineage,
     measures,
     page,
     reflections,
     registration,
+    sampling,
     summary,
 )
 from orion.stages import command
@@ -44,6 +48,8 @@ from orion.stages import command
 # rounded so that the output is byte-identical across CPUs, whose sums differ in the last bits
 DECIMALS = 10
 GENERATING = ("sample", "reflect", "evaluate")
+# arms in each long table of the page, over all students; the CSV files have all
+PAGE_ARMS = 40
 MODEL_KEYS = (
     "name",
     "repo",
@@ -63,6 +69,14 @@ CSV_FILES = {
     "error_coverage.csv": "error_coverage",
     "false_steps.csv": "false_steps",
     "false_steps_training.csv": "false_steps_training",
+    "pass_at.csv": "pass_at",
+    "answers.csv": "answers",
+    "data_tokens.csv": "data_tokens",
+    "cohorts.csv": "cohorts",
+    "first_false_steps.csv": "first_false_steps",
+    "levels.csv": "levels",
+    "flips.csv": "flips",
+    "largest_flips.csv": "largest_flips",
     "lengths.csv": "lengths",
     "waterfall.csv": "waterfall",
     "selection.csv": "selection",
@@ -111,6 +125,7 @@ def build_document(
         "sources": list(source_rows(config, root)),
         "packages": lineage.package_rows(records),
         "arms": arms.describe_arms(config),
+        "arms_shown": max(1, PAGE_ARMS // (len(config.runs.datasets) * len(config.runs.models))),
         "groups": [],
         "results": [],
     }
@@ -168,6 +183,7 @@ def build_tables(
     settings, benchmarks = config.report, config.runs.benchmarks
     interval: dict[str, Any] = {"confidence": settings.confidence}
     bootstrap = {**interval, "resamples": settings.bootstrap}
+    tested = comparisons.comparison_rows(results, registered, **bootstrap)
     return {
         "dataset": results.dataset,
         "model": results.model,
@@ -175,7 +191,7 @@ def build_tables(
         "groups": list_groups(config, results.model),
         "draw": config.models[results.model].draw,
         "plan": registered.as_json(),
-        "comparisons": comparisons.comparison_rows(results, registered, **bootstrap),
+        "comparisons": tested,
         "base": measures.base_row(results, **interval),
         "reflections": reflections.reflection_rows(results, config.prompts, **interval),
         "has_recorded_steps": reflections.has_recorded_steps(results),
@@ -183,6 +199,14 @@ def build_tables(
         "error_coverage": reflections.error_coverage_rows(results, config.prompts, **interval),
         "false_steps": false_steps.false_step_rows(results, benchmarks, **interval),
         "false_steps_training": false_steps.training_rows(results),
+        "pass_at": sampling.pass_rows(results, benchmarks, **interval),
+        "answers": sampling.answer_rows(results, benchmarks, **interval),
+        "data_tokens": sampling.data_rows(results),
+        "cohorts": failures.cohort_rows(results, benchmarks),
+        "first_false_steps": failures.first_false_rows(results, benchmarks),
+        "levels": levels.level_rows(results, benchmarks, **interval),
+        "flips": flips.flip_rows(results, tested),
+        "largest_flips": flips.largest_flip_rows(results, tested),
         "lengths": measures.length_rows(results, benchmarks),
         "waterfall": measures.waterfall_rows(results),
         "selection": measures.selection_rows(results),
