@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from orion.answers.algebra.canonical_form import CanonicalForm
-from orion.answers.parsing.read_answer import read_answer
+from orion.answers.parsing.read_answer import is_word, read_answer
 from orion.answers.parsing.tree import Node, ParseError, print_tree
 
 # what may stand behind a number on one side only: "5 apples" and "5" are one answer
@@ -32,7 +32,8 @@ def _find_group(text: str) -> str:
     node = answer.node
     while node is not None and node.kind in _MARKS:
         node = node.args[0]
-    if node is None:
+    # "yes" is no product of y, e and s
+    if node is None or node.kind == "text" or is_word(text):
         return f"text {answer.key or text.strip()}"
     return _find_number(node) or f"tree {print_tree(node)}"
 

@@ -9,9 +9,7 @@ from orion.experiment import statistics
 from orion.report.gather import Results
 
 
-def find_clusters(
-    results: Results, benchmark: str, checked: pl.DataFrame
-) -> dict[str, int] | None:
+def find_clusters(results: Results, benchmark: str, checked: pl.DataFrame) -> dict[str, int] | None:
     """The cluster of each problem of a benchmark; None where it has none above the problem."""
     clusters = results.clusters[benchmark]
     if clusters is None:

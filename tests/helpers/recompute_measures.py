@@ -237,7 +237,9 @@ def _compare_flips(again: Recomputed, answers: Answers) -> None:
         one, other = (
             {
                 name: [row["verdict"] == "correct" for row in rows]
-                for name, rows in _by_problem([*itertools.chain(*answers[named, benchmark])]).items()
+                for name, rows in _by_problem(
+                    [*itertools.chain(*answers[named, benchmark])]
+                ).items()
             }
             for named in (arm, against)
         )
@@ -257,7 +259,7 @@ def _compare_flips(again: Recomputed, answers: Answers) -> None:
         recomputed |= _count_between_runs(answers, arm, against, benchmark)
         again.row(place, reported, recomputed)
         listed = _find(again.item["largest_flips"], arm=arm, against=against, benchmark=benchmark)
-        sizes = sorted((abs(signs[row["problem_id"]]) for row in listed if row["difference"] > 0))
+        sizes = sorted(abs(signs[row["problem_id"]]) for row in listed if row["difference"] > 0)
         best = sorted(sign for sign in signs.values() if sign > 0)[-len(sizes) :] if sizes else []
         again.same(f"largest {place}", sizes, best)
         for row in listed:
