@@ -43,10 +43,10 @@ def largest_flip_rows(results: Results, comparisons: list[dict]) -> list[dict]:
         if pair is None:
             continue
         benchmark = row["benchmark"]
-        tables = [arm.accuracies(benchmark) for arm in pair]
+        first, second = (arm.accuracies(benchmark) for arm in pair)
         names = pair[0].list_runs(benchmark)[0].per_problem["problem_id"]
         counts = [_count_right(arm, benchmark) for arm in pair]
-        for number in find_largest(*tables, LISTED):
+        for number in find_largest(first, second, LISTED):
             (right, samples), (other_right, other_samples) = (
                 (int(found[number]), total) for found, total in counts
             )
