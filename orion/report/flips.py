@@ -1,16 +1,17 @@
 """Problems that flip between the two arms of each comparison, and the largest of them.
 
-Input: ``Results`` and the rows of the comparisons. Output: rows. They describe these very models.
+Input: ``Results`` and the planned tests. Output: rows. They describe these very models.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from orion.experiment.flips import Flips, count_flips, find_largest
 from orion.report.gather import Arm, Results
+from orion.report.registration import PlannedTest
 
 # gains, and as many losses, that are listed per comparison and benchmark
 LISTED = 3
@@ -18,11 +19,11 @@ LISTED = 3
 MAX_NAME = 80
 
 
-def flip_rows(results: Results, comparisons: list[dict]) -> list[dict]:
+def flip_rows(results: Results, tests: Sequence[PlannedTest]) -> list[dict]:
     """One row per comparison and benchmark; numbers are null where one of the arms was not run."""
     columns = [field.name for field in dataclasses.fields(Flips)]
     rows = []
-    for row in _list_pairs(comparisons):
+    for row in _list_pairs(tests):
         pair = _find_arms(results, row)
         found: dict[str, Any] = dict.fromkeys(columns)
         if pair is not None:
@@ -31,14 +32,14 @@ def flip_rows(results: Results, comparisons: list[dict]) -> list[dict]:
     return rows
 
 
-def largest_flip_rows(results: Results, comparisons: list[dict]) -> list[dict]:
+def largest_flip_rows(results: Results, tests: Sequence[PlannedTest]) -> list[dict]:
     """Up to LISTED gains and as many losses per comparison and benchmark, largest first.
 
     ``right`` of ``samples`` are the arm's correct ones over all seeds, ``against_right`` of
     ``against_samples`` the other's.
     """
     rows = []
-    for row in _list_pairs(comparisons):
+    for row in _list_pairs(tests):
         pair = _find_arms(results, row)
         if pair is None:
             continue
@@ -64,11 +65,11 @@ def largest_flip_rows(results: Results, comparisons: list[dict]) -> list[dict]:
     return rows
 
 
-def _list_pairs(comparisons: list[dict]) -> Iterator[dict]:
+def _list_pairs(tests: Sequence[PlannedTest]) -> Iterator[dict]:
     """Each pair of arms and benchmark once, whatever is tested of it."""
     seen: dict[tuple[str, str, str], None] = {}
-    for row in comparisons:
-        seen.setdefault((row["arm"], row["against"], row["benchmark"]))
+    for test in tests:
+        seen.setdefault((test.arm, test.against, test.benchmark))
     for arm, against, benchmark in seen:
         yield {"arm": arm, "against": against, "benchmark": benchmark}
 

@@ -136,7 +136,8 @@ def build_document(
             accuracies[model] = groups.collect_accuracies(results, config.runs.benchmarks)
             subject = registration.Subject(dataset, (model,))
             registered = registration.read_registration(history, subject, records)
-            doc["results"].append(build_tables(config, results, registered))
+            in_groups = list_group_tests(config, subject, history, records)
+            doc["results"].append(build_tables(config, results, registered, in_groups))
         grid = groups.Grid(dataset, accuracies, results.clusters)
         doc["groups"] += list(build_groups(config, grid, history, records))
     for item in doc["groups"]:
@@ -176,14 +177,32 @@ def list_groups(config: Config, model: str) -> list[str]:
     ]
 
 
+def list_group_tests(
+    config: Config,
+    student: registration.Subject,
+    history: list[Version],
+    records: dict[Path, dict[str, Any]],
+) -> list[registration.PlannedTest]:
+    """The planned tests over the groups that the student is in."""
+    subjects = (
+        registration.find_group(history, student.dataset, name)
+        for name in list_groups(config, student.models[0])
+    )
+    found = (registration.read_registration(history, each, records) for each in subjects)
+    return [test for group in found for test in group.tests]
+
+
 def build_tables(
-    config: Config, results: gather.Results, registered: registration.Registration
+    config: Config,
+    results: gather.Results,
+    registered: registration.Registration,
+    in_groups: list[registration.PlannedTest],
 ) -> dict[str, Any]:
-    """All rows of one student on one training set."""
+    """All rows of one student on one training set; ``in_groups``: tests over groups with it."""
     settings, benchmarks = config.report, config.runs.benchmarks
     interval: dict[str, Any] = {"confidence": settings.confidence}
     bootstrap = {**interval, "resamples": settings.bootstrap}
-    tested = comparisons.comparison_rows(results, registered, **bootstrap)
+    compared = [*registered.tests, *in_groups]
     return {
         "dataset": results.dataset,
         "model": results.model,
@@ -191,7 +210,7 @@ def build_tables(
         "groups": list_groups(config, results.model),
         "draw": config.models[results.model].draw,
         "plan": registered.as_json(),
-        "comparisons": tested,
+        "comparisons": comparisons.comparison_rows(results, registered, **bootstrap),
         "base": measures.base_row(results, **interval),
         "reflections": reflections.reflection_rows(results, config.prompts, **interval),
         "has_recorded_steps": reflections.has_recorded_steps(results),
@@ -205,8 +224,8 @@ def build_tables(
         "cohorts": failures.cohort_rows(results, benchmarks),
         "first_false_steps": failures.first_false_rows(results, benchmarks),
         "levels": levels.level_rows(results, benchmarks, **interval),
-        "flips": flips.flip_rows(results, tested),
-        "largest_flips": flips.largest_flip_rows(results, tested),
+        "flips": flips.flip_rows(results, compared),
+        "largest_flips": flips.largest_flip_rows(results, compared),
         "lengths": measures.length_rows(results, benchmarks),
         "waterfall": measures.waterfall_rows(results),
         "selection": measures.selection_rows(results),

@@ -92,6 +92,9 @@ def test_a_group_is_one_test_over_its_students_and_each_is_shown_alone(clustered
         assert item["groups"] == ["trio"]
         assert "for this student" in read_headline(item)
         assert "on other students" in read_headline(item)
+        # the flips of a comparison over the group are listed for each of its students
+        pairs = {(row["arm"], row["against"]) for row in item["flips"]}
+        assert pairs == {("orion", "base"), ("sft_answer", "base"), ("orion", "sft_answer")}
     assert [item["draw"] for item in run.doc["results"]] == [0, 1, 0]
     assert 'data-key="sources/0/clusters"' in run.page and "clusters of variants" in run.page
     assert find_faults(run) == []
