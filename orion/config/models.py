@@ -69,6 +69,12 @@ class Report(Block):
     confidence: Annotated[float, Field(gt=0, lt=1), ReadExponents] = 0.95
     bootstrap: Count = Field(2000, description="bootstrap resamples of the problems")
     examples: Count = Field(24, description="problems shown in the browser of the report")
+    pass_at: list[Count] | None = Field(
+        None,
+        min_length=1,
+        description="the r of pass@r and maj@r, up to evaluate.num_samples; null: 1, 2, 4, … and "
+        "all samples",
+    )
 
 
 def check_prompts(name: str) -> str:
@@ -128,6 +134,21 @@ class Config(Block):
             repeated = sorted({str(name) for name in names if names.count(name) > 1})
             if repeated:
                 raise ValueError(f"runs.{block} contains duplicates: {', '.join(repeated)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_pass_at(self) -> "Config":
+        """Each r of pass@r needs as many samples per problem on every benchmark of the run."""
+        largest = max(self.report.pass_at or [0])
+        for name in self.runs.benchmarks:
+            samples = self.evaluation(name).num_samples
+            if largest > samples:
+                own = self.benchmarks[name].evaluate.num_samples is not None
+                key = f"benchmarks.{name}.evaluate" if own else "evaluate"
+                raise ValueError(
+                    f"report.pass_at: {largest} is more than the {samples} samples per problem of "
+                    f"{name} ({key}.num_samples); raise that key, or drop {largest}"
+                )
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 ``lineage`` lists the artifacts of the grid and verifies their provenance; ``gather`` reads them;
 ``registration`` says which comparisons were registered before any result;
-``measures``, ``reflections``, ``comparisons`` and ``examples`` make rows of them; ``summary``
-writes sentences; ``figures`` and ``page`` render. The command is ``orion.stages.report``.
+``measures``, ``sampling``, ``failures``, ``levels``, ``flips``, ``false_steps``, ``reflections``,
+``comparisons`` and ``examples`` make rows of them; ``summary`` writes sentences; ``figures`` and
+``page`` render. The command is ``orion.stages.report``.
 """

@@ -6,11 +6,12 @@ out; one that it does not understand is unknown, not false. Input: ``Results``. 
 
 import polars as pl
 
-from orion.experiment import statistics
+from orion.report import shares
 from orion.report.gather import STEP_COUNTS, Arm, Results
 
 KEY = ["problem_id", "sample_id"]
 SCOPES = ("all", "correct")
+IS_FALSE = pl.col("false") > 0
 
 
 def false_step_rows(results: Results, benchmarks: list[str], *, confidence: float) -> list[dict]:
@@ -23,7 +24,7 @@ def false_step_rows(results: Results, benchmarks: list[str], *, confidence: floa
     for arm in results.arms.values():
         for benchmark in benchmarks:
             checked = arm.collect_checked(benchmark)
-            of_problem = _find_clusters(results, benchmark, checked)
+            of_problem = shares.find_clusters(results, benchmark, checked)
             for scope in SCOPES:
                 texts = (
                     checked if scope == "all" else checked.filter(pl.col("verdict") == "correct")
@@ -34,21 +35,11 @@ def false_step_rows(results: Results, benchmarks: list[str], *, confidence: floa
                         "benchmark": benchmark,
                         "scope": scope,
                         **_count_texts(texts),
-                        **_estimate_share(texts, confidence, of_problem),
+                        **shares.estimate_share(texts, IS_FALSE, confidence, of_problem),
                         **{name: int(texts[name].sum()) for name in STEP_COUNTS},
                     }
                 )
     return rows
-
-
-def _find_clusters(
-    results: Results, benchmark: str, checked: pl.DataFrame
-) -> dict[str, int] | None:
-    clusters = results.clusters[benchmark]
-    if clusters is None:
-        return None
-    ids = checked["problem_id"].unique().sort().to_list()
-    return dict(zip(ids, clusters.tolist(), strict=True))
 
 
 def _count_texts(texts: pl.DataFrame) -> dict:
@@ -57,26 +48,6 @@ def _count_texts(texts: pl.DataFrame) -> dict:
         "with_step": texts.filter(pl.sum_horizontal(STEP_COUNTS) > 0).height,
         "with_false_step": _count_false(texts),
     }
-
-
-def _estimate_share(
-    texts: pl.DataFrame, confidence: float, of_problem: dict[str, int] | None
-) -> dict:
-    if texts.is_empty():
-        return {"share": None, "low": None, "high": None}
-    grouped = texts.group_by("problem_id").agg(false=(pl.col("false") > 0).sum(), of=pl.len())
-    grouped = grouped.sort("problem_id")
-    clusters = None
-    if of_problem is not None:
-        # those of the problems that are left
-        clusters = statistics.number_clusters([of_problem[name] for name in grouped["problem_id"]])
-    interval = statistics.share_interval(
-        grouped["false"].to_numpy(),
-        grouped["of"].to_numpy(),
-        confidence=confidence,
-        clusters=clusters,
-    )
-    return {"share": interval.value, "low": interval.low, "high": interval.high}
 
 
 def training_rows(results: Results) -> list[dict]:

@@ -16,8 +16,9 @@ import polars as pl
 from orion import paths, tables
 from orion.config import Config
 from orion.errors import InputError
-from orion.experiment import statistics
+from orion.experiment import cohorts, statistics, voting
 from orion.experiment.clusters import find_clusters
+from orion.experiment.levels import Level, find_levels
 from orion.experiment.traces import with_correct_traces
 from orion.report import rules
 
@@ -34,13 +35,18 @@ class Evaluation:
 
     ``scores``: the rows of scores.json by metric. ``per_problem``: problem_id, accuracy, sorted by
     problem_id. ``tokens``: completion tokens of every sample, ``(problems * k,)``. ``checked``:
-    problem_id, verdict and the counts of steps of every sample.
+    problem_id, verdict, the counts of steps, completion_tokens, whether it is finished, and the
+    columns of `cohorts.find_cohorts`, of every sample; no texts, which would fill the memory.
+    ``majority``: maj@r of each problem, sorted by problem_id, ``(problems, sizes)``; None where
+    there are too many samples for it. ``sizes``: each r.
     """
 
     scores: dict[str, dict]
     per_problem: pl.DataFrame
     tokens: np.ndarray
     checked: pl.DataFrame
+    majority: statistics.Floats | None
+    sizes: tuple[int, ...]
 
 
 @dataclass
@@ -61,19 +67,22 @@ class Arm:
     packed: dict | None = None
     logs: dict[int, list[dict]] = field(default_factory=dict)
 
+    def list_runs(self, benchmark: str) -> list[Evaluation]:
+        """The evaluations on one benchmark, one per seed."""
+        return [e for (name, _), e in self.evaluations.items() if name == benchmark]
+
+    def count_samples(self, benchmark: str) -> int:
+        """The samples per problem and seed on one benchmark."""
+        return int(self.list_runs(benchmark)[0].scores["accuracy"]["k"])
+
     def accuracies(self, benchmark: str) -> np.ndarray:
         """Accuracy by seed and problem, ``(seeds, problems)``; problems sorted by problem_id."""
-        return np.stack(
-            [
-                e.per_problem["accuracy"].to_numpy()
-                for (b, _), e in self.evaluations.items()
-                if b == benchmark
-            ]
-        )
+        runs = self.list_runs(benchmark)
+        return np.stack([run.per_problem["accuracy"].to_numpy() for run in runs])
 
     def collect_checked(self, benchmark: str) -> pl.DataFrame:
         """``checked`` of all seeds on one benchmark."""
-        return pl.concat([e.checked for (b, _), e in self.evaluations.items() if b == benchmark])
+        return pl.concat([run.checked for run in self.list_runs(benchmark)])
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,7 @@ class Results:
     ``samples``, the arms' ``reflections`` and ``traces`` (problem_id, sample_id) are joined with
     their verdicts and steps. ``traces`` is None where no arm is trained, so that none was checked.
     ``clusters``: by benchmark, of the problems sorted by problem_id; None where it has none.
+    ``levels``: by benchmark, the groups of its problems by their meta.
     """
 
     dataset: str
@@ -92,6 +102,7 @@ class Results:
     samples: pl.DataFrame
     arms: dict[str, Arm]
     clusters: dict[str, statistics.Integers | None]
+    levels: dict[str, list[Level]]
 
     @property
     def correct_traces(self) -> pl.DataFrame | None:
@@ -118,6 +129,7 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
         chosen = with_correct_traces(problems, trace_verdicts)["teacher_trace"]
         # where no candidate is correct, the first one is shown
         problems = problems.with_columns(teacher_trace=chosen.fill_null(problems["teacher_trace"]))
+    metas = {name: _read_meta(root, name) for name in config.runs.benchmarks}
     return Results(
         dataset,
         model,
@@ -136,14 +148,14 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
             )
             for name in config.runs.arms
         },
-        {name: read_clusters(root, name) for name in config.runs.benchmarks},
+        {name: find_clusters(meta) for name, meta in metas.items()},
+        {name: find_levels(meta) for name, meta in metas.items()},
     )
 
 
-def read_clusters(root: str | Path, benchmark: str) -> statistics.Integers | None:
-    """The cluster of each problem of a benchmark, sorted by problem_id; None where it has none."""
+def _read_meta(root: str | Path, benchmark: str) -> pl.DataFrame:
     path = paths.artifact(root, paths.BENCHMARK_PROBLEMS, benchmark=benchmark)
-    return find_clusters(tables.read(path, tables.PROBLEMS, ["problem_id", "meta"]))
+    return tables.read(path, tables.PROBLEMS, ["problem_id", "meta"])
 
 
 def read_checked(rows: pl.DataFrame, verdicts: Path, steps: Path) -> pl.DataFrame:
@@ -181,7 +193,7 @@ def _load_arm(config: Config, name: str, locate: Callable[..., Path]) -> Arm:
     for benchmark in config.runs.benchmarks:
         for seed in config.runs.seeds:
             arm.evaluations[benchmark, seed] = _load_evaluation(
-                functools.partial(locate, seed=seed, benchmark=benchmark)
+                functools.partial(locate, seed=seed, benchmark=benchmark), config.report.pass_at
             )
     return arm
 
@@ -195,7 +207,7 @@ def _load_log(path: Path) -> list[dict]:
         ) from None
 
 
-def _load_evaluation(locate: Locate) -> Evaluation:
+def _load_evaluation(locate: Locate, wanted: list[int] | None) -> Evaluation:
     scores = locate(paths.SCORES)
     rows = read_checked(
         tables.read(locate(paths.EVALUATION_SAMPLES), tables.SAMPLES),
@@ -207,6 +219,7 @@ def _load_evaluation(locate: Locate) -> Evaluation:
     )
     by_metric = {row["metric"]: row for row in tables.read_json(scores)["rows"]}
     recorded = by_metric["accuracy"]["value"]
+    sizes = voting.choose_sizes(by_metric["accuracy"]["k"], wanted)
     if abs(recorded - means.mean()) > 1e-9:
         raise InputError(
             f"{scores}: accuracy {recorded}, but the verdicts give {means.mean()}; "
@@ -216,5 +229,28 @@ def _load_evaluation(locate: Locate) -> Evaluation:
         by_metric,
         pl.DataFrame({"problem_id": ids, "accuracy": means}),
         rows["completion_tokens"].to_numpy(),
-        rows.select("problem_id", "verdict", *STEP_COUNTS),
+        _reduce_samples(rows),
+        _find_majority(rows, by_metric["accuracy"]["k"], sizes),
+        sizes,
     )
+
+
+def _reduce_samples(rows: pl.DataFrame) -> pl.DataFrame:
+    """What is kept of every sample: no texts."""
+    kept = rows.select(
+        "problem_id",
+        "verdict",
+        *STEP_COUNTS,
+        "completion_tokens",
+        finished=cohorts.is_finished(),
+    )
+    return pl.concat([kept, cohorts.find_cohorts(rows)], how="horizontal")
+
+
+def _find_majority(
+    rows: pl.DataFrame, samples: int, sizes: tuple[int, ...]
+) -> statistics.Floats | None:
+    """maj@r of each problem and size, ``(problems, sizes)``; None beyond MAX_SAMPLES."""
+    if samples > voting.MAX_SAMPLES:
+        return None
+    return np.array([voting.majority_at(votes, sizes) for votes in voting.count_votes(rows)])

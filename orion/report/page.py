@@ -61,6 +61,14 @@ def embed_figure(svg: str, prefix: str) -> Markup:
     return Markup(body)
 
 
+def group_rows(rows: list[dict], *columns: str) -> dict[tuple, list[int]]:
+    """The numbers of the rows by their values of these columns, in the order of the rows."""
+    found: dict[tuple, list[int]] = {}
+    for number, row in enumerate(rows):
+        found.setdefault(tuple(row[column] for column in columns), []).append(number)
+    return found
+
+
 def render_page(doc: dict, figures: dict[str, str]) -> str:
     """The page's HTML.
 
@@ -79,6 +87,7 @@ def render_page(doc: dict, figures: dict[str, str]) -> str:
         doc=doc,
         n=lambda key, form: format_number(doc, key, form),
         colour=colour,
+        group=group_rows,
         figure=lambda key: (
             embed_figure(figures[key], "f" + key.replace("/", "-")) if key in figures else None
         ),

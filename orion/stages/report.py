@@ -27,17 +27,21 @@ from orion.report import (
     arms,
     comparisons,
     examples,
+    failures,
     false_steps,
     figures,
+    flips,
     gather,
     group_summary,
     groups,
+    levels,
     lineage,
     measures,
     page,
     positive_control,
     reflections,
     registration,
+    sampling,
     summary,
 )
 from orion.stages import command
@@ -45,6 +49,8 @@ from orion.stages import command
 # rounded so that the output is byte-identical across CPUs, whose sums differ in the last bits
 DECIMALS = 10
 GENERATING = ("sample", "reflect", "evaluate")
+# arms in each long table of the page, over all students; the CSV files have all
+PAGE_ARMS = 40
 MODEL_KEYS = (
     "name",
     "repo",
@@ -64,6 +70,14 @@ CSV_FILES = {
     "error_coverage.csv": "error_coverage",
     "false_steps.csv": "false_steps",
     "false_steps_training.csv": "false_steps_training",
+    "pass_at.csv": "pass_at",
+    "answers.csv": "answers",
+    "data_tokens.csv": "data_tokens",
+    "cohorts.csv": "cohorts",
+    "first_false_steps.csv": "first_false_steps",
+    "levels.csv": "levels",
+    "flips.csv": "flips",
+    "largest_flips.csv": "largest_flips",
     "lengths.csv": "lengths",
     "waterfall.csv": "waterfall",
     "selection.csv": "selection",
@@ -112,6 +126,7 @@ def build_document(
         "sources": list(source_rows(config, root)),
         "packages": lineage.package_rows(records),
         "arms": arms.describe_arms(config),
+        "arms_shown": max(1, PAGE_ARMS // (len(config.runs.datasets) * len(config.runs.models))),
         "groups": [],
         "results": [],
     }
@@ -122,7 +137,8 @@ def build_document(
             accuracies[model] = groups.collect_accuracies(results, config.runs.benchmarks)
             subject = registration.Subject(dataset, (model,))
             registered = registration.read_registration(history, subject, records)
-            doc["results"].append(build_tables(config, results, registered))
+            in_groups = list_group_tests(config, subject, history, records)
+            doc["results"].append(build_tables(config, results, registered, in_groups))
         grid = groups.Grid(dataset, accuracies, results.clusters)
         doc["groups"] += list(build_groups(config, grid, history, records))
     controls = [name for name in config.runs.arms if config.arms[name].trained_on == "oracle"]
@@ -167,13 +183,32 @@ def list_groups(config: Config, model: str) -> list[str]:
     ]
 
 
+def list_group_tests(
+    config: Config,
+    student: registration.Subject,
+    history: list[Version],
+    records: dict[Path, dict[str, Any]],
+) -> list[registration.PlannedTest]:
+    """The planned tests over the groups that the student is in."""
+    subjects = (
+        registration.find_group(history, student.dataset, name)
+        for name in list_groups(config, student.models[0])
+    )
+    found = (registration.read_registration(history, each, records) for each in subjects)
+    return [test for group in found for test in group.tests]
+
+
 def build_tables(
-    config: Config, results: gather.Results, registered: registration.Registration
+    config: Config,
+    results: gather.Results,
+    registered: registration.Registration,
+    in_groups: list[registration.PlannedTest],
 ) -> dict[str, Any]:
-    """All rows of one student on one training set."""
+    """All rows of one student on one training set; ``in_groups``: tests over groups with it."""
     settings, benchmarks = config.report, config.runs.benchmarks
     interval: dict[str, Any] = {"confidence": settings.confidence}
     bootstrap = {**interval, "resamples": settings.bootstrap}
+    compared = [*registered.tests, *in_groups]
     return {
         "dataset": results.dataset,
         "model": results.model,
@@ -189,6 +224,14 @@ def build_tables(
         "error_coverage": reflections.error_coverage_rows(results, config.prompts, **interval),
         "false_steps": false_steps.false_step_rows(results, benchmarks, **interval),
         "false_steps_training": false_steps.training_rows(results),
+        "pass_at": sampling.pass_rows(results, benchmarks, **interval),
+        "answers": sampling.answer_rows(results, benchmarks, **interval),
+        "data_tokens": sampling.data_rows(results),
+        "cohorts": failures.cohort_rows(results, benchmarks),
+        "first_false_steps": failures.first_false_rows(results, benchmarks),
+        "levels": levels.level_rows(results, benchmarks, **interval),
+        "flips": flips.flip_rows(results, compared),
+        "largest_flips": flips.largest_flip_rows(results, compared),
         "lengths": measures.length_rows(results, benchmarks),
         "waterfall": measures.waterfall_rows(results),
         "selection": measures.selection_rows(results),

@@ -22,6 +22,7 @@ from tests.helpers import (
     recompute_comparisons,
     recompute_false_steps,
     recompute_groups,
+    recompute_measures,
     recompute_sources,
     uncertainty,
 )
@@ -374,6 +375,7 @@ def find_faults(results: str | Path) -> list[str]:
         again.reflections()
         again.error_coverage()
         recompute_false_steps.compare(again)
+        recompute_measures.compare(again)
         again.waterfall()
         wrong += again.wrong
     for item in doc["groups"]:

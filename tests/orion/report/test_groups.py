@@ -93,6 +93,9 @@ def test_a_group_is_one_test_over_its_students_and_each_is_shown_alone(clustered
         assert "for this student" in read_headline(item)
         assert "on other students" in read_headline(item)
         assert "tested over the group trio, not for it alone" in read_headline(item)
+        # the flips of a comparison over the group are listed for each of its students
+        pairs = {(row["arm"], row["against"]) for row in item["flips"]}
+        assert pairs == {("orion", "base"), ("sft_answer", "base"), ("orion", "sft_answer")}
     figure = run.page.partition('id="g0-group"')[2].partition("<table>")[0]
     assert "<svg" in figure and "ticks: each" in figure
     assert (run.folder / "results/report/figures/chains.group-trio.comparisons.svg").is_file()
