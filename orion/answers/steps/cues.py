@@ -74,6 +74,16 @@ RETRACTED = re.compile(
     r"|\b(?:hold|hang) on\b|\b(?:scratch|strike) that\b|\bmy bad\b|\bnever ?mind\b|\[sic\]",
     re.I,
 )
+# behind a claim: it is checked and found right, which takes nothing back, unless what stands
+# between holds one of the words above, or asks
+CHECKED = re.compile(
+    r"\bwait\b\W{0,3}(?:but )?"
+    r"(?:let me|let us|let['’]s|i(?:['’]ll| will| should| need to| want to))\s+"
+    r"(?:just |quickly )?(?:double[- ]?)?(?:check|verify|confirm)\b(?P<between>[^\n?]{0,80}?)"
+    r"(?<!not )(?<!n['’]t )\b(?:right|correct|yes|checks out|that works)\b(?=\s*(?:[.,;!:]|$))",
+    re.I,
+)
+ASKS = re.compile(r"\b(?:whether|if)\b", re.I)
 # before a claim: an opening mark of struck text
 STRUCK = re.compile(r"(?:<(?:s|del|strike)>|\\(?:[bx]?cancel|sout)\{)[^<{}\n]*$")
 # from such a word to a claim, also over the end of a line with a colon

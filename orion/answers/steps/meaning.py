@@ -185,7 +185,7 @@ def why_not_meant(link: Link, text: str) -> str:
     """Why the text does not assert a relation that does not hold; empty if it does."""
     tail = text[link.end : link.end + AFTER]
     # a remark in brackets is part of the right side
-    if cues.RETRACTED.search(text, link.right.start, link.end + AFTER):
+    if takes_back(text[link.right.start : link.end + AFTER]):
         return "retracted"
     if cues.QUESTION.match(tail):
         return "question"
@@ -201,6 +201,21 @@ def why_not_meant(link: Link, text: str) -> str:
         if single or not cues.CLAUSE.search(hypothesis.group()):
             return "hypothesis"
     return ""
+
+
+def takes_back(behind: str) -> bool:
+    """Whether the text behind a claim takes it back, as "wait" does.
+
+    "Wait, let me check: 14 - 4 = 10, right." upholds it.
+    """
+    upheld = (
+        match
+        for match in cues.CHECKED.finditer(behind)
+        if not cues.RETRACTED.search(match["between"]) and not cues.ASKS.search(match["between"])
+    )
+    for match in upheld:
+        behind = behind.replace(match.group(), " ")
+    return cues.RETRACTED.search(behind) is not None
 
 
 def is_struck(line: str, tail: str) -> bool:
