@@ -47,7 +47,10 @@ GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answe
         ("The first solution is 2, the second solution is 3. " + GOOD, {}, []),
         ("The teacher of the class has 3 pens. " + GOOD, {}, []),
         ("His first attempt at the jump was 3 m. " + GOOD, {}, []),
-        (LONG + " \\boxed{10}", {}, ["copy"]),
+        (LONG + " \\boxed{10}", {}, ["copy", "not_shorter"]),
+        (LONG[: len(LONG) // 3] + " \\boxed{10}", {"teacher_trace": None}, []),
+        (GOOD, {"teacher_trace": GOOD[:-1]}, ["not_shorter"]),
+        (GOOD, {"teacher_trace": GOOD + "."}, []),
         (LONG + " \\boxed{10}", {"teacher_trace": None}, []),
     ],
 )
