@@ -62,13 +62,17 @@ def _example_texts(chosen: prompts.PromptSet) -> list[tuple[str, str]]:
     ):
         messages = prompts.reflect_messages(chosen, PROBLEM, teacher=teacher, errors=errors)
         texts.append((title, _join(messages)))
-    for title, block, given in (
-        ("reflect_answer", chosen.reflect_answer, {"errors": [ERROR], "answer": GOLD}),
-        ("shorten", chosen.shorten, {"errors": [], "teacher": TEACHER, "task": "shorten"}),
-    ):
-        if block is not None:
-            messages = prompts.reflect_messages(chosen, PROBLEM, **{"teacher": None, **given})
+    if chosen.reflect_answer is not None:
+        for title, errors in (("reflect_answer, errors", [ERROR]), ("reflect_answer", [])):
+            messages = prompts.reflect_messages(
+                chosen, PROBLEM, teacher=None, errors=errors, answer=GOLD
+            )
             texts.append((title, _join(messages)))
+    if chosen.shorten is not None:
+        messages = prompts.reflect_messages(
+            chosen, PROBLEM, teacher=TEACHER, errors=[], task=prompts.SHORTEN
+        )
+        texts.append(("shorten", _join(messages)))
     texts.append(("answer", prompts.answer(chosen, GOLD)))
     for name in ("prefill", "marker", "leak"):
         if text := getattr(chosen, name):

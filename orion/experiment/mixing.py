@@ -47,9 +47,9 @@ def mix_traces(own: pl.DataFrame, traces: pl.DataFrame, mix: Mix) -> tuple[pl.Da
     count = _count_traces(order, own, mix.teacher_share)
     if count == 0:
         raise InputError(
-            f"mix.teacher_share = {mix.teacher_share:g}: {len(order)} traces and {own.height} other "
-            f"rows are too few; one trace needs {count_others(1, mix.teacher_share)} rows of other "
-            "problems. Raise the share, or relax select.filters"
+            f"mix.teacher_share = {mix.teacher_share:g}: {len(order)} traces and {own.height} other"
+            f" rows are too few; one trace needs {count_others(1, mix.teacher_share)} rows of other"
+            " problems. Raise the share, or relax select.filters"
         )
     giving = order[:count]
     others = count_others(count, mix.teacher_share)

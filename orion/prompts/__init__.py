@@ -8,6 +8,7 @@ they read, as texts, so that a change reruns exactly what it reaches.
 from orion.prompts.marker import split_response
 from orion.prompts.render import (
     REFINE,
+    SHORTEN,
     Message,
     answer,
     find_leak,
@@ -25,6 +26,7 @@ __all__ = [
     "BLOCKS",
     "BUILT_IN",
     "REFINE",
+    "SHORTEN",
     "Message",
     "PromptSet",
     "answer",

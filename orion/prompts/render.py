@@ -111,14 +111,12 @@ def reflect_messages(
     chosen = resolve(prompt_set)
     messages = _system(chosen)
     for example in read_examples(chosen, "reflect_examples") if task == REFINE else ():
-        given = {
-            "teacher": example.get("teacher"),
-            "errors": example.get("errors") or [],
-            "answer": example.get("answer"),
-        }
-        shown = (given["teacher"] is not None, bool(given["errors"]), given["answer"] is not None)
+        trace, wrong, gold = (example.get(key) for key in OPTIONAL_KEYS)
+        shown = (trace is not None, bool(wrong), gold is not None)
         if shown == (teacher is not None, bool(errors), answer is not None):
-            question = reflect(chosen, example["problem"], **given)
+            question = reflect(
+                chosen, example["problem"], teacher=trace, errors=wrong or [], answer=gold
+            )
             messages += _turns(question, example["reflection"])
     question = reflect(chosen, problem, teacher=teacher, errors=errors, answer=answer, task=task)
     return [*messages, {"role": "user", "content": question}]

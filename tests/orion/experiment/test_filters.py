@@ -48,9 +48,8 @@ GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answe
         ("The teacher of the class has 3 pens. " + GOOD, {}, []),
         ("His first attempt at the jump was 3 m. " + GOOD, {}, []),
         (LONG + " \\boxed{10}", {}, ["copy", "not_shorter"]),
-        (LONG[: len(LONG) // 3] + " \\boxed{10}", {"teacher_trace": None}, []),
-        (GOOD, {"teacher_trace": GOOD[:-1]}, ["not_shorter"]),
-        (GOOD, {"teacher_trace": GOOD + "."}, []),
+        (GOOD, {"teacher_trace": "x" * len(GOOD)}, ["not_shorter"]),
+        (GOOD, {"teacher_trace": "x" * (len(GOOD) + 1)}, []),
         (LONG + " \\boxed{10}", {"teacher_trace": None}, []),
     ],
 )
