@@ -287,7 +287,7 @@ def _make_student(maker: _Maker, wildcards: dict, parents: dict) -> None:
         if trained_on == "reflection":
             extra = _make_reflections(maker, keys, answered, document)
             _make_training(maker, keys, {**answered, **extra}, document)
-        elif trained_on == "own_correct":
+        elif trained_on in ("own_correct", "own_sample"):
             _make_training(maker, keys, answered, document)
         elif trained_on != "nothing":
             _make_training(maker, keys, parents, document)
