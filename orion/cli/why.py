@@ -272,7 +272,8 @@ class History:
         except InputError as error:
             yield f"    not looked up: {error}"
             return
-        wanted: dict[tuple[int, ...], int] = {}
+        # rows that are cut to a prefix may have the same tokens
+        wanted: dict[tuple[int, ...], list[int]] = {}
         for _, number, prompt, text, kind in trained.select(COLUMNS).iter_rows():
             try:
                 tokens, _ = settings.encode(encoder, prompt, text, kind)
@@ -283,11 +284,12 @@ class History:
                 limit = f"pack.max_length = {settings.max_length}"
                 yield f"    training row {number}: dropped, {len(tokens)} tokens, and {limit}"
                 continue
-            wanted[tuple(tokens)] = number
+            wanted.setdefault(tuple(tokens), []).append(number)
         fraction = settings.validation_fraction
         held_out = fraction is not None and is_held_out(self.problem_id, fraction)
         where = find_documents(file, set(wanted))
-        for ids, number in wanted.items():
+        for ids, numbers in wanted.items():
+            number = ", ".join(map(str, numbers))
             if ids not in where:
                 yield f"    training row {number}: not in the file, so that had other rows"
                 continue
