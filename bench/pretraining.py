@@ -23,7 +23,7 @@ from orion.demo.student import pretrain
 CONTROL = {"columns": 8_000, "foreign_attempts": 0.1}
 WEAK = {**CONTROL, "starved": "borrow"}
 STUDENTS: dict[str, dict[str, Any]] = {
-    # the recipe of config/arms.yaml
+    # the recipe of config/one-student.yaml
     "first": {"seed": 1},
     # for choosing the design; they are not shipped, and no other run uses their seeds
     **{f"pilot-{n}": {**WEAK, "seed": 100 + n} for n in (1, 2)},

@@ -62,6 +62,17 @@ def _example_texts(chosen: prompts.PromptSet) -> list[tuple[str, str]]:
     ):
         messages = prompts.reflect_messages(chosen, PROBLEM, teacher=teacher, errors=errors)
         texts.append((title, _join(messages)))
+    if chosen.reflect_answer is not None:
+        for title, errors in (("reflect_answer, errors", [ERROR]), ("reflect_answer", [])):
+            messages = prompts.reflect_messages(
+                chosen, PROBLEM, teacher=None, errors=errors, answer=GOLD
+            )
+            texts.append((title, _join(messages)))
+    if chosen.shorten is not None:
+        messages = prompts.reflect_messages(
+            chosen, PROBLEM, teacher=TEACHER, errors=[], task=prompts.SHORTEN
+        )
+        texts.append(("shorten", _join(messages)))
     texts.append(("answer", prompts.answer(chosen, GOLD)))
     for name in ("prefill", "marker", "leak"):
         if text := getattr(chosen, name):
@@ -154,6 +165,7 @@ class Trial:
             prompt_set=settings.prompts,
             num_samples=1,
             enable_thinking=settings.enable_thinking,
+            task=settings.task,
         )
         self.add(requests, settings.generation.max_tokens, f"{arm}{note}")
 
@@ -221,7 +233,7 @@ def _find_problem(loaded: config.Config, args: argparse.Namespace) -> tuple[str,
                 f"{path}: no such file; run `snakemake {path}` with the same --configfile first, "
                 "which needs no model"
             )
-        columns = ["problem_id", "problem", "teacher_trace"]
+        columns = ["problem_id", "problem", "answer", "teacher_trace"]
         problems = tables.read(path, tables.PROBLEMS, columns)
         found = problems.filter(pl.col("problem_id") == args.problem)
         if found.height:

@@ -19,6 +19,7 @@ from orion import paths, prompts, tables
 from orion.errors import InputError
 from orion.experiment.candidates import KEY, Candidates, Rows
 from orion.experiment.reflected import Reflections
+from orion.experiment.selected import UNCHECKED
 from orion.experiment.traces import list_traces, with_correct_traces
 from orion.models.document import read_document
 from orion.models.training_documents import RejectedRowError
@@ -186,6 +187,7 @@ class History:
                 names=self.settings.filters,
                 limits=self.settings.limits,
                 max_per_problem=self.settings.max_per_problem,
+                unchecked=self.settings.trained_on == UNCHECKED,
             )
             objections = candidates.objections
         for row, found in zip(checked.iter_rows(named=True), objections, strict=True):
@@ -216,12 +218,15 @@ class History:
         for item in planned:
             shown = [f"{len(item.errors)} attempt" + "s" * (len(item.errors) != 1)]
             shown += ["the trace"] if item.teacher is not None else []
+            shown += ["the answer"] if item.answer is not None else []
             yield f"  {item.template}, {_say_ranks(item.error_ranks)}: shows {' and '.join(shown)}"
             turns = prompts.reflect_messages(
                 settings.prompts,
                 self.problem["problem"][0],
                 teacher=item.teacher,
                 errors=item.errors,
+                answer=item.answer,
+                task=settings.task,
             )
             yield from show("\n\n".join(turn["content"] for turn in turns), width)
         if not planned:
@@ -267,11 +272,11 @@ class History:
         except InputError as error:
             yield f"    not looked up: {error}"
             return
-        wanted: dict[tuple[int, ...], int] = {}
+        # rows that are cut to a prefix may have the same tokens
+        wanted: dict[tuple[int, ...], list[int]] = {}
         for _, number, prompt, text, kind in trained.select(COLUMNS).iter_rows():
             try:
-                is_own = kind == "own_correct"
-                tokens, _ = encoder.encode(prompt, text, is_own_sample=is_own)
+                tokens, _ = settings.encode(encoder, prompt, text, kind)
             except RejectedRowError as error:
                 yield f"    training row {number}: rejected, {error.reason}: {error}"
                 continue
@@ -279,11 +284,12 @@ class History:
                 limit = f"pack.max_length = {settings.max_length}"
                 yield f"    training row {number}: dropped, {len(tokens)} tokens, and {limit}"
                 continue
-            wanted[tuple(tokens)] = number
+            wanted.setdefault(tuple(tokens), []).append(number)
         fraction = settings.validation_fraction
         held_out = fraction is not None and is_held_out(self.problem_id, fraction)
         where = find_documents(file, set(wanted))
-        for ids, number in wanted.items():
+        for ids, numbers in wanted.items():
+            number = ", ".join(map(str, numbers))
             if ids not in where:
                 yield f"    training row {number}: not in the file, so that had other rows"
                 continue
@@ -303,12 +309,17 @@ class History:
         if trained.height:
             kinds = trained["target_kind"].unique(maintain_order=True).to_list()
             rows = f"{trained.height} training row" + "s" * (trained.height != 1)
-            other = f", by a fallback, since the arm is trained on {wanted}"
+            mixed = self.settings.mix is not None and kinds == ["teacher_trace"]
+            other = (
+                f", by {'mix' if mixed else 'a fallback, since the arm is trained on ' + wanted}"
+            )
             return f"{rows}: {', '.join(kinds)}{other if wanted not in kinds else ''}"
         if self.selected_file != self.train_file:
             before = self._rows(self.selected_file, tables.TRAIN)
             if before.height:
                 return f"no training row: matching removed all {before.height}"
+        if self.settings.mix is not None:
+            return f"no training row: the problem has no usable {wanted}, or mix left it out"
         if wanted not in select.ON_ERRORS:
             return f"no training row: the problem has no usable {wanted}"
         verdicts = self.read(paths.VERDICTS, tables.VERDICTS)

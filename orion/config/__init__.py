@@ -6,18 +6,14 @@ change their source digest.
 """
 
 from orion.config.arm_models import list_source_runs, list_used, needs_samples
+from orion.config.arm_texts import reads_steps
 from orion.config.arms import find_match, is_matched, list_matched_arms
 from orion.config.datasets import url_sources
+from orion.config.input_files import checkpoint_files, local_files
 from orion.config.loading import load, validate
 from orion.config.local_models import check_without_weights
 from orion.config.models import WILDCARD, Config
-from orion.config.stages import (
-    checkpoint_files,
-    local_files,
-    params,
-    plan_digest,
-    stage_config,
-)
+from orion.config.stages import params, plan_digest, stage_config
 from orion.config.token_limits import list_token_limits
 from orion.config.uses import check_traces, list_lora, list_optimizers
 
@@ -40,6 +36,7 @@ __all__ = [
     "needs_samples",
     "params",
     "plan_digest",
+    "reads_steps",
     "stage_config",
     "url_sources",
     "validate",

@@ -21,6 +21,8 @@ class Config(Protocol):
     @property
     def runs(self) -> Any: ...
     @property
+    def prompts(self) -> str: ...
+    @property
     def datasets(self) -> Mapping[str, Dataset]: ...
     @property
     def models(self) -> Mapping[str, Model]: ...
@@ -132,7 +134,7 @@ def inherit(config: Config, name: str) -> Model:
 def needs_samples(config: Config, arm: str) -> bool:
     """Whether the student answers the training problems for this arm."""
     spec = config.arms[arm]
-    return spec.trained_on == "own_correct" or spec.needs_errors
+    return spec.trained_on in ("own_correct", "own_sample") or spec.needs_errors
 
 
 def list_source_runs(config: Config) -> list[ArmModel]:

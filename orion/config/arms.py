@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 
+from orion.config import arm_texts
 from orion.config.arm_models import Config, list_source_runs
 from orion.config.blocks import Match
 
@@ -37,6 +38,10 @@ def _list_faults(config: Config) -> Iterator[str]:
     matched = [name for name in config.arms if is_matched(config, name)]
     for name in matched:
         yield from _list_match_faults(config, name)
+    for name in config.arms:
+        yield from arm_texts.list_faults(config, name)
+    for name in dict.fromkeys([*config.runs.arms, *(r.arm for r in list_source_runs(config))]):
+        yield from arm_texts.list_prompt_faults(config, name)
     for dataset in config.runs.datasets:
         for name in config.runs.arms:
             yield from _list_oracle_faults(config, name, dataset)

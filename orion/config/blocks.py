@@ -93,9 +93,23 @@ class Check(Block):
 
 class Expose(Block):
     max_errors: Count = Field(2, description="wrong samples kept per problem")
-    selection: Literal["first", "distinct"] = Field(
-        "distinct", description="distinct: wrong answers that differ first"
+    selection: Literal["first", "distinct", "majority_wrong", "random", "shortest", "longest"] = (
+        Field("distinct", description="distinct: wrong answers that differ first")
     )
+    seed: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="of selection: random; null: 0"
+    )
+    show: Literal["whole", "to_false_step", "answer"] = Field(
+        "whole", description="what a prompt shows of a wrong attempt"
+    )
+
+    @model_validator(mode="after")
+    def _check_seed(self) -> "Expose":
+        if self.seed is not None and self.selection != "random":
+            raise ValueError(
+                f"seed is for selection: random, and selection is {self.selection}; set seed: null"
+            )
+        return self
 
 
 class Reflect(Generation):
@@ -146,6 +160,9 @@ class Select(Block):
     loop_repeats: Annotated[int, Field(ge=2)] = Field(
         LOOP_REPEATS, description="loop: occurrences of one n-gram that make a loop"
     )
+    prefer: Literal["first", "shortest"] = Field(
+        "first", description="which of a problem's texts of the student that pass come first"
+    )
     match: Match | None = Field(None, description="what is matched with other arms' rows")
     fallback_no_error: FallbackPolicy = Field(
         "own_correct", description="what a problem without a wrong sample trains on"
@@ -159,6 +176,23 @@ class Pack(Block):
     max_length: Count = Field(
         description="tokens of a packed sequence; longer rows are dropped and counted"
     )
+    prefix_tokens: Count | None = Field(
+        None, description="train on the first tokens of each text only, without an end of the turn"
+    )
+    prefix_share: Annotated[float, Field(gt=0, lt=1), ReadExponents] | None = Field(
+        None, description="the same with a share of each text's tokens"
+    )
+
+    @model_validator(mode="after")
+    def _check_prefix(self) -> "Pack":
+        if self.prefix_tokens is not None and self.prefix_share is not None:
+            raise ValueError("prefix_tokens and prefix_share both cut a text; set one of them")
+        if self.prefix_tokens is not None and self.prefix_tokens >= self.max_length:
+            raise ValueError(
+                f"prefix_tokens = {self.prefix_tokens} must be below max_length = "
+                f"{self.max_length}, which counts the prompt too"
+            )
+        return self
 
 
 class Lora(Block):
@@ -199,6 +233,9 @@ class Train(Block):
         description="of the computation and of a LoRA base; what is trained stays float32",
     )
     gradient_checkpointing: bool = False
+    loss: Literal["cross_entropy", "dft"] = Field(
+        "cross_entropy", description="dft: each target weighted by the model's probability of it"
+    )
     loss_average: Literal["token", "document"] = Field(
         "token", description="what counts equally in the loss of a step: target tokens or documents"
     )
@@ -231,16 +268,33 @@ class Train(Block):
         return self
 
 
+class Mix(Block):
+    teacher_share: Annotated[float, Field(gt=0, lt=1), ReadExponents] = Field(
+        description="share of the training rows that are teacher traces"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="which problems give their trace")
+
+
 class Arm(Block):
     trained_on: Literal[
-        "nothing", "solution", "teacher_trace", "own_correct", "reflection", "oracle"
+        "nothing",
+        "solution",
+        "teacher_trace",
+        "own_correct",
+        "own_sample",
+        "reflection",
+        "oracle",
     ]
     error_source: Literal["own", "other_problem", "sham"] | None = Field(
         None, description="whose wrong attempts are exposed"
     )
-    prompt_includes: list[Literal["teacher", "errors"]] = Field(
+    prompt_includes: list[Literal["teacher", "errors", "answer"]] = Field(
         default_factory=list, description="what the reflection prompt shows beside the problem"
     )
+    task: Literal["refine", "shorten"] = Field(
+        "refine", description="what the reflection prompt asks for"
+    )
+    mix: Mix | None = Field(None, description="teacher traces among the arm's training rows")
     # changes to the stage blocks of the same name; validated after merging
     expose: Delta = Field(default_factory=dict)
     reflect: Delta = Field(default_factory=dict)
@@ -251,7 +305,8 @@ class Arm(Block):
     @property
     def needs_traces(self) -> bool:
         """Whether teacher traces are trained on or shown."""
-        return self.trained_on == "teacher_trace" or "teacher" in self.prompt_includes
+        is_mixed = self.mix is not None
+        return self.trained_on == "teacher_trace" or "teacher" in self.prompt_includes or is_mixed
 
     @property
     def needs_errors(self) -> bool:
@@ -271,4 +326,22 @@ class Arm(Block):
             self.error_source is not None or self.prompt_includes
         ):
             raise ValueError("error_source and prompt_includes are for arms trained on reflections")
+        return self
+
+    @model_validator(mode="after")
+    def _check_new_texts(self) -> "Arm":
+        if {"teacher", "answer"} <= {*self.prompt_includes}:
+            raise ValueError(
+                "prompt_includes: the teacher's trace holds the answer; name teacher or answer"
+            )
+        if self.task == "shorten" and self.prompt_includes != ["teacher"]:
+            raise ValueError(
+                "task: shorten is for reflections on the trace alone; set trained_on: reflection "
+                "and prompt_includes: [teacher]"
+            )
+        if self.mix is not None and self.trained_on in ("nothing", "teacher_trace"):
+            raise ValueError(
+                f"mix adds teacher traces to other rows, and trained_on is {self.trained_on}; set "
+                "own_correct, own_sample, solution, reflection or oracle, or drop mix"
+            )
         return self

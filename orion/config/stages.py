@@ -6,13 +6,13 @@ threads, devices) is a resource of the rule and never among them.
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from orion import paths, prompts
+from orion import prompts
 from orion.config.arm_models import list_used
+from orion.config.arm_texts import SHORTEN, find_prompt_block, find_shown_form
 from orion.config.arms import list_matched_arms
-from orion.config.blocks import Generation, Reflect, Select, Train
+from orion.config.blocks import Expose, Generation, Reflect, Select, Train
 from orion.config.datasets import FileSource, ProblemSet
 from orion.config.draws import shift_seed
 from orion.config.models import Config
@@ -21,18 +21,15 @@ from orion.config.sources import (
     Block,
     EmbeddedStudent,
     GgufModel,
-    LocalBase,
-    LocalModel,
-    Model,
 )
 from orion.config.uses import is_trained
 from orion.data import files
 from orion.demo.recipes import read_recipe
+from orion.experiment.filters import NOT_SHORTER
 from orion.provenance import canonical_json, digest_text
 
-# the blocks of the prompt set that make a prompt: for a solution, and for a reflection
+# the blocks of the prompt set that make the prompt for a solution
 SOLVING = ("system", "solve", "examples")
-REFLECTING = ("system", "reflect", "reflect_examples", "prefill")
 
 
 def stage_config(config: Config, stage: str, **wildcards: str) -> dict[str, Any]:
@@ -180,9 +177,16 @@ def _expose(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
     source = config.arms[arm].error_source or "own"
     # what is falsified is checked as the student's own answers are
     check = {"policy": config.datasets[dataset].policy, **_dump(config.check)}
+    block = config.arm_block("expose", arm)
+    assert isinstance(block, Expose)
+    form = find_shown_form(config, arm)
+    keys = {**_dump(block), "show": None if form == "whole" else form}
+    if block.selection == "random":
+        keys["seed"] = (block.seed or 0) + shift_seed(config, model)
     return {
         "error_source": source,
-        **_dump(config.arm_block("expose", arm)),
+        **keys,
+        "prompts": _prompts(config, "answer") if form == "answer" else None,
         **(check if source == "sham" else {}),
     }
 
@@ -198,12 +202,17 @@ def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict[str, An
         if select.fallback_no_error == "rewrite"
         else "none"
     )
+    spec, ask = config.arms[arm], find_prompt_block(config.arms[arm])
     arm_keys = {
-        "prompt_includes": config.arms[arm].prompt_includes,
+        "prompt_includes": spec.prompt_includes,
         "rewrite": rewrite,
         "drop_false_traces": select.drop_false_traces,
+        "task": None if spec.task == "refine" else spec.task,
     }
-    return {**_generation(config, block, model, REFLECTING), **arm_keys}
+    # worked reflections are no examples of a text that is only shortened
+    examples = () if ask == SHORTEN else ("reflect_examples",)
+    blocks = ("system", ask, *examples, "prefill")
+    return {**_generation(config, block, model, blocks), **arm_keys}
 
 
 def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
@@ -215,13 +224,17 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
     spec, reflect = config.arms[arm], config.arm_block("reflect", arm)
     assert isinstance(reflect, Reflect)
     own = {"solution": ("answer",), "reflection": ("marker", "leak")}.get(spec.trained_on, ())
+    keys = _without_defaults(config.arm_block("select", arm), ("prefer",))
+    if spec.task == "shorten" and NOT_SHORTER not in keys["filters"]:
+        keys["filters"] = [*keys["filters"], NOT_SHORTER]
     return {
         "prompts": _prompts(config, "solve", *own),
         "trained_on": spec.trained_on,
-        **_dump(config.arm_block("select", arm)),
+        **keys,
         # the rule of its own that follows
         "match": None,
         "errors_per_prompt": reflect.errors_per_prompt if spec.trained_on == "oracle" else None,
+        "mix": spec.mix and _dump(spec.mix),
     }
 
 
@@ -266,7 +279,7 @@ def _train(config: Config, dataset: str, model: str, arm: str, seed: str) -> dic
 
 # of training: left out where they have their defaults, as nulls are, so that a training of before
 # they existed is not repeated
-_LATER_KEYS = ("optimizer", "loss_average", "keep_best", "use_rslora", "use_dora")
+_LATER_KEYS = ("optimizer", "loss", "loss_average", "keep_best", "use_rslora", "use_dora")
 
 
 def _without_defaults(block: Block, names: tuple[str, ...]) -> dict[str, Any]:
@@ -367,33 +380,3 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluate": _evaluate,
     "report": _report,
 }
-
-
-def checkpoint_files(model: Model) -> list[str]:
-    """Files of a local checkpoint folder on which its answers depend: inputs of its rule."""
-    if not isinstance(model.source, LocalModel):
-        return []
-    base = model.source.base
-    folders = [model.source.path, *([base.path] if isinstance(base, LocalBase) else [])]
-    patterns = (
-        paths.WEIGHT_FILES,
-        *paths.CONFIG_FILES,
-        *paths.TOKENIZER_FILES,
-        *paths.OLD_VOCABULARY_FILES,
-        paths.ADAPTER_CONFIG,
-        paths.CODE_FILES,
-    )
-    found = {
-        path for folder in folders for pattern in patterns for path in Path(folder).glob(pattern)
-    }
-    return sorted(path.as_posix() for path in found)
-
-
-def local_files(block: ProblemSet) -> list[str]:
-    """Paths of the local files that a dataset or benchmark is read from: inputs of its rule.
-
-    Fetched files are among them. Raises InputError for a folder that cannot be read as one source.
-    """
-    sources = [block.source, getattr(getattr(block, "traces", None), "source", None)]
-    dumped = [_dump(source) for source in sources if source is not None]
-    return [path for source in dumped for path in files.list_files(source)]

@@ -95,7 +95,7 @@ class Counts:
         if problems is not None and all(found):
             errors, verdicts, steps = (Path(str(path)) for path in found)
             block = command.read_config(reflect.ReflectConfig, keys, "the configuration")
-            columns = ["problem_id", "problem", "teacher_trace", "further_traces"]
+            columns = ["problem_id", "problem", "answer", "teacher_trace", "further_traces"]
             prompts = reflect.plan_prompts(
                 with_correct_traces(
                     tables.read(problems, tables.PROBLEMS, columns),

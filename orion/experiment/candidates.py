@@ -18,7 +18,10 @@ from orion.prompts import PromptSet
 Row = dict[str, Any]
 KEY = ["problem_id", "sample_id"]
 # what every own sample must pass, whatever the configuration says
-_ALWAYS = ("wrong_answer", "truncated")
+TRUNCATED = "truncated"
+_ALWAYS = ("wrong_answer", TRUNCATED)
+# which of a problem's texts is taken first
+FIRST, SHORTEST = "first", "shortest"
 
 
 def join_checks(
@@ -93,7 +96,9 @@ class Candidates:
     The student's own samples pass the same filters as its reflections, as far as a filter applies
     to a text without a refined part; otherwise ``orion`` against ``sft_own`` would compare filtered
     texts with unfiltered ones. ``false_traces``: problems whose teacher trace is not to be used;
-    ``long_golds``: problems whose gold is a whole text and no answer.
+    ``long_golds``: problems whose gold is a whole text and no answer. ``prefer``: which of the own
+    samples come first, see ``order_by_preference``. ``unchecked``: own samples need to have ended
+    by themselves and nothing else, for an arm that is trained on them whatever they answer.
     """
 
     def __init__(
@@ -106,13 +111,17 @@ class Candidates:
         max_per_problem: int,
         false_traces: Iterable[str] = (),
         long_golds: Iterable[str] = (),
+        prefer: str = FIRST,
+        unchecked: bool = False,
     ):
         self.problems = Rows(problems.drop("meta", strict=False), "problem_id")
-        self.max_per_problem = max_per_problem
+        self.max_per_problem, self.prefer, self.unchecked = max_per_problem, prefer, unchecked
         self.false_traces, self.long_golds = frozenset(false_traces), frozenset(long_golds)
         wanted = {*_ALWAYS, *filters.PROMPT_FREE_FILTERS}
         self.names = [name for name in names if name in wanted]
         self.names += [name for name in _ALWAYS if name not in names]
+        if unchecked:
+            self.names = [TRUNCATED]
         columns = ["response", "verdict", "finish_reason", "completion_tokens"]
         columns += ["true_steps", "false_steps"]
         self.objections = object_to_all(
@@ -134,7 +143,7 @@ class Candidates:
             limits,
         )
         self._samples = samples.select(*KEY, "response").rechunk()
-        self._correct = group_passing(samples["problem_id"], self.objections)
+        self._passing = group_passing(samples["problem_id"], self.objections)
 
     def solution(self, problem_id: str, prompt_set: PromptSet | str) -> list[Row]:
         """The reference solution with its answer; without a solution the answer alone.
@@ -159,14 +168,21 @@ class Candidates:
         return [make_target(trace, "teacher_trace", sample_id=problem.get("trace_rank"))]
 
     def own_correct(self, problem_id: str) -> list[Row]:
-        """The student's own correct samples, in order of sample_id, equal texts once."""
-        places = self._correct.get(problem_id, [])
-        rows = [self._samples.row(i, named=True) for i in places]
-        rows = drop_repeated(rows, "response")[: self.max_per_problem]
+        """The student's own correct samples in order of preference, equal texts once."""
+        assert not self.unchecked, "the samples were not filtered"
+        return self._make_own(problem_id, "own_correct")
+
+    def own_sample(self, problem_id: str) -> list[Row]:
+        """The student's own samples that ended by themselves, whatever their answers and steps."""
+        assert self.unchecked, "the samples were filtered"
+        return self._make_own(problem_id, "own_sample")
+
+    def _make_own(self, problem_id: str, kind: str) -> list[Row]:
+        places = self._passing.get(problem_id, [])
+        rows = drop_repeated([self._samples.row(i, named=True) for i in places], "response")
+        rows = order_by_preference(rows, "response", self.prefer)[: self.max_per_problem]
         return [
-            make_target(
-                row["response"], "own_correct", sample_id=row["sample_id"], passed=self.names
-            )
+            make_target(row["response"], kind, sample_id=row["sample_id"], passed=self.names)
             for row in rows
         ]
 
@@ -187,6 +203,15 @@ def make_target(
         "error_sample_ids": errors or [],
         "filters_passed": list(passed),
     }
+
+
+def order_by_preference(rows: list[Row], column: str, prefer: str) -> list[Row]:
+    """The rows in the order in which they are taken, by ``prefer``.
+
+    ``first`` leaves them as they are. ``shortest`` counts the characters of the text in the column,
+    since nothing here has a tokenizer; of equal lengths the first comes first.
+    """
+    return sorted(rows, key=lambda row: len(row[column])) if prefer == SHORTEST else rows
 
 
 def drop_repeated(rows: list[Row], column: str) -> list[Row]:

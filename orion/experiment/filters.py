@@ -18,6 +18,8 @@ from orion.prompts import PromptSet
 # defaults of the thresholds (n-gram lengths in words); ``select`` in config.yaml may change them
 COPY_NGRAM, COPY_FRACTION = 12, 0.5
 LOOP_NGRAM, LOOP_REPEATS = 12, 4
+# the filter that every arm has whose task is to shorten
+NOT_SHORTER = "not_shorter"
 _BOX = re.compile(r"\\boxed\s*\{([^{}]{0,200})")
 
 
@@ -97,6 +99,10 @@ FILTERS: Mapping[str, Callable[[Candidate, Limits], bool]] = {
     "several_answers": lambda c, _: len({inner for _, inner in find_boxes(c.text or "")}) > 1,
     "too_long": lambda c, limits: (
         limits.max_tokens is not None and c.completion_tokens > limits.max_tokens
+    ),
+    # in characters, as nothing here has a tokenizer
+    NOT_SHORTER: lambda c, _: (
+        c.teacher_trace is not None and len(c.text or "") >= len(c.teacher_trace)
     ),
 }
 

@@ -12,12 +12,14 @@ import polars as pl
 from orion import prompts
 from orion.experiment import filters
 from orion.experiment.candidates import (
+    FIRST,
     Row,
     Rows,
     drop_repeated,
     group_passing,
     make_target,
     object_to_all,
+    order_by_preference,
 )
 from orion.experiment.filters import Limits
 
@@ -26,7 +28,8 @@ class Reflections:
     """``objections``: for each reflection the filters that object to it.
 
     ``problems``: rows with ``teacher_trace``. A reflection without any refined part has nothing to
-    be trained on, whatever the filters are.
+    be trained on, whatever the filters are. ``prefer``: which come first, see
+    ``orion.experiment.candidates.order_by_preference``.
     """
 
     def __init__(
@@ -37,8 +40,9 @@ class Reflections:
         *,
         names: Sequence[str],
         limits: Limits,
+        prefer: str = FIRST,
     ):
-        self.names, self.limits = list(names), limits
+        self.names, self.limits, self.prefer = list(names), limits, prefer
         columns = ["problem_id", "sample_id", "error_ranks", "response"]
         self.objections = object_to_all(
             _candidates(reflections, problems, limits), self.names, limits
@@ -52,7 +56,7 @@ class Reflections:
     def targets(self, problem_id: str, template: str) -> list[Row]:
         """The targets of the reflections without objection; equal texts count once.
 
-        The first targets are one of each prompt.
+        The first targets are one of each prompt: its first text, or its shortest.
         """
         targets = []
         for place in self._passing.get((problem_id, template), []):
@@ -68,7 +72,8 @@ class Reflections:
                 passed=self.names,
             )
             targets.append({**target, "error_ranks": row["error_ranks"]})
-        return _one_per_prompt_first(drop_repeated(targets, "completion"))
+        distinct = drop_repeated(targets, "completion")
+        return _one_per_prompt_first(order_by_preference(distinct, "completion", self.prefer))
 
     def _sample_ids(self, problem_id: str, ranks: list[int]) -> list[int]:
         if not ranks:

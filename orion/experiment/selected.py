@@ -5,6 +5,7 @@ Input: training rows (table train) and the summary of how they were chosen. Outp
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import polars as pl
 
@@ -13,6 +14,10 @@ from orion.experiment.candidates import Row
 from orion.paths import AtomicFile
 
 PREVIEW_ROWS = 50
+# own samples that nobody checked came later; a change of `orion.tables` would rerun every stage
+UNCHECKED = "own_sample"
+KINDS = (*tables.TRAIN.allowed["target_kind"], UNCHECKED)
+TRAIN_TABLE = replace(tables.TRAIN, allowed={"target_kind": KINDS})
 
 
 def count_rows(train: pl.DataFrame) -> Row:
@@ -35,4 +40,26 @@ def write_selected(
             for row in train.head(PREVIEW_ROWS).iter_rows(named=True)
         ]
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    tables.write(train, output, tables.TRAIN, record)
+    tables.write(train, output, TRAIN_TABLE, record)
+
+
+def explain_too_few(summary: Row, kind: str) -> str:
+    """The counts behind too few training rows, and the cures that this kind of row has."""
+    cure = "or lower select.min_rows"
+    if kind == "reflection":
+        found = (
+            f"{summary['reflections']} reflections, waterfall {json.dumps(summary['waterfall'])}."
+        )
+        return f"{found} Relax select.filters, choose another fallback_all_filtered, {cure}"
+    usable = summary["problems_trained"]
+    why = f"{usable} of the {summary['problems']} problems have a usable {kind}."
+    if kind == "own_correct":
+        return f"{why} {json.dumps(summary['own_samples'])}. Relax select.filters, {cure}"
+    if kind == "own_sample":
+        return f"{why} Raise sample.max_tokens, so that more samples end by themselves, {cure}"
+    if kind == "teacher_trace":
+        return (
+            f"{why} {json.dumps(summary['teacher_traces'])}. Map fields.teacher_trace, name traces "
+            f"or a teacher, see trace_verdicts.parquet for traces that do not check, {cure}"
+        )
+    return f"{why} Map fields.solution, or see lint.json for golds that are no answers; {cure}"

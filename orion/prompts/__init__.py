@@ -7,6 +7,8 @@ they read, as texts, so that a change reruns exactly what it reaches.
 
 from orion.prompts.marker import split_response
 from orion.prompts.render import (
+    REFINE,
+    SHORTEN,
     Message,
     answer,
     find_leak,
@@ -23,6 +25,8 @@ from orion.prompts.validation import validate
 __all__ = [
     "BLOCKS",
     "BUILT_IN",
+    "REFINE",
+    "SHORTEN",
     "Message",
     "PromptSet",
     "answer",

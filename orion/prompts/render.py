@@ -14,12 +14,14 @@ from orion.errors import InputError
 from orion.prompts.sets import PromptSet, environment, resolve
 
 Message = dict[str, str]
-# the keys of a worked example; the answer's key comes last
+# the keys of a worked example; that of the reply comes last
 EXAMPLE_KEYS = {
     "examples": ("problem", "solution"),
-    "reflect_examples": ("problem", "teacher", "errors", "reflection"),
+    "reflect_examples": ("problem", "teacher", "errors", "answer", "reflection"),
 }
-OPTIONAL_KEYS = ("teacher", "errors")
+OPTIONAL_KEYS = ("teacher", "errors", "answer")
+# what a reflection prompt asks for
+REFINE, SHORTEN = "refine", "shorten"
 
 
 def render(name: str, source: str, **data: Any) -> str:
@@ -48,13 +50,26 @@ def answer(prompt_set: PromptSet | str, gold: str) -> str:
 
 
 def reflect(
-    prompt_set: PromptSet | str, problem: str, *, teacher: str | None, errors: list[str]
+    prompt_set: PromptSet | str,
+    problem: str,
+    *,
+    teacher: str | None,
+    errors: list[str],
+    answer: str | None = None,
+    task: str = REFINE,
 ) -> str:
     """The user turn that asks for a refined chain of thought.
 
-    At least one of ``teacher`` and ``errors`` must be given.
+    At least one of ``teacher``, ``errors`` and ``answer`` must be given. With an answer, and for
+    the task ``shorten`` of a trace, it is another block of the set.
     """
-    source = resolve(prompt_set).block("reflect")
+    chosen = resolve(prompt_set)
+    if task == SHORTEN:
+        return render(SHORTEN, chosen.block(SHORTEN), problem=problem, teacher=teacher)
+    if answer is not None:
+        source = chosen.block("reflect_answer")
+        return render("reflect_answer", source, problem=problem, answer=answer, errors=errors)
+    source = chosen.block("reflect")
     return render("reflect", source, problem=problem, teacher=teacher, errors=errors)
 
 
@@ -80,25 +95,30 @@ def solve_messages(prompt_set: PromptSet | str, problem: str) -> list[Message]:
 
 
 def reflect_messages(
-    prompt_set: PromptSet | str, problem: str, *, teacher: str | None, errors: list[str]
+    prompt_set: PromptSet | str,
+    problem: str,
+    *,
+    teacher: str | None,
+    errors: list[str],
+    answer: str | None = None,
+    task: str = REFINE,
 ) -> list[Message]:
     """The conversation that asks for a refined chain of thought.
 
-    Of the worked examples it has those that show the same parts: a teacher's trace, errors or both.
+    Of the worked examples it has those that show the same parts: a teacher's trace, errors, the
+    answer. They are refined chains, so that the task ``shorten`` has none.
     """
     chosen = resolve(prompt_set)
     messages = _system(chosen)
-    for example in read_examples(chosen, "reflect_examples"):
-        shown = (example.get("teacher") is not None, bool(example.get("errors")))
-        if shown == (teacher is not None, bool(errors)):
+    for example in read_examples(chosen, "reflect_examples") if task == REFINE else ():
+        trace, wrong, gold = (example.get(key) for key in OPTIONAL_KEYS)
+        shown = (trace is not None, bool(wrong), gold is not None)
+        if shown == (teacher is not None, bool(errors), answer is not None):
             question = reflect(
-                chosen,
-                example["problem"],
-                teacher=example.get("teacher"),
-                errors=example.get("errors") or [],
+                chosen, example["problem"], teacher=trace, errors=wrong or [], answer=gold
             )
             messages += _turns(question, example["reflection"])
-    question = reflect(chosen, problem, teacher=teacher, errors=errors)
+    question = reflect(chosen, problem, teacher=teacher, errors=errors, answer=answer, task=task)
     return [*messages, {"role": "user", "content": question}]
 
 

@@ -30,7 +30,8 @@ class PromptSet:
     ``answer`` states an answer. ``examples`` and ``reflect_examples``: worked examples, as YAML,
     that become earlier turns of the conversation. ``prefill``: words with which the assistant's
     turn of a reflection is opened. ``marker``: behind it the refined chain begins. ``leak``: one
-    regular expression per line, for the filter of that name.
+    regular expression per line, for the filter of that name. ``reflect_answer`` asks for a chain
+    with the answer in view and no trace, ``shorten`` for a shorter trace.
     """
 
     system: str | None = None
@@ -42,6 +43,8 @@ class PromptSet:
     answer: str | None = None
     marker: str | None = None
     leak: str | None = None
+    reflect_answer: str | None = None
+    shorten: str | None = None
 
     def block(self, name: str) -> str:
         """The text of a block; raises InputError where the set has none."""

@@ -14,6 +14,8 @@ SLOTS = {
     "solve": ("problem",),
     "answer": ("answer",),
     "reflect": ("problem", "teacher", "errors"),
+    "reflect_answer": ("problem", "answer", "errors"),
+    "shorten": ("problem", "teacher"),
 }
 # made-up data, found again in the rendered text
 PROBLEM, TEACHER, ANSWER = "ProblemWords {{ 1 }}", "TeacherWords", "AnswerWords"
@@ -69,8 +71,8 @@ def _check_texts(prompt_set: PromptSet) -> None:
             given = {"teacher": teacher, "errors": errors}
             text = render.reflect(prompt_set, PROBLEM, teacher=teacher, errors=errors)
             texts.append(("reflect", text, [PROBLEM, *([teacher] if teacher else []), *errors]))
-            _check_absence(text, texts[2][1], given)
-    for block, text, wanted in texts:
+            _check_absence("reflect", text, texts[2][1], given)
+    for block, text, wanted in [*texts, *_list_optional(prompt_set)]:
         for words in wanted:
             if words not in text:
                 slot = {PROBLEM: "problem", ANSWER: "answer", TEACHER: "teacher"}
@@ -80,12 +82,30 @@ def _check_texts(prompt_set: PromptSet) -> None:
                 )
 
 
-def _check_absence(text: str, whole: str, given: dict[str, str | list[str] | None]) -> None:
+def _list_optional(prompt_set: PromptSet) -> list[tuple[str, str, list[str]]]:
+    """The texts of the blocks that a set may leave out: block, text, what it has to show."""
+    texts = []
+    if prompt_set.reflect_answer is not None:
+        whole = ""
+        for errors in (ERRORS, []):
+            text = render.reflect(prompt_set, PROBLEM, teacher=None, errors=errors, answer=ANSWER)
+            whole = whole or text
+            _check_absence("reflect_answer", text, whole, {"teacher": TEACHER, "errors": errors})
+            texts.append(("reflect_answer", text, [PROBLEM, ANSWER, *errors]))
+    if prompt_set.shorten is not None:
+        text = render.reflect(prompt_set, PROBLEM, teacher=TEACHER, errors=[], task=render.SHORTEN)
+        texts.append(("shorten", text, [PROBLEM, TEACHER]))
+    return texts
+
+
+def _check_absence(
+    block: str, text: str, whole: str, given: dict[str, str | list[str] | None]
+) -> None:
     """A part that is not given leaves no trace, such as the word None; ``whole`` has all parts."""
     for slot, printed in (("teacher", "None"), ("errors", "[]")):
         if not given[slot] and printed in text and printed not in whole:
             raise InputError(
-                f"block reflect: it prints {printed} where an arm shows no {slot}; put it into "
+                f"block {block}: it prints {printed} where an arm shows no {slot}; put it into "
                 f"{{% if {'teacher is not none' if slot == 'teacher' else 'errors'} %}}"
             )
 

@@ -4,6 +4,7 @@ Input: the configuration. Output: rows for the page.
 """
 
 from orion.config import Config
+from orion.config.blocks import Pack
 
 ARMS = {
     "base": "The untrained student. Question: where does it start?",
@@ -25,6 +26,16 @@ ARMS = {
     "made at random. Question: does its own error matter?",
     "oracle": "Trained on the generator's own refinements, which write out exactly the steps that "
     "the student got wrong. Question: could any refinement help here?",
+    "answer_hint": "The student writes a chain with the answer in view and no trace, where it has "
+    "a wrong sample. Question: is the answer enough (STaR)?",
+    "long2short": "The student shortens the teacher's chain of thought, with no error in view. "
+    "Question: is it only the shorter text?",
+    "mix_long": "Trained on the student's own correct samples and a share of teacher traces. "
+    "Question: do a few long chains help?",
+    "upft": "Trained on the first tokens of the student's own samples, whatever their answers. "
+    "Question: is a good start enough?",
+    "p_align": "Trained on the first part of the teacher's chain of thought. "
+    "Question: is its beginning what helps?",
     "orion": "The method: the student refines the teacher's chain of thought with its own wrong "
     "attempt in view.",
 }
@@ -33,9 +44,21 @@ TRAINED_ON = {
     "solution": "trained on the reference solution",
     "teacher_trace": "trained on the teacher's chain of thought",
     "own_correct": "trained on the student's own correct samples",
+    "own_sample": "trained on the student's own samples, whatever their answers",
     "reflection": "trained on the student's reflections",
     "oracle": "trained on the generator's refinements",
 }
+
+
+def _describe_pack(config: Config, name: str) -> str:
+    """What an arm on prefixes keeps of its texts; nothing for the others."""
+    pack = config.arm_block("pack", name)
+    assert isinstance(pack, Pack)
+    if pack.prefix_tokens is not None:
+        return f"; the first {pack.prefix_tokens} tokens of each"
+    if pack.prefix_share is not None:
+        return f"; the first {100 * pack.prefix_share:g} % of the tokens of each"
+    return ""
 
 
 def describe_arms(config: Config) -> list[dict]:
@@ -47,5 +70,9 @@ def describe_arms(config: Config) -> list[dict]:
         if arm.trained_on == "reflection":
             source = (arm.error_source or "none").replace("_", " ")
             text += f"; its prompts include {' and '.join(arm.prompt_includes)}; errors: {source}"
+            text += "; they ask for a shorter text" if arm.task == "shorten" else ""
+        text += _describe_pack(config, name)
+        if arm.mix is not None:
+            text += f"; {100 * arm.mix.teacher_share:g} % of the rows are teacher traces"
         rows.append({"arm": name, "text": ARMS.get(name, f"{text[0].upper()}{text[1:]}.")})
     return rows

@@ -6,6 +6,7 @@ out; one that it does not understand is unknown, not false. Input: ``Results``. 
 
 import polars as pl
 
+from orion.experiment.selected import UNCHECKED
 from orion.report import shares
 from orion.report.gather import STEP_COUNTS, Arm, Results
 
@@ -53,10 +54,10 @@ def _count_texts(texts: pl.DataFrame) -> dict:
 def training_rows(results: Results) -> list[dict]:
     """One row per trained arm: false steps in the texts it draws on, and in its training rows.
 
-    ``texts`` are the arm's own kind of text with a correct answer (null for solutions and the
-    oracle's texts, whose steps are not checked), so the two shares are those before and after the
-    filters. ``rows_checked`` are the training rows of the other kinds; those of fallbacks are among
-    them.
+    ``texts`` are the arm's own kind of text with a correct answer, or all of them for an arm on own
+    samples whatever they answer (null for solutions and the oracle's texts, whose steps are not
+    checked), so the two shares are those before and after the filters. ``rows_checked`` are the
+    training rows of the other kinds; those of fallbacks are among them.
     """
     rows = []
     for arm in results.arms.values():
@@ -64,7 +65,9 @@ def training_rows(results: Results) -> list[dict]:
             continue
         checked = _list_checked(results, arm)
         source = checked.get(arm.trained_on)
-        correct = None if source is None else source.filter(pl.col("verdict") == "correct")
+        correct = source
+        if source is not None and arm.trained_on != UNCHECKED:
+            correct = source.filter(pl.col("verdict") == "correct")
         trained = _find_checked_rows(arm.train, checked)
         rows.append(
             {
@@ -85,7 +88,8 @@ def training_rows(results: Results) -> list[dict]:
 def _list_checked(results: Results, arm: Arm) -> dict[str, pl.DataFrame]:
     """The checked texts by the kind of training row that they may become."""
     assert results.traces is not None, "an arm is trained"
-    found = {"teacher_trace": results.traces, "own_correct": results.samples}
+    samples = {"own_correct": results.samples, UNCHECKED: results.samples}
+    found = {"teacher_trace": results.traces, **samples}
     return found if arm.reflections is None else {**found, "reflection": arm.reflections}
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from orion import tables
 from orion.experiment import statistics
 from orion.experiment.clusters import count_clusters
+from orion.experiment.selected import KINDS, UNCHECKED
 from orion.report.gather import Arm, Results
 
 HEALTH = ("unfinished", "no_answer", "unparseable", "timeout", "failed", "loop")
@@ -216,10 +216,13 @@ def waterfall_rows(results: Results) -> list[dict]:
 def selection_rows(results: Results) -> list[dict]:
     """One row per arm: its training rows by kind, fallbacks, and what matching removed.
 
+    ``own_sample`` is among the kinds only where an arm is trained on it.
     ``without_exposed_error``: problems with a wrong sample for which no error could be shown.
     ``removed_by_matching``: training rows, by its kinds; None for an arm that is not matched.
     """
     rows = []
+    is_unchecked = any(arm.trained_on == UNCHECKED for arm in results.arms.values())
+    listed = [kind for kind in KINDS if kind != UNCHECKED or is_unchecked]
     for arm in results.arms.values():
         if arm.filters is None or arm.train is None:
             continue
@@ -239,7 +242,7 @@ def selection_rows(results: Results) -> list[dict]:
                 "without_exposed_error": arm.filters["without_exposed_error"],
                 **count_removed(arm.filters),
                 "rows": arm.filters["rows"],
-                **{kind: kinds.get(kind, 0) for kind in tables.TRAIN.allowed["target_kind"]},
+                **{kind: kinds.get(kind, 0) for kind in listed},
             }
         )
     return rows

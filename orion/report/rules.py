@@ -15,6 +15,7 @@ from orion.config import (
     list_matched_arms,
     list_source_runs,
     needs_samples,
+    reads_steps,
 )
 
 Wildcards = dict[str, str]
@@ -84,6 +85,11 @@ def if_sham(template: str) -> Template:
     return lambda config, wildcards: (
         template if config.arms[wildcards["arm"]].error_source == "sham" else None
     )
+
+
+def if_reading_steps(template: str) -> Template:
+    """A file of the steps by which attempts are made wrong, or cut."""
+    return lambda config, wildcards: template if reads_steps(config, wildcards["arm"]) else None
 
 
 def matches(config: Config, wildcards: Wildcards) -> bool:
@@ -228,7 +234,7 @@ RULES = (
             "samples": paths.SAMPLES,
             "verdicts": paths.VERDICTS,
             "problems": if_sham(paths.PROBLEMS),
-            "steps": if_sham(paths.STEPS),
+            "steps": if_reading_steps(paths.STEPS),
         },
         applies=needs_errors,
     ),

@@ -4,9 +4,11 @@
 placebo) replaces each own wrong attempt by a wrong attempt of the same student at another problem:
 both arms then show the same number of attempts of the same kind, and only the fit between attempt
 and problem differs. ``error_source: sham`` replaces it by an attempt at the same problem whose
-error is made at random (`orion.experiment.sham`).
+error is made at random (`orion.experiment.sham`). ``selection`` says which wrong attempts come
+first, ``show`` what a prompt shows of them, which is then their response in the table
+(`orion.experiment.exposure`).
 Run: ``python -m orion.stages.expose --config JSON --samples S --verdicts V --output O
-[--problems P --steps A]``, with the last two for sham errors.
+[--problems P --steps A]``, with the last two for sham errors, and steps for ``to_false_step``.
 """
 
 import argparse
@@ -19,8 +21,18 @@ from orion import provenance, tables
 from orion.answers.policies import get_policy
 from orion.errors import InputError
 from orion.experiment.candidates import join_checks
+from orion.experiment.exposure import (
+    ANSWER,
+    TO_FALSE_STEP,
+    WHOLE,
+    cut_falsified,
+    cut_to_false_steps,
+    rank_errors,
+    state_answers,
+)
 from orion.experiment.sham import sham_errors
 from orion.progress import log
+from orion.prompts import PromptSet
 from orion.stages import command
 
 KEY = ["problem_id", "sample_id"]
@@ -31,7 +43,8 @@ SHAM_INPUTS = ("problems", "steps")
 class ExposeConfig:
     """The configuration keys of the stage; ``max_errors``: wrong attempts kept per problem.
 
-    ``policy`` and ``timeout_s``: how the results of sham errors are checked.
+    ``policy`` and ``timeout_s``: how the results of sham errors are checked. ``seed``: of the
+    selection ``random``. ``prompts``: with the block ``answer``, for ``show: answer``.
     """
 
     error_source: str
@@ -39,26 +52,31 @@ class ExposeConfig:
     selection: str
     policy: str | None = None
     timeout_s: float | None = None
+    seed: int = 0
+    show: str = WHOLE
+    prompts: PromptSet | str | None = None
 
 
 def own_errors(
-    samples: pl.DataFrame, verdicts: pl.DataFrame, *, max_errors: int, selection: str
+    samples: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    *,
+    max_errors: int,
+    selection: str,
+    seed: int = 0,
 ) -> pl.DataFrame:
-    """Up to ``max_errors`` wrong samples per problem, ranked from 0.
+    """Up to ``max_errors`` wrong samples per problem, ranked from 0 by ``rank_errors``.
 
     Only the verdict ``incorrect`` counts: an answer that was not understood is not known to be an
-    error. ``distinct`` ranks attempts with a new wrong answer before repetitions of one already
-    chosen; ties fall to the lower sample_id.
+    error.
     """
     wrong = verdicts.filter(pl.col("verdict") == "incorrect").select(*KEY, "extracted")
-    repeats = pl.int_range(pl.len()).over("problem_id", "extracted", order_by="sample_id")
-    order = (
-        ["problem_id", repeats, "sample_id"]
-        if selection == "distinct"
-        else ["problem_id", "sample_id"]
-    )
+    if selection in ("shortest", "longest"):
+        lengths = samples.select(*KEY, characters=pl.col("response").str.len_chars())
+        wrong = wrong.join(lengths, on=KEY)
     chosen = (
-        wrong.sort(order)
+        rank_errors(wrong, selection, seed=seed)
+        .select(*KEY, "extracted")
         .with_columns(rank=pl.int_range(pl.len()).over("problem_id"))
         .filter(pl.col("rank") < max_errors)
     )
@@ -136,21 +154,56 @@ def read_sham_errors(
     return made
 
 
+def show_errors(
+    errors: pl.DataFrame, config: ExposeConfig, args: argparse.Namespace
+) -> pl.DataFrame:
+    """The errors with what ``show`` says of each; raises InputError where an input is missing."""
+    if config.show == WHOLE:
+        return errors
+    if config.show == ANSWER:
+        if config.prompts is None:
+            raise InputError("show: answer needs prompts with the block answer in --config")
+        shown, without = state_answers(errors, config.prompts)
+        log(f"{without} of {errors.height} wrong attempts have no answer to state: left out")
+    elif config.show != TO_FALSE_STEP:
+        raise InputError(f"show: {config.show} is none of {WHOLE}, {TO_FALSE_STEP}, {ANSWER}")
+    elif config.error_source == "sham":
+        assert config.timeout_s is not None, "sham errors were made with it"
+        shown, without = cut_falsified(errors, config.timeout_s)
+    elif args.steps:
+        steps = tables.read(args.steps, tables.STEPS, [*KEY, "first_false"])
+        shown, without = cut_to_false_steps(errors, steps)
+    else:
+        raise InputError("show: to_false_step needs --steps, the steps of the samples")
+    if config.show == TO_FALSE_STEP:
+        log(f"{without} of {errors.height} wrong attempts have no false step: shown whole")
+    return shown
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = command.make_parser(__doc__, "samples", "verdicts", "output")
     for name in SHAM_INPUTS:
-        parser.add_argument(f"--{name}", nargs="?", metavar="PATH", help="for sham errors")
+        parser.add_argument(f"--{name}", nargs="?", metavar="PATH", help="for sham or cut errors")
     args = parser.parse_args(argv)
     config = command.read_config(ExposeConfig, args.config)
     samples = tables.read(args.samples, tables.SAMPLES, [*KEY, "response"])
     verdicts = tables.read(args.verdicts, tables.VERDICTS, [*KEY, "verdict", "extracted"])
-    errors = own_errors(samples, verdicts, max_errors=config.max_errors, selection=config.selection)
+    errors = own_errors(
+        samples,
+        verdicts,
+        max_errors=config.max_errors,
+        selection=config.selection,
+        seed=config.seed,
+    )
     inputs = {"samples": args.samples, "verdicts": args.verdicts}
     if config.error_source == "other_problem":
         errors = other_problem_errors(errors)
     elif config.error_source == "sham":
         inputs |= {name: getattr(args, name) for name in SHAM_INPUTS}
         errors = read_sham_errors(errors, args, *check_sham_options(config, args))
+    if config.show == TO_FALSE_STEP and args.steps:
+        inputs |= {"steps": args.steps}
+    errors = show_errors(errors, config, args)
     log(
         f"{errors.height} errors exposed for {errors['problem_id'].n_unique()} of "
         f"{samples['problem_id'].n_unique()} problems"

@@ -3,10 +3,12 @@
 A document is the prompt exactly as the model reads it when it is sampled, then the turn as the chat
 template prints it, up to the token that ends it (``orion.models.training_documents``). Only the
 turn is trained on. A row that the template cannot carry is rejected and counted with its reason.
-Documents are placed end to end in sequences of at most ``max_length`` tokens; none is cut: a
-document that does not fit is dropped and counted. With ``validation_fraction`` the rows of some
-problems are held out: they are packed apart, in sequences marked ``validation``. Documents wait in
-scratch files beside the output, 8 bytes per token, so that memory does not grow with the tokens.
+Documents are placed end to end in sequences of at most ``max_length`` tokens. One that does not fit
+is dropped and counted, never cut to fit. For an arm on prefixes (``prefix_tokens``,
+``prefix_share``) each document ends with the prefix of its turn, without an end of the turn.
+With ``validation_fraction`` the rows of some problems are held out: they are packed apart, in
+sequences marked ``validation``. Documents wait in scratch files beside the output, 8 bytes per
+token, so that memory does not grow with the tokens.
 Run: ``python -m orion.stages.pack --config JSON --train T --model M --output O --stats S
 [--preflight F]``.
 """
@@ -56,21 +58,21 @@ class Part:
     limit: int
     rows: int = 0
     too_long: int = 0
+    cut: int = 0
 
     def __post_init__(self) -> None:
         self.rejected: Counter[str] = Counter()
 
-    def encode(self, rows: pl.DataFrame, encoder: DocumentEncoder) -> None:
+    def encode(self, rows: pl.DataFrame, encoder: DocumentEncoder, config: PackConfig) -> None:
         """Add rows of COLUMNS.
 
         Those that the template cannot carry are counted by reason, and the first one of each reason
-        is named in the log.
+        is named in the log. ``cut`` counts the documents that end before their turn does.
         """
         self.rows += rows.height
         for problem_id, row, prompt, completion, kind in rows.select(COLUMNS).iter_rows():
             try:
-                is_own = kind == "own_correct"
-                ids, labels = encoder.encode(prompt, completion, is_own_sample=is_own)
+                ids, labels = config.encode(encoder, prompt, completion, kind)
             except RejectedRowError as error:
                 if error.reason not in self.rejected:
                     log(f"{problem_id}, row {row}: rejected, {error.reason}: {error}")
@@ -78,6 +80,7 @@ class Part:
                 continue
             if len(ids) <= self.limit:
                 self.documents.add(ids, labels)
+                self.cut += ids[-1] not in encoder.eos
             else:
                 self.too_long += 1
 
@@ -182,13 +185,15 @@ def main(argv: list[str] | None = None) -> None:
         )
         for frame in read_slices(args.train, tables.TRAIN, COLUMNS, rows=SLICE_ROWS):
             for part, rows in zip((training, held_out), split_rows(frame, fraction), strict=True):
-                part.encode(rows, encoder)
+                part.encode(rows, encoder, config)
         check_enough(config, training, held_out, args.train)
         bins = best_fit_bins(training.documents.lengths, limit)
         held_bins = None
         if fraction is not None:
             held_bins = best_fit_bins(held_out.documents.lengths, limit)
         stats = count_packed(limit, training, bins, held_out, held_bins)
+        if config.cuts:
+            stats["cut_to_prefix"] = training.cut
         log(json.dumps(stats))
         inputs = {"train": args.train, "model": args.model, **checked}
         record = provenance.record("orion.stages.pack", args.config, inputs)

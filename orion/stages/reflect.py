@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from orion import prompts, provenance, tables
+from orion.data.golds import suggest_rule
 from orion.engines import GenerationConfig
 from orion.errors import InputError
 from orion.experiment.degenerate import MAX_FAILED_FRACTION
@@ -20,7 +21,7 @@ from orion.experiment.traces import with_correct_traces
 from orion.models import checkpoints, preflight, templates
 from orion.models.document import read_document
 from orion.progress import log
-from orion.prompts import PromptSet
+from orion.prompts import REFINE, PromptSet
 from orion.stages import command
 from orion.stages.generation import add_options, complete
 
@@ -31,10 +32,11 @@ REFLECT, REWRITE = tables.REFLECTION_TEMPLATES
 class ReflectConfig:
     """The configuration keys of the stage.
 
-    ``prompts``: a prompt set's blocks, or its name. ``prompt_includes``: teacher, errors or both.
+    ``prompts``: a prompt set's blocks, or its name. ``prompt_includes``: teacher, errors, answer.
     ``rewrite``: which problems also get a prompt without errors: ``all``, those with ``no_errors``,
     or ``none``. ``max_failed_fraction``: the largest part of the rows that may fail.
-    ``drop_false_traces``: a trace without a false step is shown rather than one with it.
+    ``drop_false_traces``: a trace without a false step is shown rather than one with it. ``task``:
+    what a prompt asks for, ``refine`` or ``shorten``.
     """
 
     prompts: PromptSet | str
@@ -45,6 +47,7 @@ class ReflectConfig:
     drop_false_traces: bool = False
     enable_thinking: bool | None = None
     max_failed_fraction: float = MAX_FAILED_FRACTION
+    task: str = REFINE
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class ReflectionPrompt:
     error_ranks: list[int]
     teacher: str | None
     errors: list[str]
+    answer: str | None = None
 
 
 def plan_prompts(
@@ -68,15 +72,23 @@ def plan_prompts(
 ) -> list[ReflectionPrompt]:
     """The prompts of an arm, problem by problem.
 
-    A problem without a teacher trace that checked correct gets no prompt where the arm shows one.
+    A problem without a teacher trace that checked correct gets no prompt where the arm shows one,
+    nor does one whose gold is a whole text and no answer where the arm shows the answer: the column
+    ``answer`` is needed there.
     """
     by_problem: dict[str, list[tuple[int, str]]] = {}
     ordered = errors.select("problem_id", "rank", "response").sort("problem_id", "rank")
     for problem_id, rank, response in ordered.iter_rows():
         by_problem.setdefault(problem_id, []).append((rank, response))
+    golds = (
+        problems["answer"].to_list() if "answer" in prompt_includes else [None] * problems.height
+    )
     planned = []
-    for problem_id, trace in problems.select("problem_id", "teacher_trace").iter_rows():
+    rows = problems.select("problem_id", "teacher_trace").iter_rows()
+    for (problem_id, trace), gold in zip(rows, golds, strict=True):
         if "teacher" in prompt_includes and trace is None:
+            continue
+        if gold is not None and suggest_rule(gold):
             continue
         teacher = trace if "teacher" in prompt_includes else None
         own = by_problem.get(problem_id, [])
@@ -84,7 +96,7 @@ def plan_prompts(
             group = own[start : start + errors_per_prompt]
             ranks = [rank for rank, _ in group]
             texts = [text for _, text in group] if "errors" in prompt_includes else []
-            planned.append(ReflectionPrompt(problem_id, REFLECT, ranks, teacher, texts))
+            planned.append(ReflectionPrompt(problem_id, REFLECT, ranks, teacher, texts, gold))
         if trace is not None and (rewrite == "all" or (rewrite == "no_errors" and not own)):
             planned.append(ReflectionPrompt(problem_id, REWRITE, [], trace, []))
     return planned
@@ -98,6 +110,7 @@ def make_requests(
     prompt_set: PromptSet | str,
     num_samples: int,
     enable_thinking: bool | None,
+    task: str = REFINE,
 ) -> pl.DataFrame:
     """One row per completion: problem_id, sample_id, template, error_ranks, prompt.
 
@@ -109,7 +122,12 @@ def make_requests(
     rows = []
     for item in planned:
         messages = prompts.reflect_messages(
-            prompt_set, texts[item.problem_id], teacher=item.teacher, errors=item.errors
+            prompt_set,
+            texts[item.problem_id],
+            teacher=item.teacher,
+            errors=item.errors,
+            answer=item.answer,
+            task=task,
         )
         row = {
             "problem_id": item.problem_id,
@@ -145,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     add_options(parser)
     args = parser.parse_args(argv)
     config = command.read_config(ReflectConfig, args.config)
-    columns = ["problem_id", "problem", "teacher_trace", "further_traces"]
+    columns = ["problem_id", "problem", "answer", "teacher_trace", "further_traces"]
     problems = with_correct_traces(
         tables.read(args.problems, tables.PROBLEMS, columns),
         tables.read(args.trace_verdicts, tables.VERDICTS),
@@ -178,6 +196,7 @@ def main(argv: list[str] | None = None) -> None:
         prompt_set=config.prompts,
         num_samples=config.generation.num_samples,
         enable_thinking=config.enable_thinking,
+        task=config.task,
     )
     reflections = complete(
         requests,

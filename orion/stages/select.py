@@ -20,7 +20,14 @@ from orion import prompts, provenance, tables
 from orion.data.golds import suggest_rule
 from orion.errors import InputError
 from orion.experiment import filters
-from orion.experiment.candidates import KEY, Candidates, Objections, Row, join_checks
+from orion.experiment.candidates import (
+    FIRST,
+    KEY,
+    Candidates,
+    Objections,
+    Row,
+    join_checks,
+)
 from orion.experiment.degenerate import MIN_ROWS
 from orion.experiment.filters import (
     COPY_FRACTION,
@@ -29,16 +36,17 @@ from orion.experiment.filters import (
     LOOP_REPEATS,
     Limits,
 )
+from orion.experiment.mixing import Mix, mix_traces
 from orion.experiment.refinements import Refinements
 from orion.experiment.reflected import Reflections
-from orion.experiment.selected import count_rows, write_selected
+from orion.experiment.selected import UNCHECKED, count_rows, explain_too_few, write_selected
 from orion.experiment.traces import list_traces, with_correct_traces
 from orion.progress import log
 from orion.prompts import PromptSet
 from orion.stages import command
 
 # kinds of arms that need what the student answered, and those that need its errors too
-OWN_TEXTS = ("own_correct", "reflection", "oracle")
+OWN_TEXTS = ("own_correct", UNCHECKED, "reflection", "oracle")
 ON_ERRORS = ("reflection", "oracle")
 
 
@@ -49,7 +57,8 @@ class SelectConfig:
     ``prompts``: a prompt set's blocks, or its name. ``max_per_problem``: training rows per problem.
     ``min_rows``: fewer are an error. ``drop_false_traces``: whether teacher traces with a false
     step are not trained on. ``errors_per_prompt``: wrong attempts that one text of the oracle
-    corrects.
+    corrects. ``prefer``: which of a problem's texts come first. ``mix``: teacher traces among the
+    rows.
     """
 
     prompts: PromptSet | str
@@ -66,6 +75,8 @@ class SelectConfig:
     drop_false_traces: bool = False
     min_rows: int = MIN_ROWS
     errors_per_prompt: int = 1
+    prefer: str = FIRST
+    mix: Mix | None = None
 
     @property
     def limits(self) -> Limits:
@@ -129,6 +140,7 @@ class Chooser:
             "solution": lambda p: self.candidates.solution(p, self.config.prompts),
             "teacher_trace": self.candidates.teacher,
             "own_correct": self.candidates.own_correct,
+            "own_sample": self.candidates.own_sample,
             "reflection": lambda p: self._or_fallback(p, self.reflections.targets(p, "reflect")),
             "oracle": self._choose_refinements,
         }
@@ -153,12 +165,12 @@ class Chooser:
 
 
 def train_table(
-    chooser: Chooser, candidates: Candidates, prompt_set: PromptSet | str
+    choose: Callable[[str], list[Row]], candidates: Candidates, prompt_set: PromptSet | str
 ) -> pl.DataFrame:
-    """The train table, its rows numbered within each problem."""
+    """The train table, its rows numbered within each problem; ``choose``: problem → its targets."""
     frames, rows = [tables.empty(tables.TRAIN)], []
     for problem_id in candidates.problems:
-        found = chooser.choose(problem_id)
+        found = choose(problem_id)
         prompt = prompts.solve(prompt_set, candidates.problems[problem_id]["problem"])
         rows += [
             {**target, "problem_id": problem_id, "row": n, "prompt": prompt}
@@ -168,6 +180,18 @@ def train_table(
             frames.append(tables.from_rows(rows, tables.TRAIN))
             rows = []
     return pl.concat([*frames, tables.from_rows(rows, tables.TRAIN)])
+
+
+def choose_rows(
+    chooser: Chooser, candidates: Candidates, config: SelectConfig
+) -> tuple[pl.DataFrame, Row]:
+    """The train table, and what filters.json says about the traces that are mixed in, if any."""
+    train = train_table(chooser.choose, candidates, config.prompts)
+    if config.mix is None:
+        return train, {}
+    traces = train_table(candidates.teacher, candidates, config.prompts)
+    mixed, counts = mix_traces(train, traces, config.mix)
+    return mixed, {"mix": counts}
 
 
 @dataclass(frozen=True)
@@ -305,6 +329,8 @@ def main(argv: list[str] | None = None) -> None:
         max_per_problem=config.max_per_problem,
         false_traces=inputs.false_traces if config.drop_false_traces else (),
         long_golds=(p for p, a in golds.iter_rows() if suggest_rule(a)),
+        prefer=config.prefer,
+        unchecked=config.trained_on == UNCHECKED,
     )
     reflections = Reflections(
         inputs.reflections,
@@ -312,6 +338,7 @@ def main(argv: list[str] | None = None) -> None:
         candidates.problems,
         names=config.filters,
         limits=config.limits,
+        prefer=config.prefer,
     )
     refinements = None
     if config.trained_on == "oracle":
@@ -323,43 +350,27 @@ def main(argv: list[str] | None = None) -> None:
         )
     wrong = set(inputs.samples.filter(pl.col("verdict") == "incorrect")["problem_id"])
     chooser = Chooser(candidates, config, reflections, refinements, wrong)
-    train = train_table(chooser, candidates, config.prompts)
+    try:
+        train, mixed = choose_rows(chooser, candidates, config)
+    except InputError as error:
+        raise InputError(f"arm {args.arm}: {error}") from None
     summary = {
         "arm": args.arm,
         **summarise(inputs, candidates, reflections.objections, config.filters),
         "fallbacks": chooser.fallbacks,
         "without_exposed_error": chooser.count_without_error(set(inputs.errors["problem_id"])),
+        **mixed,
         **count_rows(train),
     }
     log(json.dumps({k: summary[k] for k in ("reflections", "rows", "rows_by_kind", "fallbacks")}))
     if train.height < config.min_rows:
         raise InputError(
             f"arm {args.arm}: {train.height} training rows are left, fewer than select.min_rows = "
-            f"{config.min_rows}; {_why(summary, config.trained_on)}"
+            f"{config.min_rows}; {explain_too_few(summary, config.trained_on)}"
         )
     record = provenance.record("orion.stages.select", args.config, files)
     outputs = {name: getattr(args, name) for name in ("output", "filters", "preview")}
     write_selected(train, summary, record, **outputs)
-
-
-def _why(summary: Row, kind: str) -> str:
-    """The counts behind too few training rows, and the cures that this kind of row has."""
-    cure = "or lower select.min_rows"
-    if kind == "reflection":
-        found = (
-            f"{summary['reflections']} reflections, waterfall {json.dumps(summary['waterfall'])}."
-        )
-        return f"{found} Relax select.filters, choose another fallback_all_filtered, {cure}"
-    usable = summary["problems_trained"]
-    why = f"{usable} of the {summary['problems']} problems have a usable {kind}."
-    if kind == "own_correct":
-        return f"{why} {json.dumps(summary['own_samples'])}. Relax select.filters, {cure}"
-    if kind == "teacher_trace":
-        return (
-            f"{why} {json.dumps(summary['teacher_traces'])}. Map fields.teacher_trace, name traces "
-            f"or a teacher, see trace_verdicts.parquet for traces that do not check, {cure}"
-        )
-    return f"{why} Map fields.solution, or see lint.json for golds that are no answers; {cure}"
 
 
 if __name__ == "__main__":

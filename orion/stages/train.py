@@ -55,6 +55,7 @@ from orion.training.settings import (
     KERNELS,
     SHARDING,
     TrainConfig,
+    check_loss,
     check_optimizer,
     check_sharding,
     split_batch,
@@ -238,6 +239,7 @@ def prepare(args: argparse.Namespace) -> Job:
     """Read the inputs but for the rows. Raises InputError for what cannot be trained."""
     config = command.read_config(TrainConfig, args.config)
     check_optimizer(config.optimizer, method=config.method)
+    check_loss(config.loss)
     tables.size(args.packed, tables.PACKED)  # refuses what is no such table, before the model loads
     document = read_document(args.model)
     inputs = {"packed": args.packed, "model": args.model}
@@ -271,6 +273,7 @@ def make_trainer(args: argparse.Namespace, job: Job, signals: StopSignals) -> Pa
         noise_alpha=config.neftune_noise_alpha,
         keep_best=config.keep_best,
         targets=config.lora.target_modules if config.method == "lora" and config.lora else None,
+        loss=config.loss,
         callbacks=[SaveAndStop(signals, args.save_minutes), Report()],
     )
 

@@ -16,6 +16,8 @@ from orion.provenance import digest_text
 from orion.training.document_file import IGNORED
 
 COLUMNS = ["problem_id", "row", "prompt", "completion", "target_kind"]
+# kinds of rows that are the model's own answers to their prompts
+OWN_KINDS = ("own_correct", "own_sample")
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,40 @@ class RowEncoding:
 
     ``max_length``: of a packed sequence, longer rows are dropped. ``prompts``: the blocks of the
     prompt set that come before the question, if it has any. ``validation_fraction``: of the
-    problems, about, whose rows are held out.
+    problems, about, whose rows are held out. ``prefix_tokens`` or ``prefix_share``: only so many of
+    the first tokens of a row's turn are trained on, or this share of them.
     """
 
     max_length: int
     enable_thinking: bool | None = None
     prompts: PromptSet | str | None = None
     validation_fraction: float | None = None
+    prefix_tokens: int | None = None
+    prefix_share: float | None = None
+
+    @property
+    def cuts(self) -> bool:
+        """Whether rows are cut to a prefix."""
+        return self.prefix_tokens is not None or self.prefix_share is not None
+
+    def encode(
+        self, encoder: DocumentEncoder, prompt: str, completion: str, kind: str
+    ) -> tuple[list[int], list[int]]:
+        """Token ids and labels of a row, as `DocumentEncoder.encode`; ``kind``: its target_kind.
+
+        A prefix ends between two tokens. It has no end of the turn, so that nobody learns to stop
+        there; a row of no more tokens stays whole, with its end. A share is rounded down, to one
+        token at least. Raises RejectedRowError.
+        """
+        ids, labels = encoder.encode(prompt, completion, is_own_sample=kind in OWN_KINDS)
+        trained = sum(label != IGNORED for label in labels)
+        kept = trained
+        if self.prefix_tokens is not None:
+            kept = min(self.prefix_tokens, trained)
+        if self.prefix_share is not None:
+            kept = max(1, min(int(self.prefix_share * trained), trained - 1))
+        end = len(ids) - trained + kept
+        return ids[:end], labels[:end]
 
 
 def is_held_out(problem_id: str, fraction: float) -> bool:
@@ -60,8 +89,7 @@ def count_trained_tokens(
             counts.append(0)
             continue
         try:
-            is_own = kind == "own_correct"
-            ids, labels = encoder.encode(prompt, completion, is_own_sample=is_own)
+            ids, labels = config.encode(encoder, prompt, completion, kind)
         except RejectedRowError:
             counts.append(0)
             continue

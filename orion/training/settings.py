@@ -13,6 +13,11 @@ KERNELS: dict[str, dict[str, str]] = {
     "triton-lean": {"impl": "triton", "memory": "lean", "attention_impl": "triton"},
 }
 
+# train.loss: of each target token the cross-entropy, or for DFT this times the model's own
+# probability of the token
+CROSS_ENTROPY, DFT = "cross_entropy", "dft"
+LOSSES = (CROSS_ENTROPY, DFT)
+
 # what several processes spread over them: nothing, or weights, gradients and optimiser states
 SHARDING = ("none", "full")
 
@@ -46,6 +51,12 @@ def check_optimizer(name: str, key: str = "train.optimizer", method: str = "full
                 f"{key} = {name} needs torch 2.9 or newer, and this environment has "
                 f"{torch.__version__}; install it, or set adamw or adafactor"
             )
+
+
+def check_loss(name: str) -> None:
+    """Raise InputError for a loss that is none of LOSSES."""
+    if name not in LOSSES:
+        raise InputError(f"train.loss = {name}: choose one of {', '.join(LOSSES)}")
 
 
 def check_sharding(config: "TrainConfig", sharding: str, processes: int) -> None:
@@ -108,6 +119,7 @@ class TrainConfig:
 
     ``batch_sequences``: packed sequences per optimiser step, of all processes together.
     ``max_steps``: optimiser steps; if absent, ``epochs`` passes over the packed sequences.
+    ``loss``: one of LOSSES.
     ``loss_average``: over target tokens, or over documents, each of which then counts equally.
     ``neftune_noise_alpha``: of noise on the embeddings. ``validation_steps``: optimiser steps
     between validations where rows are held out; if absent, one pass over the packed sequences.
@@ -130,6 +142,7 @@ class TrainConfig:
     lora: LoraConfig | None = None
     optimizer: str = "adamw"
     loss_average: str = "token"
+    loss: str = CROSS_ENTROPY
     neftune_noise_alpha: float | None = None
     validation_steps: int | None = None
     keep_best: bool = False

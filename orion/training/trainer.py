@@ -18,7 +18,14 @@ from orion.training.loading import check_reached
 from orion.training.muon import MuonWithAdamW
 from orion.training.noise import embedding_noise
 from orion.training.packed_rows import PADDING, PaddedOrder, collate_packed
-from orion.training.settings import KERNELS, OPTIMIZERS, TrainConfig, split_batch
+from orion.training.settings import (
+    CROSS_ENTROPY,
+    DFT,
+    KERNELS,
+    OPTIMIZERS,
+    TrainConfig,
+    split_batch,
+)
 from orion.training.sharding import gather_trained
 
 SAVE_EVERY_STEPS = 100
@@ -42,8 +49,8 @@ class PackedTrainer(Trainer):
 
     ``kernels``: a key of KERNELS. ``optimizer``: one of OPTIMIZERS. ``noise_alpha``: of
     ``embedding_noise``. ``keep_best``: whether the weights of the lowest validation loss are kept.
-    ``targets``: of the adapters, each of which the first step has to reach. Raises InputError in
-    the step whose loss or gradient norm is not finite.
+    ``targets``: of the adapters, each of which the first step has to reach. ``loss``: one of
+    LOSSES. Raises InputError in the step whose loss or gradient norm is not finite.
     """
 
     def __init__(
@@ -54,9 +61,11 @@ class PackedTrainer(Trainer):
         noise_alpha: float | None = None,
         keep_best: bool = False,
         targets: str | list[str] | None = None,
+        loss: str = CROSS_ENTROPY,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
+        self._is_dft = loss == DFT
         # the loss is already divided by what is counted in the whole optimiser step
         self.model_accepts_loss_kwargs = True
         self._noise_alpha, self._keep_best, self._targets = noise_alpha, keep_best, targets
@@ -101,6 +110,8 @@ class PackedTrainer(Trainer):
         With token_weights among the inputs, by its documents that have a target. Several processes
         average their gradients, so that theirs is multiplied by their number; padding counts zero.
         """
+        if self._is_dft and model.training:
+            inputs = self._weigh_by_probability(model, inputs)
         loss, metrics = self._forward(model, inputs, num_items_in_batch)
         if self.args.world_size > 1:
             loss = loss * (0 if "padding" in inputs else self.args.world_size)
@@ -109,6 +120,23 @@ class PackedTrainer(Trainer):
         self._sums["accuracy"] += metrics.accuracy.sum(dtype=torch.float64)
         self._sums["entropy"] += metrics.entropy.sum(dtype=torch.float64)
         return (loss, None) if return_outputs else loss
+
+    def _weigh_by_probability(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The micro-batch with the model's own probability of each target as its weight.
+
+        The loss of DFT (arXiv 2508.05629): its gradient does not pass through the weight. This
+        reading of the micro-batch has the dropout and the noise of the one that is trained on.
+        """
+        labels = inputs["labels"]  # (1, tokens)
+        devices = [labels.device] if labels.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.no_grad():
+            _, metrics = self._forward(model, inputs, 1.0)
+        weights = torch.zeros_like(labels, dtype=torch.float32)
+        # aligned with labels, and not with the position that predicts them
+        weights[0, 1:] = metrics.logprob.exp()[:-1]
+        if "token_weights" in inputs:
+            weights = weights * inputs["token_weights"]
+        return {**inputs, "token_weights": weights}
 
     def _forward(self, model: Any, inputs: dict[str, Any], normalizer: Any) -> tuple[Any, Any]:
         """The loss of one micro-batch and its metrics."""

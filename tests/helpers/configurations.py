@@ -9,7 +9,7 @@ from orion.config.models import merge
 
 def list_one_student_files(root: Path) -> list[Path]:
     """The files of the run of every arm on one student."""
-    return [root / "config/config.yaml", root / "config/arms.yaml"]
+    return [root / "config/config.yaml", root / "config/one-student.yaml"]
 
 
 def read_one_student(root: Path) -> dict[str, Any]:

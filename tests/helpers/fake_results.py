@@ -290,7 +290,7 @@ def _make_student(maker: _Maker, wildcards: dict, parents: dict) -> None:
         elif trained_on == "oracle":
             errors = _make_errors(maker, keys, answered)
             _make_training(maker, keys, {**answered, "errors": errors}, document)
-        elif trained_on == "own_correct":
+        elif trained_on in ("own_correct", "own_sample"):
             _make_training(maker, keys, answered, document)
         elif trained_on != "nothing":
             _make_training(maker, keys, parents, document)

@@ -25,6 +25,7 @@ REFLECTING = [
 ]
 NEEDING_ERRORS = [name for name, arm in CONFIG.arms.items() if arm.needs_errors]
 SHAM = [name for name, arm in CONFIG.arms.items() if arm.error_source == "sham"]
+READING_STEPS = [name for name in CONFIG.arms if settings.reads_steps(CONFIG, name)]
 DATASETS_WITH_TEACHER = [
     name for name, dataset in CONFIG.datasets.items() if dataset.teacher is not None
 ]

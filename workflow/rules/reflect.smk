@@ -5,9 +5,11 @@ rule expose:
     input:
         samples="results/datasets/{dataset}/{model}/samples.parquet",
         verdicts="results/datasets/{dataset}/{model}/verdicts.parquet",
-        # empty for arms that show no sham
+        # empty for arms that show no sham, and for the steps no attempt that is cut at its error
         problems=if_among(SHAM, "results/datasets/{dataset}/problems.parquet"),
-        steps=if_among(SHAM, "results/datasets/{dataset}/{model}/steps.parquet"),
+        steps=if_among(
+            READING_STEPS, "results/datasets/{dataset}/{model}/steps.parquet"
+        ),
     output:
         "results/datasets/{dataset}/{model}/{arm}/errors.parquet",
     log:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -15,6 +14,7 @@ from orion.demo.student import pretrain
 from orion.demo.tokenizer import build_tokenizer
 from orion.errors import InputError
 from orion.provenance import digest_file
+from tests.helpers.configurations import read_one_student
 from tests.orion.demo.test_student import TINY
 
 ROOT = Path(__file__).parents[3]
@@ -85,10 +85,10 @@ def test_too_large_a_student_is_not_added(package, checkpoint, monkeypatch):
 
 
 def with_student(student):
-    """The embedded configuration with a student of the package."""
-    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    raw["models"]["tiny"]["source"] = {"kind": "embedded", "student": student}
-    return raw
+    """A configuration of one student, which is one of the package."""
+    raw = read_one_student(ROOT)
+    source = {"kind": "embedded", "student": student}
+    return raw | {"models": {"tiny": {"source": source, "dtype": "float32"}}}
 
 
 def test_configuration_names_a_student_by_its_weights(package):

@@ -47,7 +47,9 @@ GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answe
         ("The first solution is 2, the second solution is 3. " + GOOD, {}, []),
         ("The teacher of the class has 3 pens. " + GOOD, {}, []),
         ("His first attempt at the jump was 3 m. " + GOOD, {}, []),
-        (LONG + " \\boxed{10}", {}, ["copy"]),
+        (LONG + " \\boxed{10}", {}, ["copy", "not_shorter"]),
+        (GOOD, {"teacher_trace": "x" * len(GOOD)}, ["not_shorter"]),
+        (GOOD, {"teacher_trace": "x" * (len(GOOD) + 1)}, []),
         (LONG + " \\boxed{10}", {"teacher_trace": None}, []),
     ],
 )

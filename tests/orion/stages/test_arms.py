@@ -36,7 +36,7 @@ SAMPLES = 5
 BUDGET = 33
 WORD = re.compile(r"\b(trace|slip|right|solution)-(p\d+)(?:-(\d))?\b")
 FILES = {
-    "embedded": ("config/config.yaml", "config/arms.yaml"),
+    "embedded": ("config/config.yaml", "config/one-student.yaml"),
     "paper": ("config/config.yaml", "config/paper.yaml"),
 }
 GENERATED = dict(zip(PROBLEMS, generate("train", len(PROBLEMS), seed=5), strict=True))
@@ -184,6 +184,7 @@ def expose_all(loaded, keys, problems, samples, verdicts) -> pl.DataFrame:
         verdicts,
         max_errors=settings["max_errors"],
         selection=settings["selection"],
+        seed=settings["seed"] or 0,
     )
     if settings["error_source"] == "other_problem":
         errors = expose.other_problem_errors(errors)
@@ -213,10 +214,11 @@ def reflect_all(loaded, keys, problems, traces, errors) -> dict:
         prompt_set=prompts.load(loaded.prompts),
         num_samples=settings["generation"]["num_samples"],
         enable_thinking=None,
+        task=settings["task"] or "refine",
     )
     marker = prompts.load(loaded.prompts).marker
     rows = [
-        (p, s, f"{marker}\n{' '.join(m[0] for m in WORD.finditer(prompt))} so \\boxed{{ 7 }}")
+        (p, s, f"{marker}\n{' '.join(m[0] for m in WORD.finditer(prompt))} done so \\boxed{{ 7 }}")
         for p, s, prompt in requests.select("problem_id", "sample_id", "prompt").iter_rows()
     ]
     named = {name: requests[name].to_list() for name in ("template", "error_ranks")}

@@ -104,6 +104,51 @@ def test_one_problem_has_no_foreign_attempt():
     assert expose.other_problem_errors(own).is_empty()
 
 
+def write_inputs(folder, steps=True):
+    samples, verdicts = table(ROWS)
+    written = {"samples": (samples, tables.SAMPLES), "verdicts": (verdicts, tables.VERDICTS)}
+    if steps:
+        first = {"start": 0, "end": 2, "text": "", "rule": ""}
+        counts = {"true": 0, "false": 1, "unknown": 0, "first_false": first}
+        rows = ({"problem_id": p, "sample_id": s, **counts} for p, s, _, _ in ROWS)
+        written["steps"] = (tables.from_rows(rows, tables.STEPS), tables.STEPS)
+    for name, (frame, kind) in written.items():
+        tables.write(frame, folder / name, kind, {})
+    return [word for name in written for word in (f"--{name}", str(folder / name))]
+
+
+def test_the_placebo_shows_what_the_own_errors_show(tmp_path):
+    config = {"error_source": "other_problem", "max_errors": 2, "selection": "first"}
+    config |= {"show": "to_false_step"}
+    argv = ["--config", json.dumps(config), "--output", str(tmp_path / "errors")]
+    expose.main([*argv, *write_inputs(tmp_path)])
+    found = tables.read(tmp_path / "errors", tables.ERRORS)
+    # the attempts are "a/0", and the false step of each ends behind two characters
+    assert (found["response"] == found["source_problem_id"] + "/").all() and found.height
+    assert set(tables.read_provenance(tmp_path / "errors")["inputs"]) == {
+        "samples",
+        "verdicts",
+        "steps",
+    }
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"show": "to_false_step"}, "show: to_false_step needs --steps"),
+        ({"show": "answer"}, "show: answer needs prompts with the block answer"),
+        ({"show": "half"}, "show: half is none of whole, to_false_step, answer"),
+        ({"selection": "last"}, "selection: last is none of first, distinct"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(tmp_path, keys, message):
+    config = {"error_source": "own", "max_errors": 2, "selection": "first", **keys}
+    argv = ["--config", json.dumps(config), "--output", str(tmp_path / "errors")]
+    with pytest.raises(InputError, match=message):
+        expose.main([*argv, *write_inputs(tmp_path, steps=False)])
+    assert not (tmp_path / "errors").exists()
+
+
 def test_sham_errors_need_what_they_are_made_of(tmp_path):
     config = {"error_source": "sham", "max_errors": 2, "selection": "first"}
     for name, frame in zip(("samples", "verdicts"), table(ROWS), strict=True):

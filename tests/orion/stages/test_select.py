@@ -168,6 +168,7 @@ def run(
     drop_false_traces=False,
     min_rows=1,
     with_samples=True,
+    **keys,
 ):
     config = {
         "prompts": "demo",
@@ -182,6 +183,7 @@ def run(
         "fallback_all_filtered": fallback_all_filtered,
         "drop_false_traces": drop_false_traces,
         "min_rows": min_rows,
+        **keys,
     }
     given = ["problems", "trace-verdicts", "trace-steps"]
     if with_samples:

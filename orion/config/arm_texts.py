@@ -1,0 +1,96 @@
+"""What an arm's texts are made of, and keys of an arm that could have no effect, or a wrong one.
+
+The functions take the whole configuration. ``list_faults`` looks at an arm whether a run has it or
+not, ``list_prompt_faults`` at one of a run, whose prompt set has to have its prompt.
+"""
+
+from collections.abc import Iterator
+
+from orion import prompts
+from orion.config.arm_models import Config
+from orion.config.blocks import Arm
+
+# the block of the prompt set that asks for the reflections of an arm
+REFINE, REFLECT_ANSWER, SHORTEN = "reflect", "reflect_answer", "shorten"
+
+
+def find_prompt_block(arm: Arm) -> str:
+    """The block of the prompt set that asks for the arm's reflections."""
+    if arm.task == "shorten":
+        return SHORTEN
+    return REFLECT_ANSWER if "answer" in arm.prompt_includes else REFINE
+
+
+def find_shown_form(config: Config, arm: str) -> str:
+    """What the arm's prompts show of a wrong attempt; ``whole`` where they show none."""
+    form: str = config.arm_block("expose", arm).show
+    return form if "errors" in config.arms[arm].prompt_includes else "whole"
+
+
+def reads_steps(config: Config, arm: str) -> bool:
+    """Whether the steps of the student's samples decide what is exposed for the arm."""
+    is_cut = find_shown_form(config, arm) == "to_false_step"
+    return config.arms[arm].error_source == "sham" or is_cut
+
+
+def list_faults(config: Config, name: str) -> Iterator[str]:
+    """What is wrong with an arm whatever the run is, each with its cure."""
+    arm, where = config.arms[name], f"arms.{name}"
+    if "prefer" in arm.select and arm.trained_on in ("nothing", "solution", "teacher_trace"):
+        yield (
+            f"{where}.select.prefer chooses among the student's texts, and trained_on is "
+            f"{arm.trained_on}; drop it"
+        )
+    if "show" in arm.expose and "errors" not in arm.prompt_includes:
+        yield (
+            f"{where}.expose.show: no prompt of this arm shows a wrong attempt; add errors to "
+            "prompt_includes, or drop it"
+        )
+    for key in ("prefix_tokens", "prefix_share"):
+        if key in arm.pack and arm.trained_on == "nothing":
+            yield f"{where}.pack.{key}: the arm is trained on nothing; drop it"
+    if "answer" in arm.prompt_includes:
+        yield from _list_rewrites(config, name)
+    if arm.mix is not None:
+        yield from _list_mix_faults(config, name)
+
+
+def _list_rewrites(config: Config, name: str) -> Iterator[str]:
+    select = config.arm_block("select", name)
+    for key in ("fallback_no_error", "fallback_all_filtered"):
+        if getattr(select, key) == "rewrite":
+            yield (
+                f"arms.{name}.select.{key}: rewrite shows the teacher's trace, and this arm the "
+                "answer alone; set own_correct, teacher or drop for this arm"
+            )
+
+
+def _list_mix_faults(config: Config, name: str) -> Iterator[str]:
+    select, where = config.arm_block("select", name), f"arms.{name}"
+    if select.match is not None:
+        yield (
+            f"{where}: select.match would remove rows and change the share of mix; set "
+            f"{where}.select.match to null, or drop mix"
+        )
+    for key in ("fallback_no_error", "fallback_all_filtered"):
+        if config.arms[name].needs_errors and getattr(select, key) == "teacher":
+            yield (
+                f"{where}.select.{key}: teacher adds traces beyond the share of mix; set "
+                "own_correct or drop for this arm"
+            )
+
+
+def list_prompt_faults(config: Config, name: str) -> Iterator[str]:
+    """What the prompt set lacks for an arm of the run, with the cure."""
+    arm = config.arms[name]
+    block = find_prompt_block(arm)
+    if arm.trained_on != "reflection" or block == REFINE:
+        return
+    if not prompts.load(config.prompts).keep(block):
+        cure = 'add it, or begin the file with {% extends "chat" %}'
+        if config.prompts == "demo":
+            cure = "the embedded student was not pre-trained on it; set prompts: chat"
+        yield (
+            f"arms.{name}: the prompt set {config.prompts} has no block {block}, which asks for "
+            f"this arm's texts: {cure}"
+        )

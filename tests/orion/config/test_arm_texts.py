@@ -1,0 +1,248 @@
+"""The arms of config/arms.yaml, and what is refused of their keys before any job."""
+
+import copy
+
+import pytest
+import yaml
+
+from orion import config
+from orion.errors import InputError
+from tests.helpers.configurations import read_one_student
+
+KEYS = {"dataset": "chains", "model": "tiny"}
+
+
+def read(root, name):
+    return yaml.safe_load((root / "config" / name).read_text())
+
+
+@pytest.fixture
+def raw(root):
+    """One student with all arms of arms.yaml in its run, and the prompt set chat."""
+    found = read_one_student(root)
+    more = read(root, "arms.yaml")["arms"]
+    found["arms"] |= more
+    found["runs"]["arms"] = ["base", "orion", *more]
+    return found | {"prompts": "chat", "comparisons": []}
+
+
+def test_the_arms_are_added_to_the_default_without_changing_it(root):
+    before = config.load(str(root / "config/config.yaml"))
+    after = config.load(str(root / "config/config.yaml"), str(root / "config/arms.yaml"))
+    assert set(before.arms) < set(after.arms)
+    assert config.params(after, "report") == config.params(before, "report")
+    assert config.params(after, "plan") == config.params(before, "plan")
+
+
+def test_all_of_them_are_valid_with_the_set_chat(raw):
+    loaded = config.validate(raw)
+    assert [name for name in loaded.arms if config.needs_samples(loaded, name)] == [
+        name
+        for name in loaded.arms
+        if loaded.arms[name].trained_on in ("own_correct", "own_sample", "reflection", "oracle")
+    ]
+    assert loaded.arms["mix_long"].needs_traces and not loaded.arms["answer_hint"].needs_traces
+
+
+# the keys of before, and of these a job has no other one unless its arm sets it
+LATER = {
+    "expose": ("seed", "show", "prompts"),
+    "reflect": ("task",),
+    "select": ("prefer", "mix"),
+    "pack": ("prefix_tokens", "prefix_share"),
+    "train": ("loss",),
+}
+
+
+def test_keys_at_their_defaults_are_left_out(raw):
+    loaded = config.validate(raw)
+    for stage, later in LATER.items():
+        wildcards = {**KEYS, "arm": "orion", **({"seed": "1"} if stage == "train" else {})}
+        found = config.params(loaded, stage, **wildcards)
+        assert not [key for key in later if f'"{key}":' in found and key != "prompts"]
+    assert '"prompts"' not in config.params(loaded, "expose", **KEYS, arm="orion")
+    raw["expose"] |= {"show": "whole", "seed": None}
+    raw["select"] |= {"prefer": "first"}
+    raw["pack"] |= {"prefix_tokens": None, "prefix_share": None}
+    raw["train"] |= {"loss": "cross_entropy"}
+    raw["arms"]["orion"] |= {"task": "refine", "mix": None}
+    same = config.validate(raw)
+    for stage in LATER:
+        wildcards = {**KEYS, "arm": "orion", **({"seed": "1"} if stage == "train" else {})}
+        assert config.params(same, stage, **wildcards) == config.params(loaded, stage, **wildcards)
+
+
+def find(raw, stage, arm, **more):
+    return config.stage_config(config.validate(raw), stage, **KEYS, arm=arm, **more)
+
+
+def test_each_key_reaches_its_stage(raw):
+    assert find(raw, "expose", "orion_majority")["selection"] == "majority_wrong"
+    assert find(raw, "expose", "orion_random")["seed"] == 1
+    assert find(raw, "expose", "orion_cut")["show"] == "to_false_step"
+    answer = find(raw, "expose", "orion_answer_only")
+    assert answer["show"] == "answer" and set(answer["prompts"]) == {"answer"}
+    hint = find(raw, "reflect", "answer_hint")
+    assert set(hint["prompts"]) == {"reflect_answer"} and hint["task"] is None
+    short = find(raw, "reflect", "long2short")
+    assert set(short["prompts"]) == {"shorten"} and short["task"] == "shorten"
+    assert find(raw, "select", "long2short")["filters"][-1] == "not_shorter"
+    assert find(raw, "select", "orion_shortest")["prefer"] == "shortest"
+    assert find(raw, "select", "mix_long")["mix"] == {"teacher_share": 0.2, "seed": 0}
+    assert find(raw, "pack", "upft")["prefix_tokens"] == 8
+    assert find(raw, "pack", "p_align")["prefix_share"] == 0.25
+    assert find(raw, "train", "sft_teacher_dft", seed="1")["loss"] == "dft"
+    loaded = config.validate(raw)
+    reading = [name for name in loaded.arms if config.reads_steps(loaded, name)]
+    assert reading == ["orion_sham", "orion_cut"]
+
+
+def test_another_draw_has_another_random_order(raw):
+    raw["models"]["again"] = {"source": {"kind": "model", "model": "tiny"}, "draw": 1}
+    raw["runs"]["models"] = ["tiny", "again"]
+    loaded = config.validate(raw)
+    found = [
+        config.stage_config(loaded, "expose", dataset="chains", model=name, arm="orion_random")
+        for name in ("tiny", "again")
+    ]
+    assert [each["seed"] for each in found] == [1, 10_001]
+
+
+def test_what_no_prompt_shows_reruns_nothing(raw):
+    before = config.validate(copy.deepcopy(raw))
+    raw["expose"]["show"] = "to_false_step"
+    after = config.validate(raw)
+    for arm, is_same in (("sft_rewrite", True), ("oracle", True), ("orion", False)):
+        found = [config.params(each, "expose", **KEYS, arm=arm) for each in (before, after)]
+        assert (found[0] == found[1]) == is_same
+        assert config.reads_steps(after, arm) != is_same
+
+
+REFLECTING = {"trained_on": "reflection", "error_source": "own"}
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        (
+            {"trained_on": "solution", "select": {"prefer": "shortest"}},
+            r"arms\.x\.select\.prefer ch",
+        ),
+        (
+            {"trained_on": "teacher_trace", "select": {"prefer": "first"}},
+            r"trained_on is teacher_t",
+        ),
+        (
+            {"trained_on": "own_correct", "select": {"prefer": "longest"}},
+            r"arms\.x\.select: prefer",
+        ),
+        (
+            {**REFLECTING, "prompt_includes": ["teacher"], "expose": {"show": "answer"}},
+            r"arms\.x\.expose\.show: no prompt of this arm shows a wrong attempt",
+        ),
+        ({"trained_on": "oracle", "expose": {"show": "to_false_step"}}, r"arms\.x\.expose\.show"),
+        (
+            {**REFLECTING, "prompt_includes": ["errors"], "expose": {"seed": 1}},
+            r"arms\.x\.expose: .*seed is for selection: random, and selection is distinct",
+        ),
+        (
+            {**REFLECTING, "prompt_includes": ["errors"], "expose": {"selection": "last"}},
+            r"arms\.x\.expose: selection",
+        ),
+        (
+            {**REFLECTING, "prompt_includes": ["teacher", "answer"]},
+            r"arms\.x: .*the teacher's trace holds the answer",
+        ),
+        (
+            {
+                **REFLECTING,
+                "prompt_includes": ["answer"],
+                "select": {"fallback_no_error": "rewrite"},
+            },
+            r"arms\.x\.select\.fallback_no_error: rewrite shows the teacher's trace",
+        ),
+        ({"trained_on": "own_correct", "task": "shorten"}, r"task: shorten is for reflections"),
+        (
+            {**REFLECTING, "prompt_includes": ["teacher", "errors"], "task": "shorten"},
+            r"task: shorten is for reflections on the trace alone",
+        ),
+        ({"trained_on": "nothing", "pack": {"prefix_tokens": 8}}, r"arms\.x\.pack\.prefix_tokens"),
+        (
+            {"trained_on": "own_sample", "pack": {"prefix_tokens": 0}},
+            r"arms\.x\.pack: prefix_tokens",
+        ),
+        (
+            {"trained_on": "own_sample", "pack": {"prefix_tokens": 512}},
+            r"prefix_tokens = 512 must be below max_length = 512",
+        ),
+        (
+            {"trained_on": "own_sample", "pack": {"prefix_tokens": 8, "prefix_share": 0.5}},
+            r"prefix_tokens and prefix_share both cut a text",
+        ),
+        (
+            {"trained_on": "own_sample", "pack": {"prefix_share": 1.0}},
+            r"arms\.x\.pack: prefix_share",
+        ),
+        (
+            {"trained_on": "teacher_trace", "mix": {"teacher_share": 0.2}},
+            r"mix adds teacher traces",
+        ),
+        ({"trained_on": "nothing", "mix": {"teacher_share": 0.2}}, r"mix adds teacher traces"),
+        ({"trained_on": "own_correct", "mix": {"teacher_share": 1.0}}, r"mix\.teacher_share"),
+        ({"trained_on": "own_correct", "mix": {}}, r"mix\.teacher_share"),
+        (
+            {
+                "trained_on": "own_correct",
+                "mix": {"teacher_share": 0.2},
+                "select": {"match": {"problems": ["orion"]}},
+            },
+            r"arms\.x: select\.match would remove rows",
+        ),
+        (
+            {
+                **REFLECTING,
+                "prompt_includes": ["teacher"],
+                "mix": {"teacher_share": 0.2},
+                "select": {"fallback_all_filtered": "teacher"},
+            },
+            r"arms\.x\.select\.fallback_all_filtered: teacher adds traces beyond the share",
+        ),
+        ({"trained_on": "own_correct", "train": {"loss": "focal"}}, r"arms\.x\.train: loss"),
+    ],
+)
+def test_a_combination_without_a_meaning_is_refused(raw, arm, message):
+    raw["arms"]["x"] = arm
+    with pytest.raises(InputError, match=message):
+        config.validate(raw)
+
+
+@pytest.mark.parametrize("arm", ["answer_hint", "long2short"])
+def test_the_embedded_student_has_no_such_prompt(raw, arm):
+    raw["prompts"] = "demo"
+    raw["runs"]["arms"] = ["base", "orion", "upft", "p_align", "mix_long"]
+    config.validate(raw)
+    raw["runs"]["arms"].append(arm)
+    message = rf"arms\.{arm}: the prompt set demo has no block \w+, .*; set prompts: chat|embedded"
+    with pytest.raises(InputError, match=message):
+        config.validate(raw)
+
+
+def test_a_set_of_ones_own_may_have_the_prompts(raw, tmp_path):
+    path = tmp_path / "mine.jinja"
+    raw |= {"prompts": str(path)}
+    block = "{% block shorten %}{{ problem }} {{ teacher }} Shorter:{% endblock %}"
+    path.write_text('{% extends "demo" %}\n' + block)
+    raw["runs"]["arms"] = ["long2short"]
+    config.validate(raw)
+    raw["runs"]["arms"] = ["answer_hint"]
+    with pytest.raises(InputError, match=r"mine\.jinja has no block reflect_answer.*begin the fil"):
+        config.validate(raw)
+
+
+def test_an_arm_with_traces_among_its_rows_needs_a_dataset_with_traces(raw):
+    raw["runs"]["arms"] = ["upft", "answer_hint"]
+    raw["datasets"]["chains"]["fields"]["teacher_trace"] = None
+    config.check_traces(config.validate(raw))
+    raw["runs"]["arms"].append("mix_long")
+    with pytest.raises(InputError, match=r"which the arms mix_long of runs\.arms need"):
+        config.check_traces(config.validate(raw))

@@ -1,0 +1,159 @@
+"""Each arm of config/arms.yaml trains on what its name says, from the samples to the rows.
+
+The tables and the invented student are those of test_arms. What a prefix leaves of a row is in
+test_pack_prefix, what makes a trace shorter in test_reflect_texts and test_select_texts.
+"""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orion import config, tables
+from orion.stages import check, expose
+from tests.helpers.configurations import read_one_student
+from tests.orion.stages.test_arms import (
+    NO_ERROR,
+    NO_RIGHT,
+    PROBLEMS,
+    ROOT,
+    WRONG_TRACE,
+    check_reflections,
+    find_words,
+    is_right,
+    make_rows,
+    make_solving,
+)
+
+STEP = re.compile(r"(\d+) ([-+*]) (\d+) = (\d+)")
+KEYS = {"dataset": "chains", "model": "tiny"}
+
+
+def load():
+    """One student with the arms, and the prompt set that has all prompts."""
+    raw = read_one_student(ROOT)
+    more = yaml.safe_load((ROOT / "config/arms.yaml").read_text())
+    raw["arms"] |= more["arms"]
+    raw["runs"]["arms"] = list(raw["arms"])
+    return config.validate(raw | {"prompts": "chat", "comparisons": []}), set(more["arms"])
+
+
+LOADED, MORE = load()
+
+
+def check_hint(rows):
+    """The answer and nothing else was in view; without an error it is the student's own sample."""
+    assert {r["problem_id"] for r in rows} == set(PROBLEMS)
+    for row in rows:
+        words = find_words(row)
+        if row["problem_id"] in NO_ERROR:
+            assert words == [("right", row["problem_id"], row["sample_id"])]
+        else:
+            assert row["target_kind"] == "reflection" and words == []
+            assert row["error_sample_ids"]
+
+
+def check_mix(rows):
+    """One row in five is the trace of a problem that gives no row of its own."""
+    traces = [r for r in rows if r["target_kind"] == "teacher_trace"]
+    own = [r for r in rows if r["target_kind"] == "own_correct"]
+    assert len(traces) + len(own) == len(rows) and len(traces) == round(0.2 * len(rows)) > 0
+    giving = {r["problem_id"] for r in traces}
+    assert not giving & WRONG_TRACE and not giving & {r["problem_id"] for r in own}
+    assert all(r["completion"] == f"trace-{r['problem_id']}" for r in traces)
+    for row in own:
+        assert find_words(row) == [("right", row["problem_id"], row["sample_id"])]
+
+
+def check_unchecked(rows):
+    """The first sample of every problem, right or wrong."""
+    assert [(r["problem_id"], r["sample_id"]) for r in rows] == [(p, 0) for p in sorted(PROBLEMS)]
+    for row in rows:
+        kind = "right" if is_right(row["problem_id"], 0) else "slip"
+        assert find_words(row) == [(kind, row["problem_id"], 0)]
+    assert {find_words(r)[0][0] for r in rows} == {"right", "slip"}
+
+
+def check_traces(rows):
+    assert {r["problem_id"] for r in rows} == set(PROBLEMS) - WRONG_TRACE
+    assert all(r["completion"] == f"trace-{r['problem_id']}" for r in rows)
+
+
+with_own_errors = partial(check_reflections, config_=LOADED, teacher=True, errors="own")
+CHECKS = {
+    "answer_hint": check_hint,
+    "mix_long": check_mix,
+    "upft": check_unchecked,
+    # the rows are whole, and the packing cuts them
+    "p_align": check_traces,
+    "sft_teacher_dft": check_traces,
+    "orion_shortest": with_own_errors,
+    "orion_majority": with_own_errors,
+    "orion_random": with_own_errors,
+}
+
+
+def test_every_arm_of_the_file_is_described_here_or_named():
+    assert set(CHECKS) | {"long2short", "orion_cut", "orion_answer_only"} == MORE
+
+
+@pytest.mark.parametrize("arm", CHECKS)
+def test_an_arm_trains_on_what_its_name_says(arm, tmp_path):
+    CHECKS[arm](make_rows(LOADED, arm, tmp_path).to_dicts())
+
+
+def run_expose(folder: Path, arm: str) -> list[dict]:
+    """The arm's errors by the stage itself, with the steps that `check` finds."""
+    _, samples, verdicts = make_solving()
+    written = {
+        "samples": (samples, tables.SAMPLES),
+        "verdicts": (verdicts, tables.VERDICTS),
+        "steps": (check.count_steps(samples, timeout_s=5.0), tables.STEPS),
+    }
+    argv = ["--config", config.params(LOADED, "expose", **KEYS, arm=arm)]
+    for name, (frame, table) in written.items():
+        tables.write(frame, folder / name, table, {})
+        if name != "steps" or config.reads_steps(LOADED, arm):
+            argv += [f"--{name}", str(folder / name)]
+    expose.main([*argv, "--output", str(folder / "errors")])
+    return tables.read(folder / "errors", tables.ERRORS).rows(named=True)
+
+
+def cut_at_false_step(text: str) -> str:
+    """The text up to its first wrong result, by arithmetic alone."""
+    for match in STEP.finditer(text):
+        left, operator, right, result = match.groups()
+        if {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}[operator](
+            int(left), int(right)
+        ) != int(result):
+            return text[: match.end()]
+    raise AssertionError(f"no step of {text} is false")
+
+
+def test_an_attempt_that_is_cut_ends_with_its_first_false_step(tmp_path):
+    whole = {(r["problem_id"], r["sample_id"]): r for r in run_expose(tmp_path, "orion")}
+    cut = run_expose(tmp_path, "orion_cut")
+    assert len(cut) == len(whole) > len(PROBLEMS)
+    for row in cut:
+        text = whole[row["problem_id"], row["sample_id"]]["response"]
+        assert row["response"] == cut_at_false_step(text) != text
+    assert "steps" in tables.read_provenance(tmp_path / "errors")["inputs"]
+
+
+def test_an_attempt_of_which_the_answer_is_shown_is_nothing_else(tmp_path):
+    whole = run_expose(tmp_path, "orion")
+    shown = run_expose(tmp_path, "orion_answer_only")
+    assert [r["response"] for r in shown] == [
+        f"The final answer is \\boxed{{{r['extracted']}}}." for r in whole
+    ]
+    assert "steps" not in tables.read_provenance(tmp_path / "errors")["inputs"]
+
+
+def test_a_problem_shows_one_attempt_where_the_arm_says_so(tmp_path):
+    wrong = [p for p in sorted(PROBLEMS) if p not in NO_ERROR]
+    for arm in ("orion_majority", "orion_random"):
+        assert [r["problem_id"] for r in run_expose(tmp_path, arm)] == wrong
+    # of p5, all of whose answers are wrong and differ, any one may be chosen
+    assert "p5" in NO_RIGHT
