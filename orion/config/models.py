@@ -39,6 +39,10 @@ from orion.errors import InputError
 WILDCARD = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 
 
+# as a file may write it
+GroupsOrNull = dict[str, list[str | list[str]] | None] | None
+
+
 def _leave_out_null(groups: Any) -> Any:
     """Without the groups that are null, by which a file takes away those of the file before it."""
     if not isinstance(groups, dict):
@@ -55,7 +59,8 @@ class Runs(Block):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     benchmarks: list[str] = Field(min_length=1)
     students: Annotated[
-        dict[str, list[str | list[str]]] | None, BeforeValidator(_leave_out_null)
+        dict[str, list[str | list[str]]] | None,
+        BeforeValidator(_leave_out_null, json_schema_input_type=GroupsOrNull),
     ] = Field(
         None,
         description="groups of students, over which a comparison may be tested: a student is an "

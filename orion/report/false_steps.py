@@ -4,6 +4,8 @@ A correct answer does not make a true chain. The stage check decides each step t
 out; one that it does not understand is unknown, not false. Input: ``Results``. Output: rows.
 """
 
+from collections.abc import Collection
+
 import polars as pl
 
 from orion.experiment.selected import UNCHECKED
@@ -51,13 +53,14 @@ def _count_texts(texts: pl.DataFrame) -> dict:
     }
 
 
-def training_rows(results: Results) -> list[dict]:
+def training_rows(results: Results, prefixes: Collection[str]) -> list[dict]:
     """One row per trained arm: false steps in the texts it draws on, and in its training rows.
 
     ``texts`` are the arm's own kind of text with a correct answer, or all of them for an arm on own
     samples whatever they answer (null for solutions and the oracle's texts, whose steps are not
     checked), so the two shares are those before and after the filters. ``rows_checked`` are the
-    training rows of the other kinds; those of fallbacks are among them.
+    training rows of the other kinds; those of fallbacks are among them. ``prefixes``: the arms
+    whose rows are cut; none of theirs counts as checked: a false step may stand behind the cut.
     """
     rows = []
     for arm in results.arms.values():
@@ -68,7 +71,7 @@ def training_rows(results: Results) -> list[dict]:
         correct = source
         if source is not None and arm.trained_on != UNCHECKED:
             correct = source.filter(pl.col("verdict") == "correct")
-        trained = _find_checked_rows(arm.train, checked)
+        trained = _find_checked_rows(arm.train, {} if arm.name in prefixes else checked)
         rows.append(
             {
                 "arm": arm.name,
@@ -103,7 +106,7 @@ def _find_checked_rows(train: pl.DataFrame, checked: dict[str, pl.DataFrame]) ->
         .select("false")
         for kind, texts in checked.items()
     ]
-    return pl.concat(parts)
+    return pl.concat([pl.DataFrame(schema={"false": pl.Int64}), *parts], how="vertical_relaxed")
 
 
 def _count_false(texts: pl.DataFrame) -> int:

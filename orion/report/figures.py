@@ -62,8 +62,6 @@ COLOURS = {
 OTHER_COLOURS = ("#7a5c3e", "#3e7a74", "#7a3e5c", "#5c7a3e")
 # inches; narrow, so that the text stays readable where a phone shrinks the figure
 WIDTH = 4.8
-# what tells one test from another
-TEST = ("arm", "against", "benchmark", "kind")
 
 
 def colour(arm: str) -> str:
@@ -150,16 +148,25 @@ def draw_accuracy(rows: list[dict], benchmarks: list[str]) -> str:
 
 def draw_group(item: dict) -> dict[str, str]:
     """Name → SVG text of the figures of a group of students; none where nothing was tested."""
-    tested = [row for row in item["comparisons"] if row["difference"] is not None]
-    return {"comparisons": draw_comparisons(tested, item["alone"])} if tested else {}
+    tested = {i: row for i, row in enumerate(item["comparisons"]) if row["difference"] is not None}
+    if not tested:
+        return {}
+    ticks = [[s["difference"] for s in item["alone"] if s["test"] == i] for i in tested]
+    unit = "students" if item["students"] > 1 else "draws of this student"
+    label = f"points (thick: these models; thin: new {unit}; ticks: students)"
+    return {"comparisons": draw_comparisons([*tested.values()], ticks, label)}
 
 
-def draw_comparisons(rows: list[dict], alone: Sequence[dict] = ()) -> str:
+def draw_comparisons(
+    rows: list[dict],
+    ticks: Sequence[Sequence[float]] = (),
+    label: str = "difference in points (thick: these models; thin: new runs; grey: unclear)",
+) -> str:
     """One row per test.
 
     The thick bar is the interval over problems, for these very models; the thin bar the one over
-    problems and runs, or students; the vertical line is zero. ``alone``: rows of each student, of
-    which each is a tick.
+    problems and runs, or students; the vertical line is zero. ``ticks``: differences of each
+    student, one list per row.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * len(rows) + 0.6))
@@ -182,10 +189,9 @@ def draw_comparisons(rows: list[dict], alone: Sequence[dict] = ()) -> str:
                 alpha=0.55,
             )
             axes.plot(100 * row["difference"], y, "o", color=paint, markersize=5)
-            test = [row[key] for key in TEST]
-            students = [100 * s["difference"] for s in alone if [s[key] for key in TEST] == test]
-            ticks = {"color": "#22262b", "markersize": 5.5, "markeredgewidth": 0.8}
-            axes.plot(students, [y] * len(students), "|", **ticks)
+            if ticks:
+                mark = {"color": "#22262b", "markersize": 5.5, "markeredgewidth": 0.8}
+                axes.plot([100 * each for each in ticks[y]], [y] * len(ticks[y]), "|", **mark)
         _set_row_names(
             axes,
             [
@@ -194,9 +200,6 @@ def draw_comparisons(rows: list[dict], alone: Sequence[dict] = ()) -> str:
                 for row in rows
             ],
         )
-        label = "difference in points (thick: these models; thin: new runs; grey: unclear)"
-        if alone:
-            label = "points (thick: these models; thin: new students; ticks: each)"
         _set_label(figure, label)
         return _render_svg(figure)
 

@@ -66,7 +66,8 @@ def describe_group(
         )
         found.append(_compare(grid, planned, settings))
         if found[-1] is not None:
-            alone += [_describe_student(grid, planned, s, settings) for s in planned.students]
+            rows = (_describe_student(grid, planned, s, settings) for s in planned.students)
+            alone += [{"test": len(found) - 1, **row} for row in rows]
     return {
         "dataset": grid.dataset,
         "group": group,

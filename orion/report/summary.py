@@ -90,7 +90,7 @@ def _compare_with_base(item: dict) -> list[dict]:
             row = find_base_test(item["comparisons"], benchmark)
             shown = f"{format_percent(both[0])} against {format_percent(both[1])}"
             said = describe_base_test(row, item["plan"])
-            if row is None and item["groups"]:
+            if row is None and [METHOD, UNTOUCHED, benchmark] in item["tested_in_groups"]:
                 said = f"tested over the group {', '.join(item['groups'])}, not for it alone"
             lines.append(f"{benchmark}: {shown}; {said}")
     if not lines:

@@ -50,7 +50,7 @@ from orion.stages import command
 DECIMALS = 10
 GENERATING = ("sample", "reflect", "evaluate")
 # arms in each long table of the page, over all students; the CSV files have all
-PAGE_ARMS = 40
+PAGE_ARMS, FEWEST_ARMS = 40, 8
 MODEL_KEYS = (
     "name",
     "repo",
@@ -126,7 +126,9 @@ def build_document(
         "sources": list(source_rows(config, root)),
         "packages": lineage.package_rows(records),
         "arms": arms.describe_arms(config),
-        "arms_shown": max(1, PAGE_ARMS // (len(config.runs.datasets) * len(config.runs.models))),
+        "arms_shown": max(
+            FEWEST_ARMS, PAGE_ARMS // (len(config.runs.datasets) * len(config.runs.models))
+        ),
         "groups": [],
         "results": [],
     }
@@ -183,6 +185,16 @@ def list_groups(config: Config, model: str) -> list[str]:
     ]
 
 
+def list_prefix_arms(config: Config) -> list[str]:
+    """The arms that are trained on the beginnings of their texts alone."""
+    packs = {name: config.arm_block("pack", name) for name in config.runs.arms}
+    return [
+        name
+        for name, pack in packs.items()
+        if pack.prefix_tokens is not None or pack.prefix_share is not None
+    ]
+
+
 def list_group_tests(
     config: Config,
     student: registration.Subject,
@@ -214,6 +226,7 @@ def build_tables(
         "model": results.model,
         "table": measures.accuracy_rows(results, benchmarks, **interval),
         "groups": list_groups(config, results.model),
+        "tested_in_groups": [[test.arm, test.against, test.benchmark] for test in in_groups],
         "draw": config.models[results.model].draw,
         "plan": registered.as_json(),
         "comparisons": comparisons.comparison_rows(results, registered, **bootstrap),
@@ -223,7 +236,7 @@ def build_tables(
         "demo_student": config.models[results.model].source.kind in ("demo", "embedded"),
         "error_coverage": reflections.error_coverage_rows(results, config.prompts, **interval),
         "false_steps": false_steps.false_step_rows(results, benchmarks, **interval),
-        "false_steps_training": false_steps.training_rows(results),
+        "false_steps_training": false_steps.training_rows(results, list_prefix_arms(config)),
         "pass_at": sampling.pass_rows(results, benchmarks, **interval),
         "answers": sampling.answer_rows(results, benchmarks, **interval),
         "data_tokens": sampling.data_rows(results),

@@ -4,6 +4,7 @@ Input: rows of the table train, a model's document. Output: an encoder, or count
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import polars as pl
 
@@ -57,7 +58,7 @@ class RowEncoding:
         if self.prefix_tokens is not None:
             kept = min(self.prefix_tokens, trained)
         if self.prefix_share is not None:
-            kept = max(1, min(int(self.prefix_share * trained), trained - 1))
+            kept = max(1, min(int(Fraction(str(self.prefix_share)) * trained), trained - 1))
         end = len(ids) - trained + kept
         return ids[:end], labels[:end]
 

@@ -82,6 +82,11 @@ def _compare_training(again: Recomputed) -> None:
         kind = again.config["arms"][reported["arm"]]["trained_on"]
         before = [row["false"] > 0 for row in checked.get(kind, []) if row["verdict"] == "correct"]
         unchecked = kind == "solution"
+        if any(
+            key.startswith("prefix")
+            for key in again.config["arms"][reported["arm"]].get("pack", {})
+        ):
+            after = []
         recomputed = {
             "trained_on": kind,
             "texts": None if unchecked else len(before),

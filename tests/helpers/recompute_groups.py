@@ -39,12 +39,13 @@ def compare(again: Recomputed) -> None:
     holm = single.holm_p_values([row["p"] for row in family])
     corrected = dict(zip(map(id, family), holm, strict=True))
     alone = iter(item["alone"])
-    for row, (comparison, *_) in zip(rows, planned, strict=True):
+    for test, (row, (comparison, *_)) in enumerate(zip(rows, planned, strict=True)):
         if row["reading"] == "not run":
             continue
         compare_row(again, row, comparison, corrected.get(id(row)), is_confirmatory)
         for entries in comparison["entries"]:
-            compare_student(again, next(alone), comparison, row["benchmark"], entries)
+            place = (test, row["benchmark"])
+            compare_student(again, next(alone), comparison, place, entries)
 
 
 def read_margin(comparison: dict) -> float:
@@ -83,8 +84,9 @@ def compare_row(again, row, comparison, p_holm, is_confirmatory) -> None:
     )
 
 
-def compare_student(again, row, comparison, benchmark, entries) -> None:
+def compare_student(again, row, comparison, place, entries) -> None:
     """A row of one student: over its draws if it has several, else over its seeds."""
+    test, benchmark = place
     names = (comparison["arm"], comparison["against"], benchmark)
     ours, theirs = (stack(again, entries, arm, benchmark) for arm in names[:2])
     key = (*again.key, *names, entries[0])
@@ -99,13 +101,19 @@ def compare_student(again, row, comparison, benchmark, entries) -> None:
         )
         found |= {"problems": pairs.size, "seeds": len(ours[0]), "difference": pairs.mean()}
         found |= resample(again, pairs, of_problem, key)
-    place = f"group {names} {entries[0]}"
+    named = f"group {names} {entries[0]}"
     columns = ("problems", "seeds", "difference", "low", "high", "low_runs", "high_runs")
     recomputed = {name: found[name] for name in (*columns, "detectable")}
     again.row(
-        place,
+        named,
         row,
-        {**recomputed, "student": entries[0], "draws": len(entries), "kind": comparison["kind"]},
+        {
+            **recomputed,
+            "test": test,
+            "student": entries[0],
+            "draws": len(entries),
+            "kind": comparison["kind"],
+        },
     )
 
 

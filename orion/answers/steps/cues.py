@@ -74,16 +74,19 @@ RETRACTED = re.compile(
     r"|\b(?:hold|hang) on\b|\b(?:scratch|strike) that\b|\bmy bad\b|\bnever ?mind\b|\[sic\]",
     re.I,
 )
-# behind a claim: it is checked and found right, which takes nothing back, unless what stands
-# between holds one of the words above, or asks
+# behind a claim: it is checked and upheld, by a calculation that the text calls right or in so many
+# words; anything else behind "wait" may take it back
 CHECKED = re.compile(
     r"\bwait\b\W{0,3}(?:but )?"
     r"(?:let me|let us|let['’]s|i(?:['’]ll| will| should| need to| want to))\s+"
-    r"(?:just |quickly )?(?:double[- ]?)?(?:check|verify|confirm)\b(?P<between>[^\n?]{0,80}?)"
-    r"(?<!not )(?<!n['’]t )\b(?:right|correct|yes|checks out|that works)\b(?=\s*(?:[.,;!:]|$))",
+    r"(?:just |quickly )?(?:double[- ]?)?(?:check|verify|confirm)\b(?: (?:that|this|it))?"
+    r"\s*[:.,]?\s*"
+    r"(?:(?P<checked>[-\d\s.,+*/×÷·()]*\d[\s)]*=\s*-?[\d.,]*\d)\s*,?\s*(?:that is |that['’]s )?"
+    r"|yes,? |that is |that['’]s |it is |it['’]s )(?:right|correct)(?=\s*(?:[.,;!:]|$))",
     re.I,
 )
-ASKS = re.compile(r"\b(?:whether|if)\b", re.I)
+# what a calculation gives
+RESULT = re.compile(r"=\s*(-?[\d.,]*\d)")
 # before a claim: an opening mark of struck text
 STRUCK = re.compile(r"(?:<(?:s|del|strike)>|\\(?:[bx]?cancel|sout)\{)[^<{}\n]*$")
 # from such a word to a claim, also over the end of a line with a colon

@@ -15,6 +15,8 @@ from orion.answers.steps.links import Link
 from orion.answers.steps.quantities import unit
 
 BEFORE, AFTER = 240, 260
+# of the longest check of a step
+CHECK = 120
 # tokens beside a side with which it may be one expression
 _SIGNS = frozenset(
     ("op", "num", "close", "pct", "cmd", "sup", "dots", "sub", "cur", "mark", "rel")
@@ -185,7 +187,10 @@ def why_not_meant(link: Link, text: str) -> str:
     """Why the text does not assert a relation that does not hold; empty if it does."""
     tail = text[link.end : link.end + AFTER]
     # a remark in brackets is part of the right side
-    if takes_back(text[link.right.start : link.end + AFTER]):
+    claimed = text[link.right.start : link.right.end].strip()
+    reach = link.end + AFTER - link.right.start
+    # a check that begins within reach is read to its end
+    if takes_back(text[link.right.start : link.end + AFTER + CHECK], claimed, reach):
         return "retracted"
     if cues.QUESTION.match(tail):
         return "question"
@@ -203,19 +208,21 @@ def why_not_meant(link: Link, text: str) -> str:
     return ""
 
 
-def takes_back(behind: str) -> bool:
-    """Whether the text behind a claim takes it back, as "wait" does.
+def takes_back(behind: str, claimed: str, reach: int) -> bool:
+    """Whether the text behind a claim takes it back, as "wait" does, within ``reach`` characters.
 
-    "Wait, let me check: 14 - 4 = 10, right." upholds it.
+    ``claimed``: the right side of the claim.
+
+    A check that upholds what stands last before it does not: "14 - 4 = 10. Wait, let me check: 10 +
+    4 = 14, right.". One that does not use that value may be another result.
     """
-    upheld = (
-        match
-        for match in cues.CHECKED.finditer(behind)
-        if not cues.RETRACTED.search(match["between"]) and not cues.ASKS.search(match["between"])
-    )
-    for match in upheld:
-        behind = behind.replace(match.group(), " ")
-    return cues.RETRACTED.search(behind) is not None
+    for match in cues.CHECKED.finditer(behind):
+        checked = match["checked"]
+        results = cues.RESULT.findall(behind, 0, match.start())
+        last = results[-1] if results else claimed
+        if checked is None or re.search(rf"(?<![\d.]){re.escape(last)}(?![\d])", checked):
+            behind = behind.replace(match.group(), " " * len(match.group()))
+    return cues.RETRACTED.search(behind, 0, reach) is not None
 
 
 def is_struck(line: str, tail: str) -> bool:

@@ -1,15 +1,15 @@
 """The key report.pass_at: refused before anything is paid where there are too few samples."""
 
 import pytest
-import yaml
 
 from orion.config import validate
 from orion.errors import InputError
+from tests.helpers.configurations import read_one_student
 
 
 @pytest.fixture
 def raw(root):
-    return yaml.safe_load((root / "config/config.yaml").read_text())
+    return read_one_student(root)
 
 
 def test_as_many_as_the_samples(raw):

@@ -97,7 +97,7 @@ def test_a_group_is_one_test_over_its_students_and_each_is_shown_alone(clustered
         pairs = {(row["arm"], row["against"]) for row in item["flips"]}
         assert pairs == {("orion", "base"), ("sft_answer", "base"), ("orion", "sft_answer")}
     figure = run.page.partition('id="g0-group"')[2].partition("<table>")[0]
-    assert "<svg" in figure and "ticks: each" in figure
+    assert "<svg" in figure and "thin: new students; ticks: students" in figure
     assert (run.folder / "results/report/figures/chains.group-trio.comparisons.svg").is_file()
     assert [item["draw"] for item in run.doc["results"]] == [0, 1, 0]
     assert 'data-key="sources/0/clusters"' in run.page and "clusters of variants" in run.page

@@ -149,17 +149,24 @@ def test_levels_and_hostile_names(labelled):
 
 
 def test_the_page_shows_a_bounded_number_of_arms_and_the_files_have_all(copy, monkeypatch):
-    monkeypatch.setattr(report, "PAGE_ARMS", 2)
+    monkeypatch.setattr(report, "PAGE_ARMS", 3)
+    monkeypatch.setattr(report, "FEWEST_ARMS", 2)
     before = copy.page
     folder = copy.report()
-    assert copy.doc["arms_shown"] == 2
+    assert copy.doc["arms_shown"] == 3
     assert len(copy.doc["results"][0]["cohorts"]) == ARMS * 2 * 7
     assert "answers.csv has all" in copy.page and "answers.csv has all" not in before
     shown = re.findall(r'data-key="results/0/answers/(\d+)/answers"', copy.page)
-    # both benchmarks of two arms
-    assert shown == ["0", "1", "2", "3"]
+    # both benchmarks of three arms
+    assert shown == ["0", "1", "2", "3", "4", "5"]
     assert len((folder / "answers.csv").read_text("utf-8").splitlines()) == 1 + ARMS * 2
     assert report_page.find_faults(copy.results) == []
+
+
+def test_many_students_leave_the_fewest_arms_on_the_page(copy, monkeypatch):
+    monkeypatch.setattr(report, "PAGE_ARMS", 0)
+    copy.report()
+    assert copy.doc["arms_shown"] == report.FEWEST_ARMS >= 3
 
 
 def test_the_tables_follow_the_verdicts(copy):

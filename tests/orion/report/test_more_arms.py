@@ -68,10 +68,14 @@ def test_an_arm_is_described_by_its_configuration(run):
 
 
 def test_all_samples_count_where_their_answers_do_not(run):
-    rows = {row["arm"]: row for row in find_table(run.doc, "trained_on")}
+    rows = {row["arm"]: row for row in find_table(run.doc, "rows_checked")}
     samples = pl.read_parquet(run.results / "datasets/chains/tiny/samples.parquet")
     assert rows["upft"]["texts"] == samples.height
     assert rows["mixed"]["texts"] < samples.height
+    # a false step of the whole text may stand behind the cut
+    assert rows["upft"]["rows"] > rows["upft"]["rows_checked"] == 0
+    made = {row["arm"]: row for row in find_table(run.doc, "sample_tokens")}
+    assert made["upft"]["samples"] == samples.height
 
 
 def find_table(value, key):

@@ -28,7 +28,9 @@ def test_a_control_above_the_base_says_that_the_bed_can_show_it():
     assert "can show what refinement does" in line and "tie" not in line
 
 
-@pytest.mark.parametrize("reading", ["tie", "below", "exploratory", "not confirmatory"])
+@pytest.mark.parametrize(
+    "reading", ["unclear", "below", "exploratory", "not inferior", "different"]
+)
 def test_anything_else_says_that_a_tie_of_the_method_means_nothing(reading):
     [line] = say(make_row(reading))
     assert "not confirmed to be above it" in line

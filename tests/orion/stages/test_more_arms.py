@@ -89,6 +89,7 @@ CHECKS = {
     # the rows are whole, and the packing cuts them
     "p_align": check_traces,
     "sft_teacher_dft": check_traces,
+    "orion_first": with_own_errors,
     "orion_shortest": with_own_errors,
     "orion_majority": with_own_errors,
     "orion_random": with_own_errors,
