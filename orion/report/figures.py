@@ -190,8 +190,14 @@ def draw_comparisons(
             )
             axes.plot(100 * row["difference"], y, "o", color=paint, markersize=5)
             if ticks:
-                mark = {"color": "#22262b", "markersize": 5.5, "markeredgewidth": 0.8}
-                axes.plot([100 * each for each in ticks[y]], [y] * len(ticks[y]), "|", **mark)
+                axes.plot(
+                    [100 * each for each in ticks[y]],
+                    [y] * len(ticks[y]),
+                    "|",
+                    color="#22262b",
+                    markersize=5.5,
+                    markeredgewidth=0.8,
+                )
         _set_row_names(
             axes,
             [

@@ -15,6 +15,7 @@ import polars as pl
 
 from orion import paths, provenance, tables
 from orion.config import Config, stage_config
+from orion.config.blocks import Pack
 from orion.config.draws import list_students
 from orion.errors import InputError
 from orion.experiment import statistics
@@ -191,7 +192,8 @@ def list_prefix_arms(config: Config) -> list[str]:
     return [
         name
         for name, pack in packs.items()
-        if pack.prefix_tokens is not None or pack.prefix_share is not None
+        if isinstance(pack, Pack)
+        and (pack.prefix_tokens is not None or pack.prefix_share is not None)
     ]
 
 
