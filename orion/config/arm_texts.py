@@ -11,14 +11,14 @@ from orion.config.arm_models import Config
 from orion.config.blocks import Arm
 
 # the block of the prompt set that asks for the reflections of an arm
-REFINE, REFLECT_ANSWER, SHORTEN = "reflect", "reflect_answer", "shorten"
+REFLECT, REFLECT_ANSWER, SHORTEN = "reflect", "reflect_answer", "shorten"
 
 
 def find_prompt_block(arm: Arm) -> str:
     """The block of the prompt set that asks for the arm's reflections."""
     if arm.task == "shorten":
         return SHORTEN
-    return REFLECT_ANSWER if "answer" in arm.prompt_includes else REFINE
+    return REFLECT_ANSWER if "answer" in arm.prompt_includes else REFLECT
 
 
 def find_shown_form(config: Config, arm: str) -> str:
@@ -84,7 +84,7 @@ def list_prompt_faults(config: Config, name: str) -> Iterator[str]:
     """What the prompt set lacks for an arm of the run, with the cure."""
     arm = config.arms[name]
     block = find_prompt_block(arm)
-    if arm.trained_on != "reflection" or block == REFINE:
+    if arm.trained_on != "reflection" or block == REFLECT:
         return
     if not prompts.load(config.prompts).keep(block):
         cure = 'add it, or begin the file with {% extends "chat" %}'

@@ -80,11 +80,17 @@ def _list_values(column: pl.Series, dtype: Any) -> list[list[str]] | None:
 
 
 def _write(value: Any) -> str:
-    """A value as one short line; what cannot be printed is spelled out."""
+    """A value as one short line."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    text = " ".join(text[: 4 * _MAX_CHARACTERS].split())
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown if len(shown) <= _MAX_CHARACTERS else f"{shown[: _MAX_CHARACTERS - 1]}…"
+    return write_line(" ".join(text[: 4 * _MAX_CHARACTERS].split()), _MAX_CHARACTERS)
+
+
+def write_line(text: str, most: int) -> str:
+    """A text on one line of at most so many characters; what cannot be printed is spelled out."""
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: most + 1]
+    )
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 def _divide(name: str, values: list[list[str]], *, is_number: bool) -> list[Level]:

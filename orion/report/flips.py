@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from orion.experiment.flips import Flips, count_flips, find_largest
+from orion.experiment.levels import write_line
 from orion.report.gather import Arm, Results
 from orion.report.registration import PlannedTest
 
@@ -54,7 +55,7 @@ def largest_flip_rows(results: Results, tests: Sequence[PlannedTest]) -> list[di
             rows.append(
                 {
                     **row,
-                    "problem_id": _shorten(names[number]),
+                    "problem_id": write_line(names[number], MAX_NAME),
                     "difference": right / samples - other_right / other_samples,
                     "right": right,
                     "samples": samples,
@@ -89,10 +90,3 @@ def _count_right(arm: Arm, benchmark: str) -> tuple[np.ndarray, int]:
     values, samples = arm.accuracies(benchmark), arm.count_samples(benchmark)
     right = np.rint(values.sum(axis=0) * samples).astype(np.int64)
     return right, values.shape[0] * samples
-
-
-def _shorten(name: str) -> str:
-    """A name on one line; what cannot be printed is spelled out."""
-    text = name[: MAX_NAME + 1]
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 1]}…"

@@ -135,15 +135,17 @@ def build_document(
     }
     for dataset in config.runs.datasets:
         accuracies: dict[str, groups.Accuracies] = {}
+        of_groups = read_groups(config, dataset, history, records)
         for model in config.runs.models:
             results = gather.load_results(config, root, dataset, model)
             accuracies[model] = groups.collect_accuracies(results, config.runs.benchmarks)
             subject = registration.Subject(dataset, (model,))
             registered = registration.read_registration(history, subject, records)
-            in_groups = list_group_tests(config, subject, history, records)
+            named = list_groups(config, model)
+            in_groups = [test for name in named for test in of_groups[name].tests]
             doc["results"].append(build_tables(config, results, registered, in_groups))
         grid = groups.Grid(dataset, accuracies, results.clusters)
-        doc["groups"] += list(build_groups(config, grid, history, records))
+        doc["groups"] += list(build_groups(config, grid, of_groups))
     controls = [name for name in config.runs.arms if config.arms[name].trained_on == "oracle"]
     for item in doc["groups"]:
         item["headline"] = group_summary.write_headline(item, settings.confidence, controls)
@@ -158,20 +160,27 @@ def build_document(
     return rounded
 
 
+def read_groups(
+    config: Config, dataset: str, history: list[Version], records: dict[Path, dict[str, Any]]
+) -> dict[str, registration.Registration]:
+    """The registration of every group of students on one training set."""
+    found = {}
+    for name in config.runs.students or {}:
+        subject = registration.find_group(history, dataset, name)
+        found[name] = registration.read_registration(history, subject, records)
+    return found
+
+
 def build_groups(
-    config: Config,
-    grid: groups.Grid,
-    history: list[Version],
-    records: dict[Path, dict[str, Any]],
+    config: Config, grid: groups.Grid, registered: dict[str, registration.Registration]
 ) -> Iterator[dict[str, Any]]:
     """The items of all groups of students on one training set."""
     for name, group in (config.runs.students or {}).items():
-        subject = registration.find_group(history, grid.dataset, name)
         yield groups.describe_group(
             grid,
             name,
             list_students(group),
-            registration.read_registration(history, subject, records),
+            registered[name],
             confidence=config.report.confidence,
             resamples=config.report.bootstrap,
         )
@@ -195,21 +204,6 @@ def list_prefix_arms(config: Config) -> list[str]:
         if isinstance(pack, Pack)
         and (pack.prefix_tokens is not None or pack.prefix_share is not None)
     ]
-
-
-def list_group_tests(
-    config: Config,
-    student: registration.Subject,
-    history: list[Version],
-    records: dict[Path, dict[str, Any]],
-) -> list[registration.PlannedTest]:
-    """The planned tests over the groups that the student is in."""
-    subjects = (
-        registration.find_group(history, student.dataset, name)
-        for name in list_groups(config, student.models[0])
-    )
-    found = (registration.read_registration(history, each, records) for each in subjects)
-    return [test for group in found for test in group.tests]
 
 
 def build_tables(

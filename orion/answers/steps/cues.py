@@ -75,14 +75,17 @@ RETRACTED = re.compile(
     re.I,
 )
 # behind a claim: it is checked and upheld, by a calculation that the text calls right or in so many
-# words; anything else behind "wait" may take it back
+# words, and nothing is objected next; anything else behind "wait" may take it back. All repetitions
+# are bounded, since a text may hold any run of blanks and digits
 CHECKED = re.compile(
     r"\bwait\b\W{0,3}(?:but )?"
-    r"(?:let me|let us|let['’]s|i(?:['’]ll| will| should| need to| want to))\s+"
+    r"(?:let me|let us|let['’]s|i(?:['’]ll| will| should| need to| want to)) "
     r"(?:just |quickly )?(?:double[- ]?)?(?:check|verify|confirm)\b(?: (?:that|this|it))?"
-    r"\s*[:.,]?\s*"
-    r"(?:(?P<checked>[-\d\s.,+*/×÷·()]*\d[\s)]*=\s*-?[\d.,]*\d)\s*,?\s*(?:that is |that['’]s )?"
-    r"|yes,? |that is |that['’]s |it is |it['’]s )(?:right|correct)(?=\s*(?:[.,;!:]|$))",
+    r"[\s:.,]{0,4}"
+    r"(?:(?P<checked>[-\d .,+*/×÷·()]{0,60}\d[ )]{0,3}= ?-?[\d.,]{0,30}\d)[ ,]{0,3}"
+    r"(?:that is |that['’]s )?"
+    r"|yes,? |that is |that['’]s |it is |it['’]s )(?:right|correct)(?=\s{0,2}(?:[.,;!:]|$))"
+    r"(?![^\n]{0,80}?\b(?:but|however|forgot|forgotten|except|though|although|yet|instead|only)\b)",
     re.I,
 )
 # what a calculation gives

@@ -211,10 +211,9 @@ def why_not_meant(link: Link, text: str) -> str:
 def takes_back(behind: str, claimed: str, reach: int) -> bool:
     """Whether the text behind a claim takes it back, as "wait" does, within ``reach`` characters.
 
-    ``claimed``: the right side of the claim.
-
-    A check that upholds what stands last before it does not: "14 - 4 = 10. Wait, let me check: 10 +
-    4 = 14, right.". One that does not use that value may be another result.
+    ``claimed``: the right side of the claim. A check that upholds what stands last before it does
+    not take it back: "14 - 4 = 10. Wait, let me check: 10 + 4 = 14, right.". One that does not use
+    that value may be another result.
     """
     for match in cues.CHECKED.finditer(behind):
         checked = match["checked"]

@@ -1,5 +1,6 @@
 """The report on an invented grid: its numbers, its refusals, its page."""
 
+import copy
 import json
 import re
 
@@ -8,7 +9,7 @@ import pytest
 from orion import tables
 from orion.config import params, validate
 from orion.errors import InputError
-from orion.report import arms, examples, lineage
+from orion.report import arms, examples, lineage, summary
 from tests.helpers import recompute_report, report_page
 
 SECTIONS = (
@@ -388,3 +389,13 @@ def test_reflections_that_do_not_follow_the_format_are_counted_and_warned_of(sma
         f"orion: only 0 of {row['reflections']} reflections (0.0\u00a0%) follow the format" in text
         for text in run.doc["warnings"]
     )
+
+
+@pytest.mark.parametrize(("accuracy", "warned"), [(0.19, True), (0.2, False), (0.71, True)])
+def test_a_student_that_is_mostly_right_or_wrong_leaves_little_to_work_on(
+    finished, accuracy, warned
+):
+    doc = copy.deepcopy(finished.doc)
+    # few problems with both kinds of samples are no reason: a wrong sample is enough
+    doc["results"][0]["base"] |= {"accuracy": accuracy, "both": 0.1}
+    assert any("little to work on" in line for line in summary.write_warnings(doc)) == warned
