@@ -1,13 +1,11 @@
 """Pydantic model of the block ``report``, and what it cannot ask of a run."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
 from orion.config.sources import Block, Count, PolicyName, ReadExponents
-
-if TYPE_CHECKING:
-    from orion.config.models import Config
 
 
 class Report(Block):
@@ -29,7 +27,19 @@ class Report(Block):
     )
 
 
-def find_fault(config: "Config") -> str | None:
+class Config(Protocol):
+    """What is read of ``orion.config.models.Config``, which imports this module."""
+
+    @property
+    def report(self) -> Report: ...
+    @property
+    def runs(self) -> Any: ...
+    @property
+    def benchmarks(self) -> Mapping[str, Any]: ...
+    def evaluation(self, benchmark: str) -> Any: ...
+
+
+def find_fault(config: Config) -> str | None:
     """What the block asks for and the run cannot give; None if there is nothing."""
     largest = max(config.report.pass_at or [0])
     for name in config.runs.benchmarks:

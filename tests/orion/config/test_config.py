@@ -91,6 +91,8 @@ def changed_stages(raw, path, value):
             {"dataset", "lint", "check", "check_traces", "check_reflections"},
         ),
         (["expose", "max_errors"], 3, {"expose"}),
+        (["report", "second_policy"], "strict", {"evaluate_recheck"}),
+        (["report", "surprise"], True, set()),
         (["arms", "orion", "reflect"], {"temperature": 0.1}, {"reflect"}),
         (["arms", "orion_placebo", "reflect"], {"temperature": 0.1}, set()),
         (["select", "fallback_no_error"], "rewrite", {"select", "reflect"}),
