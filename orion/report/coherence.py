@@ -5,6 +5,7 @@ false, `orion.experiment.coherence` has the other two measures.
 """
 
 from collections.abc import Collection
+from typing import Any
 
 import polars as pl
 
@@ -44,7 +45,7 @@ def _measure_training(results: Results, arm: Arm, *, is_cut: bool) -> pl.DataFra
     """The counts of steps and the measures of each training row; null where it was not checked."""
     assert arm.train is not None, "the arm is trained"
     if is_cut:
-        types = {**dict.fromkeys(STEP_COUNTS, pl.Int64), **SCHEMA}
+        types: dict[str, Any] = {**dict.fromkeys(STEP_COUNTS, pl.Int64), **SCHEMA}
         empty = [pl.lit(None, dtype).alias(name) for name, dtype in types.items()]
         return arm.train.select("problem_id", *empty)
     checked = pl.concat(

@@ -66,7 +66,8 @@ def find_spikes(losses: list[float]) -> list[int]:
     None is found among the first FEWEST steps, and none where the deviation is 0. A spike stays
     among the steps before the next ones: it moves their median by one place at most.
     """
-    values, found = np.array(losses), []
+    values = np.array(losses)
+    found: list[int] = []
     for step in range(FEWEST, len(values)):
         before = values[max(0, step - WINDOW) : step]
         median = np.median(before)

@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
 
     model = checkpoints.load_model(document)
     model.set_attn_implementation(register_attention())
-    progress, found = Progress(total, "packed rows"), []
+    progress = Progress(total, "packed rows")
+    found: list[dict[str, Any]] = []
     for number, row in read_rows(args.packed):
         found += [{"row": number, **scored} for scored in score_row(model, row)]
         progress.add(1)

@@ -27,7 +27,9 @@ rule report:
             "results/datasets/{dataset}/{model}/{arm}/surprise.parquet",
             dataset=RUNS.datasets,
             model=RUNS.models,
-            arm=[arm for arm in RUNS.arms if arm in TRAINED and CONFIG.report.surprise],
+            arm=[
+                arm for arm in RUNS.arms if arm in TRAINED and CONFIG.report.surprise
+            ],
         ),
         errors=expand(
             "results/datasets/{dataset}/{model}/{arm}/errors.parquet",
