@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from orion import prompts
-from orion.config import arm_models, arms, comparisons, draws
+from orion.config import arm_models, arms, comparisons, draws, report
 from orion.config.blocks import (
     Arm,
     Check,
@@ -31,8 +31,9 @@ from orion.config.blocks import (
 )
 from orion.config.comparisons import Comparison
 from orion.config.datasets import Benchmark, Dataset, UrlSource, url_sources
+from orion.config.report import Report
 from orion.config.servers import WITHOUT
-from orion.config.sources import Block, Count, Model, ReadExponents
+from orion.config.sources import Block, Model
 from orion.data.files import fetched_path
 from orion.errors import InputError
 
@@ -66,19 +67,6 @@ class Runs(Block):
         description="groups of students, over which a comparison may be tested: a student is an "
         "entry of models, or the list of its entries that differ in nothing but the draw; a group "
         "that is null is none",
-    )
-
-
-class Report(Block):
-    title: str = "ORION"
-    confidence: Annotated[float, Field(gt=0, lt=1), ReadExponents] = 0.95
-    bootstrap: Count = Field(2000, description="bootstrap resamples of the problems")
-    examples: Count = Field(24, description="problems shown in the browser of the report")
-    pass_at: list[Count] | None = Field(
-        None,
-        min_length=1,
-        description="the r of pass@r and maj@r, up to evaluate.num_samples; null: 1, 2, 4, … and "
-        "all samples",
     )
 
 
@@ -142,18 +130,10 @@ class Config(Block):
         return self
 
     @model_validator(mode="after")
-    def _check_pass_at(self) -> "Config":
-        """Each r of pass@r needs as many samples per problem on every benchmark of the run."""
-        largest = max(self.report.pass_at or [0])
-        for name in self.runs.benchmarks:
-            samples = self.evaluation(name).num_samples
-            if largest > samples:
-                own = self.benchmarks[name].evaluate.num_samples is not None
-                key = f"benchmarks.{name}.evaluate" if own else "evaluate"
-                raise ValueError(
-                    f"report.pass_at: {largest} is more than the {samples} samples per problem of "
-                    f"{name} ({key}.num_samples); raise that key, or drop {largest}"
-                )
+    def _check_report(self) -> "Config":
+        fault = report.find_fault(self)
+        if fault is not None:
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

@@ -305,6 +305,12 @@ def _evaluate_check(
     return {"policy": config.benchmarks[benchmark].policy, **_dump(config.check)}
 
 
+def _evaluate_recheck(
+    config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
+) -> dict[str, Any]:
+    return {"policy": config.report.second_policy, **_dump(config.check)}
+
+
 def _evaluate(
     config: Config, dataset: str, model: str, arm: str, seed: str, benchmark: str
 ) -> dict[str, Any]:
@@ -374,9 +380,12 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "select": _select,
     "match": _match,
     "pack": _pack,
+    # the packed rows and the student decide everything
+    "surprise": lambda config, dataset, model, arm: {},
     "train": _train,
     "evaluate_sample": _evaluate_sample,
     "evaluate_check": _evaluate_check,
+    "evaluate_recheck": _evaluate_recheck,
     "evaluate": _evaluate,
     "report": _report,
 }

@@ -7,6 +7,7 @@ its patterns as literal texts; ``tests/orion/cost/test_rule_files.py`` compares 
 from dataclasses import dataclass
 
 from orion import paths
+from orion.report.rules import SECOND_VERDICTS, SURPRISE
 
 _DATASET = "datasets/{dataset}"
 _STUDENT = _DATASET + "/{model}"
@@ -73,12 +74,19 @@ RULES = {
     ),
     "match": RuleFiles("match", _ARM + "/train" + _USAGE, paths.TRAIN),
     "pack": RuleFiles("pack", _ARM + "/packed" + _USAGE, paths.PACKED),
+    "surprise": RuleFiles("surprise", _ARM + "/surprise" + _USAGE, SURPRISE),
     "train": RuleFiles("train", _RUN + "/train" + _USAGE, paths.TRAINED_MODEL, "steps"),
     "evaluate_sample": RuleFiles(
         "evaluate_sample", _EVALUATION + "/samples" + _USAGE, paths.EVALUATION_SAMPLES, "tokens"
     ),
     "evaluate_check": RuleFiles(
         "evaluate_check", _EVALUATION + "/verdicts" + _USAGE, paths.EVALUATION_VERDICTS, "texts"
+    ),
+    "evaluate_recheck": RuleFiles(
+        "evaluate_recheck",
+        _EVALUATION + "/second" + _USAGE,
+        SECOND_VERDICTS,
+        "texts",
     ),
     "evaluate": RuleFiles("evaluate", _EVALUATION + "/scores" + _USAGE, paths.SCORES),
     "report": RuleFiles("report", "report/report" + _USAGE),
@@ -96,6 +104,7 @@ OF_ONE_MODEL = frozenset(
         "sample",
         "reflect",
         "pack",
+        "surprise",
         "train",
         "evaluate_sample",
     }
@@ -105,4 +114,5 @@ CHECKED = {
     "check": "sample",
     "check_reflections": "reflect",
     "evaluate_check": "evaluate_sample",
+    "evaluate_recheck": "evaluate_sample",
 }

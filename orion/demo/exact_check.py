@@ -41,6 +41,19 @@ def is_wholly_true(text: str) -> bool:
     return value == int(box[1])
 
 
+def reads_step(text: str) -> bool:
+    """Whether any step of a text is in the student's style, the only one that is checked here."""
+    return any(step is not None for step in parse_steps(text))
+
+
+def records_steps(problems: pl.DataFrame) -> bool:
+    """Whether the problems' meta holds their steps, with the result of each."""
+    meta: list[pl.Field] = problems.schema["meta"].fields  # type: ignore[attr-defined]
+    types = {field.name: field.dtype for field in meta}
+    step = getattr(types.get("steps"), "inner", None)
+    return isinstance(step, pl.Struct) and "result" in {field.name for field in step.fields}
+
+
 def share_of_true_rows(results: str) -> pl.DataFrame:
     """Per dataset, model and arm: training rows by kind, and the share that is wholly true."""
     rows = []

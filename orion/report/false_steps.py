@@ -66,7 +66,7 @@ def training_rows(results: Results, prefixes: Collection[str]) -> list[dict]:
     for arm in results.arms.values():
         if arm.train is None:
             continue
-        checked = _list_checked(results, arm)
+        checked = list_checked(results, arm)
         source = checked.get(arm.trained_on)
         correct = source
         if source is not None and arm.trained_on != UNCHECKED:
@@ -88,7 +88,7 @@ def training_rows(results: Results, prefixes: Collection[str]) -> list[dict]:
     return rows
 
 
-def _list_checked(results: Results, arm: Arm) -> dict[str, pl.DataFrame]:
+def list_checked(results: Results, arm: Arm) -> dict[str, pl.DataFrame]:
     """The checked texts by the kind of training row that they may become."""
     assert results.traces is not None, "an arm is trained"
     samples = {"own_correct": results.samples, UNCHECKED: results.samples}

@@ -15,10 +15,12 @@ import polars as pl
 
 from orion import paths, tables
 from orion.config import Config
+from orion.demo.exact_check import records_steps
 from orion.errors import InputError
-from orion.experiment import cohorts, statistics, voting
+from orion.experiment import coherence, cohorts, statistics, voting
 from orion.experiment.clusters import find_clusters
 from orion.experiment.levels import Level, find_levels
+from orion.experiment.surprise import SURPRISE
 from orion.experiment.traces import with_correct_traces
 from orion.report import rules
 
@@ -36,7 +38,8 @@ class Evaluation:
     ``scores``: the rows of scores.json by metric. ``per_problem``: problem_id, accuracy, sorted by
     problem_id. ``tokens``: completion tokens of every sample, ``(problems * k,)``. ``checked``:
     problem_id, verdict, the counts of steps, completion_tokens, whether it is finished, and the
-    columns of `cohorts.find_cohorts`, of every sample; no texts, which would fill the memory.
+    columns of `cohorts.find_cohorts` and `coherence.measure_texts`, of every sample; no texts,
+    which would fill the memory. With a second policy also ``second_verdict``.
     ``majority``: maj@r of each problem, sorted by problem_id, ``(problems, sizes)``; None where
     there are too many samples for it. ``sizes``: each r.
     """
@@ -66,6 +69,7 @@ class Arm:
     filters: dict | None = None
     packed: dict | None = None
     logs: dict[int, list[dict]] = field(default_factory=dict)
+    surprise: pl.DataFrame | None = None
 
     def list_runs(self, benchmark: str) -> list[Evaluation]:
         """The evaluations on one benchmark, one per seed."""
@@ -130,6 +134,7 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
         # where no candidate is correct, the first one is shown
         problems = problems.with_columns(teacher_trace=chosen.fill_null(problems["teacher_trace"]))
     metas = {name: _read_meta(root, name) for name in config.runs.benchmarks}
+    exact = {name for name, meta in metas.items() if records_steps(meta)}
     return Results(
         dataset,
         model,
@@ -145,6 +150,7 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
                 config,
                 name,
                 functools.partial(paths.artifact, root, dataset=dataset, model=model, arm=name),
+                exact,
             )
             for name in config.runs.arms
         },
@@ -174,7 +180,8 @@ def read_checked(rows: pl.DataFrame, verdicts: Path, steps: Path) -> pl.DataFram
     return joined.sort("problem_id", "sample_id")
 
 
-def _load_arm(config: Config, name: str, locate: Callable[..., Path]) -> Arm:
+def _load_arm(config: Config, name: str, locate: Callable[..., Path], exact: set[str]) -> Arm:
+    """``exact``: the benchmarks whose problems record their steps."""
     trained_on = config.arms[name].trained_on
     arm = Arm(name, trained_on)
     if trained_on == "reflection":
@@ -188,12 +195,17 @@ def _load_arm(config: Config, name: str, locate: Callable[..., Path]) -> Arm:
         arm.train = tables.read(locate(paths.TRAIN), tables.TRAIN)
         arm.filters = tables.read_json(locate(paths.FILTERS))
         arm.packed = tables.read_json(locate(paths.PACKED_STATS))
+        if config.report.surprise:
+            arm.surprise = tables.read(locate(rules.SURPRISE), SURPRISE)
         for seed in config.runs.seeds:
             arm.logs[seed] = _load_log(locate(paths.TRAIN_LOG, seed=seed))
     for benchmark in config.runs.benchmarks:
         for seed in config.runs.seeds:
             arm.evaluations[benchmark, seed] = _load_evaluation(
-                functools.partial(locate, seed=seed, benchmark=benchmark), config.report.pass_at
+                functools.partial(locate, seed=seed, benchmark=benchmark),
+                config.report.pass_at,
+                exact=benchmark in exact,
+                is_rechecked=config.report.second_policy is not None,
             )
     return arm
 
@@ -207,13 +219,23 @@ def _load_log(path: Path) -> list[dict]:
         ) from None
 
 
-def _load_evaluation(locate: Locate, wanted: list[int] | None) -> Evaluation:
+def _load_evaluation(
+    locate: Locate, wanted: list[int] | None, *, exact: bool, is_rechecked: bool
+) -> Evaluation:
     scores = locate(paths.SCORES)
     rows = read_checked(
         tables.read(locate(paths.EVALUATION_SAMPLES), tables.SAMPLES),
         locate(paths.EVALUATION_VERDICTS),
         locate(paths.EVALUATION_STEPS),
     )
+    checked = _reduce_samples(rows, exact=exact)
+    if is_rechecked:
+        second = read_checked(
+            rows.select("problem_id", "sample_id"),
+            locate(rules.SECOND_VERDICTS),
+            locate(rules.SECOND_STEPS),
+        )
+        checked = checked.with_columns(second_verdict=second["verdict"])
     ids, means = statistics.problem_means(
         rows["problem_id"].to_list(), (rows["verdict"] == "correct").to_numpy()
     )
@@ -229,13 +251,13 @@ def _load_evaluation(locate: Locate, wanted: list[int] | None) -> Evaluation:
         by_metric,
         pl.DataFrame({"problem_id": ids, "accuracy": means}),
         rows["completion_tokens"].to_numpy(),
-        _reduce_samples(rows),
+        checked,
         _find_majority(rows, by_metric["accuracy"]["k"], sizes),
         sizes,
     )
 
 
-def _reduce_samples(rows: pl.DataFrame) -> pl.DataFrame:
+def _reduce_samples(rows: pl.DataFrame, *, exact: bool) -> pl.DataFrame:
     """What is kept of every sample: no texts."""
     kept = rows.select(
         "problem_id",
@@ -244,7 +266,8 @@ def _reduce_samples(rows: pl.DataFrame) -> pl.DataFrame:
         "completion_tokens",
         finished=cohorts.is_finished(),
     )
-    return pl.concat([kept, cohorts.find_cohorts(rows)], how="horizontal")
+    measured = coherence.measure_texts(rows["response"], exact=exact)
+    return pl.concat([kept, cohorts.find_cohorts(rows), measured], how="horizontal")
 
 
 def _find_majority(

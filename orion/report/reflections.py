@@ -11,6 +11,7 @@ import polars as pl
 
 from orion import prompts
 from orion.demo.error_coverage import detailed_steps, first_wrong_step, revisited_steps
+from orion.demo.exact_check import records_steps
 from orion.experiment import statistics
 from orion.prompts import PromptSet
 from orion.report.gather import Arm, Results
@@ -73,14 +74,6 @@ def pair_with_attempts(results: Results, arm: Arm) -> pl.DataFrame:
     )
 
 
-def has_recorded_steps(results: Results) -> bool:
-    """Whether the problems' meta holds their steps, with the result of each."""
-    meta: list[pl.Field] = results.problems.schema["meta"].fields  # type: ignore[attr-defined]
-    types = {field.name: field.dtype for field in meta}
-    step = getattr(types.get("steps"), "inner", None)
-    return isinstance(step, pl.Struct) and "result" in {field.name for field in step.fields}
-
-
 def error_coverage_rows(
     results: Results, prompt_set: PromptSet | str, *, confidence: float
 ) -> list[dict]:
@@ -92,7 +85,7 @@ def error_coverage_rows(
     equally many written-out steps at random places of the chain. Pairs whose attempt has no
     readable first wrong step are left out and counted in ``unreadable``.
     """
-    if not has_recorded_steps(results):
+    if not records_steps(results.problems):
         return []
     rows = []
     for arm in results.arms.values():

@@ -18,6 +18,12 @@ from orion.config import (
     reads_steps,
 )
 
+# of a second policy; below the folder of the evaluation, as all that is told of it
+SECOND = paths.EVALUATION_VERDICTS.replace("verdicts.parquet", "second/")
+SECOND_VERDICTS, SECOND_STEPS = SECOND + "verdicts.parquet", SECOND + "steps.parquet"
+
+SURPRISE = paths.TRAIN.replace("train.parquet", "surprise.parquet")
+
 Wildcards = dict[str, str]
 Condition = Callable[[Config, Wildcards], bool]
 # a path template, or a function that gives one; None: there is no such input
@@ -73,6 +79,16 @@ def of_teacher(template: str) -> Template:
 def needs_errors(config: Config, wildcards: Wildcards) -> bool:
     """Whether wrong attempts are exposed for the arm."""
     return config.arms[wildcards["arm"]].needs_errors
+
+
+def has_second_policy(config: Config, wildcards: Wildcards) -> bool:
+    """Whether every answer on a benchmark is checked again under a second policy."""
+    return config.report.second_policy is not None
+
+
+def is_scored(config: Config, wildcards: Wildcards) -> bool:
+    """Whether the arm's training texts are read by the untrained student."""
+    return config.report.surprise and is_trained(config, wildcards)
 
 
 def if_exposing(template: str) -> Template:
@@ -290,6 +306,13 @@ RULES = (
         applies=is_trained,
     ),
     Rule(
+        "surprise",
+        (SURPRISE,),
+        {"packed": paths.PACKED, "model": paths.MODEL, "preflight": paths.PREFLIGHT},
+        applies=is_scored,
+        for_sources=False,
+    ),
+    Rule(
         "evaluate_sample",
         (paths.EVALUATION_SAMPLES,),
         {
@@ -302,6 +325,12 @@ RULES = (
         "evaluate_check",
         (paths.EVALUATION_VERDICTS, paths.EVALUATION_STEPS),
         {"problems": paths.BENCHMARK_PROBLEMS, "samples": paths.EVALUATION_SAMPLES},
+    ),
+    Rule(
+        "evaluate_recheck",
+        (SECOND_VERDICTS, SECOND_STEPS),
+        {"problems": paths.BENCHMARK_PROBLEMS, "samples": paths.EVALUATION_SAMPLES},
+        applies=has_second_policy,
     ),
     Rule(
         "evaluate",

@@ -17,15 +17,18 @@ from orion import paths, provenance, tables
 from orion.config import Config, stage_config
 from orion.config.blocks import Pack
 from orion.config.draws import list_students
+from orion.demo.exact_check import records_steps
 from orion.errors import InputError
 from orion.experiment import statistics
 from orion.experiment.clusters import count_clusters, find_clusters
+from orion.experiment.coherence import REPEATED_NGRAM
 from orion.experiment.plan import Version, read_history
 from orion.models.document import read_document
 from orion.paths import AtomicFile
 from orion.progress import log
 from orion.report import (
     arms,
+    coherence,
     comparisons,
     examples,
     failures,
@@ -43,7 +46,10 @@ from orion.report import (
     reflections,
     registration,
     sampling,
+    second_policy,
+    stability,
     summary,
+    surprise,
 )
 from orion.stages import command
 
@@ -79,6 +85,10 @@ CSV_FILES = {
     "levels.csv": "levels",
     "flips.csv": "flips",
     "largest_flips.csv": "largest_flips",
+    "second_policy.csv": "second_policy",
+    "coherence.csv": "coherence",
+    "stability.csv": "stability",
+    "surprise.csv": "surprise",
     "lengths.csv": "lengths",
     "waterfall.csv": "waterfall",
     "selection.csv": "selection",
@@ -116,6 +126,8 @@ def build_document(
         "confidence_percent": 100 * settings.confidence,
         "bootstrap": settings.bootstrap,
         "permutations": statistics.PERMUTATIONS,
+        "repeated_ngram": REPEATED_NGRAM,
+        "spike": stability.DEFINITION,
         "artifacts": len(records),
         "grid": config.runs.model_dump(mode="json"),
         "generation": {name: getattr(config, name).model_dump(mode="json") for name in GENERATING},
@@ -228,7 +240,7 @@ def build_tables(
         "comparisons": comparisons.comparison_rows(results, registered, **bootstrap),
         "base": measures.base_row(results, **interval),
         "reflections": reflections.reflection_rows(results, config.prompts, **interval),
-        "has_recorded_steps": reflections.has_recorded_steps(results),
+        "has_recorded_steps": records_steps(results.problems),
         "demo_student": config.models[results.model].source.kind in ("demo", "embedded"),
         "error_coverage": reflections.error_coverage_rows(results, config.prompts, **interval),
         "false_steps": false_steps.false_step_rows(results, benchmarks, **interval),
@@ -241,6 +253,14 @@ def build_tables(
         "levels": levels.level_rows(results, benchmarks, **interval),
         "flips": flips.flip_rows(results, compared),
         "largest_flips": flips.largest_flip_rows(results, compared),
+        "second_policy": second_policy.policy_rows(
+            results,
+            {name: config.benchmarks[name].policy for name in benchmarks},
+            settings.second_policy,
+        ),
+        "coherence": coherence.coherence_rows(results, benchmarks, list_prefix_arms(config)),
+        "stability": stability.stability_rows(results),
+        "surprise": surprise.surprise_rows(results),
         "lengths": measures.length_rows(results, benchmarks),
         "waterfall": measures.waterfall_rows(results),
         "selection": measures.selection_rows(results),

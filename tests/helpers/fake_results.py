@@ -17,7 +17,9 @@ from orion.config import params, plan_digest, stage_config, validate
 from orion.demo import problems as demo
 from orion.demo.error_coverage import first_wrong_step
 from orion.experiment.plan import read_history
+from orion.experiment.surprise import SURPRISE as TABLE
 from orion.models.document import ModelDocument
+from orion.report.rules import SECOND_STEPS, SECOND_VERDICTS, SURPRISE
 from orion.stages import check, dataset, evaluate, expose, lint, plan, select
 
 # probability that a sample is right, by arm
@@ -410,6 +412,21 @@ def _make_training(maker: _Maker, wildcards: dict, parents: dict, document: Path
         "fill": round(tokens / (len(rows) * max_length), 6),
     }
     tables.write_json(numbers, stats, record)
+    if maker.config.report.surprise:
+        record = maker.record("surprise", {"packed": packed, **with_checks(document)}, **wildcards)
+        rng = random.Random(f"surprise|{wildcards}")
+        scored = [
+            {
+                "row": row["row"],
+                "document": 0,
+                "tokens": sum(label != -100 for label in row["labels"]),
+                "surprise": round(rng.uniform(0.1, 2), 6),
+                "rank": round(rng.uniform(1, 9), 6),
+            }
+            for row in rows
+        ]
+        frame = tables.from_rows(scored, TABLE)
+        tables.write(frame, locate(SURPRISE), TABLE, record)
     for seed in maker.config.runs.seeds:
         path = locate(paths.TRAINED_MODEL, seed=seed)
         inputs = {"packed": packed, **with_checks(document)}
@@ -456,6 +473,9 @@ def _make_evaluation(maker: _Maker, wildcards: dict, trained: Path) -> None:
     read = {"problems": problems, "samples": samples}
     steps = locate(paths.EVALUATION_STEPS)
     maker.run_stage(check, "evaluate_check", wildcards, **read, output=verdicts, output_steps=steps)
+    if maker.config.report.second_policy is not None:
+        second = {"output": locate(SECOND_VERDICTS), "output_steps": locate(SECOND_STEPS)}
+        maker.run_stage(check, "evaluate_recheck", wildcards, **read, **second)
     registered = {"plan": maker.path(paths.PLAN), "plan_digest": plan_digest(maker.config)}
     maker.run_stage(
         evaluate, "evaluate", wildcards, **read, verdicts=verdicts, output=scores, **registered

@@ -19,6 +19,7 @@ import polars as pl
 from orion.demo.error_coverage import detailed_steps, first_wrong_step, revisited_steps
 from orion.experiment import statistics
 from tests.helpers import (
+    recompute_coherence,
     recompute_comparisons,
     recompute_false_steps,
     recompute_groups,
@@ -376,6 +377,7 @@ def find_faults(results: str | Path) -> list[str]:
         again.error_coverage()
         recompute_false_steps.compare(again)
         recompute_measures.compare(again)
+        recompute_coherence.compare(again)
         again.waterfall()
         wrong += again.wrong
     for item in doc["groups"]:

@@ -35,6 +35,23 @@ use rule check as evaluate_check with:
         code=source_digest("orion.stages.check"),
 
 
+# only where `report.second_policy` names a policy: the same answers, checked under it
+use rule check as evaluate_recheck with:
+    input:
+        problems="results/benchmarks/{benchmark}/problems.parquet",
+        samples="results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/samples.parquet",
+    output:
+        verdicts="results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/second/verdicts.parquet",
+        steps="results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/second/steps.parquet",
+    log:
+        "logs/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/second.log",
+    benchmark:
+        "logs/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/second.usage.tsv"
+    params:
+        config=tracked_config("evaluate_recheck"),
+        code=source_digest("orion.stages.check"),
+
+
 rule evaluate:
     input:
         problems="results/benchmarks/{benchmark}/problems.parquet",

@@ -23,6 +23,14 @@ rule report:
                 "packed/stats.json",
             ],
         ),
+        surprise=expand(
+            "results/datasets/{dataset}/{model}/{arm}/surprise.parquet",
+            dataset=RUNS.datasets,
+            model=RUNS.models,
+            arm=[
+                arm for arm in RUNS.arms if arm in TRAINED and CONFIG.report.surprise
+            ],
+        ),
         errors=expand(
             "results/datasets/{dataset}/{model}/{arm}/errors.parquet",
             dataset=RUNS.datasets,
@@ -62,6 +70,15 @@ rule report:
             benchmark=RUNS.benchmarks,
             file=["steps.parquet", "scores.json"],
         ),
+        rechecks=expand(
+            "results/datasets/{dataset}/{model}/{arm}/seed-{seed}/{benchmark}/second/{file}.parquet",
+            dataset=RUNS.datasets,
+            model=RUNS.models,
+            arm=RUNS.arms,
+            seed=RUNS.seeds,
+            benchmark=RUNS.benchmarks,
+            file=["verdicts", "steps"] if CONFIG.report.second_policy else [],
+        ),
     output:
         page=report(
             "results/report/index.html",
@@ -92,6 +109,10 @@ rule report:
         levels="results/report/levels.csv",
         flips="results/report/flips.csv",
         largest_flips="results/report/largest_flips.csv",
+        second_policy="results/report/second_policy.csv",
+        coherence="results/report/coherence.csv",
+        stability="results/report/stability.csv",
+        surprise="results/report/surprise.csv",
         lengths="results/report/lengths.csv",
         waterfall="results/report/waterfall.csv",
         selection="results/report/selection.csv",

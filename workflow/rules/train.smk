@@ -119,6 +119,33 @@ rule pack:
         " --output {output.packed} --stats {output.stats} 2> {log}"
 
 
+# only where `report.surprise` is true
+rule surprise:
+    input:
+        packed="results/datasets/{dataset}/{model}/{arm}/packed/train.parquet",
+        model="results/models/{model}/model.json",
+        preflight="results/models/{model}/preflight.json",
+    output:
+        "results/datasets/{dataset}/{model}/{arm}/surprise.parquet",
+    log:
+        "logs/datasets/{dataset}/{model}/{arm}/surprise.log",
+    benchmark:
+        "logs/datasets/{dataset}/{model}/{arm}/surprise.usage.tsv"
+    wildcard_constraints:
+        arm=any_of(TRAINED),
+    conda:
+        "../../envs/base.yaml"
+    resources:
+        runtime="2h",
+        mem_mb=4000,
+    params:
+        config=tracked_config("surprise"),
+        code=source_digest("orion.stages.surprise"),
+    shell:
+        "python -m orion.stages.surprise --config {params.config:q} --packed {input.packed}"
+        " --model {input.model} --preflight {input.preflight} --output {output} 2> {log}"
+
+
 rule train:
     input:
         packed="results/datasets/{dataset}/{model}/{arm}/packed/train.parquet",

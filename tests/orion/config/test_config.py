@@ -35,10 +35,13 @@ WILDCARDS = {
     "lint": ["dataset"],
     **{
         stage: ["dataset", "model", "arm"]
-        for stage in ("expose", "reflect", "check_reflections", "select", "pack")
+        for stage in ("expose", "reflect", "check_reflections", "select", "pack", "surprise")
     },
     "train": ["dataset", "model", "arm", "seed"],
-    **{stage: list(KEYS) for stage in ("evaluate_sample", "evaluate_check", "evaluate")},
+    **{
+        stage: list(KEYS)
+        for stage in ("evaluate_sample", "evaluate_check", "evaluate_recheck", "evaluate")
+    },
     "plan": [],
     "report": [],
 }
@@ -74,7 +77,13 @@ def changed_stages(raw, path, value):
         (
             ["check", "timeout_s"],
             9.0,
-            {"check", "check_traces", "check_reflections", "evaluate_check"},
+            {
+                "check",
+                "check_traces",
+                "check_reflections",
+                "evaluate_check",
+                "evaluate_recheck",
+            },
         ),
         (
             ["datasets", "chains", "policy"],
@@ -82,6 +91,8 @@ def changed_stages(raw, path, value):
             {"dataset", "lint", "check", "check_traces", "check_reflections"},
         ),
         (["expose", "max_errors"], 3, {"expose"}),
+        (["report", "second_policy"], "strict", {"evaluate_recheck"}),
+        (["report", "surprise"], True, set()),
         (["arms", "orion", "reflect"], {"temperature": 0.1}, {"reflect"}),
         (["arms", "orion_placebo", "reflect"], {"temperature": 0.1}, set()),
         (["select", "fallback_no_error"], "rewrite", {"select", "reflect"}),

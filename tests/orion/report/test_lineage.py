@@ -117,6 +117,7 @@ def configuration_with_controls(root: Path, folder: Path) -> dict:
     config = copy.deepcopy(default_configuration(root))
     arms = ["base", "sft_rewrite", "orion", "orion_sham", "oracle", "sft_teacher_matched"]
     config["runs"] |= {"arms": arms, "seeds": [1]}
+    config["report"] |= {"second_policy": "strict", "surprise": True}
     # these match each other, the rewrites are matched by no one
     match = {"problems": ["orion", "orion_sham", "oracle"], "rows": True}
     for arm in ("orion", "orion_sham", "oracle"):

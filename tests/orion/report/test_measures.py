@@ -133,6 +133,8 @@ def test_levels_and_hostile_names(labelled):
     labelled.report()
     item = labelled.doc["results"][0]
     found = find(item["levels"], arm="orion")
+    # no exact check of chains without the generator's problems
+    assert all(row["readable"] is None for row in find(item["coherence"], texts="answers"))
     assert [(row["field"], row["value"], row["problems"]) for row in found] == [
         ("suspect_label", "false", 9),
         ("suspect_label", "true", 3),

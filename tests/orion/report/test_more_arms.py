@@ -78,6 +78,20 @@ def test_all_samples_count_where_their_answers_do_not(run):
     assert made["upft"]["samples"] == samples.height
 
 
+def test_rows_that_are_cut_are_not_measured(run):
+    rows = run.doc["results"][0]["coherence"]
+    found = {row["arm"]: row for row in rows if row["texts"] == "training"}
+    for arm, row in found.items():
+        train = pl.read_parquet(run.results / "datasets/chains/tiny" / arm / "train.parquet")
+        assert row["count"] == train.height > 0
+    for arm in ("upft", "early"):
+        row = found[arm]
+        assert row["checked"] == row["with_ngram"] == 0
+        assert row["readable"] is row["repeated_ngrams"] is row["mean_steps"] is None
+    mixed = found["mixed"]
+    assert mixed["checked"] == mixed["count"] == mixed["with_ngram"] > mixed["readable"] > 0
+
+
 def find_table(value, key):
     """The first list of rows with a column of this name, anywhere in the document."""
     if isinstance(value, list) and value and isinstance(value[0], dict) and key in value[0]:

@@ -23,6 +23,8 @@ SECTIONS = (
     "failures",
     "levels",
     "flips",
+    "coherence",
+    "stability",
     "lengths",
     "filters",
     "training",
