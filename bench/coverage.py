@@ -35,6 +35,8 @@ class Setting:
 EXPERIMENTS = 2_000
 ALPHA = 0.05
 RESAMPLES = 1_000
+# experiments whose own detectable difference is computed
+PILOTS = 50
 # standard deviations in log odds: problems, arm by problem, run by problem
 OF_PROBLEM, OF_PAIR, OF_REST = 1.5, 0.7, 0.3
 TAUS = (0.0, 0.5, 1.0, 2.0, 4.0)
@@ -210,7 +212,7 @@ def simulate_power(setting: Setting, experiments: int) -> list[float]:
     design = Design(setting.samples, setting.problems, setting.runs)
     planned = PlannedTest(components, design, alpha=ALPHA)
     wanted = planned.detectable(two_way.POWER)
-    alone = [pilot.detectable(ALPHA) for pilot in pilots[:200]]
+    alone = [pilot.detectable(ALPHA) for pilot in pilots[:PILOTS]]
     found, truth = [], []
     for size in chunks(setting, experiments, 2):
         arms = draw_accuracies(rng, setting, size, 2, wanted / slope())

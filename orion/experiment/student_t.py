@@ -42,6 +42,7 @@ def two_sided_p(t: ArrayLike, degrees: ArrayLike) -> Floats:
     return _incomplete_beta(degrees / 2, np.full(t.shape, 0.5), far, near)
 
 
+@functools.lru_cache(maxsize=1024)
 def two_sided_quantile(p: float, degrees: float) -> float:
     """The t that |T| reaches with probability ``p``; 12.7 for p = 0.05 and one degree.
 

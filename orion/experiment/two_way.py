@@ -223,8 +223,8 @@ def find_degrees(parts: Sequence[Floats], runs: int) -> Floats:
     Welch (1947, Biometrika 34, 28): the square of the sum over the sum of the squares, each divided
     by its degrees and 2, less 2. Satterthwaite's own formula takes the square of an estimate for
     that of the variance, and is too low where degrees are few. The bounds: R - 1, as if one arm had
-    all the spread, and 2R - 1; as written, Welch's reaches 2R by chance, and families of tests over
-    three runs err in 6.1 % (`docs/statistics.md`).
+    all the spread, and 2R - 1. Welch's formula reaches 2R where both parts happen to be equal, more
+    than the 2R - 2 of two equal variances (`docs/statistics.md` compares them).
     """
     free = runs - 1
     squares: Any = sum(part**2 for part in parts)
