@@ -26,7 +26,7 @@ cluster sums, with the correction C / (C - 1) and C - 1 degrees of freedom for C
 The critical value of the difference, in standard errors, lies between those of C - 1 degrees of
 freedom (without clusters n - 1) and of the few that the runs have: its square is the mean of
 theirs, weighted by the parts of the variance that problems and runs have in it (Banerjee 1961,
-Sankhyā A 23, 85). Satterthwaite's approximation to the whole variance errs in the tails, where
+Sankhyā A 23). Satterthwaite's approximation to the whole variance errs in the tails, where
 Holm's correction looks. The few degrees of separate runs follow Welch (1947), see `find_degrees`.
 
 Runs that both arms have in common, such as students, are paired: the table of differences is
