@@ -205,8 +205,9 @@ def combine_squares(
     """The same from the variance of the differences, and per table MS of runs, of the rest, runs.
 
     The variance is what the problems add to the rest, at least zero, and the variance of the mean
-    over runs, which contains the rest. It has the true expectation: a component of the runs below
-    zero is not cut off, which would make intervals too long where runs do not differ.
+    over runs, which contains the rest. But for that bound it has the true expectation: a component
+    of the runs below zero is not cut off, which would make intervals too long where runs do not
+    differ.
     """
     parts = [run / (problems * runs) for run, _, runs in squares]
     rest: Any = sum(residual / (problems * runs) for _, residual, runs in squares)

@@ -143,22 +143,15 @@ def over_runs(again, ours: list, theirs: list, row: dict, margin: float, of_prob
     free = 1 / ((1 - weight) ** 2 / degrees + weight**2 / few)
     power = uncertainty.noncentral_power(row["detectable"] / error, free, alpha, critical)
     again.same(f"power of {row['arm']}", round(power, 6), 0.8)
-    # twice the smallest p of the one-sided tests that can be decided, by what each is about
-    against = {"superiority": (0.0,), "non-inferiority": (-margin,)}
-    bounds = against.get(row["kind"], (-margin, margin))
-    each = [uncertainty.level((value - bound) / error, *law) for bound in bounds]
-    inside = row["kind"] == "equivalence" and abs(value) < margin
-    p = max(each) if inside or len(each) == 1 else nearest(value, margin, each)
+    # the bound at the reported p is the difference, from the margin that it lies by
+    distance = abs(value) - margin if row["kind"] == "equivalence" else value + margin
+    at = uncertainty.bound(row["p"], *law) * error
+    p = row["p"] if abs(at - abs(distance)) < 1e-6 else f"of a difference of {at}"
     half = critical * error
     values = (error, *law, value - half, value + half, p)
     found_parts = uncertainty.components(ours, theirs, of_problem)
     found_values = (*values, row["detectable"], *found_parts)
     return dict(zip((*names, "detectable", *parts), found_values, strict=True))
-
-
-def nearest(value: float, margin: float, each: list[float]) -> float:
-    """The p value about the margin that the difference lies beyond: lower, upper."""
-    return each[0] if value < -margin else each[1]
 
 
 def holm_p_values(values: list[float | None]) -> list[float]:

@@ -129,16 +129,6 @@ def bound(p: float, degrees: float, weight: float, few: float) -> float:
     return mixed_quantile(p, degrees, few, weight)
 
 
-def level(t: float, degrees: float, weight: float, few: float) -> float:
-    """The p at which the bound is |t|, by halving on its logarithm."""
-    low, high = -40.0, 0.0
-    for _ in range(45):
-        middle = (low + high) / 2
-        beyond = bound(math.exp(middle), degrees, weight, few) > abs(t)
-        low, high = (middle, high) if beyond else (low, middle)
-    return math.exp(high)
-
-
 def variance_of(pairs, names=None) -> float:
     """The variance of the problems' differences, with clusters that of their sums."""
     if names is None:

@@ -33,7 +33,9 @@ def test_the_estimate_is_that_of_plain_sums_of_squares():
         low, high = found.interval(0.9)
         half = error * uncertainty.bound(0.1, *law)
         assert (low, high) == pytest.approx((value - half, value + half))
-        assert found.p_value() == pytest.approx(uncertainty.level(value / error, *law), rel=1e-6)
+        # p is the level at which the bound is the difference
+        at = uncertainty.bound(found.p_value(), *law)
+        assert at == pytest.approx(abs(value) / error, rel=1e-6)
 
 
 def test_the_degrees_of_the_runs_by_hand():
