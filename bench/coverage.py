@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orion.experiment import statistics, student_t, two_way
+from orion.experiment.power import Components, Design, PlannedTest
 
 Array = NDArray[Any]
 
@@ -34,6 +35,8 @@ class Setting:
 EXPERIMENTS = 2_000
 ALPHA = 0.05
 RESAMPLES = 1_000
+# experiments whose own detectable difference is computed
+PILOTS = 50
 # standard deviations in log odds: problems, arm by problem, run by problem
 OF_PROBLEM, OF_PAIR, OF_REST = 1.5, 0.7, 0.3
 TAUS = (0.0, 0.5, 1.0, 2.0, 4.0)
@@ -113,12 +116,28 @@ def chunks(setting: Setting, experiments: int, arms: int) -> Iterator[int]:
         yield min(size, experiments - start)
 
 
-def t_test(arm: Array, against: Array) -> tuple[Array, Array, Array]:
-    """p values, standard errors and degrees of freedom of experiments ``(e, runs, problems)``."""
+@dataclass(frozen=True)
+class Tests:
+    """The t tests of experiments: differences, standard errors, weight and degrees of the runs."""
+
+    values: Array
+    errors: Array
+    weights: Array
+    few: Array
+    degrees: int
+
+    def reject(self, alpha: float) -> Array:
+        """Whether each is significant at the level ``alpha``."""
+        critical = student_t.mixed_quantile(alpha, self.degrees, self.few, self.weights)
+        return np.abs(self.values) >= critical * self.errors
+
+
+def t_test(arm: Array, against: Array) -> Tests:
+    """The tests of experiments ``(e, runs, problems)``."""
     differences = arm.mean(axis=1) - against.mean(axis=1)
-    variance, degrees = two_way.estimate_variance(differences, [arm, against])
-    error = np.sqrt(variance)
-    return student_t.two_sided_p(differences.mean(axis=1) / error, degrees), error, degrees
+    variance, weights, few = two_way.estimate_variance(differences, [arm, against])
+    degrees = differences.shape[1] - 1
+    return Tests(differences.mean(axis=1), np.sqrt(variance), weights, few, degrees)
 
 
 def covers(differences: Array, rng: np.random.Generator) -> Array:
@@ -135,12 +154,12 @@ def covers(differences: Array, rng: np.random.Generator) -> Array:
 def simulate_single(setting: Setting, experiments: int) -> list[float]:
     """Shares: the t interval covers, the t test errs, the bootstrap over problems covers."""
     rng = make_rng("single", setting)
-    p_values, boot = [], []
+    rejected, boot = [], []
     for size in chunks(setting, experiments, 2):
         arms = draw_accuracies(rng, setting, size, 2)
-        p_values.append(t_test(arms[:, 0], arms[:, 1])[0])
+        rejected.append(t_test(arms[:, 0], arms[:, 1]).reject(ALPHA))
         boot.append(covers(arms[:, 0].mean(axis=1) - arms[:, 1].mean(axis=1), rng))
-    wrong = float((np.concatenate(p_values) <= ALPHA).mean())
+    wrong = float(np.concatenate(rejected).mean())
     return [1 - wrong, wrong, float(np.concatenate(boot).mean())]
 
 
@@ -153,50 +172,60 @@ def simulate_family(setting: Setting, experiments: int, *, shared: bool) -> floa
     named = 0
     arms = OTHERS + 1 if shared else 2 * OTHERS
     for size in chunks(setting, experiments, arms):
-        p_values = []
+        tests = []
         for _ in range(BENCHMARKS):
             drawn = draw_accuracies(rng, setting, size, arms)
             for index in range(OTHERS):
                 first, second = (0, index + 1) if shared else (2 * index, 2 * index + 1)
-                p_values.append(t_test(drawn[:, first], drawn[:, second])[0])
+                tests.append(t_test(drawn[:, first], drawn[:, second]))
         # all are null, so the smallest p decides whether Holm's correction errs at all
-        named += int((np.min(p_values, axis=0) * len(p_values) <= ALPHA).sum())
+        named += int(np.any([t.reject(ALPHA / len(tests)) for t in tests], axis=0).sum())
     return named / experiments
 
 
 def simulate_power(setting: Setting, experiments: int) -> list[float]:
     """Detectable differences and the power found at the first of them.
 
-    The first follows from the mean squares of all experiments, that is from known components of
-    the variance; the second is the median of what single experiments call detectable.
+    The first is what `orion power` says from the mean squares of all experiments, that is from
+    known components of the variance; the second is the median of what single experiments call
+    detectable.
     """
     rng = make_rng("power", setting)
-    of_pairs, squares, alone = [], [], []
+    of_pairs, squares, pilots = [], [], []
     for size in chunks(setting, experiments, 2):
         arms = draw_accuracies(rng, setting, size, 2)
         pairs = arms[:, 0].mean(axis=1) - arms[:, 1].mean(axis=1)
         of_pairs.append(pairs.var(axis=1, ddof=1))
         squares.append(two_way.mean_squares(arms))  # twice (experiments, arms)
-        alone += list(zip(*t_test(arms[:, 0], arms[:, 1])[1:], strict=True))
+        t = t_test(arms[:, 0], arms[:, 1])
+        for error, weight, few in zip(t.errors, t.weights, t.few, strict=True):
+            pilots.append(two_way.Effect(0.0, error, t.degrees, weight, few))
     run, rest = (np.concatenate(part).mean(axis=0) for part in zip(*squares, strict=True))
-    known = [(run[arm], rest[arm], setting.runs) for arm in range(2)]
-    variance, degrees = two_way.combine_squares(
-        np.concatenate(of_pairs).mean(), known, setting.problems
+    noise = float(rest.mean())
+    components = Components(
+        difference=_root(np.concatenate(of_pairs).mean() - 2 * noise / setting.runs),
+        run=_root((run.mean() - noise) / setting.problems),
+        # of one run at one problem, samples included
+        run_problem=_root(noise),
+        sampling=0.0,
     )
-    effect = two_way.Effect(0.0, float(np.sqrt(variance)), float(degrees))
-    wanted = effect.detectable(ALPHA)
-    pilots = [two_way.Effect(0.0, *pair).detectable(ALPHA) for pair in alone[:200]]
+    design = Design(setting.samples, setting.problems, setting.runs)
+    planned = PlannedTest(components, design, alpha=ALPHA)
+    wanted = planned.detectable(two_way.POWER)
+    alone = [pilot.detectable(ALPHA) for pilot in pilots[:PILOTS]]
     found, truth = [], []
     for size in chunks(setting, experiments, 2):
         arms = draw_accuracies(rng, setting, size, 2, wanted / slope())
-        found.append(t_test(arms[:, 0], arms[:, 1])[0] <= ALPHA)
+        found.append(t_test(arms[:, 0], arms[:, 1]).reject(ALPHA))
         truth.append((arms[:, 0] - arms[:, 1]).mean(axis=(1, 2)))
     # the shift in log odds moves the accuracy by a little less than asked for
-    predicted = student_t.power(
-        float(np.concatenate(truth).mean()) / effect.standard_error, effect.degrees, alpha=ALPHA
-    )
+    predicted = planned.power(float(np.concatenate(truth).mean()))
     power = float(np.concatenate(found).mean())
-    return [wanted, float(np.median(pilots)), predicted, power]
+    return [wanted, float(np.median(alone)), predicted, power]
+
+
+def _root(variance: float) -> float:
+    return float(np.sqrt(max(0.0, variance)))
 
 
 def simulate_share(

@@ -132,6 +132,7 @@ def find_power(setting: Setting, shift: float, experiments: int) -> float:
     rng = statistics.keyed_rng("experiments", setting, shift)
     size = 2 * design.students * design.runs * design.problems
     chunk, found = max(1, 4_000_000 // size), 0
+    few: Any
     for start in range(0, experiments, chunk):
         number = min(chunk, experiments - start)
         shape = (number, design.students, design.runs, design.problems)
@@ -140,15 +141,14 @@ def find_power(setting: Setting, shift: float, experiments: int) -> float:
         if design.students == 1:
             tables = [accuracies[:, arm, 0] for arm in range(2)]
             differences = tables[0].mean(axis=1) - tables[1].mean(axis=1)
-            variance, degrees = two_way.estimate_variance(differences, tables)
-            critical = student_t.critical_values(ALPHA, degrees)
+            variance, weight, few = two_way.estimate_variance(differences, tables)
         else:
             by_student = accuracies.mean(axis=3)  # (experiments, arms, students, problems)
             table = by_student[:, 0] - by_student[:, 1]
             differences = table.mean(axis=1)
             variance, weight = two_way.estimate_paired(table)
-            free = (design.problems - 1, design.students - 1)
-            critical = student_t.mixed_quantile(ALPHA, *free, weight)
+            few = design.students - 1
+        critical = student_t.mixed_quantile(ALPHA, design.problems - 1, few, weight)
         found += int((np.abs(differences.mean(axis=1)) >= critical * np.sqrt(variance)).sum())
     return found / experiments
 

@@ -142,9 +142,10 @@ def reject_student(arm: Array, against: Array, clusters: Integers | None = None)
     """The test of the first student with its first draw; its seeds are the runs."""
     runs = [each[:, 0, 0] for each in (arm, against)]
     differences = runs[0].mean(axis=1) - runs[1].mean(axis=1)
-    variance, degrees = two_way.estimate_variance(differences, runs, clusters)
+    variance, weight, few = two_way.estimate_variance(differences, runs, clusters)
+    degrees = two_way.count_units(differences.shape[-1], clusters) - 1
     t = np.abs(differences.mean(axis=-1)) / np.sqrt(variance)
-    return lambda alpha: t > student_t.critical_values(alpha, degrees)
+    return lambda alpha: t > student_t.mixed_quantile(alpha, degrees, few, weight)
 
 
 def simulate_group(setting: Setting, experiments: int) -> list[float]:

@@ -34,9 +34,11 @@ class PairedTest:
 
     ``difference`` is a fraction of problems. ``low``/``high`` and ``p_problems`` resample problems:
     they hold for these very models. ``low_runs``/``high_runs``, ``p``, ``standard_error``,
-    ``degrees`` of freedom and ``detectable`` (with a power of 80 % at the level of the interval)
-    come from `two_way.estimate_effect`: they hold for new runs on new problems, and are None with
-    one run of an arm. ``lowest_seed``, ``highest_seed`` and ``spread`` (standard deviation)
+    ``degrees``, ``weight``, ``few`` and ``detectable`` (with a power of 80 % at the level of the
+    interval) come from `two_way.estimate_effect`: they hold for new runs on new problems, and are
+    None with one run of an arm. ``weight`` is the part of the variance that only ``few`` degrees of
+    freedom tell of, those of the runs; the rest has ``degrees``, those of the problems.
+    ``lowest_seed``, ``highest_seed`` and ``spread`` (standard deviation)
     describe the differences of equally numbered seeds, None where the numbers of seeds differ.
     ``better``, ``worse`` and ``tied`` count problems. Neither p is corrected yet. ``p`` is that of
     the hypothesis of this ``kind`` and ``margin``, ``p_problems`` that of no difference.
@@ -55,6 +57,8 @@ class PairedTest:
     p: float | None
     standard_error: float | None
     degrees: float | None
+    weight: float | None
+    few: float | None
     detectable: float | None
     lowest_seed: float | None
     highest_seed: float | None
@@ -79,7 +83,9 @@ class PairedTest:
         """The difference for new runs, e.g. to test equivalence within a margin."""
         if self.standard_error is None or self.degrees is None:
             return None
-        return Effect(self.difference, self.standard_error, self.degrees)
+        if self.weight is None or self.few is None:
+            return None
+        return Effect(self.difference, self.standard_error, self.degrees, self.weight, self.few)
 
 
 def compare_arms(
@@ -153,6 +159,8 @@ def describe_test(
         "p": p_value(effect, hypothesis) if effect else None,
         "standard_error": effect.standard_error if effect else None,
         "degrees": effect.degrees if effect else None,
+        "weight": effect.weight if effect else None,
+        "few": effect.few if effect else None,
         "detectable": effect.detectable(1 - settings.confidence) if effect else None,
         "lowest_seed": float(by_seed.min()) if by_seed.size else None,
         "highest_seed": float(by_seed.max()) if by_seed.size else None,

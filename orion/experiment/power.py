@@ -13,6 +13,7 @@ on their means over runs. `docs/statistics.md` has the formulas and the simulati
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -230,12 +231,12 @@ class PlannedTest:
             (draw(run, count - 1), draw(rest, (count - 1) * (n - 1)), count)
             for run, rest, count in squares
         ]
+        few: Any = design.students - 1
         if design.students == 1:
-            variance, degrees = two_way.combine_squares(draw(of_problems, n - 1), found, n)
-            critical = student_t.critical_values(alpha, degrees)
+            variance, weight, few = two_way.combine_squares(draw(of_problems, n - 1), found, n)
         else:
             variance, weight = two_way.combine_paired(draw(of_problems, n - 1), found[0], n)
-            critical = student_t.mixed_quantile(alpha, n - 1, design.students - 1, weight)
+        critical = student_t.mixed_quantile(alpha, n - 1, few, weight)
         self._bounds = np.sqrt(variance) * critical
 
     def power(self, difference: float) -> float:

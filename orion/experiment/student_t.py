@@ -42,6 +42,7 @@ def two_sided_p(t: ArrayLike, degrees: ArrayLike) -> Floats:
     return _incomplete_beta(degrees / 2, np.full(t.shape, 0.5), far, near)
 
 
+@functools.lru_cache(maxsize=1024)
 def two_sided_quantile(p: float, degrees: float) -> float:
     """The t that |T| reaches with probability ``p``; 12.7 for p = 0.05 and one degree.
 
@@ -55,13 +56,14 @@ def two_sided_quantile(p: float, degrees: float) -> float:
     return _bisect(lambda t: float(two_sided_p(t, degrees)) <= p, 0.0, high)
 
 
-def mixed_quantile(p: float, degrees: float, few: float, weight: ArrayLike) -> Floats:
+def mixed_quantile(p: float, degrees: float, few: ArrayLike, weight: ArrayLike) -> Floats:
     """The root of the weighted mean of the squared quantiles with ``degrees`` and with ``few``.
 
-    ``weight`` is that of ``few``, for each element.
+    ``weight`` is that of ``few``, for each element. Many ``few`` are `critical_values`.
     """
-    weight = np.asarray(weight, dtype=np.float64)
-    first, second = (two_sided_quantile(p, each) for each in (degrees, few))
+    weight, few = np.asarray(weight, dtype=np.float64), np.asarray(few, dtype=np.float64)
+    first = two_sided_quantile(p, degrees)
+    second: Any = critical_values(p, few) if few.ndim else two_sided_quantile(p, float(few))
     found: Floats = np.sqrt((1 - weight) * first**2 + weight * second**2)
     return found
 

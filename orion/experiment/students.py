@@ -17,16 +17,14 @@ from numpy.typing import NDArray
 from orion.experiment import two_way
 from orion.experiment.comparisons import PairedTest, Settings, describe_test
 from orion.experiment.statistics import Floats, Integers
-from orion.experiment.two_way import Effect
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupTest(PairedTest):
     """One comparison over ``students``, of ``draws`` each at least.
 
-    ``weight``: the part of the variance that only ``few`` degrees of freedom tell of, those of the
-    students (of the draws, where there is one student); the rest has ``degrees``, those of the
-    problems. ``sd_students`` and ``sd_draws``: of the arms' difference; ``sd_runs``: of an arm's
+    The ``few`` degrees of freedom are those of the students (of the draws, where there is one
+    student). ``sd_students`` and ``sd_draws``: of the arms' difference; ``sd_runs``: of an arm's
     accuracy, between training seeds. None where there is nothing to tell them by; the spread is
     then part of the next component above. ``floor``: standard deviation of the difference between
     entries of one student that differ in nothing but the draw.
@@ -34,18 +32,9 @@ class GroupTest(PairedTest):
 
     students: int
     draws: int
-    weight: float | None
-    few: int
     sd_students: float | None
     sd_draws: float | None
     floor: float | None
-
-    @property
-    def effect(self) -> Effect | None:
-        """The difference for new students, or new draws of one."""
-        if self.standard_error is None or self.degrees is None or self.weight is None:
-            return None
-        return Effect(self.difference, self.standard_error, self.degrees, self.weight, self.few)
 
 
 def compare_students(
@@ -72,8 +61,6 @@ def compare_students(
         **{**fields, "sd_runs": of_runs},
         students=len(arm),
         draws=draws,
-        weight=effect.weight if effect else None,
-        few=table.shape[0] - 1,
         sd_students=of_students,
         sd_draws=of_draws,
         floor=find_floor(arm, against),

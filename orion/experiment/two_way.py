@@ -15,20 +15,23 @@ With n problems and R_a runs the variance of the difference of the arms' means i
 
 where a problem difference is the difference of the two means over runs; it contains the rest. The
 mean squares of the two-way layout estimate Var(run_a) as (MS_run - MS_rest) / n (Searle, Casella &
-McCulloch 1992, chapter 4); below zero it counts as zero. The three kinds of mean squares are
-independent, because they belong to orthogonal contrasts. `docs/statistics.md` has the simulations.
+McCulloch 1992, chapter 4). The three kinds of mean squares are independent, because they belong to
+orthogonal contrasts. `docs/statistics.md` has the simulations.
 
 Where problems are variants of one another, ``clusters`` ``(problems,)`` has the number of each
 one's cluster. Both variances of problems, of the differences and of the rest, are then those of
 cluster sums, with the correction C / (C - 1) and C - 1 degrees of freedom for C clusters
 (cluster-robust, CR1: Cameron & Miller 2015, section II).
 
+The critical value of the difference, in standard errors, lies between those of C - 1 degrees of
+freedom (without clusters n - 1) and of the few that the runs have: its square is the mean of
+theirs, weighted by the parts of the variance that problems and runs have in it (Banerjee 1961,
+Sankhyā A 23). Satterthwaite's approximation to the whole variance errs in the tails, where
+Holm's correction looks. The few degrees of separate runs follow Welch (1947), see `find_degrees`.
+
 Runs that both arms have in common, such as students, are paired: the table of differences is
-analysed. Then there are only R - 1 degrees of freedom for what decides most, and Satterthwaite's
-approximation errs in the tails (20 % of families of eight tests with three students). Instead the
-square of the critical value is the mean of those with C - 1 and with R - 1 degrees, weighted by the
-parts of the variance that problems and runs have in it (Banerjee 1961, Sankhyā A 23). It is careful
-where runs do not differ.
+analysed, and the few degrees are R - 1. There the component of the runs counts as zero where it is
+below, on the careful side where students do not differ.
 """
 
 import math
@@ -53,7 +56,8 @@ POWER = 0.8
 class Effect:
     """A difference as a fraction of problems, its standard error, and the degrees of freedom.
 
-    Of paired runs, ``weight`` is the part of the variance that has only ``few`` degrees of freedom.
+    ``weight`` is the part of the variance that has only the ``few`` degrees of freedom of the runs;
+    the rest has ``degrees``, those of the problems.
     """
 
     value: float
@@ -127,27 +131,28 @@ def estimate_effect(
     little more than the initial adapters. Where they do share something, the unpaired analysis is
     on the safe side.
 
-    None where there is no standard error: an arm with one run, one problem or cluster, or
-    differences without any spread. Raises ValueError where the shapes do not match.
+    None where there is no standard error: an arm with one run, one problem or cluster, or no spread
+    (the runs of each arm agree exactly, and the differences spread no more than the rest says).
+    Raises ValueError where the shapes do not match.
     """
     arm, against = (np.asarray(a, dtype=np.float64) for a in (arm, against))
     if arm.ndim != 2 or against.ndim != 2 or arm.shape[1] != against.shape[1]:
         raise ValueError(f"shapes {arm.shape} and {against.shape}: the problems do not match")
     if paired and arm.shape != against.shape:
         raise ValueError(f"{arm.shape[0]} runs against {against.shape[0]}: they are not paired")
-    if count_units(arm.shape[1], clusters) < 2 or min(arm.shape[0], against.shape[0]) < 2:
+    units = count_units(arm.shape[1], clusters)
+    if units < 2 or min(arm.shape[0], against.shape[0]) < 2:
         return None
     differences = arm.mean(axis=0) - against.mean(axis=0)  # (problems,)
-    value, weight, few = float(differences.mean()), 0.0, 1.0
     if paired:
-        variance, share = estimate_paired(arm - against, clusters)
-        degrees: Any = count_units(arm.shape[1], clusters) - 1
-        weight, few = float(share), arm.shape[0] - 1
+        variance, weight = estimate_paired(arm - against, clusters)
+        few: Any = arm.shape[0] - 1
     else:
-        variance, degrees = estimate_variance(differences, [arm, against], clusters)
+        variance, weight, few = estimate_variance(differences, [arm, against], clusters)
     if variance <= NO_VARIANCE:
         return None
-    return Effect(value, math.sqrt(variance), float(degrees), weight, float(few))
+    error = math.sqrt(variance)
+    return Effect(float(differences.mean()), error, float(units - 1), float(weight), float(few))
 
 
 def count_units(problems: int, clusters: Integers | None) -> int:
@@ -157,16 +162,15 @@ def count_units(problems: int, clusters: Integers | None) -> int:
 
 def estimate_variance(
     differences: Floats, tables: Sequence[Floats], clusters: Integers | None = None
-) -> tuple[Floats, Floats]:
-    """Variance of the mean of ``differences`` ``(..., problems)``, and its degrees of freedom.
+) -> tuple[Floats, Floats, Floats]:
+    """Variance of the mean of ``differences`` ``(..., problems)``; weight and degrees of the runs.
 
     ``tables``: one run by problem table ``(..., runs, problems)`` per independent set of runs, each
     with two runs or more. Leading axes are separate experiments.
     """
-    problems = differences.shape[-1]
     squares = [(*mean_squares(table, clusters), table.shape[-2]) for table in tables]
     of_problems = problem_variance(differences, clusters)
-    return combine_squares(of_problems, squares, problems, count_units(problems, clusters))
+    return combine_squares(of_problems, squares, differences.shape[-1])
 
 
 def estimate_paired(table: Floats, clusters: Integers | None = None) -> tuple[Floats, Floats]:
@@ -196,35 +200,39 @@ def combine_paired(
 
 
 def combine_squares(
-    of_problems: Floats,
-    squares: Sequence[tuple[Floats, Floats, int]],
-    problems: int,
-    units: int | None = None,
-) -> tuple[Floats, Floats]:
+    of_problems: Floats, squares: Sequence[tuple[Floats, Floats, int]], problems: int
+) -> tuple[Floats, Floats, Floats]:
     """The same from the variance of the differences, and per table MS of runs, of the rest, runs.
 
-    ``units``: the number of clusters, where the problems are not independent. The degrees of
-    freedom follow Satterthwaite (1946): V squared over the sum of the squares of its mean squares'
-    parts, each over its own degrees of freedom. Two choices keep the tails from being too light
-    where runs are few. The parts of the runs' mean squares count whole, not after the subtraction,
-    so that a small estimate out of two runs does not pass for knowledge. And the parts of both arms
-    are added before they are squared and counted with the smaller number of runs less one, as in
-    the conservative form of Welch's test (Scheffé 1970).
+    The variance is what the problems add to the rest, at least zero, and the variance of the mean
+    over runs, which contains the rest. But for that bound it has the true expectation: a component
+    of the runs below zero is not cut off, which would make intervals too long where runs do not
+    differ.
     """
-    free = (problems if units is None else units) - 1
-    part = of_problems / problems
-    of_runs = whole = rest = np.zeros_like(part)
-    for run, residual, runs in squares:
-        of_runs = of_runs + np.maximum(0.0, run - residual) / (problems * runs)
-        whole = whole + run / (problems * runs)
-        rest = rest + (residual / (problems * runs)) ** 2 / ((runs - 1) * free)
-    fewest = min(runs for _, _, runs in squares) - 1
-    variance = part + of_runs
-    spread = part**2 / free + whole**2 / fewest + rest
-    degrees = np.divide(
-        variance**2, spread, out=np.full_like(spread, float(fewest)), where=spread > 0
-    )
-    return variance, np.maximum(degrees, fewest)
+    parts = [run / (problems * runs) for run, _, runs in squares]
+    rest: Any = sum(residual / (problems * runs) for _, residual, runs in squares)
+    known = np.maximum(0.0, of_problems / problems - rest)
+    whole: Any = sum(parts)
+    variance = known + whole
+    weight = np.divide(whole, variance, out=np.ones_like(variance), where=variance > 0)
+    return variance, weight, find_degrees(parts, min(runs for _, _, runs in squares))
+
+
+def find_degrees(parts: Sequence[Floats], runs: int) -> Floats:
+    """Degrees of freedom of the sum of the arms' ``parts``, each of at least so many ``runs``.
+
+    Welch (1947, Biometrika 34, 28): the square of the sum over the sum of the squares, each divided
+    by its degrees and 2, less 2. Satterthwaite's own formula takes the square of an estimate for
+    that of the variance, and is too low where degrees are few. The bounds: R - 1, as if one arm had
+    all the spread, and 2R - 1. Welch's formula reaches 2R where both parts happen to be equal, more
+    than the 2R - 2 of two equal variances (`docs/statistics.md` compares them).
+    """
+    free = runs - 1
+    squares: Any = sum(part**2 for part in parts)
+    whole: Any = sum(parts)
+    share = np.divide(whole**2, squares, out=np.ones_like(whole), where=squares > 0)
+    found: Floats = np.clip(share * (free + 2) - 2, free, 2 * free + 1)
+    return found
 
 
 def problem_variance(differences: Floats, clusters: Integers | None = None) -> Floats:

@@ -130,31 +130,28 @@ def number_clusters(names: list) -> np.ndarray | None:
 
 def over_runs(again, ours: list, theirs: list, row: dict, margin: float, of_problem: list) -> dict:
     """The columns of a comparison that are about new runs; ``row`` as reported."""
-    names = ("standard_error", "degrees", "low_runs", "high_runs", "p", "detectable")
+    names = ("standard_error", "degrees", "weight", "few", "low_runs", "high_runs", "p")
     parts = ("sd_problems", "sd_runs", "sd_rest")
     found = uncertainty.estimate(ours, theirs, of_problem)
     if found is None:
-        return dict.fromkeys((*names, *parts))
-    value, error, degrees = found
+        return dict.fromkeys((*names, "detectable", *parts))
+    value, error, *law = found  # degrees of the problems, weight and degrees of the runs
     alpha = 1 - again.doc["confidence"]
-    half = error * uncertainty.t_quantile(alpha, degrees)
-    # the reported effect must be found with a power of 80 %
-    power = uncertainty.noncentral_power(row["detectable"] / error, degrees, alpha)
+    critical = uncertainty.bound(alpha, *law)
+    # the reported effect must be found with a power of 80 %, after the variance's own degrees
+    degrees, weight, few = law
+    free = 1 / ((1 - weight) ** 2 / degrees + weight**2 / few)
+    power = uncertainty.noncentral_power(row["detectable"] / error, free, alpha, critical)
     again.same(f"power of {row['arm']}", round(power, 6), 0.8)
-    # twice the smallest p of the one-sided tests that can be decided, by what each is about
-    against = {"superiority": (0.0,), "non-inferiority": (-margin,)}
-    bounds = against.get(row["kind"], (-margin, margin))
-    each = [uncertainty.two_sided_p((value - bound) / error, degrees) for bound in bounds]
-    inside = row["kind"] == "equivalence" and abs(value) < margin
-    p = max(each) if inside or len(each) == 1 else nearest(value, margin, each)
-    values = (error, degrees, value - half, value + half, p, row["detectable"])
+    # the bound at the reported p is the difference, from the margin that it lies by
+    distance = abs(value) - margin if row["kind"] == "equivalence" else value + margin
+    at = uncertainty.bound(row["p"], *law) * error
+    p = row["p"] if abs(at - abs(distance)) < 1e-6 else f"of a difference of {at}"
+    half = critical * error
+    values = (error, *law, value - half, value + half, p)
     found_parts = uncertainty.components(ours, theirs, of_problem)
-    return dict(zip((*names, *parts), (*values, *found_parts), strict=True))
-
-
-def nearest(value: float, margin: float, each: list[float]) -> float:
-    """The p value about the margin that the difference lies beyond: lower, upper."""
-    return each[0] if value < -margin else each[1]
+    found_values = (*values, row["detectable"], *found_parts)
+    return dict(zip((*names, "detectable", *parts), found_values, strict=True))
 
 
 def holm_p_values(values: list[float | None]) -> list[float]:

@@ -67,10 +67,10 @@ def anova(table, names=None) -> tuple[float, float]:
     return by_run / (runs - 1), rest / ((runs - 1) * (problems - 1))
 
 
-def estimate(arm, against, names=None) -> tuple[float, float, float] | None:
-    """Difference, standard error, degrees of freedom of unpaired runs; None without a spread.
+def estimate(arm, against, names=None) -> tuple[float, ...] | None:
+    """Difference, standard error, degrees of problems, weight and degrees of the unpaired runs.
 
-    ``names``: of the problems' clusters, where these have any.
+    ``names``: of the problems' clusters, where these have any. None without a spread.
     """
     names = None if names is None or count_clusters(names) is None else names
     problems = len(arm[0])
@@ -81,19 +81,23 @@ def estimate(arm, against, names=None) -> tuple[float, float, float] | None:
         mean(ours) - mean(theirs)
         for ours, theirs in zip(zip(*arm, strict=True), zip(*against, strict=True), strict=True)
     ]
-    part = variance_of(pairs, names) / problems
-    variance, whole, spread = part, 0.0, part**2 / (units - 1)
+    known, of_arms = variance_of(pairs, names) / problems, []
     for table in (arm, against):
-        runs = len(table)
-        run, rest = anova(table, names)
-        variance += max(0.0, run - rest) / problems / runs
-        whole += run / problems / runs
-        spread += (rest / problems / runs) ** 2 / ((runs - 1) * (units - 1))
-    fewest = min(len(arm), len(against)) - 1
-    if variance < 1e-15:
+        _, rest = anova(table, names)
+        known -= rest / problems / len(table)
+        # the variance of an arm's mean over its runs
+        levels = [mean(row) for row in table]
+        of_arms.append(sum_of_squares(levels) / (len(levels) - 1) / len(levels))
+    known, whole = max(0.0, known), sum(of_arms)
+    if known + whole < 1e-15:
         return None
-    degrees = max(fewest, variance**2 / (spread + whole**2 / fewest))
-    return mean(pairs), math.sqrt(variance), degrees
+    # the variance of the variance is 2 v² / f of either arm, and v² (1 + 2 / f) the mean of its
+    # estimate's square, of all arms likewise: twice the square over the variance is the degrees
+    free = min(len(arm), len(against)) - 1
+    square = sum(v * v / (1 + 2 / free) for v in of_arms)
+    few = free if not square else 2 * (whole**2 - 2 * square / free) / (2 * square / free)
+    few = min(2 * free + 1, max(free, few))
+    return mean(pairs), math.sqrt(known + whole), units - 1, whole / (known + whole), few
 
 
 def estimate_paired(table, names=None) -> tuple[float, float, float, float] | None:
@@ -118,6 +122,11 @@ def mixed_quantile(p: float, degrees: float, few: float, weight: float) -> float
     """The bound whose square is the weighted mean of those with either number of degrees."""
     first, second = t_quantile(p, degrees), t_quantile(p, few)
     return math.sqrt(first**2 + weight * (second**2 - first**2))
+
+
+def bound(p: float, degrees: float, weight: float, few: float) -> float:
+    """`mixed_quantile` in the order of what `estimate` gives."""
+    return mixed_quantile(p, degrees, few, weight)
 
 
 def variance_of(pairs, names=None) -> float:

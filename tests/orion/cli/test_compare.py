@@ -150,20 +150,18 @@ def estimate(old, new):
     n, runs = len(problems), len(old)
     level = [{p: mean(run[p] for run in side.values()) for p in problems} for side in (old, new)]
     differences = [level[1][p] - level[0][p] for p in problems]
-    part = variance(differences) / n
-    whole = rest = of_runs = 0.0
+    known, of_runs = variance(differences) / n, []
     for side, at in zip((old, new), level, strict=True):
         of_run = {r: mean(run.values()) for r, run in side.items()}
         grand = mean(of_run.values())
-        ms_run = n * variance(list(of_run.values()))
+        of_runs.append(variance(list(of_run.values())) / runs)
         residuals = [run[p] - of_run[r] - at[p] + grand for r, run in side.items() for p in run]
-        ms_rest = sum(value**2 for value in residuals) / ((runs - 1) * (n - 1))
-        of_runs += max(0.0, ms_run - ms_rest) / (n * runs)
-        whole += ms_run / (n * runs)
-        rest += (ms_rest / (n * runs)) ** 2 / ((runs - 1) * (n - 1))
-    total = part + of_runs
-    degrees = total**2 / (part**2 / (n - 1) + whole**2 / (runs - 1) + rest)
-    half = math.sqrt(total) * two_sided_quantile(0.05, max(degrees, runs - 1))
+        known -= sum(value**2 for value in residuals) / ((runs - 1) * (n - 1)) / (n * runs)
+    known, whole = max(0.0, known), sum(of_runs)
+    few = (runs + 1) * whole**2 / sum(part**2 for part in of_runs) - 2
+    few = min(max(few, runs - 1), 2 * runs - 1)
+    bounds = [two_sided_quantile(0.05, degrees) for degrees in (n - 1, few)]
+    half = math.sqrt(known * bounds[0] ** 2 + whole * bounds[1] ** 2)
     return mean(differences) - half, mean(differences) + half
 
 

@@ -45,7 +45,8 @@ def test_the_variance_is_that_of_cluster_sums():
     arm, against = draw_tables()
     found = two_way.estimate_effect(arm, against, clusters=clusters)
     expected = uncertainty.estimate(arm.tolist(), against.tolist(), own_names(NAMES))
-    assert (found.value, found.standard_error, found.degrees) == pytest.approx(expected)
+    law = (found.degrees, found.weight, found.few)
+    assert (found.value, found.standard_error, *law) == pytest.approx(expected)
     differences = arm.mean(axis=0) - against.mean(axis=0)
     parts = two_way.split_variance(differences, [arm, against], clusters)
     assert parts == pytest.approx(
@@ -66,7 +67,7 @@ def test_equal_variants_count_as_one_problem():
     once = two_way.estimate_effect(arm, against)
     found = two_way.estimate_effect(np.tile(arm, 4), np.tile(against, 4), clusters=clusters)
     assert found.standard_error == pytest.approx(once.standard_error)
-    assert found.degrees == pytest.approx(once.degrees)
+    assert (found.degrees, found.weight) == pytest.approx((once.degrees, once.weight))
     share = statistics.share_interval(np.tile(arm[0], 4), 1, confidence=0.9, clusters=clusters)
     # four trials a problem that all agree are worth no more than one
     assert share.low == pytest.approx(statistics.share_interval(arm[0] * 4, 4, confidence=0.9).low)
