@@ -178,6 +178,15 @@ def _read_choice(text: str, read: Read) -> Node | None:
     return Node("choice", (value,) if value is not None else (), match[1] or match[2])
 
 
+def find_behind_letter(text: str) -> int | None:
+    """The offset of what stands behind the letter of one choice: "B) 12", "A: 12"; None elsewhere.
+
+    The letter may also be short for answer, as in the last line of a dialogue.
+    """
+    match = _CHOICE_VALUE.fullmatch(text)
+    return None if match is None or _OTHER_CHOICE.search(match[3]) else match.start(3)
+
+
 # the first reader that understands a text decides
 _READERS = (
     _read_labelled,
