@@ -51,3 +51,25 @@ def test_wrong_rows_are_understood_and_differ():
 )
 def test_the_same_answer_in_a_box_is_right_against_itself(case):
     assert check(f"\\boxed{{{case['gold']}}}", case["gold"]).correct
+
+
+@pytest.mark.parametrize(
+    ("response", "gold", "correct", "extracted"),
+    [
+        # GPT-3's way to end; the letter is short for answer
+        ("3 * 5 = 15 cookies.\nA: 15", "15", True, "15"),
+        ("3 * 5 = 16 cookies.\nA: 16", "15", False, "16"),
+        ("So it costs more.\nA: $50.40", "50.4", True, "$50.40"),
+        ("It is so.\n**A: 42**", "42", True, "42"),
+        ("The answer is B) 12 apples.", "12", True, "12 apples"),
+        # where a letter is asked for, or more than one value stands there, nothing is taken away
+        ("The answer is (B) 12", "B", True, "(B) 12"),
+        ("It is so.\nA: 12", "A", True, "A: 12"),
+        ("It is so.\nA: 12", "C", False, "A: 12"),
+        ("It is so.\nA: 5 or 6", "5", False, "A: 5 or 6"),
+    ],
+)
+def test_what_is_reported_is_the_value_behind_a_letter(response, gold, correct, extracted):
+    found = check(response, gold)
+    assert (found.correct, found.extracted) == (correct, extracted)
+    assert response[found.start : found.end] == extracted
