@@ -71,7 +71,13 @@ UNTRACED = ("base", "sft_answer", "sft_own", "orion_no_teacher", "answer_hint")
 SETS = {
     "gsm8k": RowSet(("oai-gsm8k", "ze-gsm"), 4, True),
     "math": RowSet(("ze-math-l5", "qwenmath"), 4, False, UNTRACED),
-    "math-traced": RowSet(("mip-math", "ze-math-l5", "qwenmath"), 1, True),
+    # one rollout of a problem, so that no right one is beside a wrong one to be falsified
+    "math-traced": RowSet(
+        ("mip-math", "ze-math-l5", "qwenmath"),
+        1,
+        True,
+        ("base", "sft_teacher", "sft_rewrite", "orion", "orion_cut", "long2short"),
+    ),
 }
 
 
