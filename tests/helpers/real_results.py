@@ -29,7 +29,7 @@ from orion.config.models import merge
 from orion.engines import Completion
 from orion.models import checkpoints
 from orion.models.document import ModelDocument, read_document
-from orion.stages import check, expose, pack, plan, reflect, report, sample
+from orion.stages import check, command, expose, pack, plan, reflect, report, sample
 from tests.helpers import fake_results
 from tests.helpers.fake_results import Maker, with_checks
 
@@ -114,6 +114,9 @@ def _rank(group: Group) -> tuple:
     return (len(marks) > len(set(marks)) == 1, len(marks) > 1 and False not in marks, digest)
 
 
+KINDS = ("right", "wrong", "conclusion", "trace", "unmarked")
+
+
 def stand_ins(group: Group, error: str | None) -> list[tuple[str, str]]:
     """(kind, response) for the reflections on one error: real texts, none written for it.
 
@@ -138,7 +141,7 @@ def stand_ins(group: Group, error: str | None) -> list[tuple[str, str]]:
         (kind, f"It goes wrong at one step.\n\n### Refined solution\n{text}")
         for kind, text in found
     ]
-    return [*marked, ("unmarked", found[0][1])]
+    return [*marked, (KINDS[-1], found[0][1])]
 
 
 class Texts:
@@ -188,7 +191,7 @@ def configuration(wanted: RowSet) -> dict:
         },
         "arms": ARMS,
         "sample": {"num_samples": wanted.num_samples, "max_tokens": 4096},
-        "reflect": {"num_samples": 5, "max_tokens": 8192},
+        "reflect": {"num_samples": len(KINDS), "max_tokens": 8192},
         "select": {"max_per_problem": 4, "max_tokens": 1024, "min_rows": 1},
         "pack": {"max_length": 8192},
         "train": {"max_steps": 12},
@@ -206,6 +209,8 @@ class RealMaker(Maker):
         super().__init__(raw)
         self.groups = {group.problem_id: group for group in groups}
         self.store = self.root / "completions"
+        # arm → what was asked for its reflections; "" → for the samples
+        self.asked: dict[str, pl.DataFrame] = {}
 
     def write_inputs(self, data: Path, template: str) -> Path:
         """problems.jsonl, the tokenizer, the template and model.json, whose place is returned."""
@@ -285,7 +290,7 @@ class RealMaker(Maker):
         return found | ({"problems": problems} if prefix == "trace" else {})
 
     def _make_samples(self, keys: dict, problems: Path, document: Path) -> dict[str, Path]:
-        settings = self._read(sample.SampleConfig, "sample", keys)
+        settings = self.read_settings(sample.SampleConfig, "sample", **keys)
         requests = sample.make_requests(
             tables.read(problems, tables.PROBLEMS),
             checkpoints.load_tokenizer(read_document(document)),
@@ -293,6 +298,7 @@ class RealMaker(Maker):
             num_samples=settings.generation.num_samples,
             enable_thinking=settings.enable_thinking,
         )
+        self.asked[""] = requests
         texts = {
             prompt: [row["response"] for row in self.groups[problem_id].rollouts]
             for problem_id, prompt in requests.select("problem_id", "prompt").iter_rows()
@@ -303,9 +309,8 @@ class RealMaker(Maker):
         self.run_stage(sample, "sample", keys, **options, output=samples)
         return {"samples": samples, **self._check("check", keys, problems, samples, "")}
 
-    def _read(self, kind: Any, stage: str, keys: dict) -> Any:
-        from orion.stages import command
-
+    def read_settings(self, kind: Any, stage: str, **keys: str) -> Any:
+        """The configuration of a stage as its dataclass."""
         return command.read_config(kind, json.loads(params(self.config, stage, **keys)))
 
     def _make_arm(self, keys: dict, parents: dict, answered: dict, document: Path) -> None:
@@ -327,7 +332,7 @@ class RealMaker(Maker):
             fake_results.make_evaluation(self, run, document if trained_on == "nothing" else own)
 
     def _make_reflections(self, keys: dict, parents: dict, document: Path) -> dict[str, Path]:
-        exposing = self._read(expose.ExposeConfig, "expose", keys)
+        exposing = self.read_settings(expose.ExposeConfig, "expose", **keys)
         errors = self.path(paths.ERRORS, **keys)
         read = {name: parents[name] for name in ("samples", "verdicts")}
         if exposing.error_source == "sham":
@@ -335,7 +340,7 @@ class RealMaker(Maker):
         if exposing.show == "to_false_step":
             read |= {"steps": parents["steps"]}
         self.run_stage(expose, "expose", keys, **read, output=errors)
-        settings = self._read(reflect.ReflectConfig, "reflect", keys)
+        settings = self.read_settings(reflect.ReflectConfig, "reflect", **keys)
         problems = reflect.with_correct_traces(
             tables.read(parents["problems"], tables.PROBLEMS),
             tables.read(parents["trace_verdicts"], tables.VERDICTS),
@@ -359,6 +364,7 @@ class RealMaker(Maker):
             enable_thinking=settings.enable_thinking,
             task=settings.task,
         )
+        self.asked[keys["arm"]] = requests
         texts: dict[str, list[str]] = defaultdict(list)
         each = settings.generation.num_samples
         for item, prompt in zip(planned, requests["prompt"].gather_every(each), strict=True):

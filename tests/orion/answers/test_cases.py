@@ -73,3 +73,34 @@ def test_what_is_reported_is_the_value_behind_a_letter(response, gold, correct, 
     found = check(response, gold)
     assert (found.correct, found.extracted) == (correct, extracted)
     assert response[found.start : found.end] == extracted
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "verdict"),
+    [
+        ("three", "3", "correct"),
+        ("\\text{Three}", "3", "correct"),
+        ("3", "three", "correct"),
+        ("twenty-one", "21", "correct"),
+        ("One hundred and five", "105", "correct"),
+        ("two thousand and twelve", "2012", "correct"),
+        ("ten", "10", "correct"),
+        ("zero", "0", "correct"),
+        ("three", "4", "incorrect"),
+        ("twenty-one", "20", "incorrect"),
+        ("three", "third", "incorrect"),
+        ("blue", "3", "incorrect"),
+        # other words beside: not known to be another number, and not credited for it either
+        ("three red boxes", "3", "unparseable"),
+        ("three dozen", "3", "unparseable"),
+        ("one half", "1", "unparseable"),
+        ("minus three", "3", "unparseable"),
+        ("two to one", "2", "unparseable"),
+        ("one or two", "1", "unparseable"),
+        ("twenty thirty", "20", "unparseable"),
+        ("one thousand thousand", "1000000", "unparseable"),
+    ],
+)
+def test_whole_numbers_in_words(answer, gold, verdict):
+    for response in (f"\\boxed{{{answer}}}", f"So it is clear. The answer is {answer}."):
+        assert check(response, gold).verdict == verdict, response
