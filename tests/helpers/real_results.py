@@ -135,7 +135,8 @@ def stand_ins(group: Group, error: str | None) -> list[tuple[str, str]]:
         "conclusion": finals[-1:] or right[-1:],
         "trace": whole[:1] or right[-1:],
     }
-    solution = group.rollouts[0]["solution"]
+    # the reference solution where neither a rollout nor a trace is left
+    solution = group.rollouts[0]["solution"] or "There is no other text."
     found = [(kind, (text or [solution])[0]) for kind, text in texts.items()]
     marked = [
         (kind, f"It goes wrong at one step.\n\n### Refined solution\n{text}")
