@@ -1,6 +1,6 @@
 """A results folder made of real rows: rollouts of students, traces of teachers, no model.
 
-``make(root, data, name)`` fills ``root/results`` from the shared data beside the checkout. Real:
+``make(root, data, SETS[name])`` fills ``root/results`` from the shared data beside the checkout. Real:
 problems, traces, samples, and the texts of the reflections, which stand in for what a student
 would write of its errors (`stand_ins`). They go through the completion store, and every stage from
 `dataset` to `pack` runs on them; there are no weights, so that trained models and the benchmark are
@@ -384,13 +384,13 @@ class RealMaker(Maker):
 
 
 def make(
-    root: Path, data: Path, name: str, *, limit: int | None = None, template: str = "qwen2_5"
+    root: Path, data: Path, wanted: RowSet, *, limit: int | None = None, template: str = "qwen2_5"
 ) -> RealMaker:
     """Fill ``root/results`` and ``root/results/report`` from a set of rows.
 
     ``limit``: problems. ``template``: a file of the vendors' chat templates.
     """
-    wanted, data = SETS[name], data.resolve()
+    data = data.resolve()
     before = Path.cwd()
     root.mkdir(parents=True, exist_ok=True)
     os.chdir(root)
@@ -417,7 +417,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="problems; default: all")
     parser.add_argument("--template", default="qwen2_5", help="a file of chat_templates")
     args = parser.parse_args()
-    make(args.output, args.data, args.set, limit=args.limit, template=args.template)
+    make(args.output, args.data, SETS[args.set], limit=args.limit, template=args.template)
 
 
 if __name__ == "__main__":

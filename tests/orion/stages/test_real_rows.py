@@ -12,19 +12,21 @@ from orion.report import gather
 from orion.report.examples import example_rows
 from orion.stages import select
 from tests.helpers import real_results
-from tests.helpers.real_results import KINDS, MODEL
+from tests.helpers.real_results import KINDS, MODEL, RowSet
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
 OPENING = "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant."
-TEACHING = ("sft_rewrite", "orion", "orion_placebo", "orion_sham", "orion_cut", "long2short")
-SHOWING = ("orion", "orion_no_teacher", "orion_placebo", "orion_sham", "orion_cut")
+WHOLE = ("orion", "orion_placebo", "orion_sham", "orion_cut")
+TEACHING = (*WHOLE, "orion_answer_only", "long2short")
+SHOWING = (*WHOLE, "orion_no_teacher")
+ARMS = ("base", *WHOLE, "orion_answer_only", "long2short", "orion_no_teacher", "answer_hint")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("real")
-    maker = real_results.make(folder, data, "gsm8k", limit=8)
+    maker = real_results.make(folder, data, RowSet(("oai-gsm8k",), 4, True, ARMS), limit=3)
     maker.root = folder / "results"
     return maker
 
@@ -40,7 +42,7 @@ def read(run):
 def test_verdicts_are_those_of_the_rows_and_the_answer_is_a_value(run, read):
     samples = read(paths.SAMPLES, tables.SAMPLES)
     verdicts = read(paths.VERDICTS, tables.VERDICTS)
-    assert samples.height == verdicts.height == 4 * len(run.groups) == 32
+    assert samples.height == verdicts.height == 4 * len(run.groups) == 12
     for sample, found in zip(
         samples.iter_rows(named=True), verdicts.iter_rows(named=True), strict=True
     ):
@@ -74,10 +76,8 @@ def test_every_prompt_is_one_turn_that_shows_what_the_arm_shows(run, read):
             if arm in SHOWING:
                 assert all(f"wrong)\n{each['response']}\n" in prompt for each in attempts)
             if arm == "orion_answer_only":
-                wrong = [
-                    f"The final answer is \\boxed{{{each['extracted']}}}." for each in attempts
-                ]
-                assert all(text in prompt and "{A:" not in text for text in wrong)
+                answers = [each["extracted"] for each in attempts]
+                assert all(f"The final answer is \\boxed{{{text}}}." in prompt for text in answers)
 
 
 def test_an_attempt_is_cut_at_the_first_false_step(read):
@@ -91,9 +91,7 @@ def test_an_attempt_is_cut_at_the_first_false_step(read):
 
 @pytest.mark.parametrize("arm", ["orion", "orion_no_teacher", "long2short"])
 def test_a_filter_removes_what_its_name_says(run, read, arm):
-    config = run._read(
-        select.SelectConfig, "select", {"dataset": "real", "model": MODEL, "arm": arm}
-    )
+    config = run.read_settings(select.SelectConfig, "select", dataset="real", model=MODEL, arm=arm)
     reflections = read(paths.REFLECTIONS, tables.REFLECTIONS, arm)
     verdicts = read(paths.REFLECTION_VERDICTS, tables.VERDICTS, arm)
     steps = read(paths.REFLECTION_STEPS, tables.STEPS, arm)
@@ -108,17 +106,28 @@ def test_a_filter_removes_what_its_name_says(run, read, arm):
         names=config.filters,
         limits=config.limits,
     ).objections
-    by_kind = {kind: found[place :: len(KINDS)] for place, kind in enumerate(KINDS)}
-    assert set(by_kind["unmarked"]) == {("no_refined_part",)}
-    assert all("wrong_answer" in each for each in by_kind["wrong"])
-    assert not any({"wrong_answer", "leak", "answer_first"} & {*each} for each in by_kind["right"])
-    # the whole trace is a copy of itself, and no shorter than itself
-    name = {"long2short": "not_shorter"}.get(arm, "copy")
-    first = [row["sample_id"] == row["sample_id"] // 5 * 5 + 3 for row in reflections.to_dicts()]
-    chosen = problems.filter(pl.col("trace_rank") == 0)["problem_id"].to_list()
-    for row, is_trace, each in zip(reflections.to_dicts(), first, found, strict=True):
-        if is_trace and row["problem_id"] in chosen:
-            assert name in each
+    labels = {
+        row["response"]: row["correct"]
+        for group in run.groups.values()
+        for row in (*group.rollouts, *group.traces)
+    } | {
+        trace["final"]: trace["correct"] for group in run.groups.values() for trace in group.traces
+    }
+    chosen = problems.filter(trace_rank=0)["problem_id"].to_list()
+    for row, objections in zip(reflections.to_dicts(), found, strict=True):
+        kind, (_, marker, text) = (
+            KINDS[row["sample_id"] % len(KINDS)],
+            row["response"].partition("### Refined solution\n"),
+        )
+        if kind == "unmarked":
+            assert not marker and set(objections) <= {"no_refined_part", "too_long"}
+            assert "no_refined_part" in objections
+            continue
+        assert ("wrong_answer" in objections) != labels[text]
+        assert not {"leak", "answer_first", "several_answers"} & {*objections} or kind == "trace"
+        # the whole trace is a copy of itself, and no shorter than itself
+        if kind == "trace" and row["problem_id"] in chosen and arm != "orion_no_teacher":
+            assert {"long2short": "not_shorter"}.get(arm, "copy") in objections
 
 
 def test_the_page_shows_the_attempt_of_each_prompt(run, read):
@@ -133,4 +142,4 @@ def test_the_page_shows_the_attempt_of_each_prompt(run, read):
             assert (each["foreign_attempt"] or example["attempt"]) == shown
             seen |= {each["arm"]} if each["foreign_attempt"] else set()
     assert {"orion_answer_only", "orion_sham", "orion_placebo"} <= seen
-    assert not seen & {"orion", "sft_rewrite"}
+    assert "orion" not in seen
