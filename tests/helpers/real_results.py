@@ -1,7 +1,7 @@
 """A results folder made of real rows: rollouts of students, traces of teachers, no model.
 
-``make(root, data, SETS[name])`` fills ``root/results`` from the shared data beside the checkout. Real:
-problems, traces, samples, and the texts of the reflections, which stand in for what a student
+``make(root, data, SETS[name])`` fills ``root/results`` from the shared data beside the checkout.
+Real: problems, traces, samples, and the texts of the reflections, which stand in for what a student
 would write of its errors (`stand_ins`). They go through the completion store, and every stage from
 `dataset` to `pack` runs on them; there are no weights, so that trained models and the benchmark are
 invented by `fake_results`. Run from the top folder of the checkout:

@@ -2,7 +2,6 @@
 
 import functools
 
-import polars as pl
 import pytest
 
 from orion import paths, tables
@@ -106,19 +105,14 @@ def test_a_filter_removes_what_its_name_says(run, read, arm):
         names=config.filters,
         limits=config.limits,
     ).objections
-    labels = {
-        row["response"]: row["correct"]
-        for group in run.groups.values()
-        for row in (*group.rollouts, *group.traces)
-    } | {
-        trace["final"]: trace["correct"] for group in run.groups.values() for trace in group.traces
-    }
+    labels = {}
+    for group in run.groups.values():
+        labels |= {row["response"]: row["correct"] for row in (*group.rollouts, *group.traces)}
+        labels |= {trace["final"]: trace["correct"] for trace in group.traces}
     chosen = problems.filter(trace_rank=0)["problem_id"].to_list()
     for row, objections in zip(reflections.to_dicts(), found, strict=True):
-        kind, (_, marker, text) = (
-            KINDS[row["sample_id"] % len(KINDS)],
-            row["response"].partition("### Refined solution\n"),
-        )
+        kind = KINDS[row["sample_id"] % len(KINDS)]
+        _, marker, text = row["response"].partition("### Refined solution\n")
         if kind == "unmarked":
             assert not marker and set(objections) <= {"no_refined_part", "too_long"}
             assert "no_refined_part" in objections
