@@ -1,7 +1,5 @@
 """Real rollouts and traces through every stage up to the page: what each row says is true."""
 
-import functools
-
 import pytest
 
 from orion import paths, tables
@@ -35,7 +33,7 @@ def read(run):
     def table(template, kind, arm="orion"):
         return tables.read(run.path(template, dataset="real", model=MODEL, arm=arm), kind)
 
-    return functools.cache(table)
+    return table
 
 
 def test_verdicts_are_those_of_the_rows_and_the_answer_is_a_value(run, read):
