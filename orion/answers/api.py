@@ -19,6 +19,7 @@ from orion.answers.extraction.sentence import value_of_sentence
 from orion.answers.extraction.span import MAX_ANSWER, Span
 from orion.answers.parsing.normalise import decimal_literal
 from orion.answers.parsing.read_answer import Answer, read_answer, read_trusted
+from orion.answers.parsing.special_answers import find_behind_letter
 from orion.answers.parsing.tree import print_tree
 from orion.answers.policies import Policy, get_policy
 from orion.answers.verdict import (
@@ -32,6 +33,8 @@ from orion.answers.verdict import (
 
 # wall seconds per check; the first start of a worker process (START_S of workers.pool) is extra
 DEFAULT_TIMEOUT_S = 2.5
+# kinds of a gold that a letter alone may answer, and of words, where A may be a word
+_LETTERS = ("choice", "sym", "const", "text")
 
 
 def _strip_box(gold: str) -> str:
@@ -129,18 +132,35 @@ def _find_span(response: str, gold: _Gold, rules: Policy, finished: bool | None)
     return _whole_response(response, gold, rules) or extract_answer(response, rules, finished)
 
 
+def _without_letter(span: Span, gold: _Gold) -> Span:
+    """The span without the letter of a choice where the gold is no letter: 70 of "A: 70"."""
+    node = gold.answer.node
+    # boxes of a list are joined, so that no offset is one of the response
+    if span.text is None or span.start is None or span.found_by == "boxes":
+        return span
+    if node is not None and node.kind in _LETTERS:
+        return span
+    at = find_behind_letter(span.text)
+    if at is None:
+        return span
+    value = span.text[at:].rstrip("*_ ")
+    start = span.start + at
+    return span._replace(text=value, start=start, end=start + len(value))
+
+
 def _make_verdict(span: Span, decided: tuple[Result, str | None] | None, gold: _Gold) -> Verdict:
     """The verdict on a span; decided: what `_decide_pair` says of it, None if it has no text."""
     if decided is None:
         return Verdict(NO_ANSWER, span.reason, span.rule, gold_normal=gold.printed)
     result, normal = decided
+    shown = _without_letter(span, gold)
     return Verdict(
         result.verdict,
         result.reason or span.reason,
         result.rule,
-        drop_surrogates(span.text),
-        span.start,
-        span.end,
+        drop_surrogates(shown.text),
+        shown.start,
+        shown.end,
         drop_surrogates(normal),
         gold.printed,
     )

@@ -2,12 +2,12 @@
 
 Inputs: the tables of a run; what made them is in their provenance. Outputs: text on standard
 output: question, trace, samples, exposed errors, prompts, candidates, training rows, packed rows,
-each with its file and the number of its row there, from 0. Nothing is generated.
+each with its file and the number of its row there, from 0. Nothing is generated. BENCHMARK:PROBLEM
+in the place of PROBLEM tells how the arm answered a problem of a benchmark.
 Run: ``orion why --help``.
 """
 
 import argparse
-import difflib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,8 +16,10 @@ from typing import Any
 import polars as pl
 
 from orion import paths, prompts, tables
+from orion.cli.why_evaluated import BenchmarkHistory
+from orion.cli.why_rows import LINE, NO_FILE, ProblemRows, join_found, say_check, show
 from orion.errors import InputError
-from orion.experiment.candidates import KEY, Candidates, Rows
+from orion.experiment.candidates import Candidates, Rows
 from orion.experiment.reflected import Reflections
 from orion.experiment.selected import UNCHECKED
 from orion.experiment.traces import list_traces, with_correct_traces
@@ -28,18 +30,18 @@ from orion.training.document_file import IGNORED
 from orion.training.row_encoding import COLUMNS, is_held_out, make_encoder
 from orion.training.table_slices import read_slices
 
-LINE = "line"  # the column with the number of a row in its file
 # packed rows that are in memory at a time
 SLICE_ROWS = 64
-NO_FILE = "not made yet"
 
 
 def add(commands: Any) -> None:
     """Add the command ``why`` to the subparsers of the console script."""
     parser = commands.add_parser(
-        "why", help="how one problem became training rows of an arm, or why it did not"
+        "why",
+        help="how one problem became training rows of an arm, or why it did not; how an arm "
+        "answered a problem of a benchmark",
     )
-    parser.add_argument("place", metavar="DATASET/MODEL/ARM/PROBLEM")
+    parser.add_argument("place", metavar="DATASET/MODEL/ARM/[BENCHMARK:]PROBLEM")
     parser.add_argument("--results", default="results", metavar="DIR")
     parser.add_argument("--full", action="store_true", help="whole texts, not their first words")
     parser.set_defaults(run=_run)
@@ -49,43 +51,48 @@ def _run(args: argparse.Namespace) -> None:
     place = args.place.split("/", 3)
     if len(place) < 4 or not all(place):
         raise InputError(
-            f"{args.place}: name DATASET/MODEL/ARM/PROBLEM, as in chains/tiny/orion/p1"
+            f"{args.place}: name DATASET/MODEL/ARM/PROBLEM, as in chains/tiny/orion/p1, or "
+            "DATASET/MODEL/ARM/BENCHMARK:PROBLEM"
         )
     width = None if args.full else shutil.get_terminal_size((100, 24)).columns
-    for line in History(Path(args.results), *place).tell(width):
+    for line in find_history(Path(args.results), *place).tell(width):
         print(line)
 
 
-def show(text: str | None, width: int | None, indent: str = "    ") -> Iterator[str]:
-    """A text on one line of at most ``width`` characters; without a width all of its lines.
+def find_history(
+    results: Path, dataset: str, model: str, arm: str, problem: str
+) -> "History | BenchmarkHistory":
+    """Of a problem of the dataset, or of BENCHMARK:PROBLEM where the results have the benchmark.
 
-    Model output may hold escape codes for terminals, so what cannot be printed is spelled out.
+    Raises InputError where neither is there. The id of a problem may hold colons itself.
     """
-    lines = (text or "").splitlines() if width is None else [" ".join((text or "").split())]
-    for line in lines:
-        clean = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-        room = None if width is None else max(20, width - len(indent))
-        yield indent + (clean if room is None or len(clean) <= room else f"{clean[: room - 1]}…")
+    benchmark, colon, rest = problem.partition(":")
+    benchmarks = paths.artifact(results, paths.BENCHMARK_PROBLEMS, benchmark=benchmark)
+    try:
+        return History(results, dataset, model, arm, problem)
+    except InputError:
+        if not colon or not benchmarks.is_file():
+            raise
+    return BenchmarkHistory(results, dataset, model, arm, benchmark, rest)
 
 
-class History:
+class History(ProblemRows):
     """What the tables of a run say about one problem in one arm.
 
     Raises InputError where the problem, the student or the arm is not in the results.
     """
 
     def __init__(self, results: Path, dataset: str, model: str, arm: str, problem_id: str):
-        self.results, self.problem_id = results, problem_id
-        self.wildcards = {"dataset": dataset, "model": model, "arm": arm}
+        super().__init__(results, problem_id, dataset=dataset, model=model, arm=arm)
         traced = self.path(paths.PROBLEMS_WITH_TRACES)
         self.problems_file = traced if traced.is_file() else self.path(paths.PROBLEMS)
         if not self.problems_file.is_file():
             raise InputError(
                 f"{self.problems_file}: {NO_FILE}; run the pipeline, or give --results"
             )
-        self.problem = self._rows(self.problems_file, tables.PROBLEMS)
+        self.problem = self.rows_of(self.problems_file, tables.PROBLEMS)
         if self.problem.is_empty():
-            raise InputError(self._explain_absence())
+            raise InputError(self.explain_absence(self.problems_file, paths.REJECTED))
         self.train_file = self.path(paths.TRAIN)
         if not self.train_file.parent.is_dir():
             known = sorted(p.name for p in self.train_file.parent.parent.glob("*") if p.is_dir())
@@ -98,31 +105,6 @@ class History:
         if self.selected_file.is_file():
             keys = tables.read_provenance(self.selected_file)["config"]
             self.settings = command.read_config(select.SelectConfig, keys, str(self.selected_file))
-
-    def path(self, template: str) -> Path:
-        """The file of an artifact."""
-        return paths.artifact(self.results, template, **self.wildcards)
-
-    def read(self, template: str, table: tables.Table) -> pl.DataFrame | None:
-        """The problem's rows of a table with their numbers; None where there is no file."""
-        path = self.path(template)
-        return self._rows(path, table) if path.is_file() else None
-
-    def _rows(self, path: Path, table: tables.Table) -> pl.DataFrame:
-        tables.size(path, table)  # refuses what is no such table
-        scan = pl.scan_parquet(path).with_row_index(LINE)
-        return scan.filter(pl.col("problem_id") == self.problem_id).collect()
-
-    def _explain_absence(self) -> str:
-        """Why the dataset does not have the problem: it was rejected, or the name is another."""
-        message = f"{self.problems_file}: no problem {self.problem_id}"
-        rejected = self.read(paths.REJECTED, tables.REJECTED)
-        if rejected is not None and rejected.height:
-            row = rejected.row(0, named=True)
-            return f"{message}; row {row['row']} was rejected, {row['reason']}: {row['detail']}"
-        known = pl.read_parquet(self.problems_file, columns=["problem_id"])["problem_id"].to_list()
-        near = difflib.get_close_matches(self.problem_id, known, 3, 0.5) or known[:3]
-        return f"{message}; there are {len(known)}, such as {', '.join(near)}"
 
     def tell(self, width: int | None) -> Iterator[str]:
         """The lines to print."""
@@ -146,7 +128,7 @@ class History:
             yield "prompts", f"as {file} records them", list(self._tell_prompts(errors, width))
             yield "candidates", file, list(self._tell_reflections(reflections, errors, width))
         if self.selected_file != self.train_file:
-            before = self._rows(self.selected_file, tables.TRAIN)
+            before = self.rows_of(self.selected_file, tables.TRAIN)
             lines = list(_tell_training(before, width))
             yield "unmatched", str(self.selected_file), lines
         trained = self.read(paths.TRAIN, tables.TRAIN)
@@ -164,9 +146,9 @@ class History:
         elif verdicts is None or steps is None:
             yield f"    {NO_FILE}"
         else:
-            checked = _join(traces, verdicts, steps)
+            checked = join_found(traces, verdicts, steps)
             for row in checked.iter_rows(named=True):
-                yield f"  row {row[LINE]}: candidate {row['sample_id']}, {_say_check(row)}"
+                yield f"  row {row[LINE]}: candidate {row['sample_id']}, {say_check(row)}"
                 yield from show(row["response"], width)
 
     def _tell_samples(self, width: int | None) -> Iterator[str]:
@@ -176,7 +158,7 @@ class History:
         if samples is None or verdicts is None or steps is None:
             yield f"    {NO_FILE}"
             return
-        checked = _join(samples, verdicts, steps)
+        checked = join_found(samples, verdicts, steps)
         objections: Sequence[tuple[str, ...]] = [()] * samples.height
         is_checked = not checked["verdict"].null_count() and not checked["true_steps"].null_count()
         own = self.settings is not None and self.settings.trained_on in select.OWN_TEXTS
@@ -192,7 +174,7 @@ class History:
             objections = candidates.objections
         for row, found in zip(checked.iter_rows(named=True), objections, strict=True):
             removed = f"; removed by {', '.join(found)}" if found else ""
-            yield f"  row {row[LINE]}: sample {row['sample_id']}, {_say_check(row)}{removed}"
+            yield f"  row {row[LINE]}: sample {row['sample_id']}, {say_check(row)}{removed}"
             yield from show(row["response"], width)
 
     def _choose_trace(self, settings: Any) -> pl.DataFrame:
@@ -241,7 +223,7 @@ class History:
             yield f"    not checked or not selected yet: {reflections.height} reflections"
             return
         problems = Rows(self._choose_trace(self.settings), "problem_id")
-        checked = _join(reflections, verdicts, steps)
+        checked = join_found(reflections, verdicts, steps)
         if checked["verdict"].null_count() or checked["true_steps"].null_count():
             yield "    some were never checked; delete their verdicts and steps, and run again"
             return
@@ -252,13 +234,28 @@ class History:
             names=self.settings.filters,
             limits=self.settings.limits,
         ).objections
+        taken = self._list_taken()
+        first: dict[str | None, int] = {}
         for row, objections in zip(checked.iter_rows(named=True), found, strict=True):
             removed = f"removed by {', '.join(objections)}" if objections else "passes"
+            if not objections:
+                text = prompts.extract_refined(self.settings.prompts, row["response"])
+                same = first.setdefault(text, row["sample_id"])
+                if same != row["sample_id"]:
+                    removed += f", with the text of reflection {same}"
+                elif row["sample_id"] not in taken:
+                    removed += ", and is not taken: the problem has other rows"
             yield (
                 f"  row {row[LINE]}: reflection {row['sample_id']} ({row['template']}, "
-                f"{_say_ranks(row['error_ranks'])}), {_say_check(row)}; {removed}"
+                f"{_say_ranks(row['error_ranks'])}), {say_check(row)}; {removed}"
             )
             yield from show(row["response"], width)
+
+    def _list_taken(self) -> set[int]:
+        """The reflections that are training rows, before the arm is matched with others."""
+        assert self.settings is not None, "asked where something is selected"
+        rows = self.rows_of(self.selected_file, tables.TRAIN)
+        return set(rows.filter(pl.col("target_kind") == "reflection")["sample_id"])
 
     def _tell_packed(self, trained: pl.DataFrame) -> Iterator[str]:
         file, model = self.path(paths.PACKED), self.path(paths.MODEL)
@@ -315,7 +312,7 @@ class History:
             )
             return f"{rows}: {', '.join(kinds)}{other if wanted not in kinds else ''}"
         if self.selected_file != self.train_file:
-            before = self._rows(self.selected_file, tables.TRAIN)
+            before = self.rows_of(self.selected_file, tables.TRAIN)
             if before.height:
                 return f"no training row: matching removed all {before.height}"
         if self.settings.mix is not None:
@@ -327,27 +324,6 @@ class History:
         case = "fallback_all_filtered" if wrong else "fallback_no_error"
         reason = "no candidate passes" if wrong else "the student has no wrong sample"
         return f"no training row: {reason}, and select.{case} is {getattr(self.settings, case)}"
-
-
-def _join(texts: pl.DataFrame, verdicts: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
-    """The texts with what was found in them; traces, which have no file, with the verdict's row."""
-    found = verdicts.join(steps.drop(LINE), on=KEY, how="left")
-    found = found.rename({"true": "true_steps", "false": "false_steps"})
-    if LINE in texts.columns:
-        found = found.drop(LINE)
-    return texts.join(found, on=KEY, how="left", maintain_order="left")
-
-
-def _say_check(row: dict[str, Any]) -> str:
-    """The verdict, the answer that was read, and the truth of the steps."""
-    if row["verdict"] is None or row["true_steps"] is None:
-        return "never checked"
-    found = "none" if row["extracted"] is None else next(show(row["extracted"], 60, ""))
-    steps = f"{row['true_steps']} true, {row['false_steps']} false"
-    said = f"{row['verdict']}, answer {found}; steps: {steps}"
-    if row["first_false"] is not None:
-        said += f" ({next(show(row['first_false']['text'], 60, ''))})"
-    return said
 
 
 def _say_ranks(ranks: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from orion import prompts, tables
+from orion.answers.grouping import find_group
 from orion.answers.steps import check_steps, summary
 from orion.errors import InputError
 from orion.experiment.candidates import KEY
@@ -29,12 +30,16 @@ def rank_errors(wrong: pl.DataFrame, selection: str, *, seed: int = 0) -> pl.Dat
     ``first``: in order of sample_id. ``distinct``: attempts with a new wrong answer before
     repetitions of one that came before. ``majority_wrong``: all attempts with the most frequent
     wrong answer, then those with the next; an attempt whose answer was not read agrees with none.
-    ``random``: by a hash of the seed, the problem and the sample. ``shortest``, ``longest``: by the
-    characters of the attempt. Raises InputError for another name.
+    Answers that read the same are one, as 5 and $5.00 (`orion.answers.grouping`). ``random``:
+    by a hash of the seed, the problem and the sample. ``shortest``, ``longest``: by the characters
+    of the attempt. Raises InputError for another name.
     """
     order: list[Any] = []
     descending: list[bool] = []
-    answer = ["problem_id", "extracted"]
+    answer = ["problem_id", "group"]
+    if selection in ("distinct", "majority_wrong"):
+        groups = [None if text is None else find_group(text) for text in wrong["extracted"]]
+        wrong = wrong.with_columns(group=pl.Series(groups, dtype=pl.String))
     if selection == "distinct":
         order = [pl.int_range(pl.len()).over(answer, order_by="sample_id")]
         descending = [False]
@@ -52,7 +57,8 @@ def rank_errors(wrong: pl.DataFrame, selection: str, *, seed: int = 0) -> pl.Dat
         order, descending = [pl.col("characters")], [selection == "longest"]
     elif selection != "first":
         raise InputError(f"selection: {selection} is none of {', '.join(SELECTIONS)}")
-    return wrong.sort("problem_id", *order, "sample_id", descending=[False, *descending, False])
+    ranked = wrong.sort("problem_id", *order, "sample_id", descending=[False, *descending, False])
+    return ranked.drop("group", strict=False)
 
 
 def cut_to_false_steps(errors: pl.DataFrame, steps: pl.DataFrame) -> tuple[pl.DataFrame, int]:

@@ -6,21 +6,27 @@ teacher's trace in the prompt of a reflection contains the answer (LOG.md). The 
 faults that a correct answer does not exclude; `false_step` and `no_step` look at the chain itself.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from orion import prompts
+from orion.answers.extraction.boxes import list_answers
+from orion.answers.grouping import find_group
 from orion.ngrams import word_ngrams
 from orion.prompts import PromptSet
 
 # defaults of the thresholds (n-gram lengths in words); ``select`` in config.yaml may change them
 COPY_NGRAM, COPY_FRACTION = 12, 0.5
 LOOP_NGRAM, LOOP_REPEATS = 12, 4
+# further answers in boxes, each another text, that are compared with the first
+MAX_COMPARED = 64
 # the filter that every arm has whose task is to shorten
 NOT_SHORTER = "not_shorter"
-_BOX = re.compile(r"\\boxed\s*\{([^{}]{0,200})")
+NO_REFINED_PART = "no_refined_part"
+# filters that look at the whole completion, and not at the text that would be trained on
+_OF_COMPLETION = (NO_REFINED_PART, "truncated", "too_long")
 
 
 @dataclass(frozen=True)
@@ -71,20 +77,27 @@ def has_loop(text: str, n: int, repeats: int) -> bool:
     return max(Counter(word_ngrams(text, n)).values(), default=0) >= repeats
 
 
-def find_boxes(text: str) -> list[tuple[int, str]]:
-    r"""Offset and inner text of every ``\boxed``: white space dropped, up to the first brace."""
-    return [(match.start(), "".join(match.group(1).split())) for match in _BOX.finditer(text)]
+def has_answer_first(text: str) -> bool:
+    """Whether a box with an answer is within the first third of the words.
+
+    The text behind it cannot have led to the answer.
+    """
+    first = next(list_answers(text), None)
+    return first is not None and len(text[: first[0]].split()) * 3 < len(text.split())
 
 
-def _has_answer_first(text: str) -> bool:
-    # a box within the first third of the words: the text after it cannot have led to the answer
-    boxes = find_boxes(text)
-    return bool(boxes) and len(text[: boxes[0][0]].split()) * 3 < len(text.split())
+def has_several_answers(text: str) -> bool:
+    """Whether the boxes of a text hold different answers; the same value may be written twice."""
+    # equal texts are compared once, so that a long text of boxes stays quick
+    texts = dict.fromkeys(answer for _, answer in list_answers(text))
+    keys = map(find_group, texts)
+    first = next(keys, None)
+    return any(key != first for key in islice(keys, MAX_COMPARED))
 
 
 # name → whether the filter objects; a step whose truth is unknown is no objection
 FILTERS: Mapping[str, Callable[[Candidate, Limits], bool]] = {
-    "no_refined_part": lambda c, _: c.text is None,
+    NO_REFINED_PART: lambda c, _: c.text is None,
     "wrong_answer": lambda c, _: c.verdict != "correct",
     "false_step": lambda c, _: c.false_steps > 0,
     # a right answer with no step behind it may have been taken from the trace in the prompt
@@ -93,10 +106,10 @@ FILTERS: Mapping[str, Callable[[Candidate, Limits], bool]] = {
     "copy": lambda c, limits: (
         copied_fraction(c.text or "", c.teacher_trace, limits.copy_ngram) > limits.copy_fraction
     ),
-    "answer_first": lambda c, _: _has_answer_first(c.text or ""),
+    "answer_first": lambda c, _: has_answer_first(c.text or ""),
     "loop": lambda c, limits: has_loop(c.text or "", limits.loop_ngram, limits.loop_repeats),
     "truncated": lambda c, _: c.finish_reason != "stop",
-    "several_answers": lambda c, _: len({inner for _, inner in find_boxes(c.text or "")}) > 1,
+    "several_answers": lambda c, _: has_several_answers(c.text or ""),
     "too_long": lambda c, limits: (
         limits.max_tokens is not None and c.completion_tokens > limits.max_tokens
     ),
@@ -123,5 +136,10 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def find_objections(candidate: Candidate, names: list[str], limits: Limits) -> list[str]:
-    """Those of the named filters that object to the candidate, in the order of ``names``."""
+    """Those of the named filters that object to the candidate, in the order of ``names``.
+
+    Nothing is said of a text that is not there, but that it is not.
+    """
+    if candidate.text is None and NO_REFINED_PART in names:
+        names = [name for name in names if name in _OF_COMPLETION]
     return [name for name in names if FILTERS[name](candidate, limits)]

@@ -43,6 +43,10 @@ def _make_example(
     # the attempt shown is the first error of the first arm that reflects
     attempt_ids = [reflection.pop("own_sample_id") for reflection in reflections]
     attempt = samples.filter(pl.col("sample_id") == attempt_ids[0]).row(0, named=True)
+    for reflection in reflections:
+        # another attempt, or that one cut to its false step or to its answer
+        shown = reflection.pop("attempt_in_prompt")
+        reflection["foreign_attempt"] = truncate(shown if shown != attempt["response"] else None)
     return {
         "problem_id": truncate(problem_id, 80),
         "problem": truncate(problem["problem"]),
@@ -71,7 +75,6 @@ def _find_reflection(arm: Arm, problem_id: str, prompt_set: PromptSet | str) -> 
     if reflections.is_empty() or errors.is_empty():
         return None
     row, error = reflections.row(0, named=True), errors.row(0, named=True)
-    is_foreign = error["source"] != "own"
     trained = arm.train.filter(
         pl.col("problem_id") == problem_id,
         pl.col("target_kind") == "reflection",
@@ -81,7 +84,7 @@ def _find_reflection(arm: Arm, problem_id: str, prompt_set: PromptSet | str) -> 
     return {
         "arm": arm.name,
         "own_sample_id": error["own_sample_id"],
-        "foreign_attempt": truncate(error["response"] if is_foreign else None),
+        "attempt_in_prompt": error["response"],
         "error_source": error["source"],
         "diagnosis": truncate(diagnosis.strip()) or None,
         "refined": truncate(refined),

@@ -111,7 +111,7 @@ def configuration(problems: int = 30, num_samples: int = 4) -> dict:
     }
 
 
-class _Maker:
+class Maker:
     """Writes the artifacts of one configuration, with paths relative to the working directory."""
 
     def __init__(self, raw: dict):
@@ -221,7 +221,7 @@ def make(root: Path, raw: dict) -> Path:
     before = Path.cwd()
     os.chdir(root)
     try:
-        _make_all(_Maker(raw))
+        _make_all(Maker(raw))
     finally:
         os.chdir(before)
     return root / "results"
@@ -236,7 +236,7 @@ def with_checks(document: Path) -> dict[str, Path]:
     return {"model": document, "preflight": document.with_name("preflight.json")}
 
 
-def _make_all(maker: _Maker) -> None:
+def _make_all(maker: Maker) -> None:
     runs = maker.config.runs
     maker.run_stage(plan, "plan", {}, results=maker.root, output=maker.path(paths.PLAN))
     templates = (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED, paths.BENCHMARK_LINT)
@@ -266,7 +266,7 @@ def _make_all(maker: _Maker) -> None:
             _make_student(maker, {"dataset": name, "model": model}, parents)
 
 
-def _make_student(maker: _Maker, wildcards: dict, parents: dict) -> None:
+def _make_student(maker: Maker, wildcards: dict, parents: dict) -> None:
     config, problems = maker.config, parents["problems"]
     document = maker.path(paths.MODEL, **wildcards)
     samples = maker.path(paths.SAMPLES, **wildcards)
@@ -301,17 +301,17 @@ def _make_student(maker: _Maker, wildcards: dict, parents: dict) -> None:
             trained = document if untrained else maker.path(paths.TRAINED_MODEL, **keys, seed=seed)
             for benchmark in config.runs.benchmarks:
                 run = {**keys, "seed": str(seed), "benchmark": benchmark}
-                _make_evaluation(maker, run, trained)
+                make_evaluation(maker, run, trained)
 
 
-def _make_errors(maker: _Maker, wildcards: dict, parents: dict) -> Path:
+def _make_errors(maker: Maker, wildcards: dict, parents: dict) -> Path:
     errors = maker.path(paths.ERRORS, **wildcards)
     read = {name: parents[name] for name in ("samples", "verdicts")}
     maker.run_stage(expose, "expose", wildcards, **read, output=errors)
     return errors
 
 
-def _make_reflections(maker: _Maker, wildcards: dict, parents: dict, document: Path) -> dict:
+def _make_reflections(maker: Maker, wildcards: dict, parents: dict, document: Path) -> dict:
     locate = functools.partial(maker.path, **wildcards)
     errors, reflections = _make_errors(maker, wildcards, parents), locate(paths.REFLECTIONS)
     verdicts, steps = locate(paths.REFLECTION_VERDICTS), locate(paths.REFLECTION_STEPS)
@@ -364,19 +364,10 @@ def _make_reflections(maker: _Maker, wildcards: dict, parents: dict, document: P
     }
 
 
-def _make_training(maker: _Maker, wildcards: dict, parents: dict, document: Path) -> None:
+def _make_training(maker: Maker, wildcards: dict, parents: dict, document: Path) -> None:
+    train = select_rows(maker, wildcards, parents)
     locate = functools.partial(maker.path, **wildcards)
-    train, packed, stats = (locate(t) for t in (paths.TRAIN, paths.PACKED, paths.PACKED_STATS))
-    maker.run_stage(
-        select,
-        "select",
-        wildcards,
-        arm=wildcards["arm"],
-        **parents,
-        output=train,
-        filters=locate(paths.FILTERS),
-        preview=locate(paths.PREVIEW),
-    )
+    packed, stats = locate(paths.PACKED), locate(paths.PACKED_STATS)
     rows: list[dict] = []
     trained_tokens, max_length = 0, maker.config.pack.max_length
     selected = tables.read(train, tables.TRAIN)
@@ -427,9 +418,32 @@ def _make_training(maker: _Maker, wildcards: dict, parents: dict, document: Path
         ]
         frame = tables.from_rows(scored, TABLE)
         tables.write(frame, locate(SURPRISE), TABLE, record)
+    invent_training(maker, wildcards, document, trained_tokens)
+
+
+def select_rows(maker: Maker, wildcards: dict, parents: dict) -> Path:
+    """Run the stage `select` on the parents of an arm; the table of its training rows."""
+    locate = functools.partial(maker.path, **wildcards)
+    train = locate(paths.TRAIN)
+    maker.run_stage(
+        select,
+        "select",
+        wildcards,
+        arm=wildcards["arm"],
+        **parents,
+        output=train,
+        filters=locate(paths.FILTERS),
+        preview=locate(paths.PREVIEW),
+    )
+    return train
+
+
+def invent_training(maker: Maker, wildcards: dict, document: Path, trained_tokens: int) -> None:
+    """A trained model and a log of 12 steps for each seed of an arm that is packed."""
+    locate = functools.partial(maker.path, **wildcards)
     for seed in maker.config.runs.seeds:
         path = locate(paths.TRAINED_MODEL, seed=seed)
-        inputs = {"packed": packed, **with_checks(document)}
+        inputs = {"packed": locate(paths.PACKED), **with_checks(document)}
         record = maker.record("train", inputs, **wildcards, seed=str(seed))
         maker.write_model(path, record, "/".join(path.parts))
         log = [
@@ -454,7 +468,7 @@ def _log_line(rng: random.Random, step: int, trained_tokens: int) -> dict:
     }
 
 
-def _make_evaluation(maker: _Maker, wildcards: dict, trained: Path) -> None:
+def make_evaluation(maker: Maker, wildcards: dict, trained: Path) -> None:
     locate = functools.partial(maker.path, **wildcards)
     problems, samples = locate(paths.BENCHMARK_PROBLEMS), locate(paths.EVALUATION_SAMPLES)
     verdicts, scores = locate(paths.EVALUATION_VERDICTS), locate(paths.SCORES)

@@ -14,6 +14,7 @@ from orion.answers.algebra.canonical_form import CanonicalForm
 from orion.answers.comparison.rules import AnswerComparison
 from orion.answers.comparison.values import UndecidedError
 from orion.answers.parsing.read_answer import Answer, is_well_formed, is_word
+from orion.answers.parsing.special_answers import NUMBER_WORD
 from orion.answers.parsing.tree import ParseError
 from orion.answers.parsing.units import read_unit, unit_key
 from orion.answers.policies import Policy
@@ -102,6 +103,15 @@ def _compare_items(answer: Answer, gold: Answer, policy: Policy) -> Result | Non
     return Result(CORRECT, "", "items") if listed and _same_items(answer.key, gold.key) else None
 
 
+def _refuse_number_words(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
+    """Words with a number among them, "three red boxes", for a gold that is no text: undecided."""
+    if answer.node is None or answer.node.kind != "text":
+        return None
+    if gold.node is None or gold.node.kind == "text" or not NUMBER_WORD.search(answer.key):
+        return None
+    return Result(UNPARSEABLE, "words around a value", "number_words")
+
+
 def _compare_words(answer: Answer, gold: Answer, policy: Policy) -> Result | None:
     """Two words: "cat" is no product of c, a and t."""
     if answer.node is None:
@@ -173,6 +183,7 @@ WHOLE_RULES = (
     WholeRule("sentence", _compare_sentences,
               ("\\text{The sequence is convergent.}", "The sequence is convergent", True)),
     WholeRule("items", _compare_items, ("\\text{a and b}", "b, a", True)),
+    WholeRule("number_words", _refuse_number_words, ("three red boxes", "3", False)),
     WholeRule("word", _compare_words, ("cat", "act", False)),
     WholeRule("unread", _refuse_unread, ("\\mathcal L + ?", "5", False)),
     WholeRule("printed_float", _compare_printed_float, ("\\frac13", "0.3333333333333333", True)),

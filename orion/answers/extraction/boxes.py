@@ -7,6 +7,7 @@ One pass from the end, linear time.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from orion.answers.extraction.span import MAX_ANSWER, Span, no_answer
@@ -19,6 +20,7 @@ from orion.answers.wording import phrases
 MAX_BOXES = 64
 EMPTY_BOX = no_answer("empty box", "empty_box")
 
+_BOX = re.compile(r"\\boxed|\\fbox")
 _DIGITS = re.compile(r"[-+\d.,{}\\!$\s]*")
 # text allowed between the boxes of a row: space, delimiters, emphasis
 _BETWEEN_ROW = re.compile(r"\\(?:q?quad|[,;:! ()\[\]])|[\s$&*/|]")
@@ -30,8 +32,15 @@ _BARE_BOX = re.compile(
 _PLACEHOLDER = re.compile(
     r"(?:\.{3,}|…+|\\l?dots)[.\s]*|(?:(?:your|the|final)\s+){0,3}answer(?:\s+here)?", re.I
 )
+# a box to be filled in, as a problem draws it: \boxed{\phantom{2}}, \boxed{?}
+_BLANK = re.compile(
+    r"(?:\\[hv]?phantom\s*\{[^{}]*\}|\\(?:text|mbox|mathrm)\s*\{[\s_?~]*\}|\\q?quad(?![A-Za-z])"
+    r"|\\(?:square|Box|underline\s*\{\s*\})(?![A-Za-z])|\\[,;:! ]|[\s~$_?])*"
+)
 # characters of the longest placeholder in a box that is only mentioned
 MAX_PLACEHOLDER = 60
+# characters behind the command in which a listed box ends; texts of many open boxes stay quick
+MAX_LISTED = 1_000
 # a box that is an operand or an argument: -\boxed{7}, \sqrt{\boxed{7}}, \boxed{7}^2, x > \boxed{7}
 _PART_BEFORE = re.compile(
     r"(?:\\sqrt(?:\[\w\])?\s*\{\s*|\\[dt]?frac\s*\{\s*|\\(?:neq?|lt|gt|leq?|geq?)\s*|[-+*/^\d]"
@@ -159,6 +168,21 @@ def _is_placeholder(response: str, box: _Box) -> bool:
     if box.end - box.start > MAX_PLACEHOLDER:
         return False
     return _PLACEHOLDER.fullmatch(response[box.start : box.end].strip()) is not None
+
+
+def list_answers(text: str) -> Iterator[tuple[int, str]]:
+    """Offset and content of every box that holds something, in order.
+
+    A box to be filled in, and one that only mentions the command, hold nothing. Of a box that does
+    not end within MAX_LISTED characters it is the beginning.
+    """
+    for command in _BOX.finditer(text):
+        at = command.start()
+        box = _read_box(text, at, min(len(text), at + MAX_LISTED))
+        content = text[box.start : box.end].strip()
+        is_short = len(content) <= MAX_PLACEHOLDER
+        if not (is_short and _BLANK.fullmatch(content)) and not _is_placeholder(text, box):
+            yield at, content
 
 
 def extract_box(response: str, low: int, high: int, finished: bool | None) -> Span | None:

@@ -216,7 +216,7 @@ def _read_without_currency(raw: str) -> Answer:
     key = text_key(text)
     special = read_special(text, lambda inner: read_answer(inner).node)
     if special is not None:
-        return Answer(raw, key, special)
+        return Answer(raw, key, Node("text", (), key) if special.kind == "text" else special)
     only = _TEXT_ONLY.fullmatch(text)
     node, second, problem = _read_mathematics(
         only[1] if only and any(c.isdigit() for c in only[1]) else text

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from orion.answers.parsing.labels import split_label
 from orion.answers.parsing.parse_expression import parse_expression
-from orion.answers.parsing.tree import Node, ParseError, as_point
+from orion.answers.parsing.tree import Node, ParseError, as_point, num
+from orion.answers.wording.matchers import NUMBER_WORDS
 
 Read = Callable[[str], Node | None]
 
@@ -42,6 +44,13 @@ _BASE_NAMES = {
     "ten": 10,
     "eleven": 11, "twelve": 12, "sixteen": 16,
 }  # fmt: skip
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_WORDS = re.compile(r"[a-z][a-z ,;.']*")
+NUMBER_WORD = re.compile(rf"\b{NUMBER_WORDS}\b")
 _BARE = {ord(c): "" for c in " {}$\\~"}
 _LABELLED = re.compile(
     r"(?:^|(?<=[\s,;.}]))(?:\\text(?:bf|it|rm)?\s*\{)?\s*\(([a-e]|i{1,3}|iv|v|[1-5])\)\s*\}?[:\s]?",
@@ -178,8 +187,52 @@ def _read_choice(text: str, read: Read) -> Node | None:
     return Node("choice", (value,) if value is not None else (), match[1] or match[2])
 
 
+def find_behind_letter(text: str) -> int | None:
+    """The offset of what stands behind the letter of one choice: "B) 12", "A: 12"; None elsewhere.
+
+    The letter may also be short for answer, as in the last line of a dialogue.
+    """
+    match = _CHOICE_VALUE.fullmatch(text)
+    return None if match is None or _OTHER_CHOICE.search(match[3]) else match.start(3)
+
+
+def _read_cardinal(text: str, read: Read) -> Node | None:
+    """A whole number in words, below a million; a text where other words are beside its words."""
+    words = " ".join(STYLE.sub(" ", text).strip(" {}").casefold().replace("-", " ").split())
+    if _WORDS.fullmatch(words) is None or NUMBER_WORD.search(words) is None:
+        return None
+    head, thousands, tail = words.partition(" thousand")
+    known = _cardinals()
+    if not thousands and words in known:
+        return num(known[words])
+    rest = tail.strip().removeprefix("and ") or "zero"
+    if thousands and head in known and rest in known:
+        return num(1000 * known[head] + known[rest])
+    # "two to one" is no product of t, w and o
+    return Node("text", (), words)
+
+
+@lru_cache(maxsize=1)
+def _cardinals() -> dict[str, int]:
+    """The words of the numbers below a thousand, hyphens as blanks; with and without "and"."""
+    ones = _ONES.split()
+    below = dict(zip(ones, range(20), strict=True))
+    for ten, word in enumerate(_TENS.split(), 2):
+        below[word] = 10 * ten
+        below |= {f"{word} {ones[one]}": 10 * ten + one for one in range(1, 10)}
+    found = dict(below)
+    for hundred in range(1, 10):
+        word = f"{ones[hundred]} hundred"
+        found[word] = 100 * hundred
+        for rest, value in below.items():
+            if value:
+                found[f"{word} {rest}"] = found[f"{word} and {rest}"] = 100 * hundred + value
+    return found
+
+
 # the first reader that understands a text decides
 _READERS = (
+    _read_cardinal,
     _read_labelled,
     _read_choice,
     _read_time,

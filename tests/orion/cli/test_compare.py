@@ -44,13 +44,13 @@ def folders(tmp_path_factory):
     ``data``: another seed of one benchmark.
     """
     root, patch = tmp_path_factory.mktemp("runs"), pytest.MonkeyPatch()
-    write = fake_results._Maker.write_model
+    write = fake_results.Maker.write_model
 
     def write_model(maker, path, record, name, weights=None):
         write(maker, path, record, name, f"{weights or path}{record['config']}")
 
     with patch.context() as changed:
-        changed.setattr(fake_results._Maker, "write_model", write_model)
+        changed.setattr(fake_results.Maker, "write_model", write_model)
         found = {"a": make(root / "a", configure())}
         raw = configure()
         raw["benchmarks"]["chains-hard"]["source"]["seed"] = 99

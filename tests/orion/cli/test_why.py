@@ -99,6 +99,78 @@ def test_a_candidate_is_removed_or_passes_as_the_stage_decided(why):
     assert removed + passed == filters["reflections"]
 
 
+def test_a_text_that_passes_and_is_no_row_says_why(why):
+    path = paths.artifact("results", paths.REFLECTIONS, dataset="chains", model="tiny", arm="orion")
+    before = path.read_bytes()
+    train = read(paths.TRAIN, tables.TRAIN).filter(target_kind="reflection")
+    kept, problem_id = train.row(0, named=True), train["problem_id"][0]
+    frame = read(paths.REFLECTIONS, tables.REFLECTIONS)
+    again = frame.filter(problem_id=problem_id, sample_id=kept["sample_id"])
+    number = frame.filter(problem_id=problem_id)["sample_id"].max() + 1
+    other = again.with_columns(
+        sample_id=pl.lit(number + 1, pl.Int64), response=pl.col("response") + " \n so it is done"
+    )
+    again = again.with_columns(sample_id=pl.lit(number, pl.Int64))
+    checks = {}
+    for template, table in (
+        (paths.REFLECTIONS, tables.REFLECTIONS),
+        (paths.REFLECTION_VERDICTS, tables.VERDICTS),
+        (paths.REFLECTION_STEPS, tables.STEPS),
+    ):
+        place = paths.artifact("results", template, dataset="chains", model="tiny", arm="orion")
+        checks[place] = place.read_bytes()
+        known = tables.read(place, table)
+        more = known.filter(problem_id=problem_id, sample_id=kept["sample_id"])
+        copies = [more.with_columns(sample_id=pl.lit(n, pl.Int64)) for n in (number, number + 1)]
+        rows = [again, other] if template == paths.REFLECTIONS else copies
+        tables.write(
+            pl.concat([known, *rows]).sort("problem_id", "sample_id"),
+            place,
+            table,
+            tables.read_provenance(place),
+        )
+    told = [text for _, text in list_rows(why(f"chains/tiny/orion/{problem_id}")["candidates"])]
+    mine = {int(re.match(r"reflection (\d+) ", text)[1]): text for text in told}
+    assert mine[kept["sample_id"]].endswith("; passes")
+    assert mine[number].endswith(f"passes, with the text of reflection {kept['sample_id']}")
+    assert mine[number + 1].endswith("passes, and is not taken: the problem has other rows")
+    for place, content in checks.items():
+        place.write_bytes(content)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("arm", ["base", "orion"])
+def test_a_problem_of_a_benchmark_is_told_seed_by_seed(why, arm):
+    names = {"dataset": "chains", "model": "tiny", "arm": arm, "benchmark": "chains-test"}
+    problems = tables.read(
+        paths.artifact("results", paths.BENCHMARK_PROBLEMS, **names), tables.PROBLEMS
+    )
+    problem_id = problems["problem_id"][3]
+    told = why(f"chains/tiny/{arm}/chains-test:{problem_id}")
+    assert told["question"][0].endswith("benchmarks/chains-test/problems.parquet, row 3")
+    assert problems["problem"][3] in told["prompt"][1]
+    right = {}
+    for seed in (1, 2):
+        files = (paths.EVALUATION_SAMPLES, paths.EVALUATION_VERDICTS)
+        samples, verdicts = (
+            tables.read(paths.artifact("results", file, **names, seed=seed), table)
+            for file, table in zip(files, (tables.SAMPLES, tables.VERDICTS), strict=True)
+        )
+        lines = told[f"seed {seed}"]
+        assert lines[0] == str(paths.artifact("results", files[0], **names, seed=seed))
+        found = list_rows(lines)
+        assert len(found) == samples.filter(problem_id=problem_id).height
+        for row, text in found:
+            sample, verdict = samples.row(row, named=True), verdicts.row(row, named=True)
+            assert sample["problem_id"] == verdict["problem_id"] == problem_id
+            assert text.startswith(f"sample {sample['sample_id']}, {verdict['verdict']}, answer")
+        count = verdicts.filter(problem_id=problem_id, verdict="correct").height
+        right[seed] = f"{count} of {len(found)} with seed {seed}"
+    said = told["so"][0]
+    assert said.startswith(f"correct: {right[1]}, {right[2]}")
+    assert said.endswith("of the untrained student") == (arm != "base")
+
+
 def test_the_prompts_show_what_the_arm_shows(why):
     problem_id = read(paths.ERRORS, tables.ERRORS)["problem_id"][0]
     for arm, shown in (("orion", "1 attempt and the trace"), ("orion_no_teacher", "1 attempt")):
@@ -123,6 +195,12 @@ def test_model_output_cannot_steer_the_terminal():
     ("place", "message"),
     [
         ("chains/tiny/orion", "name DATASET/MODEL/ARM/PROBLEM"),
+        ("chains/tiny/orion/chains-test:p9", r"chains-test/problems.parquet: no problem p9; there"),
+        ("chains/tiny/orion/chain:p9", r"datasets/chains/problems.parquet: no problem chain:p9"),
+        (
+            "chains/tiny/orio/chains-test:test-00001",
+            r"seed-\*/chains-test/samples.parquet: not mad",
+        ),
         ("chains/tiny/orion/train-00099", r"no problem train-00099; there are 12, such as train-0"),
         ("chains/tiny/orio/train-00001", r"no such arm has been made; there are base, orion,"),
         ("chain/tiny/orion/train-00001", r"problems.parquet: not made yet; run the pipeline"),

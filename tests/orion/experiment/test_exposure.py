@@ -135,3 +135,17 @@ def test_an_answer_is_stated_in_the_words_of_the_prompt_set():
     found, left_out = exposure.state_answers(errors, "chat")
     assert found["response"].to_list() == ["The final answer is \\boxed{7}."] and left_out == 1
     assert found["rank"].to_list() == [0] and found.columns == list(tables.ERRORS.columns)
+
+
+def test_one_value_in_two_spellings_is_one_answer():
+    spelled = ["7", "8", "$7.00", "\\boxed{7}", "x", "7 apples", "8.0", None]
+    rows = [("a", i, text, 1) for i, text in enumerate(spelled)]
+    wrong = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    distinct = exposure.rank_errors(wrong, "distinct")
+    # 7, 8, x and the one that was not read before any repetition; \\boxed is another spelling
+    assert distinct["sample_id"].to_list()[:2] == [0, 1]
+    assert distinct["sample_id"].to_list().index(2) > distinct["sample_id"].to_list().index(7)
+    assert distinct["sample_id"].to_list().index(6) > distinct["sample_id"].to_list().index(4)
+    majority = exposure.rank_errors(wrong, "majority_wrong")["sample_id"].to_list()
+    assert {0, 2, 5} <= set(majority[:4]) and majority.index(1) < majority.index(4)
+    assert distinct.columns == wrong.columns

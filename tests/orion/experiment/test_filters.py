@@ -1,10 +1,14 @@
 """Each filter on a text that it must catch, and on texts that it must not."""
 
+import time
+
 import pytest
 
 from orion.experiment import filters
 from orion.prompts import extract_refined
 
+# no trace, so that a text may be long
+ALONE = {"teacher_trace": None}
 LONG = " ".join(f"w{i}" for i in range(40))
 
 
@@ -36,12 +40,29 @@ GOOD = "First add 2 and 3, which gives 5. Then double it to get 10, so the answe
         (GOOD, {"verdict": "timeout"}, ["wrong_answer"]),
         (GOOD, {"false_steps": 1}, ["false_step"]),
         ("The answer is \\boxed{10}.", {"true_steps": 0}, ["no_step"]),
+        # of a text that is not there nothing else is said, but how the completion ended
+        (None, {"verdict": "no_answer", "true_steps": 0}, ["no_refined_part"]),
+        (None, {"finish_reason": "length"}, ["no_refined_part", "truncated"]),
         (GOOD, {"finish_reason": "length"}, ["truncated"]),
         (GOOD, {"completion_tokens": 101}, ["too_long"]),
         ("go on and on " * 3 + GOOD, {}, ["loop"]),
         (GOOD + " Or \\boxed{ 11 }.", {}, ["several_answers"]),
         (GOOD + " Again \\boxed{ 10 }.", {}, []),
         ("\\boxed{10} because " + GOOD.replace("\\boxed{10}", "ten"), {}, ["answer_first"]),
+        # a problem's own box to be filled in, a mention of the command, a placeholder
+        ("11x - 7 + \\boxed{\\phantom{2}} = 11x - 3. " + GOOD, ALONE, []),
+        ("Put the result into \\boxed{} or \\boxed{...}. " + GOOD, ALONE, []),
+        ("x + \\boxed{?} = 13 and \\boxed{\\text{ }} is what is asked for. " + GOOD, ALONE, []),
+        # one value written in two ways, and two values that begin alike
+        (GOOD + " So it is \\boxed{\\$10.00}.", ALONE, []),
+        (
+            GOOD.replace("{10}", "{\\frac{1}{2}}") + " \\boxed{\\frac{1}{3}}",
+            ALONE,
+            ["several_answers"],
+        ),
+        ("As shown above, 2 + 3 is 5. " + GOOD, ALONE, []),
+        ("The solution shown above adds 2 and 3. " + GOOD, ALONE, ["leak"]),
+        ("As given above, the sum is 5. " + GOOD, ALONE, ["leak"]),
         ("The reference solution adds 2 and 3. " + GOOD, {}, ["leak"]),
         ("As in my first attempt, add. " + GOOD, {}, ["leak"]),
         ("The first solution is 2, the second solution is 3. " + GOOD, {}, []),
@@ -61,6 +82,21 @@ def test_a_name_that_is_no_filter_is_refused_with_the_list():
     filters.check_names(list(filters.FILTERS))
     with pytest.raises(ValueError, match=r"unknown filter 'loops'; the filters are: no_refined"):
         filters.check_names(["leak", "loops"])
+
+
+def test_an_absent_part_is_judged_by_the_others_where_no_filter_names_it():
+    names = ["wrong_answer", "no_step"]
+    assert find_objections(None, names, verdict="no_answer", true_steps=0) == names
+
+
+@pytest.mark.parametrize(
+    "text", ["\\boxed{" * 3000, "\\boxed{1}" * 20_000, "\\boxed{" + "{}" * 99_999]
+)
+def test_many_boxes_and_open_ones_take_no_long_time(text):
+    before = time.process_time()
+    filters.has_several_answers(text)
+    filters.has_answer_first(text)
+    assert time.process_time() - before < 10
 
 
 def test_filters_apply_in_the_order_named():

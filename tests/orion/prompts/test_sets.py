@@ -14,7 +14,8 @@ RENDERINGS = [
     json.loads(line)
     for line in (Path(__file__).parent / "renderings.jsonl").read_text("utf-8").splitlines()
 ]
-# the patterns of the filter `leak`, as they were before they moved into the files
+# the patterns of the filter `leak`, written another way. "As shown above" is no leak: a chain may
+# say it of itself, as conclusions of real traces do
 LEAKS = {
     "chat": re.compile(
         r"\b(?:reference (?:solution|answer)"
@@ -22,7 +23,8 @@ LEAKS = {
         r" (?:attempts?|solutions?|answers?)"
         r"|(?:earlier|previous|prior|wrong|incorrect|my|your|these|those) attempts?"
         r"|my (?:first|second|third) attempt|attempt \d"
-        r"|solution (?:given |provided )?above|(?:as )?(?:given|provided|shown) above"
+        r"|(?:solution|attempt) (?:(?:given|provided|shown) )?above"
+        r"|(?:as )?(?:given|provided) above"
         r"|the (?:given|provided) (?:solution|answer)|refined solution)\b",
         re.IGNORECASE,
     ),
