@@ -275,6 +275,21 @@ class Mix(Block):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="which problems give their trace")
 
 
+class SelfCorrection(Block):
+    attempt: Literal["to_false_step", "whole"] = Field(
+        "to_false_step", description="what the text shows of the wrong attempt"
+    )
+    no_false_step: Literal["drop", "whole"] | None = Field(
+        None, description="of an attempt without a false step, which cannot be cut; null: drop"
+    )
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> "SelfCorrection":
+        if self.attempt == "whole" and self.no_false_step is not None:
+            raise ValueError("no_false_step is for attempt: to_false_step; drop it")
+        return self
+
+
 class Arm(Block):
     trained_on: Literal[
         "nothing",
@@ -295,6 +310,9 @@ class Arm(Block):
         "refine", description="what the reflection prompt asks for"
     )
     mix: Mix | None = Field(None, description="teacher traces among the arm's training rows")
+    self_correction: SelfCorrection | None = Field(
+        None, description="each refined chain is opened with the wrong attempt, taken back"
+    )
     # changes to the stage blocks of the same name; validated after merging
     expose: Delta = Field(default_factory=dict)
     reflect: Delta = Field(default_factory=dict)
@@ -338,6 +356,14 @@ class Arm(Block):
             raise ValueError(
                 "task: shorten is for reflections on the trace alone; set trained_on: reflection "
                 "and prompt_includes: [teacher]"
+            )
+        if self.self_correction is not None and (
+            self.error_source != "own" or "errors" not in self.prompt_includes
+        ):
+            raise ValueError(
+                "self_correction opens a refined chain with the wrong attempt that the student was "
+                "shown; set trained_on: reflection, error_source: own and prompt_includes: "
+                "[teacher, errors], or drop it"
             )
         if self.mix is not None and self.trained_on in ("nothing", "teacher_trace"):
             raise ValueError(

@@ -10,7 +10,12 @@ from typing import Any
 
 from orion import prompts
 from orion.config.arm_models import list_used
-from orion.config.arm_texts import SHORTEN, find_prompt_block, find_shown_form
+from orion.config.arm_texts import (
+    SELF_CORRECTION,
+    SHORTEN,
+    find_prompt_block,
+    find_shown_form,
+)
 from orion.config.arms import list_matched_arms
 from orion.config.blocks import Expose, Generation, Reflect, Select, Train
 from orion.config.datasets import FileSource, ProblemSet
@@ -224,6 +229,7 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
     spec, reflect = config.arms[arm], config.arm_block("reflect", arm)
     assert isinstance(reflect, Reflect)
     own = {"solution": ("answer",), "reflection": ("marker", "leak")}.get(spec.trained_on, ())
+    own += (SELF_CORRECTION,) if spec.self_correction is not None else ()
     keys = _without_defaults(config.arm_block("select", arm), ("prefer",))
     if spec.task == "shorten" and NOT_SHORTER not in keys["filters"]:
         keys["filters"] = [*keys["filters"], NOT_SHORTER]
@@ -235,6 +241,7 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
         "match": None,
         "errors_per_prompt": reflect.errors_per_prompt if spec.trained_on == "oracle" else None,
         "mix": spec.mix and _dump(spec.mix),
+        "self_correction": spec.self_correction and _dump(spec.self_correction),
     }
 
 

@@ -16,6 +16,7 @@ from orion.prompts.render import (
     prefill,
     reflect,
     reflect_messages,
+    self_correction,
     solve,
     solve_messages,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "reflect",
     "reflect_messages",
     "resolve",
+    "self_correction",
     "solve",
     "solve_messages",
     "split_refined",

@@ -49,6 +49,12 @@ def answer(prompt_set: PromptSet | str, gold: str) -> str:
     return render("answer", resolve(prompt_set).block("answer"), answer=gold)
 
 
+def self_correction(prompt_set: PromptSet | str, attempt: str, solution: str) -> str:
+    """The assistant turn that takes a wrong attempt back and goes on with a solution."""
+    source = resolve(prompt_set).block("self_correction")
+    return render("self_correction", source, attempt=attempt, solution=solution)
+
+
 def reflect(
     prompt_set: PromptSet | str,
     problem: str,

@@ -16,10 +16,19 @@ SLOTS = {
     "reflect": ("problem", "teacher", "errors"),
     "reflect_answer": ("problem", "answer", "errors"),
     "shorten": ("problem", "teacher"),
+    "self_correction": ("attempt", "solution"),
 }
 # made-up data, found again in the rendered text
 PROBLEM, TEACHER, ANSWER = "ProblemWords {{ 1 }}", "TeacherWords", "AnswerWords"
 ERRORS = ["FirstErrorWords", "SecondErrorWords"]
+ATTEMPT, SOLUTION = "AttemptWords", "SolutionWords"
+SHOWN = {
+    PROBLEM: "problem",
+    ANSWER: "answer",
+    TEACHER: "teacher",
+    ATTEMPT: "attempt",
+    SOLUTION: "solution",
+}
 
 
 def validate(prompt_set: PromptSet, name: str) -> None:
@@ -75,11 +84,8 @@ def _check_texts(prompt_set: PromptSet) -> None:
     for block, text, wanted in [*texts, *_list_optional(prompt_set)]:
         for words in wanted:
             if words not in text:
-                slot = {PROBLEM: "problem", ANSWER: "answer", TEACHER: "teacher"}
-                raise InputError(
-                    f"block {block}: it does not show {slot.get(words, 'errors')}; use "
-                    f"{_cure(slot.get(words, 'errors'))}"
-                )
+                slot = SHOWN.get(words, "errors")
+                raise InputError(f"block {block}: it does not show {slot}; use {_cure(slot)}")
 
 
 def _list_optional(prompt_set: PromptSet) -> list[tuple[str, str, list[str]]]:
@@ -95,6 +101,14 @@ def _list_optional(prompt_set: PromptSet) -> list[tuple[str, str, list[str]]]:
     if prompt_set.shorten is not None:
         text = render.reflect(prompt_set, PROBLEM, teacher=TEACHER, errors=[], task=render.SHORTEN)
         texts.append(("shorten", text, [PROBLEM, TEACHER]))
+    if prompt_set.self_correction is not None:
+        text = render.self_correction(prompt_set, ATTEMPT, SOLUTION)
+        texts.append(("self_correction", text, [ATTEMPT, SOLUTION]))
+        if 0 <= text.find(SOLUTION) < text.find(ATTEMPT):
+            raise InputError(
+                "block self_correction: the solution stands before the attempt that it corrects; "
+                "write {{ attempt }} first"
+            )
     return texts
 
 

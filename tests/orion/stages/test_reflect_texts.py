@@ -138,6 +138,14 @@ def test_worked_examples_are_those_that_show_the_same_parts(tmp_path):
         ),
         ("{% block shorten %}{{ problem }}{% endblock %}", "shorten: it does not show teacher"),
         ("{% block shorten %}{{ problem }} {{ errors }}{% endblock %}", "shorten: unknown slot"),
+        (
+            "{% block self_correction %}{{ solution }}{% endblock %}",
+            "self_correction: it does not show attempt; use {{ attempt }}",
+        ),
+        (
+            "{% block self_correction %}{{ solution }} {{ attempt }}{% endblock %}",
+            "self_correction: the solution stands before the attempt",
+        ),
     ],
 )
 def test_a_block_that_shows_too_little_is_refused(tmp_path, block, message):
