@@ -124,9 +124,17 @@ class Match(Block):
     )
     rows: bool = Field(False, description="as many rows of each problem in each of these arms")
     tokens: str | None = Field(None, description="an arm: as many trained tokens as it has")
+    fewest_tokens: bool = Field(
+        False, description="as many trained tokens as the arm of problems with the fewest"
+    )
 
     @model_validator(mode="after")
     def _check_keys(self) -> "Match":
+        if self.fewest_tokens and (self.problems is None or self.tokens is not None):
+            raise ValueError(
+                "fewest_tokens is the budget of the arms in problems; name them there, and leave "
+                "tokens out"
+            )
         if self.problems is None and (self.rows or self.tokens is None):
             raise ValueError("match needs problems, a list of arms, or tokens, an arm")
         return self

@@ -248,12 +248,21 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
 def _match(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     select = config.arm_block("select", arm)
     assert isinstance(select, Select) and select.match is not None, "the rule runs for these arms"
+    match, others = select.match, list_matched_arms(config, arm)
     # a budget is counted in the tokens that are packed
-    pack = None if select.match.tokens is None else _pack(config, dataset, model, arm)
+    counted = match.tokens is not None or match.fewest_tokens
+    packs = {
+        name: {**_pack(config, dataset, model, name), "min_rows": None}
+        for name in ([arm] if counted else []) + (others if match.fewest_tokens else [])
+    }
     return {
-        "match": {**_dump(select.match), "problems": list_matched_arms(config, arm) or None},
+        "match": {
+            **_without_defaults(match, ("fewest_tokens",)),
+            "problems": others or None,
+        },
         "min_rows": select.min_rows,
-        "pack": pack and {**pack, "min_rows": None},
+        "pack": packs.pop(arm, None),
+        "other_packs": packs or None,
     }
 
 

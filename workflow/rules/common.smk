@@ -110,6 +110,17 @@ def if_budget(path):
     return budget_file
 
 
+def if_counting_tokens(path):
+    """A file where an arm's rows are counted in tokens to match them."""
+
+    def counting_file(wildcards):
+        match = settings.find_match(CONFIG, wildcards.arm)
+        counted = match.tokens or match.fewest_tokens
+        return [path.format(**dict(wildcards.items()))] if counted else []
+
+    return counting_file
+
+
 def problems_with_traces(wildcards):
     """The problems with their teacher traces: a separate file where the teacher was sampled."""
     sampled = wildcards.dataset in DATASETS_WITH_TEACHER
