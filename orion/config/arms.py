@@ -121,7 +121,8 @@ def _list_uneven(config: Config, arm: str) -> Iterator[str]:
             yield (
                 f"arms.{arm}.select.match.fewest_tokens: {name} is not matched in the same way, so "
                 "that the two would have different budgets; give each of "
-                f"{', '.join(sorted(group))} the same select.match"
+                f"{', '.join(sorted(group))} the same problems, rows and fewest_tokens under "
+                "select.match"
             )
 
 

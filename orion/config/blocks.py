@@ -116,6 +116,9 @@ class Reflect(Generation):
     errors_per_prompt: Count = Field(
         1, description="wrong attempts shown in one prompt; further errors open further prompts"
     )
+    model: str | None = Field(
+        None, description="entry of models that writes the reflections; null: the student"
+    )
 
 
 class Match(Block):

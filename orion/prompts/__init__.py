@@ -8,6 +8,7 @@ they read, as texts, so that a change reruns exactly what it reaches.
 from orion.prompts.marker import split_response
 from orion.prompts.render import (
     REFINE,
+    REVIEW,
     SHORTEN,
     Message,
     answer,
@@ -27,6 +28,7 @@ __all__ = [
     "BLOCKS",
     "BUILT_IN",
     "REFINE",
+    "REVIEW",
     "SHORTEN",
     "Message",
     "PromptSet",

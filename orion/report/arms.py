@@ -72,6 +72,8 @@ def describe_arms(config: Config) -> list[dict]:
         if arm.trained_on == "reflection":
             source = (arm.error_source or "none").replace("_", " ")
             text += f"; its prompts include {' and '.join(arm.prompt_includes)}; errors: {source}"
+            writer = config.arm_block("reflect", name).model  # type: ignore[attr-defined]
+            text = text if writer is None else text.replace("the student's ref", f"{writer}'s ref")
             text += "; they ask for a shorter text" if arm.task == "shorten" else ""
             text += "; each text begins with the wrong attempt" if arm.self_correction else ""
         text += _describe_pack(config, name)

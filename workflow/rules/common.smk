@@ -135,11 +135,21 @@ def teacher_file(name):
     )
 
 
-def server(key):
+def writer(wildcards):
+    """The model that writes an arm's reflections: the student, or another entry of models."""
+    return settings.find_writer(CONFIG, wildcards.arm, wildcards.model)
+
+
+def of_writer(name):
+    """A file of the model that writes an arm's reflections."""
+    return lambda wildcards: f"results/models/{writer(wildcards)}/{name}"
+
+
+def server(key, asked=lambda wildcards: wildcards.model):
     """A key of the model's server; a resource, so that a server that moves triggers no rerun."""
 
     def read(wildcards):
-        value = getattr(CONFIG.models[wildcards.model].server, key, None) or ""
+        value = getattr(CONFIG.models[asked(wildcards)].server, key, None) or ""
         return json.dumps(value) if isinstance(value, dict) else value
 
     return read

@@ -23,6 +23,7 @@ def raw(root):
     more = read(root, "arms.yaml")["arms"]
     found["arms"] |= more
     found["runs"]["arms"] = ["base", "orion", *more]
+    found["models"]["teacher"] = {"source": {"kind": "embedded", "student": "two"}}
     return found | {"prompts": "chat", "comparisons": []}
 
 
@@ -47,7 +48,7 @@ def test_all_of_them_are_valid_with_the_set_chat(raw):
 # the keys of before, and of these a job has no other one unless its arm sets it
 LATER = {
     "expose": ("seed", "show", "prompts"),
-    "reflect": ("task",),
+    "reflect": ("task", "writer", "model"),
     "select": ("prefer", "mix", "self_correction"),
     "pack": ("prefix_tokens", "prefix_share"),
     "train": ("loss",),
@@ -87,6 +88,11 @@ def test_each_key_reaches_its_stage(raw):
     short = find(raw, "reflect", "long2short")
     assert set(short["prompts"]) == {"shorten"} and short["task"] == "shorten"
     assert find(raw, "select", "long2short")["filters"][-1] == "not_shorter"
+    for arm, task in (("super_correct", "review"), ("long2short_teacher", "shorten")):
+        written = find(raw, "reflect", arm)
+        assert written["writer"] == "teacher" and written["task"] == task
+        assert set(written["prompts"]) == {task}
+    assert find(raw, "select", "long2short_teacher") == find(raw, "select", "long2short")
     assert find(raw, "select", "orion_shortest")["prefer"] == "shortest"
     assert find(raw, "select", "mix_long")["mix"] == {"teacher_share": 0.2, "seed": 0}
     lemma = find(raw, "select", "lemma")

@@ -38,6 +38,7 @@ def load():
     more = yaml.safe_load((ROOT / "config/arms.yaml").read_text())
     raw["arms"] |= more["arms"]
     raw["runs"]["arms"] = list(raw["arms"])
+    raw["models"]["teacher"] = {"source": {"kind": "embedded", "student": "two"}}
     return config.validate(raw | {"prompts": "chat", "comparisons": []}), set(more["arms"])
 
 
@@ -110,6 +111,9 @@ CHECKS = {
     "sft_teacher_dft": check_traces,
     "lemma": lambda rows: check_self_correction(rows, cut_at_false_step),
     "lemma_whole": lambda rows: check_self_correction(rows, str),
+    # whoever writes it, the attempt is the student's
+    "super_correct": partial(check_reflections, config_=LOADED, teacher=False, errors="own"),
+    "teacher_refine": with_own_errors,
     "orion_first": with_own_errors,
     "orion_shortest": with_own_errors,
     "orion_majority": with_own_errors,
@@ -118,7 +122,8 @@ CHECKS = {
 
 
 def test_every_arm_of_the_file_is_described_here_or_named():
-    assert set(CHECKS) | {"long2short", "orion_cut", "orion_answer_only"} == MORE
+    others = {"long2short", "long2short_teacher", "orion_cut", "orion_answer_only"}
+    assert set(CHECKS) | others == MORE
 
 
 @pytest.mark.parametrize("arm", CHECKS)

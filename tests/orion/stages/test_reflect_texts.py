@@ -139,6 +139,10 @@ def test_worked_examples_are_those_that_show_the_same_parts(tmp_path):
         ("{% block shorten %}{{ problem }}{% endblock %}", "shorten: it does not show teacher"),
         ("{% block shorten %}{{ problem }} {{ errors }}{% endblock %}", "shorten: unknown slot"),
         (
+            "{% block review %}{{ problem }} {{ errors }}{% endblock %}",
+            "review: it does not show",
+        ),
+        (
             "{% block self_correction %}{{ solution }}{% endblock %}",
             "self_correction: it does not show attempt; use {{ attempt }}",
         ),
