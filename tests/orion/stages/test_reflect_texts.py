@@ -140,7 +140,11 @@ def test_worked_examples_are_those_that_show_the_same_parts(tmp_path):
         ("{% block shorten %}{{ problem }} {{ errors }}{% endblock %}", "shorten: unknown slot"),
         (
             "{% block review %}{{ problem }} {{ errors }}{% endblock %}",
-            "review: it does not show",
+            r"review: it prints \[\] where an arm shows no errors",
+        ),
+        (
+            "{% block review %}{{ problem }} {% if errors %}{{ errors }}{% endif %}{% endblock %}",
+            "review: it does not show teacher",
         ),
         (
             "{% block self_correction %}{{ solution }}{% endblock %}",
