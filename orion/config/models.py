@@ -239,9 +239,10 @@ class Config(Block):
     @model_validator(mode="after")
     def _check_writers(self) -> "Config":
         for arm in arm_models.list_used(self)["arms"]:
-            writer = self.arm_block("reflect", arm).model
-            if self.arms[arm].trained_on == "reflection" and writer is not None:
-                self._check_engine(writer, f"arms.{arm}: reflect", self.arm_block("reflect", arm))
+            reflect = self.arm_block("reflect", arm)
+            assert isinstance(reflect, Reflect)
+            if self.arms[arm].trained_on == "reflection" and reflect.model is not None:
+                self._check_engine(reflect.model, f"arms.{arm}: reflect", reflect)
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 Input: the configuration. Output: rows for the page.
 """
 
-from orion.config import Config
+from orion.config import Config, find_writer
 from orion.config.blocks import Pack
 
 ARMS = {
@@ -72,8 +72,8 @@ def describe_arms(config: Config) -> list[dict]:
         if arm.trained_on == "reflection":
             source = (arm.error_source or "none").replace("_", " ")
             text += f"; its prompts include {' and '.join(arm.prompt_includes)}; errors: {source}"
-            writer = config.arm_block("reflect", name).model  # type: ignore[attr-defined]
-            text = text if writer is None else text.replace("the student's ref", f"{writer}'s ref")
+            writer = find_writer(config, name, "the student")
+            text = text.replace("the student's", f"{writer}'s")
             text += "; they ask for a shorter text" if arm.task == "shorten" else ""
             text += "; each text begins with the wrong attempt" if arm.self_correction else ""
         text += _describe_pack(config, name)
