@@ -4,6 +4,7 @@ Input: the student's samples, the exposed errors, where false steps end; refined
 texts of the attempt, the words that take it back, and the chain.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from orion.prompts import PromptSet
 
 # what the text shows of the attempt, and what happens where it has no false step
 TO_FALSE_STEP, WHOLE, DROP = "to_false_step", "whole", "drop"
+# what closes a formula directly behind a step; without it the student would learn open formulas
+_CLOSING = re.compile(r"\s*(?:\$\$|\\\)|\\\])|\$")
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Corrections:
         """
         attempts = [self._attempts[problem_id, sample_id] for sample_id in sample_ids]
         if self.form.attempt == TO_FALSE_STEP:
-            cut = next((text[:end] for text, end in attempts if end is not None), None)
+            cut = next((_cut(text, end) for text, end in attempts if end is not None), None)
             if cut is not None:
                 return self._write("cut", cut, solution)
             if self.form.no_false_step == DROP:
@@ -79,3 +82,9 @@ class Corrections:
     def _write(self, kind: str, attempt: str, solution: str) -> str:
         self.counts[kind] += 1
         return prompts.self_correction(self.prompt_set, attempt.strip(), solution)
+
+
+def _cut(text: str, end: int) -> str:
+    """The text up to the end of a step, and of the formula where that ends with it."""
+    closing = _CLOSING.match(text, end)
+    return text[: end if closing is None else closing.end()]

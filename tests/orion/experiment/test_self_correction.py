@@ -62,6 +62,31 @@ def test_the_attempt_that_a_text_takes_back(form, shown, attempt):
     assert made.counts == {"cut": 0, "whole": 0, "without_false_step": 0} | {kind: 1}
 
 
+@pytest.mark.parametrize(
+    ("before", "behind", "kept"),
+    [
+        ("so $", "$, then", "$"),
+        ("so $$", "$$ then", "$$"),
+        ("so \\(", "\\) then", "\\)"),
+        ("so \\[\n", "\n\\]\nthen", "\n\\]"),
+        # what only looks like it: an amount of money, further words of the formula
+        ("so ", " $5 are left", ""),
+        ("so $", " + 0 = 41$", ""),
+    ],
+)
+def test_a_formula_that_ends_with_the_step_is_closed(before, behind, kept):
+    step = "7 * 6 = 41"
+    text = f"{before}{step}{behind}"
+    samples = pl.DataFrame({"problem_id": ["a"], "sample_id": [0], "response": [text]})
+    first = {"start": len(before), "end": len(before + step), "text": step, "rule": "arithmetic"}
+    found = steps([("a", 0)]).with_columns(
+        first_false=pl.Series([first], dtype=tables.STEPS.columns["first_false"])
+    )
+    keys = samples.select("problem_id", "sample_id")
+    made = Corrections(DROP, samples, keys, found, "demo")
+    assert made.write("a", [0], RIGHT) == f"{before}{step}{kept} wrong {RIGHT}"
+
+
 def test_an_error_that_is_no_sample_is_refused():
     one = pl.DataFrame({"problem_id": ["a"], "sample_id": [9]})
     samples = pl.DataFrame({"problem_id": ["a"], "sample_id": [0], "response": ["x"]})
