@@ -73,6 +73,15 @@ def _example_texts(chosen: prompts.PromptSet) -> list[tuple[str, str]]:
             chosen, PROBLEM, teacher=TEACHER, errors=[], task=prompts.SHORTEN
         )
         texts.append(("shorten", _join(messages)))
+    if chosen.review is not None:
+        for title, teacher in (("review, teacher and errors", TEACHER), ("review, errors", None)):
+            messages = prompts.reflect_messages(
+                chosen, PROBLEM, teacher=teacher, errors=[ERROR], task=prompts.REVIEW
+            )
+            texts.append((title, _join(messages)))
+    if chosen.self_correction is not None:
+        text = prompts.self_correction(chosen, ERROR, "<refined chain>")
+        texts.append(("self_correction", text))
     texts.append(("answer", prompts.answer(chosen, GOLD)))
     for name in ("prefill", "marker", "leak"):
         if text := getattr(chosen, name):
@@ -212,8 +221,13 @@ def _try(args: argparse.Namespace) -> None:
         print(f"{problems['problem_id'][0]} of {dataset}, prompts of {model}")
         trial.add_solve()
         for arm in loaded.runs.arms:
-            if loaded.arms[arm].trained_on == "reflection":
+            if loaded.arms[arm].trained_on != "reflection":
+                continue
+            writer = config.find_writer(loaded, arm, model)
+            if writer == model:
                 trial.add_reflect(arm)
+            else:
+                print(f"{arm}: {writer} is asked; its words: orion prompts show {loaded.prompts}")
         trial.show()
 
 

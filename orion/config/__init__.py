@@ -5,7 +5,13 @@ Stages never import this package: they get their keys as one JSON string, so tha
 change their source digest.
 """
 
-from orion.config.arm_models import list_source_runs, list_used, needs_samples
+from orion.config.arm_models import (
+    find_writer,
+    list_source_runs,
+    list_used,
+    list_writers,
+    needs_samples,
+)
 from orion.config.arm_texts import reads_steps
 from orion.config.arms import find_match, is_matched, list_matched_arms
 from orion.config.datasets import url_sources
@@ -24,6 +30,7 @@ __all__ = [
     "check_without_weights",
     "checkpoint_files",
     "find_match",
+    "find_writer",
     "is_matched",
     "list_lora",
     "list_matched_arms",
@@ -31,6 +38,7 @@ __all__ = [
     "list_source_runs",
     "list_token_limits",
     "list_used",
+    "list_writers",
     "load",
     "local_files",
     "needs_samples",

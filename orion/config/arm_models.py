@@ -95,7 +95,7 @@ def _find_cycle(config: Config, name: str) -> str | None:
 
 
 def _list_parents(config: Config, name: str) -> list[str]:
-    """The models without which a model cannot be made: the trained one and its teacher."""
+    """The models without which a model cannot be made: the trained one, its teacher and writer."""
     source = config.models[name].source
     if isinstance(source, OtherModel):
         return [source.model]
@@ -103,7 +103,8 @@ def _list_parents(config: Config, name: str) -> list[str]:
         return []
     dataset = config.datasets.get(source.dataset)
     teacher = dataset.teacher if dataset is not None else None
-    return [source.model, *([teacher] if teacher is not None else [])]
+    writers = _find_other_writer(config, source.arm) if source.arm in config.arms else []
+    return [source.model, *([teacher] if teacher is not None else []), *writers]
 
 
 def find_origin(config: Config, name: str) -> str:
@@ -137,11 +138,32 @@ def needs_samples(config: Config, arm: str) -> bool:
     return spec.trained_on in ("own_correct", "own_sample") or spec.needs_errors
 
 
+def find_writer(config: Config, arm: str, model: str) -> str:
+    """The entry of ``models`` that writes the arm's reflections for the student ``model``."""
+    writer: str | None = config.arm_block("reflect", arm).model
+    return model if writer is None else writer
+
+
+def _find_other_writer(config: Config, arm: str) -> list[str]:
+    """The one entry that writes an arm's reflections in the place of its students, if one does."""
+    writer = config.arm_block("reflect", arm).model
+    # one that is not defined is refused by orion.config.arm_texts
+    is_other = config.arms[arm].trained_on == "reflection" and writer in config.models
+    return [writer] if is_other else []
+
+
+def list_writers(config: Config) -> list[str]:
+    """The models that write reflections for other students of the run, or of what is behind it."""
+    arms = [*config.runs.arms, *(run.arm for run in list_source_runs(config))]
+    return _unique([writer for arm in arms for writer in _find_other_writer(config, arm)])
+
+
 def list_source_runs(config: Config) -> list[ArmModel]:
-    """The trainings that the run's models and the teachers it samples come from, earliest first."""
+    """The trainings that the run's models, teachers and writers come from, earliest first."""
     models = [*config.runs.models]
     if any(config.arms[arm].trained_on != "nothing" for arm in config.runs.arms):
         models += _list_teachers(config, config.runs.datasets)
+    models += [w for arm in config.runs.arms for w in _find_other_writer(config, arm)]
     return _list_runs_behind(config, models)
 
 
@@ -168,13 +190,13 @@ def _trace_back(config: Config, name: str) -> Iterator[ArmModel]:
 def list_used(config: Config) -> dict[str, list[str]]:
     """The ``datasets``, ``models`` and ``arms`` of the run, and all that its models come from."""
     teachers = _list_teachers(config, config.runs.datasets)
-    runs = _list_runs_behind(config, [*config.runs.models, *teachers])
+    runs = _list_runs_behind(config, [*config.runs.models, *teachers, *list_writers(config)])
     datasets = _unique([*config.runs.datasets, *(run.dataset for run in runs)])
     models = [*config.runs.models, *(run.model for run in runs)]
     return {
         "arms": _unique([*config.runs.arms, *(run.arm for run in runs)]),
         "datasets": datasets,
-        "models": _unique([*models, *_list_teachers(config, datasets)]),
+        "models": _unique([*models, *_list_teachers(config, datasets), *list_writers(config)]),
     }
 
 

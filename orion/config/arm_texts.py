@@ -8,16 +8,23 @@ from collections.abc import Iterator
 
 from orion import prompts
 from orion.config.arm_models import Config
-from orion.config.blocks import Arm
 
 # the block of the prompt set that asks for the reflections of an arm
 REFLECT, REFLECT_ANSWER, SHORTEN = "reflect", "reflect_answer", "shorten"
+# the one that makes a training text of a wrong attempt and a refined chain
+SELF_CORRECTION = "self_correction"
+# the one by which another model reads a student's wrong attempt
+REVIEW = "review"
 
 
-def find_prompt_block(arm: Arm) -> str:
-    """The block of the prompt set that asks for the arm's reflections."""
+def find_prompt_block(config: Config, name: str) -> str:
+    """The block of the prompt set that asks for an arm's reflections."""
+    arm = config.arms[name]
+    is_written_by_other = config.arm_block("reflect", name).model is not None
     if arm.task == "shorten":
         return SHORTEN
+    if is_written_by_other and "errors" in arm.prompt_includes:
+        return REVIEW
     return REFLECT_ANSWER if "answer" in arm.prompt_includes else REFLECT
 
 
@@ -49,10 +56,36 @@ def list_faults(config: Config, name: str) -> Iterator[str]:
     for key in ("prefix_tokens", "prefix_share"):
         if key in arm.pack and arm.trained_on == "nothing":
             yield f"{where}.pack.{key}: the arm is trained on nothing; drop it"
+    yield from _list_self_correction_faults(config, name)
     if "answer" in arm.prompt_includes:
         yield from _list_rewrites(config, name)
     if arm.mix is not None:
         yield from _list_mix_faults(config, name)
+
+
+def _list_self_correction_faults(config: Config, name: str) -> Iterator[str]:
+    pack = config.arm_block("pack", name)
+    for key in ("prefix_tokens", "prefix_share"):
+        if config.arms[name].self_correction is not None and getattr(pack, key) is not None:
+            yield (
+                f"arms.{name}.pack.{key}: a text of self_correction begins with the wrong attempt, "
+                f"so that a prefix would teach the error alone; set {key}: null for this arm"
+            )
+
+
+def _list_writer_faults(config: Config, name: str) -> Iterator[str]:
+    """What is wrong with the model that writes the reflections of an arm of the run."""
+    writer, arm = config.arm_block("reflect", name).model, config.arms[name]
+    where = f"arms.{name}: reflect.model"
+    if arm.trained_on != "reflection" or writer is None:
+        return
+    if writer not in config.models:
+        yield f"{where}: {writer} is not defined under models; define it there, or drop the arm"
+    if {"answer", "errors"} <= {*arm.prompt_includes}:
+        yield (
+            f"{where}: no prompt shows another model both an attempt and the answer; set "
+            "prompt_includes: [errors], [teacher, errors] or [answer]"
+        )
 
 
 def _list_rewrites(config: Config, name: str) -> Iterator[str]:
@@ -83,10 +116,18 @@ def _list_mix_faults(config: Config, name: str) -> Iterator[str]:
 def list_prompt_faults(config: Config, name: str) -> Iterator[str]:
     """What the prompt set lacks for an arm of the run, with the cure."""
     arm = config.arms[name]
-    block = find_prompt_block(arm)
+    yield from _list_writer_faults(config, name)
+    found = prompts.load(config.prompts)
+    if arm.self_correction is not None and not found.keep(SELF_CORRECTION):
+        yield (
+            f"arms.{name}.self_correction: the prompt set {config.prompts} has no block "
+            f"{SELF_CORRECTION}, which makes this arm's texts: add it, or begin the file with "
+            '{% extends "chat" %}'
+        )
+    block = find_prompt_block(config, name)
     if arm.trained_on != "reflection" or block == REFLECT:
         return
-    if not prompts.load(config.prompts).keep(block):
+    if not found.keep(block):
         cure = 'add it, or begin the file with {% extends "chat" %}'
         if config.prompts == "demo":
             cure = "the embedded student was not pre-trained on it; set prompts: chat"

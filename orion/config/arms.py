@@ -94,6 +94,8 @@ def _list_match_faults(config: Config, arm: str) -> Iterator[str]:
             yield f"{where} names {name}, which is trained on nothing and has no rows; drop it"
     if match.problems is not None and not list_matched_arms(config, arm):
         yield f"{where}.problems names no other arm; name one, or set match of this arm to null"
+    if match.fewest_tokens:
+        yield from _list_uneven(config, arm)
     path = [arm]
     while (following := find_match(config, path[-1])) is not None:
         budget = following.tokens
@@ -106,6 +108,22 @@ def _list_match_faults(config: Config, arm: str) -> Iterator[str]:
         if budget is None or budget in path:
             break
         path.append(budget)
+
+
+def _list_uneven(config: Config, arm: str) -> Iterator[str]:
+    """The arms whose budget would not be that of the arm, although it is to be the same."""
+    group = {arm, *list_matched_arms(config, arm)}
+    for name in sorted(group - {arm}):
+        own, other = find_match(config, arm), find_match(config, name)
+        assert own is not None, "the arm is matched"
+        same = other is not None and (other.fewest_tokens, other.rows) == (True, own.rows)
+        if not same or {name, *list_matched_arms(config, name)} != group:
+            yield (
+                f"arms.{arm}.select.match.fewest_tokens: {name} is not matched in the same way, so "
+                "that the two would have different budgets; give each of "
+                f"{', '.join(sorted(group))} the same problems, rows and fewest_tokens under "
+                "select.match"
+            )
 
 
 def _list_absent(config: Config, arm: str, where: str) -> Iterator[str]:

@@ -116,6 +116,9 @@ class Reflect(Generation):
     errors_per_prompt: Count = Field(
         1, description="wrong attempts shown in one prompt; further errors open further prompts"
     )
+    model: str | None = Field(
+        None, description="entry of models that writes the reflections; null: the student"
+    )
 
 
 class Match(Block):
@@ -124,9 +127,17 @@ class Match(Block):
     )
     rows: bool = Field(False, description="as many rows of each problem in each of these arms")
     tokens: str | None = Field(None, description="an arm: as many trained tokens as it has")
+    fewest_tokens: bool = Field(
+        False, description="as many trained tokens as the arm of problems with the fewest"
+    )
 
     @model_validator(mode="after")
     def _check_keys(self) -> "Match":
+        if self.fewest_tokens and (self.problems is None or self.tokens is not None):
+            raise ValueError(
+                "fewest_tokens is the budget of the arms in problems; name them there, and leave "
+                "tokens out"
+            )
         if self.problems is None and (self.rows or self.tokens is None):
             raise ValueError("match needs problems, a list of arms, or tokens, an arm")
         return self
@@ -275,6 +286,21 @@ class Mix(Block):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="which problems give their trace")
 
 
+class SelfCorrection(Block):
+    attempt: Literal["to_false_step", "whole"] = Field(
+        "to_false_step", description="what the text shows of the wrong attempt"
+    )
+    no_false_step: Literal["drop", "whole"] | None = Field(
+        None, description="of an attempt without a false step, which cannot be cut; null: drop"
+    )
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> "SelfCorrection":
+        if self.attempt == "whole" and self.no_false_step is not None:
+            raise ValueError("no_false_step is for attempt: to_false_step; drop it")
+        return self
+
+
 class Arm(Block):
     trained_on: Literal[
         "nothing",
@@ -295,6 +321,9 @@ class Arm(Block):
         "refine", description="what the reflection prompt asks for"
     )
     mix: Mix | None = Field(None, description="teacher traces among the arm's training rows")
+    self_correction: SelfCorrection | None = Field(
+        None, description="each refined chain is opened with the wrong attempt, taken back"
+    )
     # changes to the stage blocks of the same name; validated after merging
     expose: Delta = Field(default_factory=dict)
     reflect: Delta = Field(default_factory=dict)
@@ -338,6 +367,14 @@ class Arm(Block):
             raise ValueError(
                 "task: shorten is for reflections on the trace alone; set trained_on: reflection "
                 "and prompt_includes: [teacher]"
+            )
+        if self.self_correction is not None and (
+            self.error_source != "own" or "errors" not in self.prompt_includes
+        ):
+            raise ValueError(
+                "self_correction opens a refined chain with the wrong attempt that the student was "
+                "shown; set trained_on: reflection, error_source: own and prompt_includes: "
+                "[teacher, errors], or drop it"
             )
         if self.mix is not None and self.trained_on in ("nothing", "teacher_trace"):
             raise ValueError(

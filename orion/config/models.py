@@ -217,6 +217,15 @@ class Config(Block):
         return self
 
     @model_validator(mode="after")
+    def _check_writers(self) -> "Config":
+        for arm in arm_models.list_used(self)["arms"]:
+            reflect = self.arm_block("reflect", arm)
+            assert isinstance(reflect, Reflect)
+            if self.arms[arm].trained_on == "reflection" and reflect.model is not None:
+                self._check_engine(reflect.model, f"arms.{arm}: reflect", reflect)
+        return self
+
+    @model_validator(mode="after")
     def _check_served_models(self) -> "Config":
         """Two servers of one model name need different revisions.
 
@@ -265,9 +274,9 @@ class Config(Block):
         for arm in arms:
             if arm_models.needs_samples(self, arm):
                 blocks["sample"] = self.sample
-            if self.arms[arm].trained_on == "reflection":
-                reflect = self.arm_block("reflect", arm)
-                assert isinstance(reflect, Reflect)
+            reflect = self.arm_block("reflect", arm)
+            assert isinstance(reflect, Reflect)
+            if self.arms[arm].trained_on == "reflection" and reflect.model is None:
                 blocks[f"arms.{arm}: reflect"] = reflect
         return blocks
 

@@ -9,19 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from orion import prompts
-from orion.config.arm_models import list_used
-from orion.config.arm_texts import SHORTEN, find_prompt_block, find_shown_form
+from orion.config import arm_texts
+from orion.config.arm_models import find_writer, list_used
 from orion.config.arms import list_matched_arms
 from orion.config.blocks import Expose, Generation, Reflect, Select, Train
 from orion.config.datasets import FileSource, ProblemSet
 from orion.config.draws import shift_seed
 from orion.config.models import Config
-from orion.config.sources import (
-    DECIDED_BY_SERVER,
-    Block,
-    EmbeddedStudent,
-    GgufModel,
-)
+from orion.config.sources import DECIDED_BY_SERVER, Block, EmbeddedStudent, GgufModel
 from orion.config.uses import is_trained
 from orion.data import files
 from orion.demo.recipes import read_recipe
@@ -57,9 +52,10 @@ def _prompts(config: Config, *blocks: str) -> dict[str, str]:
 
 
 def _generation(
-    config: Config, block: Generation, model: str, blocks: tuple[str, ...]
+    config: Config, block: Generation, model: str, blocks: tuple[str, ...], *, student: str = ""
 ) -> dict[str, Any]:
-    settings = _dump(block)
+    """``student``: whose draw it is, where another model writes."""
+    settings = {key: value for key, value in _dump(block).items() if key != "model"}
     # what decides no completion; the rest names one in the store
     names = ("errors_per_prompt", "max_failed_fraction")
     extra = {key: settings.pop(key) for key in names if key in settings}
@@ -67,7 +63,7 @@ def _generation(
     server = config.models[model].server
     if block.engine == "openai" and server is not None and server.request is not None:
         settings["request"] = _dump(server.request)
-    settings["seed"] += shift_seed(config, model)
+    settings["seed"] += shift_seed(config, student or model)
     texts = _prompts(config, *blocks)
     return {"prompts": texts, "generation": settings, "enable_thinking": thinking, **extra}
 
@@ -179,7 +175,7 @@ def _expose(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
     check = {"policy": config.datasets[dataset].policy, **_dump(config.check)}
     block = config.arm_block("expose", arm)
     assert isinstance(block, Expose)
-    form = find_shown_form(config, arm)
+    form = arm_texts.find_shown_form(config, arm)
     keys = {**_dump(block), "show": None if form == "whole" else form}
     if block.selection == "random":
         keys["seed"] = (block.seed or 0) + shift_seed(config, model)
@@ -202,17 +198,20 @@ def _reflect(config: Config, dataset: str, model: str, arm: str) -> dict[str, An
         if select.fallback_no_error == "rewrite"
         else "none"
     )
-    spec, ask = config.arms[arm], find_prompt_block(config.arms[arm])
+    spec, ask = config.arms[arm], arm_texts.find_prompt_block(config, arm)
+    task = arm_texts.REVIEW if ask == arm_texts.REVIEW else spec.task
     arm_keys = {
         "prompt_includes": spec.prompt_includes,
         "rewrite": rewrite,
         "drop_false_traces": select.drop_false_traces,
-        "task": None if spec.task == "refine" else spec.task,
+        "task": None if task == "refine" else task,
+        "writer": block.model,
     }
-    # worked reflections are no examples of a text that is only shortened
-    examples = () if ask == SHORTEN else ("reflect_examples",)
+    # worked reflections are no examples of a text that is only shortened, or of a teacher's
+    examples = () if ask in (arm_texts.SHORTEN, arm_texts.REVIEW) else ("reflect_examples",)
     blocks = ("system", ask, *examples, "prefill")
-    return {**_generation(config, block, model, blocks), **arm_keys}
+    writer = find_writer(config, arm, model)
+    return {**_generation(config, block, writer, blocks, student=model), **arm_keys}
 
 
 def _check_reflections(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
@@ -224,6 +223,7 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
     spec, reflect = config.arms[arm], config.arm_block("reflect", arm)
     assert isinstance(reflect, Reflect)
     own = {"solution": ("answer",), "reflection": ("marker", "leak")}.get(spec.trained_on, ())
+    own += (arm_texts.SELF_CORRECTION,) if spec.self_correction is not None else ()
     keys = _without_defaults(config.arm_block("select", arm), ("prefer",))
     if spec.task == "shorten" and NOT_SHORTER not in keys["filters"]:
         keys["filters"] = [*keys["filters"], NOT_SHORTER]
@@ -235,18 +235,28 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
         "match": None,
         "errors_per_prompt": reflect.errors_per_prompt if spec.trained_on == "oracle" else None,
         "mix": spec.mix and _dump(spec.mix),
+        "self_correction": spec.self_correction and _dump(spec.self_correction),
     }
 
 
 def _match(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     select = config.arm_block("select", arm)
     assert isinstance(select, Select) and select.match is not None, "the rule runs for these arms"
+    match, others = select.match, list_matched_arms(config, arm)
     # a budget is counted in the tokens that are packed
-    pack = None if select.match.tokens is None else _pack(config, dataset, model, arm)
+    counted = match.tokens is not None or match.fewest_tokens
+    packs = {
+        name: {**_pack(config, dataset, model, name), "min_rows": None}
+        for name in ([arm] if counted else []) + (others if match.fewest_tokens else [])
+    }
     return {
-        "match": {**_dump(select.match), "problems": list_matched_arms(config, arm) or None},
+        "match": {
+            **_without_defaults(match, ("fewest_tokens",)),
+            "problems": others or None,
+        },
         "min_rows": select.min_rows,
-        "pack": pack and {**pack, "min_rows": None},
+        "pack": packs.pop(arm, None),
+        "other_packs": packs or None,
     }
 
 

@@ -7,7 +7,7 @@ the rule that registers the model gets the limits.
 import json
 from pathlib import Path
 
-from orion.config.arm_models import list_used, needs_samples
+from orion.config.arm_models import find_writer, list_used, needs_samples
 from orion.config.models import Config
 from orion.config.sources import Block, LocalModel, Model
 from orion.config.uses import list_trained_arms
@@ -28,9 +28,12 @@ def list_token_limits(config: Config, model: str) -> dict[str, int]:
     if is_student or any(needs_samples(config, arm) for arm in arms):
         limits["sample.max_tokens"] = config.sample.max_tokens
     for arm in arms:
-        if config.arms[arm].trained_on == "reflection":
+        if config.arms[arm].trained_on == "reflection" and find_writer(config, arm, model) == model:
             limits |= _arm_limit(config, arm, "reflect", "max_tokens")
         limits |= _arm_limit(config, arm, "pack", "max_length")
+    for arm in list_used(config)["arms"]:
+        if config.arms[arm].trained_on == "reflection" and find_writer(config, arm, "") == model:
+            limits |= _arm_limit(config, arm, "reflect", "max_tokens")
     if is_student:
         for benchmark in config.runs.benchmarks:
             own = config.benchmarks[benchmark].evaluate.max_tokens

@@ -155,6 +155,9 @@ def find_generated_share(keys: dict[str, Any]) -> float:
 def find_document(settings: Config, job: PlannedJob) -> str:
     """The template of the document of the model that a generating job asks."""
     arm = job.wildcards.get("arm")
+    if job.rule == "reflect" and arm is not None:
+        writer = config.find_writer(settings, arm, job.wildcards["model"])
+        return paths.MODEL.replace("{model}", writer)
     is_trained = job.rule == "evaluate_sample" and (
         arm is not None and settings.arms[arm].trained_on != "nothing"
     )

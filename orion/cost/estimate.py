@@ -150,7 +150,8 @@ class _Estimator:
         )
         lines = [(place, hours, found["gpu_hours" if job.gpus else "cpu_hours"])]
         if self.rule in GENERATING and keys["generation"]["engine"] == "openai":
-            model = job.wildcards["model"]
+            # an arm's reflections may be another model's
+            model = keys.get("writer") or job.wildcards["model"]
             for name, prices in (
                 ("prompt", self.prices.prompt),
                 ("completion", self.prices.completion),

@@ -22,6 +22,7 @@ from orion.experiment.candidates import (
     order_by_preference,
 )
 from orion.experiment.filters import Limits
+from orion.experiment.self_correction import Corrections
 
 
 class Reflections:
@@ -29,7 +30,8 @@ class Reflections:
 
     ``problems``: rows with ``teacher_trace``. A reflection without any refined part has nothing to
     be trained on, whatever the filters are. ``prefer``: which come first, see
-    ``orion.experiment.candidates.order_by_preference``.
+    ``orion.experiment.candidates.order_by_preference``. ``corrections``: what opens each text with
+    the wrong attempt behind it, for an arm of that form; the filters look at the refined part.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class Reflections:
         names: Sequence[str],
         limits: Limits,
         prefer: str = FIRST,
+        corrections: Corrections | None = None,
     ):
+        self.corrections = corrections
         self.names, self.limits, self.prefer = list(names), limits, prefer
         columns = ["problem_id", "sample_id", "error_ranks", "response"]
         self.objections = object_to_all(
@@ -64,11 +68,17 @@ class Reflections:
             refined = prompts.extract_refined(self.limits.prompt_set, row["response"])
             if refined is None:
                 continue
+            errors = self._sample_ids(problem_id, row["error_ranks"])
+            text: str | None = refined
+            if self.corrections is not None and errors:
+                text = self.corrections.write(problem_id, errors, refined)
+            if text is None:
+                continue
             target = make_target(
-                refined,
+                text,
                 "reflection",
                 sample_id=row["sample_id"],
-                errors=self._sample_ids(problem_id, row["error_ranks"]),
+                errors=errors,
                 passed=self.names,
             )
             targets.append({**target, "error_ranks": row["error_ranks"]})

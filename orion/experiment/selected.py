@@ -50,6 +50,8 @@ def explain_too_few(summary: Row, kind: str) -> str:
         found = (
             f"{summary['reflections']} reflections, waterfall {json.dumps(summary['waterfall'])}."
         )
+        if "self_correction" in summary:
+            found += f" self_correction: {json.dumps(summary['self_correction'])}."
         return f"{found} Relax select.filters, choose another fallback_all_filtered, {cure}"
     usable = summary["problems_trained"]
     why = f"{usable} of the {summary['problems']} problems have a usable {kind}."

@@ -8,6 +8,7 @@ they read, as texts, so that a change reruns exactly what it reaches.
 from orion.prompts.marker import split_response
 from orion.prompts.render import (
     REFINE,
+    REVIEW,
     SHORTEN,
     Message,
     answer,
@@ -16,6 +17,7 @@ from orion.prompts.render import (
     prefill,
     reflect,
     reflect_messages,
+    self_correction,
     solve,
     solve_messages,
 )
@@ -26,6 +28,7 @@ __all__ = [
     "BLOCKS",
     "BUILT_IN",
     "REFINE",
+    "REVIEW",
     "SHORTEN",
     "Message",
     "PromptSet",
@@ -38,6 +41,7 @@ __all__ = [
     "reflect",
     "reflect_messages",
     "resolve",
+    "self_correction",
     "solve",
     "solve_messages",
     "split_refined",

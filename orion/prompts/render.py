@@ -21,7 +21,7 @@ EXAMPLE_KEYS = {
 }
 OPTIONAL_KEYS = ("teacher", "errors", "answer")
 # what a reflection prompt asks for
-REFINE, SHORTEN = "refine", "shorten"
+REFINE, SHORTEN, REVIEW = "refine", "shorten", "review"
 
 
 def render(name: str, source: str, **data: Any) -> str:
@@ -49,6 +49,12 @@ def answer(prompt_set: PromptSet | str, gold: str) -> str:
     return render("answer", resolve(prompt_set).block("answer"), answer=gold)
 
 
+def self_correction(prompt_set: PromptSet | str, attempt: str, solution: str) -> str:
+    """The assistant turn that takes a wrong attempt back and goes on with a solution."""
+    source = resolve(prompt_set).block("self_correction")
+    return render("self_correction", source, attempt=attempt, solution=solution)
+
+
 def reflect(
     prompt_set: PromptSet | str,
     problem: str,
@@ -60,8 +66,8 @@ def reflect(
 ) -> str:
     """The user turn that asks for a refined chain of thought.
 
-    At least one of ``teacher``, ``errors`` and ``answer`` must be given. With an answer, and for
-    the task ``shorten`` of a trace, it is another block of the set.
+    At least one of ``teacher``, ``errors`` and ``answer`` must be given. It is another block of the
+    set with an answer, and for the tasks ``shorten`` (a trace) and ``review`` (by another model).
     """
     chosen = resolve(prompt_set)
     if task == SHORTEN:
@@ -69,8 +75,8 @@ def reflect(
     if answer is not None:
         source = chosen.block("reflect_answer")
         return render("reflect_answer", source, problem=problem, answer=answer, errors=errors)
-    source = chosen.block("reflect")
-    return render("reflect", source, problem=problem, teacher=teacher, errors=errors)
+    name = REVIEW if task == REVIEW else "reflect"
+    return render(name, chosen.block(name), problem=problem, teacher=teacher, errors=errors)
 
 
 def prefill(prompt_set: PromptSet | str) -> str:
@@ -106,7 +112,7 @@ def reflect_messages(
     """The conversation that asks for a refined chain of thought.
 
     Of the worked examples it has those that show the same parts: a teacher's trace, errors, the
-    answer. They are refined chains, so that the task ``shorten`` has none.
+    answer. They are the student's refined chains, so that the other tasks have none.
     """
     chosen = resolve(prompt_set)
     messages = _system(chosen)

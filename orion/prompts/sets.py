@@ -31,7 +31,9 @@ class PromptSet:
     that become earlier turns of the conversation. ``prefill``: words with which the assistant's
     turn of a reflection is opened. ``marker``: behind it the refined chain begins. ``leak``: one
     regular expression per line, for the filter of that name. ``reflect_answer`` asks for a chain
-    with the answer in view and no trace, ``shorten`` for a shorter trace.
+    with the answer in view and no trace, ``shorten`` for a shorter trace, ``review`` asks another
+    model than the student for a refined chain. ``self_correction`` is a training text that takes a
+    wrong attempt back.
     """
 
     system: str | None = None
@@ -45,6 +47,8 @@ class PromptSet:
     leak: str | None = None
     reflect_answer: str | None = None
     shorten: str | None = None
+    self_correction: str | None = None
+    review: str | None = None
 
     def block(self, name: str) -> str:
         """The text of a block; raises InputError where the set has none."""

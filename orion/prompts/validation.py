@@ -16,10 +16,24 @@ SLOTS = {
     "reflect": ("problem", "teacher", "errors"),
     "reflect_answer": ("problem", "answer", "errors"),
     "shorten": ("problem", "teacher"),
+    "review": ("problem", "teacher", "errors"),
+    "self_correction": ("attempt", "solution"),
 }
 # made-up data, found again in the rendered text
 PROBLEM, TEACHER, ANSWER = "ProblemWords {{ 1 }}", "TeacherWords", "AnswerWords"
 ERRORS = ["FirstErrorWords", "SecondErrorWords"]
+ATTEMPT, SOLUTION = "AttemptWords", "SolutionWords"
+SHOWN = {
+    PROBLEM: "problem",
+    ANSWER: "answer",
+    TEACHER: "teacher",
+    ATTEMPT: "attempt",
+    SOLUTION: "solution",
+}
+
+
+# block, its text, the words that it has to show
+Example = tuple[str, str, list[str]]
 
 
 def validate(prompt_set: PromptSet, name: str) -> None:
@@ -64,25 +78,31 @@ def _check_texts(prompt_set: PromptSet) -> None:
         ("solve", render.solve(prompt_set, PROBLEM), [PROBLEM]),
         ("answer", render.answer(prompt_set, ANSWER), [ANSWER]),
     ]
+    texts += _list_refining(prompt_set, "reflect", render.REFINE)
+    if prompt_set.review is not None:
+        texts += _list_refining(prompt_set, "review", render.REVIEW)
+    for block, text, wanted in [*texts, *_list_optional(prompt_set)]:
+        for words in wanted:
+            if words not in text:
+                slot = SHOWN.get(words, "errors")
+                raise InputError(f"block {block}: it does not show {slot}; use {_cure(slot)}")
+
+
+def _list_refining(prompt_set: PromptSet, block: str, task: str) -> list[Example]:
+    """The texts of a block that asks for a refined chain, with and without each of its parts."""
+    texts: list[Example] = []
     for teacher in (TEACHER, None):
         for errors in (ERRORS, []):
             if teacher is None and not errors:
                 continue
             given = {"teacher": teacher, "errors": errors}
-            text = render.reflect(prompt_set, PROBLEM, teacher=teacher, errors=errors)
-            texts.append(("reflect", text, [PROBLEM, *([teacher] if teacher else []), *errors]))
-            _check_absence("reflect", text, texts[2][1], given)
-    for block, text, wanted in [*texts, *_list_optional(prompt_set)]:
-        for words in wanted:
-            if words not in text:
-                slot = {PROBLEM: "problem", ANSWER: "answer", TEACHER: "teacher"}
-                raise InputError(
-                    f"block {block}: it does not show {slot.get(words, 'errors')}; use "
-                    f"{_cure(slot.get(words, 'errors'))}"
-                )
+            text = render.reflect(prompt_set, PROBLEM, teacher=teacher, errors=errors, task=task)
+            texts.append((block, text, [PROBLEM, *([teacher] if teacher else []), *errors]))
+            _check_absence(block, text, texts[0][1], given)
+    return texts
 
 
-def _list_optional(prompt_set: PromptSet) -> list[tuple[str, str, list[str]]]:
+def _list_optional(prompt_set: PromptSet) -> list[Example]:
     """The texts of the blocks that a set may leave out: block, text, what it has to show."""
     texts = []
     if prompt_set.reflect_answer is not None:
@@ -95,6 +115,14 @@ def _list_optional(prompt_set: PromptSet) -> list[tuple[str, str, list[str]]]:
     if prompt_set.shorten is not None:
         text = render.reflect(prompt_set, PROBLEM, teacher=TEACHER, errors=[], task=render.SHORTEN)
         texts.append(("shorten", text, [PROBLEM, TEACHER]))
+    if prompt_set.self_correction is not None:
+        text = render.self_correction(prompt_set, ATTEMPT, SOLUTION)
+        texts.append(("self_correction", text, [ATTEMPT, SOLUTION]))
+        if 0 <= text.find(SOLUTION) < text.find(ATTEMPT):
+            raise InputError(
+                "block self_correction: the solution stands before the attempt that it corrects; "
+                "write {{ attempt }} first"
+            )
     return texts
 
 

@@ -3,7 +3,7 @@
 Input: the configuration. Output: rows for the page.
 """
 
-from orion.config import Config
+from orion.config import Config, find_writer
 from orion.config.blocks import Pack
 
 ARMS = {
@@ -32,6 +32,8 @@ ARMS = {
     "Question: is it only the shorter text?",
     "mix_long": "Trained on the student's own correct samples and a share of teacher traces. "
     "Question: do a few long chains help?",
+    "lemma": "Trained on the student's refinements, each behind its wrong attempt, which is taken "
+    "back (LEMMA). Question: should the error be in the text that is learnt?",
     "upft": "Trained on the first tokens of the student's own samples, whatever their answers. "
     "Question: is a good start enough?",
     "p_align": "Trained on the first part of the teacher's chain of thought. "
@@ -70,7 +72,10 @@ def describe_arms(config: Config) -> list[dict]:
         if arm.trained_on == "reflection":
             source = (arm.error_source or "none").replace("_", " ")
             text += f"; its prompts include {' and '.join(arm.prompt_includes)}; errors: {source}"
+            writer = find_writer(config, name, "the student")
+            text = text.replace("the student's", f"{writer}'s")
             text += "; they ask for a shorter text" if arm.task == "shorten" else ""
+            text += "; each text begins with the wrong attempt" if arm.self_correction else ""
         text += _describe_pack(config, name)
         if arm.mix is not None:
             text += f"; {100 * arm.mix.teacher_share:g} % of the rows are teacher traces"

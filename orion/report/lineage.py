@@ -16,6 +16,7 @@ from orion import paths, provenance, tables
 from orion.config import (
     Config,
     list_source_runs,
+    list_writers,
     local_files,
     needs_samples,
     stage_config,
@@ -87,6 +88,8 @@ def _list_wildcards(config: Config, rule: Rule) -> list[Wildcards]:
         if teacher is not None and trains(config, {"dataset": dataset}):
             known = {"dataset": dataset, "model": teacher}
             rows.append({name: value for name, value in known.items() if name in names})
+    if rule.for_teachers and names == ["model"]:
+        rows += [{"model": name} for name in list_writers(config)]
     unique = [row for number, row in enumerate(rows) if row not in rows[:number]]
     return [row for row in unique if rule.applies(config, row)]
 

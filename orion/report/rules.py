@@ -11,6 +11,7 @@ from orion import paths
 from orion.config import (
     Config,
     find_match,
+    find_writer,
     is_matched,
     list_matched_arms,
     list_source_runs,
@@ -76,6 +77,13 @@ def of_teacher(template: str) -> Template:
     )
 
 
+def of_writer(template: str) -> Template:
+    """A file of the model that writes an arm's reflections: the student, or another one."""
+    return lambda config, wildcards: template.replace(
+        "{model}", find_writer(config, wildcards["arm"], wildcards["model"])
+    )
+
+
 def needs_errors(config: Config, wildcards: Wildcards) -> bool:
     """Whether wrong attempts are exposed for the arm."""
     return config.arms[wildcards["arm"]].needs_errors
@@ -128,12 +136,23 @@ def rows_to_match(config: Config, wildcards: Wildcards) -> dict[str, str]:
 
 
 def if_budget(template: str) -> Template:
-    """A file where an arm is cut to another one's trained tokens; that arm's, if an arm's."""
+    """A file of the arm to whose trained tokens another one is cut."""
 
     def locate(config: Config, wildcards: Wildcards) -> str | None:
         match = find_match(config, wildcards["arm"])
         budget = match.tokens if match is not None else None
         return template.replace("{arm}", budget) if budget is not None else None
+
+    return locate
+
+
+def if_counting_tokens(template: str) -> Template:
+    """A file where an arm's rows are counted in tokens to match them."""
+
+    def locate(config: Config, wildcards: Wildcards) -> str | None:
+        match = find_match(config, wildcards["arm"])
+        counted = match is not None and (match.tokens is not None or match.fewest_tokens)
+        return template if counted else None
 
     return locate
 
@@ -262,8 +281,8 @@ RULES = (
             "trace_verdicts": paths.TRACE_VERDICTS,
             "trace_steps": paths.TRACE_STEPS,
             "errors": paths.ERRORS,
-            "model": paths.MODEL,
-            "preflight": paths.PREFLIGHT,
+            "model": of_writer(paths.MODEL),
+            "preflight": of_writer(paths.PREFLIGHT),
         },
         applies=is_reflecting,
     ),
@@ -287,8 +306,8 @@ RULES = (
             "rows": paths.UNMATCHED_TRAIN,
             "rows_filters": paths.UNMATCHED_FILTERS,
             "budget": if_budget(paths.PACKED_STATS),
-            "model": if_budget(paths.MODEL),
-            "preflight": if_budget(paths.PREFLIGHT),
+            "model": if_counting_tokens(paths.MODEL),
+            "preflight": if_counting_tokens(paths.PREFLIGHT),
         },
         applies=matches,
         more_inputs=rows_to_match,

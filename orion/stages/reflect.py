@@ -36,7 +36,8 @@ class ReflectConfig:
     ``rewrite``: which problems also get a prompt without errors: ``all``, those with ``no_errors``,
     or ``none``. ``max_failed_fraction``: the largest part of the rows that may fail.
     ``drop_false_traces``: a trace without a false step is shown rather than one with it. ``task``:
-    what a prompt asks for, ``refine`` or ``shorten``.
+    what a prompt asks for: ``refine``, ``shorten``, or ``review``, by another model.
+    ``writer``: the name of a model that is not the student.
     """
 
     prompts: PromptSet | str
@@ -48,6 +49,7 @@ class ReflectConfig:
     enable_thinking: bool | None = None
     max_failed_fraction: float = MAX_FAILED_FRACTION
     task: str = REFINE
+    writer: str | None = None
 
 
 @dataclass(frozen=True)

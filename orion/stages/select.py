@@ -40,6 +40,7 @@ from orion.experiment.mixing import Mix, mix_traces
 from orion.experiment.refinements import Refinements
 from orion.experiment.reflected import Reflections
 from orion.experiment.selected import UNCHECKED, count_rows, explain_too_few, write_selected
+from orion.experiment.self_correction import Corrections, SelfCorrection
 from orion.experiment.traces import list_traces, with_correct_traces
 from orion.progress import log
 from orion.prompts import PromptSet
@@ -58,7 +59,7 @@ class SelectConfig:
     ``min_rows``: fewer are an error. ``drop_false_traces``: whether teacher traces with a false
     step are not trained on. ``errors_per_prompt``: wrong attempts that one text of the oracle
     corrects. ``prefer``: which of a problem's texts come first. ``mix``: teacher traces among the
-    rows.
+    rows. ``self_correction``: how each refined chain is opened with the wrong attempt behind it.
     """
 
     prompts: PromptSet | str
@@ -77,6 +78,7 @@ class SelectConfig:
     errors_per_prompt: int = 1
     prefer: str = FIRST
     mix: Mix | None = None
+    self_correction: SelfCorrection | None = None
 
     @property
     def limits(self) -> Limits:
@@ -268,6 +270,17 @@ def read_inputs(files: dict[str, str], *, true_traces: bool = False) -> Inputs:
     )
 
 
+def make_corrections(
+    inputs: Inputs, files: dict[str, str], config: SelectConfig
+) -> Corrections | None:
+    """What opens the texts of an arm of that form; None for the other arms."""
+    if config.self_correction is None:
+        return None
+    steps = tables.read(files["steps"], tables.STEPS, [*KEY, "first_false"])
+    form = config.self_correction
+    return Corrections(form, inputs.samples, inputs.errors, steps, config.prompts)
+
+
 def summarise(
     inputs: Inputs, candidates: Candidates, objections: Objections, names: list[str]
 ) -> Row:
@@ -332,6 +345,7 @@ def main(argv: list[str] | None = None) -> None:
         prefer=config.prefer,
         unchecked=config.trained_on == UNCHECKED,
     )
+    corrections = make_corrections(inputs, files, config)
     reflections = Reflections(
         inputs.reflections,
         inputs.errors,
@@ -339,6 +353,7 @@ def main(argv: list[str] | None = None) -> None:
         names=config.filters,
         limits=config.limits,
         prefer=config.prefer,
+        corrections=corrections,
     )
     refinements = None
     if config.trained_on == "oracle":
@@ -359,6 +374,7 @@ def main(argv: list[str] | None = None) -> None:
         **summarise(inputs, candidates, reflections.objections, config.filters),
         "fallbacks": chooser.fallbacks,
         "without_exposed_error": chooser.count_without_error(set(inputs.errors["problem_id"])),
+        **({} if corrections is None else {"self_correction": corrections.counts}),
         **mixed,
         **count_rows(train),
     }

@@ -1,6 +1,7 @@
 """Rounds: a student that is warmed up, and the student that it becomes, in one configuration."""
 
 import copy
+import re
 
 import pytest
 import yaml
@@ -74,6 +75,50 @@ def test_the_warm_up_samples_nothing(rounds):
     assert "results/datasets/drills/tiny/sft_answer" not in jobs
     assert "results/datasets/drills/tiny/samples.parquet" not in jobs
     assert "results/datasets/chains/warm/samples.parquet" in jobs
+
+
+JOB = re.compile(r"^(?:local)?rule (\w+):\n    input: (.*)\n    output: (.*)$", re.MULTILINE)
+
+
+def list_ancestors(jobs: dict[str, list[str]], path: str) -> set[str]:
+    """All files that a file is made from, by way of other jobs' outputs."""
+    found: set[str] = set()
+    pending = [path]
+    while pending:
+        for each in jobs.get(pending.pop(), []):
+            if each not in found:
+                found.add(each)
+                pending.append(each)
+    return found
+
+
+def test_the_second_round_of_the_example_answers_as_the_first_has_trained_it(root, tmp_path):
+    example = str(root / "config/rounds.yaml")
+    status, out = run_snakemake(tmp_path, root, "--configfile", example, "--dry-run", "--nocolor")
+    assert status == 0, out[-3000:]
+    jobs, rules = {}, {}
+    for rule, inputs, outputs in JOB.findall(out):
+        rules[rule] = rules.get(rule, 0) + 1
+        jobs |= {path: inputs.split(", ") for path in outputs.split(", ")}
+    # two students, two trained arms, two seeds; with the untrained arm three evaluations each
+    assert rules["train"] == 2 * 2 * 2 and rules["evaluate_sample"] == 2 * 3 * 2
+    assert rules["sample"] == rules["reflect"] == 2 and rules["register_arm_model"] == 1
+    chains = "results/datasets/chains"
+    trained = {f"{chains}/one/orion/seed-1/model.json", f"{chains}/one/orion/seed-1/model"}
+    assert set(jobs["results/models/second/model.json"]) == trained
+    assert "results/models/second/model.json" in jobs[f"{chains}/second/samples.parquet"]
+    # the first round's errors decide the second one's student, and are none of its errors
+    before = list_ancestors(jobs, f"{chains}/second/samples.parquet")
+    assert f"{chains}/one/orion/errors.parquet" in before and trained <= before
+    assert not [path for path in before if "/sft_own/" in path or "seed-2" in path]
+    for name in ("errors.parquet", "reflections.parquet"):
+        own = [path for path in jobs[f"{chains}/second/orion/{name}"] if "/one/" in path]
+        assert own == []
+    end = list_ancestors(jobs, f"{chains}/second/orion/seed-2/model.json")
+    assert f"{chains}/second/orion/errors.parquet" in end and trained <= end
+    # what the second round is compared with is where the first one ended
+    base = jobs[f"{chains}/second/base/seed-1/chains-test/samples.parquet"]
+    assert "results/models/second/model.json" in base
 
 
 @pytest.mark.slow

@@ -110,6 +110,17 @@ def if_budget(path):
     return budget_file
 
 
+def if_counting_tokens(path):
+    """A file where an arm's rows are counted in tokens to match them."""
+
+    def counting_file(wildcards):
+        match = settings.find_match(CONFIG, wildcards.arm)
+        counted = match.tokens or match.fewest_tokens
+        return [path.format(**dict(wildcards.items()))] if counted else []
+
+    return counting_file
+
+
 def problems_with_traces(wildcards):
     """The problems with their teacher traces: a separate file where the teacher was sampled."""
     sampled = wildcards.dataset in DATASETS_WITH_TEACHER
@@ -124,11 +135,21 @@ def teacher_file(name):
     )
 
 
-def server(key):
+def writer(wildcards):
+    """The model that writes an arm's reflections: the student, or another entry of models."""
+    return settings.find_writer(CONFIG, wildcards.arm, wildcards.model)
+
+
+def of_writer(name):
+    """A file of the model that writes an arm's reflections."""
+    return lambda wildcards: f"results/models/{writer(wildcards)}/{name}"
+
+
+def server(key, asked=lambda wildcards: wildcards.model):
     """A key of the model's server; a resource, so that a server that moves triggers no rerun."""
 
     def read(wildcards):
-        value = getattr(CONFIG.models[wildcards.model].server, key, None) or ""
+        value = getattr(CONFIG.models[asked(wildcards)].server, key, None) or ""
         return json.dumps(value) if isinstance(value, dict) else value
 
     return read

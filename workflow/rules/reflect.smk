@@ -36,8 +36,8 @@ rule reflect:
         trace_verdicts="results/datasets/{dataset}/trace_verdicts.parquet",
         trace_steps="results/datasets/{dataset}/trace_steps.parquet",
         errors="results/datasets/{dataset}/{model}/{arm}/errors.parquet",
-        model="results/models/{model}/model.json",
-        preflight="results/models/{model}/preflight.json",
+        model=of_writer("model.json"),
+        preflight=of_writer("preflight.json"),
     output:
         "results/datasets/{dataset}/{model}/{arm}/reflections.parquet",
     log:
@@ -49,7 +49,13 @@ rule reflect:
     conda:
         environment(*(CONFIG.arm_block("reflect", arm).engine for arm in REFLECTING))
     resources:
-        **GENERATION,
+        **{
+            **GENERATION,
+            **{
+                key: server(key, writer)
+                for key in ("base_url", "api_key_env", "headers", "query")
+            },
+        },
         batch_size=128,
     params:
         config=tracked_config("reflect"),

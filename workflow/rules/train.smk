@@ -66,8 +66,9 @@ rule match:
         budget=if_budget(
             "results/datasets/{dataset}/{model}/{budget}/packed/stats.json"
         ),
-        model=if_budget("results/models/{model}/model.json"),
-        preflight=if_budget("results/models/{model}/preflight.json"),
+        # empty for arms whose tokens are not matched
+        model=if_counting_tokens("results/models/{model}/model.json"),
+        preflight=if_counting_tokens("results/models/{model}/preflight.json"),
     output:
         train="results/datasets/{dataset}/{model}/{arm}/train.parquet",
         filters="results/datasets/{dataset}/{model}/{arm}/filters.json",

@@ -132,6 +132,28 @@ def test_an_unused_arm_may_name_arms_that_no_run_has(raw):
     config.validate(set_match(with_arms(raw, "orion"), "sft_own", {"problems": ["sft_answer"]}))
 
 
+def test_arms_cut_to_the_fewest_tokens_have_one_budget(raw):
+    group = ["orion", "sft_own", "sft_teacher"]
+    with_arms(raw, *group)
+    for arm in group:
+        set_match(raw, arm, {"problems": group, "fewest_tokens": True})
+    raw["arms"]["sft_own"]["pack"] = {"prefix_tokens": 8}
+    loaded = config.validate(raw)
+    keys = {"dataset": "chains", "model": "tiny", "arm": "orion"}
+    found = config.stage_config(loaded, "match", **keys)
+    # each arm's rows are counted as that arm packs them
+    assert set(found["other_packs"]) == {"sft_own", "sft_teacher"}
+    assert found["other_packs"]["sft_own"]["prefix_tokens"] == 8
+    assert found["pack"]["prefix_tokens"] is None
+    for change in ({"problems": group}, {"problems": group[:2], "fewest_tokens": True}, None):
+        set_match(raw, "sft_own", change)
+        with pytest.raises(InputError, match=r"fewest_tokens: \w+ is not matched in the same way"):
+            config.validate(raw)
+    for change in ({"fewest_tokens": True}, {"problems": group, "tokens": "sft_own"}):
+        with pytest.raises(InputError, match="fewest_tokens is the budget of the arms in problems"):
+            config.validate(set_match(raw, "orion", change | {"fewest_tokens": True}))
+
+
 def test_a_student_may_come_from_a_matched_arm_of_the_run_only(raw):
     set_match(with_arms(raw, "orion", "sft_own"), "orion", {"problems": ["sft_own"]})
     source = {"kind": "arm", "dataset": "chains", "model": "tiny", "arm": "orion", "seed": 1}

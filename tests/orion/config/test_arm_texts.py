@@ -23,6 +23,7 @@ def raw(root):
     more = read(root, "arms.yaml")["arms"]
     found["arms"] |= more
     found["runs"]["arms"] = ["base", "orion", *more]
+    found["models"]["teacher"] = {"source": {"kind": "embedded", "student": "two"}}
     return found | {"prompts": "chat", "comparisons": []}
 
 
@@ -47,8 +48,8 @@ def test_all_of_them_are_valid_with_the_set_chat(raw):
 # the keys of before, and of these a job has no other one unless its arm sets it
 LATER = {
     "expose": ("seed", "show", "prompts"),
-    "reflect": ("task",),
-    "select": ("prefer", "mix"),
+    "reflect": ("task", "writer", "model"),
+    "select": ("prefer", "mix", "self_correction"),
     "pack": ("prefix_tokens", "prefix_share"),
     "train": ("loss",),
 }
@@ -65,7 +66,7 @@ def test_keys_at_their_defaults_are_left_out(raw):
     raw["select"] |= {"prefer": "first"}
     raw["pack"] |= {"prefix_tokens": None, "prefix_share": None}
     raw["train"] |= {"loss": "cross_entropy"}
-    raw["arms"]["orion"] |= {"task": "refine", "mix": None}
+    raw["arms"]["orion"] |= {"task": "refine", "mix": None, "self_correction": None}
     same = config.validate(raw)
     for stage in LATER:
         wildcards = {**KEYS, "arm": "orion", **({"seed": "1"} if stage == "train" else {})}
@@ -87,8 +88,19 @@ def test_each_key_reaches_its_stage(raw):
     short = find(raw, "reflect", "long2short")
     assert set(short["prompts"]) == {"shorten"} and short["task"] == "shorten"
     assert find(raw, "select", "long2short")["filters"][-1] == "not_shorter"
+    for arm, task in (("super_correct", "review"), ("long2short_teacher", "shorten")):
+        written = find(raw, "reflect", arm)
+        assert written["writer"] == "teacher" and written["task"] == task
+        assert set(written["prompts"]) == {task}
+    assert find(raw, "select", "long2short_teacher") == find(raw, "select", "long2short")
     assert find(raw, "select", "orion_shortest")["prefer"] == "shortest"
     assert find(raw, "select", "mix_long")["mix"] == {"teacher_share": 0.2, "seed": 0}
+    lemma = find(raw, "select", "lemma")
+    assert lemma["self_correction"]["attempt"] == "to_false_step"
+    assert set(lemma["prompts"]) == {"solve", "marker", "leak", "self_correction"}
+    assert "self_correction" not in find(raw, "select", "orion")["prompts"]
+    # the same prompts as those of orion, so that its reflections come from the store
+    assert find(raw, "reflect", "lemma") == find(raw, "reflect", "orion")
     assert find(raw, "pack", "upft")["prefix_tokens"] == 8
     assert find(raw, "pack", "p_align")["prefix_share"] == 0.25
     assert find(raw, "train", "sft_teacher_dft", seed="1")["loss"] == "dft"
@@ -208,6 +220,40 @@ REFLECTING = {"trained_on": "reflection", "error_source": "own"}
             r"arms\.x\.select\.fallback_all_filtered: teacher adds traces beyond the share",
         ),
         ({"trained_on": "own_correct", "train": {"loss": "focal"}}, r"arms\.x\.train: loss"),
+        (
+            {"trained_on": "own_correct", "self_correction": {}},
+            r"arms\.x: .*self_correction opens a refined chain with the wrong attempt",
+        ),
+        (
+            {**REFLECTING, "prompt_includes": ["teacher"], "self_correction": {}},
+            r"arms\.x: .*self_correction opens",
+        ),
+        (
+            {
+                **REFLECTING,
+                "error_source": "sham",
+                "prompt_includes": ["errors"],
+                "self_correction": {},
+            },
+            r"arms\.x: .*error_source: own",
+        ),
+        (
+            {
+                **REFLECTING,
+                "prompt_includes": ["errors"],
+                "self_correction": {"attempt": "whole", "no_false_step": "drop"},
+            },
+            r"arms\.x\.self_correction: .*no_false_step is for attempt: to_false_step",
+        ),
+        (
+            {
+                **REFLECTING,
+                "prompt_includes": ["errors"],
+                "self_correction": {},
+                "pack": {"prefix_tokens": 8},
+            },
+            r"arms\.x\.pack\.prefix_tokens: .*a prefix would teach the error alone",
+        ),
     ],
 )
 def test_a_combination_without_a_meaning_is_refused(raw, arm, message):
@@ -237,6 +283,16 @@ def test_a_set_of_ones_own_may_have_the_prompts(raw, tmp_path):
     raw["runs"]["arms"] = ["answer_hint"]
     with pytest.raises(InputError, match=r"mine\.jinja has no block reflect_answer.*begin the fil"):
         config.validate(raw)
+
+
+def test_a_text_that_takes_an_error_back_needs_its_words(raw, tmp_path):
+    raw["runs"]["arms"] = ["lemma"]
+    # the embedded student can learn such texts, since no prompt has them
+    config.validate(raw | {"prompts": "demo"})
+    path = tmp_path / "mine.jinja"
+    path.write_text('{% extends "chat" %}\n{% block self_correction %}{% endblock %}')
+    with pytest.raises(InputError, match=r"arms\.lemma\.self_correction: the prompt set .*add it"):
+        config.validate(raw | {"prompts": str(path)})
 
 
 def test_an_arm_with_traces_among_its_rows_needs_a_dataset_with_traces(raw):

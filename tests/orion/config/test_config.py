@@ -414,7 +414,9 @@ def test_the_engine_of_an_arm_is_checked(raw):
         config.validate(other)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "one-student.yaml", "own.yaml", "paper.yaml"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "one-student.yaml", "own.yaml", "paper.yaml", "rounds.yaml"]
+)
 def test_the_shipped_files_are_valid(root, name):
     # later files are merged over the embedded default, as snakemake does
     files = [root / "config/config.yaml"] + (

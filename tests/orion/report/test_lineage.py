@@ -135,7 +135,19 @@ def configuration_with_draws(root: Path, folder: Path) -> dict:
     return config
 
 
+def configuration_with_a_writer(root: Path, folder: Path) -> dict:
+    """A warmed-up model writes for the student; two arms are cut to the fewest tokens."""
+    config = configuration_with_rounds(root, folder)
+    arms = ["sft_rewrite", "sft_own"]
+    config["runs"] |= {"models": ["tiny"], "arms": ["base", *arms], "seeds": [1]}
+    for arm in arms:
+        config["arms"][arm]["select"] = {"match": {"problems": arms, "fewest_tokens": True}}
+    config["arms"]["sft_rewrite"]["reflect"] = {"model": "warm"}
+    return config
+
+
 CONFIGURATIONS = {
+    "writer": configuration_with_a_writer,
     "controls": configuration_with_controls,
     "default": lambda root, folder: default_configuration(root),
     "teacher": configuration_with_teacher,

@@ -113,8 +113,11 @@ def make_steps(keys) -> pl.DataFrame:
     return tables.from_rows(made, tables.STEPS)
 
 
-def make_rows(loaded, arm: str, folder: Path) -> pl.DataFrame:
-    """The arm's training rows, by its own stages and keys."""
+def make_rows(loaded, arm: str, folder: Path, steps: pl.DataFrame | None = None) -> pl.DataFrame:
+    """The arm's training rows, by its own stages and keys.
+
+    ``steps``: those of the samples; without them no step is false.
+    """
     keys = {"dataset": loaded.runs.datasets[0], "model": loaded.runs.models[0], "arm": arm}
     problems, samples, verdicts = make_solving()
     traces = make_verdicts(
@@ -126,8 +129,10 @@ def make_rows(loaded, arm: str, folder: Path) -> pl.DataFrame:
         "trace-steps": (make_steps([(p, 0) for p in PROBLEMS]), tables.STEPS),
         "samples": (samples, tables.SAMPLES),
         "verdicts": (verdicts, tables.VERDICTS),
-        "steps": (make_steps(samples.select("problem_id", "sample_id").iter_rows()), tables.STEPS),
     }
+    if steps is None:
+        steps = make_steps(samples.select("problem_id", "sample_id").iter_rows())
+    written["steps"] = (steps, tables.STEPS)
     if loaded.arms[arm].needs_errors:
         errors = expose_all(loaded, keys, problems, samples, verdicts)
         written["errors"] = (errors, tables.ERRORS)

@@ -8,6 +8,7 @@ import pytest
 from orion import tables
 from orion.demo.tokenizer import build_tokenizer
 from orion.errors import InputError
+from orion.models.document import ModelDocument
 from orion.models.training_documents import DocumentEncoder
 from orion.stages import match
 from orion.training.row_encoding import RowEncoding, count_trained_tokens
@@ -45,10 +46,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(folder, keys, others=(), min_rows=1, **options):
+def run(folder, keys, others=(), min_rows=1, own="orion", **options):
     config = {"match": keys, "min_rows": min_rows, **options.pop("config", {})}
     argv = ["--config", json.dumps(config), "--arm", "orion"]
-    argv += ["--rows", str(folder / "orion"), "--rows-filters", str(folder / "before.json")]
+    argv += ["--rows", str(folder / own), "--rows-filters", str(folder / "before.json")]
     argv += ["--others", *(str(folder / arm) for arm in others)]
     for name, path in options.items():
         argv += [f"--{name}", str(path)]
@@ -102,3 +103,79 @@ def test_the_tokens_of_a_row_are_those_of_its_packed_document():
         count_trained_tokens(rows, RowEncoding(512, validation_fraction=0.999999), encoder)
         == [0] * 3
     )
+
+
+def write_model(folder):
+    """A document whose tokenizer is that of the embedded student."""
+    tokenizer = build_tokenizer()
+    tokenizer.save_pretrained(folder / "tokenizer")
+    document = ModelDocument(
+        name="m",
+        digest="d",
+        context_length=512,
+        path=str(folder / "tokenizer"),
+        dtype="float32",
+        chat_template=tokenizer.chat_template,
+        vocab_size=len(tokenizer),
+        parameters=1,
+    )
+    tables.write_json(document.as_json(), folder / "model.json", {})
+    return folder / "model.json"
+
+
+def count_tokens(rows):
+    """A completion's words, digits and signs, and the token that ends it."""
+    return [len(text.split()) + 1 for text in rows["completion"]]
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_arms_are_cut_to_the_one_with_the_fewest_tokens(folder, rows):
+    """Each of them computes the same budget, whichever of them it is."""
+    model = write_model(folder)
+    # the trained tokens of problems a and b, which all have, counted here by hand
+    shared = {arm: {p: n for p, n in ARMS[arm].items() if p != "c"} for arm in ARMS}
+    if rows:
+        fewest = {p: min(shared[arm][p] for arm in ARMS) for p in "ab"}
+        shared = dict.fromkeys(ARMS, fewest)
+    expected = {arm: sum(count_tokens(make_train(counts))) for arm, counts in shared.items()}
+    budget = min(expected.values())
+    assert rows or budget == expected["other"] == expected["orion"] < expected["third"]
+    for arm in ARMS:
+        others = [name for name in ARMS if name != arm]
+        kept, summary = run(
+            folder,
+            {"problems": others, "rows": rows, "fewest_tokens": True},
+            others,
+            own=arm,
+            model=model,
+            config={
+                "pack": {"max_length": 512},
+                "other_packs": {name: {"max_length": 512} for name in others},
+            },
+        )
+        assert summary["matching"]["budget"] == budget
+        tokens = sum(count_tokens(kept))
+        assert summary["matching"]["trained_tokens"] == tokens
+        assert budget - max(count_tokens(make_train(ARMS[arm]))) < tokens <= budget
+        if expected[arm] == budget:
+            # the arm with the fewest keeps all that it shares
+            assert tokens == budget
+    assert "model" in tables.read_provenance(folder / "out-output")["inputs"]
+
+
+def test_the_budget_counts_what_each_arm_packs_of_its_rows(folder):
+    """An arm on prefixes has the fewest tokens of them."""
+    _, summary = run(
+        folder,
+        {"problems": ["third"], "fewest_tokens": True},
+        ["third"],
+        model=write_model(folder),
+        config={
+            "pack": {"max_length": 512},
+            "other_packs": {"third": {"max_length": 512, "prefix_tokens": 3}},
+        },
+    )
+    # four rows of the problems a and b, three tokens of each
+    assert summary["matching"]["budget"] == 4 * 3
+    with pytest.raises(InputError, match="match by tokens needs --model"):
+        run(folder, {"problems": ["third"], "fewest_tokens": True}, ["third"])

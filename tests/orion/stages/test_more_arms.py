@@ -25,6 +25,7 @@ from tests.orion.stages.test_arms import (
     is_right,
     make_rows,
     make_solving,
+    write_answer,
 )
 
 STEP = re.compile(r"(\d+) ([-+*]) (\d+) = (\d+)")
@@ -37,6 +38,7 @@ def load():
     more = yaml.safe_load((ROOT / "config/arms.yaml").read_text())
     raw["arms"] |= more["arms"]
     raw["runs"]["arms"] = list(raw["arms"])
+    raw["models"]["teacher"] = {"source": {"kind": "embedded", "student": "two"}}
     return config.validate(raw | {"prompts": "chat", "comparisons": []}), set(more["arms"])
 
 
@@ -81,6 +83,24 @@ def check_traces(rows):
     assert all(r["completion"] == f"trace-{r['problem_id']}" for r in rows)
 
 
+BRIDGE = "\n\nWait, that is not right. Let me solve the problem again from the start.\n\n"
+
+
+def check_self_correction(rows, show):
+    """An own wrong attempt, as ``show`` gives it, is taken back, then the reflection on it."""
+    reflected = [r for r in rows if r["target_kind"] == "reflection"]
+    assert reflected
+    for row in reflected:
+        attempt, bridge, chain = row["completion"].partition(BRIDGE)
+        assert bridge
+        (sample_id,) = row["error_sample_ids"]
+        assert not is_right(row["problem_id"], sample_id)
+        assert attempt == show(write_answer(row["problem_id"], sample_id)).strip()
+        row["completion"] = chain
+    # behind the attempt it is a row of orion: its own error and the trace were in view
+    with_own_errors(rows)
+
+
 with_own_errors = partial(check_reflections, config_=LOADED, teacher=True, errors="own")
 CHECKS = {
     "answer_hint": check_hint,
@@ -89,6 +109,11 @@ CHECKS = {
     # the rows are whole, and the packing cuts them
     "p_align": check_traces,
     "sft_teacher_dft": check_traces,
+    "lemma": lambda rows: check_self_correction(rows, cut_at_false_step),
+    "lemma_whole": lambda rows: check_self_correction(rows, str),
+    # whoever writes it, the attempt is the student's
+    "super_correct": partial(check_reflections, config_=LOADED, teacher=False, errors="own"),
+    "teacher_refine": with_own_errors,
     "orion_first": with_own_errors,
     "orion_shortest": with_own_errors,
     "orion_majority": with_own_errors,
@@ -97,12 +122,18 @@ CHECKS = {
 
 
 def test_every_arm_of_the_file_is_described_here_or_named():
-    assert set(CHECKS) | {"long2short", "orion_cut", "orion_answer_only"} == MORE
+    others = {"long2short", "long2short_teacher", "orion_cut", "orion_answer_only"}
+    assert set(CHECKS) | others == MORE
 
 
 @pytest.mark.parametrize("arm", CHECKS)
 def test_an_arm_trains_on_what_its_name_says(arm, tmp_path):
-    CHECKS[arm](make_rows(LOADED, arm, tmp_path).to_dicts())
+    CHECKS[arm](make_rows(LOADED, arm, tmp_path, find_steps()).to_dicts())
+
+
+def find_steps():
+    """The steps of the samples, as `check` finds them."""
+    return check.count_steps(make_solving()[1], timeout_s=5.0)
 
 
 def run_expose(folder: Path, arm: str) -> list[dict]:
@@ -111,7 +142,7 @@ def run_expose(folder: Path, arm: str) -> list[dict]:
     written = {
         "samples": (samples, tables.SAMPLES),
         "verdicts": (verdicts, tables.VERDICTS),
-        "steps": (check.count_steps(samples, timeout_s=5.0), tables.STEPS),
+        "steps": (find_steps(), tables.STEPS),
     }
     argv = ["--config", config.params(LOADED, "expose", **KEYS, arm=arm)]
     for name, (frame, table) in written.items():

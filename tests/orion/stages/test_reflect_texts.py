@@ -138,6 +138,22 @@ def test_worked_examples_are_those_that_show_the_same_parts(tmp_path):
         ),
         ("{% block shorten %}{{ problem }}{% endblock %}", "shorten: it does not show teacher"),
         ("{% block shorten %}{{ problem }} {{ errors }}{% endblock %}", "shorten: unknown slot"),
+        (
+            "{% block review %}{{ problem }} {{ errors }}{% endblock %}",
+            r"review: it prints \[\] where an arm shows no errors",
+        ),
+        (
+            "{% block review %}{{ problem }} {% if errors %}{{ errors }}{% endif %}{% endblock %}",
+            "review: it does not show teacher",
+        ),
+        (
+            "{% block self_correction %}{{ solution }}{% endblock %}",
+            "self_correction: it does not show attempt; use {{ attempt }}",
+        ),
+        (
+            "{% block self_correction %}{{ solution }} {{ attempt }}{% endblock %}",
+            "self_correction: the solution stands before the attempt",
+        ),
     ],
 )
 def test_a_block_that_shows_too_little_is_refused(tmp_path, block, message):
