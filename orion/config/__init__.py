@@ -8,6 +8,7 @@ change their source digest.
 from orion.config.arm_models import list_source_runs, list_used, needs_samples
 from orion.config.arm_texts import reads_steps
 from orion.config.arms import find_match, is_matched, list_matched_arms
+from orion.config.ceiling import tell_ceiling
 from orion.config.datasets import url_sources
 from orion.config.input_files import checkpoint_files, local_files
 from orion.config.loading import load, validate
@@ -38,6 +39,7 @@ __all__ = [
     "plan_digest",
     "reads_steps",
     "stage_config",
+    "tell_ceiling",
     "url_sources",
     "validate",
 ]

@@ -15,9 +15,9 @@ from orion.cost.pilot import GENERATING, Pilot, PilotJob
 from orion.cost.planned_jobs import PlannedJob
 from orion.cost.rates import Match, Rates, find_keys, find_unit_count
 from orion.cost.rule_files import CHECKED, RULES
+from orion.spending.ceiling import TOKENS_PER_PRICE
+from orion.spending.usage import SECONDS_PER_HOUR
 
-SECONDS_PER_HOUR = 3600
-TOKENS_PER_PRICE = 1_000_000
 # what a rule may cost, in the order in which it is shown
 COLUMNS = (
     "completions",

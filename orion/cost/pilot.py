@@ -4,9 +4,6 @@ Inputs: a results folder, and beside it ``logs/`` with the usage files that Snak
 directive ``benchmark``. Outputs: one record per job. Nothing is written.
 """
 
-import csv
-import io
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +16,8 @@ import polars as pl
 from orion import paths, tables
 from orion.cost.rule_files import CHECKED, OF_ONE_MODEL, RULES, RuleFiles
 from orion.errors import InputError
+from orion.spending.usage import find_logs, read_usage
 
-# a usage file has a line of names and a line of numbers, about 150 characters
-MAX_USAGE_BYTES = 10_000
 GENERATING = frozenset(rule for rule, files in RULES.items() if files.work == "tokens")
 # the line of a generating job's log; one per shard where it had several
 STARTED = re.compile(rb"^completions: [\d,]+ of [\d,]+ are stored, ([\d,]+) to generate$", re.M)
@@ -74,7 +70,7 @@ class Pilot:
             raise InputError(
                 f"--from {results}: no such folder; give the results of an earlier run"
             )
-        self.logs = self.results.absolute().parent / "logs"
+        self.logs = find_logs(self.results)
         if next(self.logs.glob("**/*.usage.tsv"), None) is None:
             raise InputError(
                 f"--from {results}: no *.usage.tsv below {self.logs}, so what its jobs cost is not "
@@ -174,37 +170,3 @@ class Pilot:
                 rows, _ = tables.size(path, tables.PROBLEMS)
                 found[block, path.parent.name] = (rows, keys)
         return found
-
-
-def read_usage(path: Path) -> tuple[float, float | None]:
-    """Seconds by the clock and of the processors, from a usage file of Snakemake.
-
-    The second is None where Snakemake has not measured it. Raises InputError for any other file.
-    """
-    with open(path, "rb") as file:
-        raw = file.read(MAX_USAGE_BYTES + 1)
-    problem = None
-    rows: list[dict[str, str]] = []
-    if len(raw) > MAX_USAGE_BYTES or b"\0" in raw:
-        problem = "it is longer than such a file, or binary"
-    else:
-        text = raw.decode("utf-8", "replace")
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
-        if len(rows) != 1:
-            problem = f"it has {len(rows)} lines of numbers, not 1"
-    if problem is None:
-        seconds = _read_seconds(rows[0].get("s"))
-        if seconds is not None:
-            return seconds, _read_seconds(rows[0].get("cpu_time"))
-        problem = "its column s has no number of seconds"
-    raise InputError(
-        f"{path}: not a usage file of Snakemake: {problem}; delete it, or give another pilot"
-    )
-
-
-def _read_seconds(text: str | None) -> float | None:
-    try:
-        seconds = float(text or "")
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
