@@ -11,6 +11,8 @@ from orion.errors import InputError
 from orion.spending.ceiling import Ceiling, read_ceiling
 from tests.helpers import fake_results
 
+# of models and arms that this run does not have
+OTHER_KINDS = ("unpack_student", "dequantise", "match")
 PLAIN = fake_results.configuration(20, 3)
 SERVER = {
     "source": {"kind": "server", "model": "big"},
@@ -27,11 +29,9 @@ def with_teacher():
     """The same run with a teacher that a server has."""
     teacher = {**PLAIN["sample"], "num_samples": 1, "engine": "openai", "max_tokens": 64}
     datasets = {name: {**block, "teacher": "big"} for name, block in PLAIN["datasets"].items()}
-    models = {**PLAIN["models"], "big": SERVER, "idle": SERVER | {"source": SERVER["source"]}}
-    del models["idle"]
     for block in datasets.values():
-        block.pop("traces", None)
-        block["fields"] = {**block.get("fields", {}), "teacher_trace": None}
+        block["fields"] = {**block["fields"], "teacher_trace": None}
+    models = {**PLAIN["models"], "big": SERVER}
     return {**PLAIN, "datasets": datasets, "models": models, "teacher": teacher}
 
 
@@ -85,7 +85,6 @@ def test_money_needs_the_prices_of_served_models_only():
 def test_the_stages_read_what_the_configuration_says(ceiling, expected):
     text = config.tell_ceiling(validate(ceiling=ceiling, prices={"hour": 0.25}))
     assert read_ceiling(text) == expected
-    assert "'" not in text and "{" not in text.strip("{}").replace('"prices": {', "")
 
 
 def test_no_stage_has_them_among_its_keys():
@@ -103,7 +102,7 @@ def test_no_stage_has_them_among_its_keys():
     compared = 0
     for stage, read in STAGES.items():
         wanted = read.__code__.co_varnames[1 : read.__code__.co_argcount]
-        if not set(wanted) <= set(names) or stage in ("unpack_student", "dequantise"):
+        if not set(wanted) <= set(names) or stage in OTHER_KINDS:
             continue
         given = {name: names[name] for name in wanted}
         assert config.params(rich, stage, **given) == config.params(plain, stage, **given), stage
