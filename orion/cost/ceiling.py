@@ -27,7 +27,7 @@ def check_ceiling(limits: Ceiling, results: Path) -> None:
     """Raise InputError where a limit is below what is spent."""
     exceeded = limits.find_exceeded(read_spent(limits, results))
     if exceeded is not None:
-        raise InputError(f"{exceeded} by {results} so far; {CURE}")
+        raise InputError(f"{exceeded} in {results} so far; {CURE}")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -28,15 +28,17 @@ RESUMED = re.compile(rb"^resuming from ", re.M)
 class Texts:
     """Completions of a generating job: rows of its table, their tokens, what was generated anew.
 
-    ``tokens_per_row``: prompt and new tokens of all rows. ``distinct``: completions, of which
-    several rows may show one; ``new_tokens``: theirs. ``generated``: how many of them the job
-    generated, the others were stored before; None where its log does not say it.
+    ``prompt_tokens``, ``completion_tokens``: of all rows. ``distinct``: completions, of which
+    several rows may show one; ``distinct_prompt_tokens``, ``new_tokens``: theirs. ``generated``:
+    how many of them the job generated, the others were stored before; None where its log does not
+    say it.
     """
 
     rows: int
     prompt_tokens: int
     completion_tokens: int
     distinct: int
+    distinct_prompt_tokens: int
     new_tokens: int
     generated: int | None
 
@@ -62,18 +64,19 @@ class PilotJob:
 
 
 class Pilot:
-    """The jobs of an earlier run. Raises InputError where it has no usage files."""
+    """The jobs of an earlier run. Raises InputError where it has no usage files.
 
-    def __init__(self, results: str | Path):
+    ``place``: what a message calls it by.
+    """
+
+    def __init__(self, results: str | Path, place: str = "--from "):
         self.results = Path(results)
         if not self.results.is_dir():
-            raise InputError(
-                f"--from {results}: no such folder; give the results of an earlier run"
-            )
+            raise InputError(f"{place}{results}: no such folder; give the results of a run")
         self.logs = find_logs(self.results)
         if next(self.logs.glob("**/*.usage.tsv"), None) is None:
             raise InputError(
-                f"--from {results}: no *.usage.tsv below {self.logs}, so what its jobs cost is not "
+                f"{place}{results}: no *.usage.tsv below {self.logs}, so what its jobs cost is not "
                 "known; keep logs/ beside the results of a run"
             )
         self._jobs: dict[str, list[PilotJob]] = {}
@@ -152,6 +155,7 @@ class Pilot:
             int(rows["prompt_tokens"].sum()),
             int(rows["completion_tokens"].sum()),
             own.height,
+            int(own["prompt_tokens"].sum()),
             int(own["completion_tokens"].sum()),
             generated,
         )
