@@ -39,7 +39,8 @@ ARM_HEADS = {
 LEGEND = """\
 sample tokens, s for samples: of the student's samples and their checks, made once for all arms that
 need them; own tokens, own s: of the arm's errors, reflections and training rows; s to train: of one
-training, the mean over seeds; tokens/answer, s/answer: on the benchmarks, without the check."""
+training, the mean over seeds; tokens/answer, s/answer: on the benchmarks, without the check. What
+a teacher was sampled for is in the rules above, and in no arm."""
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,10 @@ class ArmCost:
 
 
 def list_arm_costs(run: Pilot, jobs: Iterable[FinishedJob]) -> list[ArmCost]:
-    """One record per dataset, model and arm of the finished jobs, in the order of their names."""
+    """One record per dataset, model and arm whose rows are packed or that has answers, by name."""
     jobs = list(jobs)
-    arms = sorted({key for each in jobs if (key := _find_arm(each.job)) is not None})
+    told = [each.job for each in jobs if each.rule in ("pack", "evaluate_sample")]
+    arms = sorted({key for job in told if (key := _find_arm(job)) is not None})
     return [_Arm(run, jobs, *arm).sum_up() for arm in arms]
 
 
