@@ -90,7 +90,7 @@ def _run(args: argparse.Namespace) -> None:
     config.check_traces(settings)
     if args.price and args.pilot is None:
         raise InputError("--price: the hours and tokens come from a pilot; give --from too")
-    prices = read_prices(args.price, settings) if args.price else _list_prices(settings)
+    prices = read_prices(args.price, settings) if args.price else list_prices(settings)
     limits = read_ceiling(config.tell_ceiling(settings))
     if limits is not None:
         check_ceiling(limits, RESULTS)
@@ -123,8 +123,8 @@ def _is_same_file(name: str, base: Path) -> bool:
     return Path(name).exists() and base.exists() and base.samefile(name)
 
 
-def _list_prices(settings: config.Config) -> Prices:
-    """The prices of the configuration."""
+def list_prices(settings: config.Config) -> Prices:
+    """The prices of the configuration, none where it has none."""
     found = settings.prices
     if found is None:
         return Prices()
