@@ -15,8 +15,8 @@ from typing import Any
 
 from orion.cli.plan import HEADS, HOURS, align, format_amount, read_prices
 from orion.cost import page, record
-from orion.cost.actual import Comparison, FinishedJob, compare, list_finished, sum_by_rule
-from orion.cost.actual import sum_compared as sum_both
+from orion.cost.actual import Comparison, Pair, compare, list_finished, measure, sum_by_rule
+from orion.cost.amounts import Amount
 from orion.cost.amounts import add as add_amounts
 from orion.cost.arm_costs import ArmCost, list_arm_costs
 from orion.cost.estimate import COLUMNS, Prices, RuleCost
@@ -41,6 +41,11 @@ sample tokens, s for samples: of the student's samples and their checks, made on
 need them; own tokens, own s: of the arm's errors, reflections and training rows; s to train: of one
 training, the mean over seeds; tokens/answer, s/answer: on the benchmarks, without the check. What
 a teacher was sampled for is in the rules above, and in no arm."""
+
+COMPARED_LEGEND = """\
+run: how many of the planned jobs have run; jobs: those whose estimate and cost are known, over which
+both are added up; ×: actual over estimated. The time of a job that found completions stored is left
+out, since all of them were estimated."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +107,15 @@ def gather(run: Pilot, found: Record | None, prices: Prices, results: str, place
     if found is None:
         costs = sum_by_rule(run, jobs, prices, {})
         return Told(results, costs, list_arm_costs(run, jobs), None, None, [])
-    planned = found.planned
     # several rules may write one usage file, and the plan knows which one does
-    named = [replace(each, rule=planned.get(each.job.name, (each.rule,))[0]) for each in jobs]
-    gpus = {name: count for name, (_, count) in planned.items()}
-    own: list[FinishedJob] = [each for each in named if each.job.name in planned]
-    comparisons = compare(found.costs, sum_by_rule(run, own, prices, gpus))
+    planned = found.planned
+    named = [
+        replace(each, rule=planned[each.job.name].rule) if each.job.name in planned else each
+        for each in jobs
+    ]
+    gpus = {name: job.gpus for name, job in planned.items()}
+    measured = {each.job.name: measure(run, each, prices, gpus) for each in named}
+    comparisons = compare(found, measured)
     costs = sum_by_rule(run, named, prices, gpus)
     return Told(results, costs, list_arm_costs(run, jobs), place, found.pilot, comparisons)
 
@@ -128,7 +136,7 @@ def make_tables(told: Told) -> list[tuple[str, list[list[str]], str]]:
     tables = [("What the jobs have cost, by rule", _list_rules(told.costs), "")]
     if told.estimate is not None:
         title = f"Estimate beside actual: {told.estimate}, by the pilot {told.pilot}"
-        tables.append((title, _list_compared(told.comparisons), _tell_sums(told.comparisons)))
+        tables.append((title, _list_compared(told.comparisons), COMPARED_LEGEND))
     if told.arms:
         tables.append(("Each arm", _list_arms(told.arms), LEGEND))
     return tables
@@ -148,33 +156,26 @@ def _list_rules(costs: Sequence[RuleCost]) -> list[list[str]]:
 
 def _list_compared(comparisons: Sequence[Comparison]) -> list[list[str]]:
     heads = [
-        head for name in COMPARED for head in (f"{HEADS[name]}: estimate", "actual", "actual/est.")
+        head for name in COMPARED for head in ("jobs", f"{HEADS[name]}: estimated", "actual", "×")
     ]
     rows = [["rule", "run", *heads]]
+    sums = {name: Pair() for name in COMPARED}
     for each in comparisons:
-        row = [each.rule, f"{each.run:,} of {each.planned:,}"]
-        for name in COMPARED:
-            ratio = each.find_ratio(name)
-            row += [
-                format_amount(each.estimated[name], name in HOURS, _format),
-                format_amount(each.actual[name], name in HOURS, _format),
-                "-" if ratio is None else f"{ratio:.2f}",
-            ]
-        rows.append(row)
-    return rows
+        pairs = [each.pairs[name] for name in COMPARED]
+        rows.append([each.rule, f"{each.run:,} of {each.planned:,}", *_list_pairs(pairs)])
+        sums = {name: sums[name] + each.pairs[name] for name in COMPARED}
+    run = sum(each.run for each in comparisons)
+    planned = sum(each.planned for each in comparisons)
+    return [*rows, ["total", f"{run:,} of {planned:,}", *_list_pairs([*sums.values()])]]
 
 
-def _tell_sums(comparisons: Sequence[Comparison]) -> str:
-    lines = []
-    for name in COMPARED:
-        estimated, actual, count = sum_both(comparisons, name)
-        if count and estimated:
-            pair = [_format(each, name in HOURS) for each in (estimated, actual)]
-            lines.append(
-                f"{HEADS[name]}: {pair[1]} of {pair[0]} estimated, {actual / estimated:.2f} of it, "
-                f"over the {count:,} rules whose jobs have all run and that had an estimate"
-            )
-    return "\n".join(lines)
+def _list_pairs(pairs: Sequence[Pair]) -> list[str]:
+    texts = []
+    for name, pair in zip(COMPARED, pairs, strict=True):
+        numbers = [_format(value, name in HOURS) for value in (pair.estimated, pair.actual)]
+        ratio = "-" if pair.ratio is None else f"{pair.ratio:.2f}"
+        texts += [f"{pair.jobs:,}", *numbers, ratio] if pair.jobs else ["-"] * 4
+    return texts
 
 
 def _list_arms(arms: Sequence[ArmCost]) -> list[list[str]]:
@@ -206,19 +207,10 @@ def _write(place: str | Path, flag: str, text: str) -> None:
 
 
 def _write_csv(folder: Path, told: Told) -> None:
-    """rules.csv: estimate and actual of each rule; arms.csv: each arm. Unknown: an empty field."""
+    """rules.csv: estimate and cost of each rule; arms.csv: each arm. Unknown: an empty field."""
+    costs = {cost.rule: cost for cost in told.costs}
     compared = {each.rule: each for each in told.comparisons}
-    rules = []
-    for cost in told.costs:
-        row: dict[str, Any] = {"rule": cost.rule, "jobs": cost.jobs}
-        pair = compared.get(cost.rule)
-        row |= {name: _plain(cost.amounts[name]) for name in COLUMNS}
-        row["planned_jobs"] = pair.planned if pair else None
-        row["planned_jobs_run"] = pair.run if pair else None
-        for name in COLUMNS:
-            row[f"estimated_{name}"] = _plain(pair.estimated[name]) if pair else None
-            row[f"planned_{name}"] = _plain(pair.actual[name]) if pair else None
-        rules.append(row)
+    rules = [_list_numbers(rule, costs.get(rule), compared.get(rule)) for rule in costs | compared]
     arms = [asdict(arm) for arm in told.arms]
     names = [field.name for field in fields(ArmCost)]
     for name, rows, heads in (("rules", rules, [*rules[0]]), ("arms", arms, names)):
@@ -231,6 +223,20 @@ def _write_csv(folder: Path, told: Told) -> None:
             raise InputError(f"--csv {folder}: cannot be written ({error})") from None
 
 
-def _plain(amount: Any) -> float | None:
+def _list_numbers(rule: str, cost: RuleCost | None, pair: Comparison | None) -> dict[str, Any]:
+    """A row of rules.csv: the whole cost of the rule, then the jobs of an estimate."""
+    row: dict[str, Any] = {"rule": rule, "jobs": cost.jobs if cost else 0}
+    row |= {name: _plain(cost.amounts[name]) if cost else None for name in COLUMNS}
+    row["planned_jobs"] = pair.planned if pair else None
+    row["planned_jobs_run"] = pair.run if pair else None
+    for name in COLUMNS:
+        both = pair.pairs[name] if pair and pair.pairs[name].jobs else None
+        row[f"compared_{name}_jobs"] = both.jobs if both else None
+        row[f"compared_{name}_estimated"] = both.estimated if both else None
+        row[f"compared_{name}_actual"] = both.actual if both else None
+    return row
+
+
+def _plain(amount: Amount) -> float | None:
     """A number that is known for all jobs."""
     return amount.value if amount.known and not amount.unknown else None

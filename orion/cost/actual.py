@@ -4,16 +4,20 @@ Inputs: a results folder with the usage files beside it, prices. Outputs: one re
 Nothing is written.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from orion.cost.amounts import NOTHING, UNKNOWN, Amount, add, exact
 from orion.cost.estimate import COLUMNS, Prices, RuleCost
 from orion.cost.pilot import GENERATING, Pilot, PilotJob, Texts
 from orion.cost.rates import MODULES
+from orion.cost.record import PlannedCost, Record
 from orion.cost.rule_files import RULES
 from orion.spending.ceiling import TOKENS_PER_PRICE
 from orion.spending.usage import SECONDS_PER_HOUR
+
+# quantities that are smaller where completions were stored before
+OF_TIME = ("hours", "cpu_hours", "gpu_hours", "money")
 
 
 @dataclass(frozen=True)
@@ -107,45 +111,59 @@ def _price(
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A rule's estimate beside what its planned jobs have cost.
+class Pair:
+    """A quantity of some jobs: how many they are, its estimate, and what it came to."""
 
-    ``planned``, ``run``: its jobs, and how many of them have run.
+    jobs: int = 0
+    estimated: float = 0.0
+    actual: float = 0.0
+
+    def __add__(self, other: "Pair") -> "Pair":
+        return Pair(
+            self.jobs + other.jobs, self.estimated + other.estimated, self.actual + other.actual
+        )
+
+    @property
+    def ratio(self) -> float | None:
+        """Actual over estimate; None where nothing was estimated."""
+        return self.actual / self.estimated if self.estimated else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A rule's jobs as they were planned, beside what they have cost.
+
+    ``planned``, ``run``: its jobs, and how many of them have run. ``pairs``: by `COLUMNS`, over the
+    jobs of which both numbers are known.
     """
 
     rule: str
     planned: int
     run: int
-    estimated: dict[str, Amount]
-    actual: dict[str, Amount]
-
-    def find_ratio(self, name: str) -> float | None:
-        """Actual over estimate; None unless all jobs have run and both numbers are known."""
-        pair = (self.estimated[name], self.actual[name])
-        if self.run < self.planned or any(each.unknown or not each.known for each in pair):
-            return None
-        return pair[1].value / pair[0].value if pair[0].value else None
+    pairs: dict[str, Pair]
 
 
-def compare(estimated: Sequence[RuleCost], actual: Sequence[RuleCost]) -> list[Comparison]:
-    """The rules of an estimate, each beside the actual cost of its planned jobs."""
-    measured = {cost.rule: cost for cost in actual}
-    nothing = dict.fromkeys(COLUMNS, NOTHING)
-    return [
-        Comparison(
-            cost.rule,
-            cost.jobs,
-            measured[cost.rule].jobs if cost.rule in measured else 0,
-            cost.amounts,
-            measured[cost.rule].amounts if cost.rule in measured else nothing,
-        )
-        for cost in estimated
-        if cost.rule in RULES
-    ]
+def compare(record: Record, measured: Mapping[str, dict[str, Amount]]) -> list[Comparison]:
+    """The rules of an estimate; ``measured``: usage file → what its job has cost.
+
+    A job that found completions stored costs less than one that makes them all, as it was
+    estimated: its time and money are left out.
+    """
+    planned: dict[str, list[tuple[str, PlannedCost]]] = {}
+    for name, job in record.planned.items():
+        planned.setdefault(job.rule, []).append((name, job))
+    found = []
+    for rule, jobs in planned.items():
+        ran = [(job.amounts, measured[name]) for name, job in jobs if name in measured]
+        pairs = {name: sum((_pair(*each, name) for each in ran), Pair()) for name in COLUMNS}
+        found.append(Comparison(rule, len(jobs), len(ran), pairs))
+    return found
 
 
-def sum_compared(comparisons: Sequence[Comparison], name: str) -> tuple[float, float, int]:
-    """Estimate and actual of a quantity over the rules with a ratio, and how many these are."""
-    both = [each for each in comparisons if each.find_ratio(name) is not None]
-    estimated = sum(each.estimated[name].value for each in both)
-    return estimated, sum(each.actual[name].value for each in both), len(both)
+def _pair(estimated: Mapping[str, float | None], actual: Mapping[str, Amount], name: str) -> Pair:
+    """One quantity of one job; nothing where a number is not known."""
+    before, after, stored = estimated[name], actual[name], actual["stored"]
+    is_partly_stored = stored != NOTHING and (stored.unknown or stored.value)
+    if before is None or not after.known or (name in OF_TIME and is_partly_stored):
+        return Pair()
+    return Pair(1, before, after.value)

@@ -79,6 +79,7 @@ class RuleCost:
 
     ``amounts``: by `COLUMNS`; a quantity that the rule does not have is `NOTHING`. ``rates``: name
     → rate over all pilot jobs that were used. ``notes``: what a reader must know about them.
+    ``by_job``: the amounts of each job, in the order of the jobs.
     """
 
     rule: str
@@ -86,6 +87,7 @@ class RuleCost:
     amounts: dict[str, Amount]
     rates: dict[str, Amount] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    by_job: tuple[dict[str, Amount], ...] = ()
 
 
 def estimate(
@@ -120,7 +122,8 @@ class _Estimator:
         """The record of the rule."""
         if self.rule not in RULES:
             # a target runs nothing
-            return RuleCost(self.rule, len(jobs), dict.fromkeys(COLUMNS, NOTHING))
+            nothing = dict.fromkeys(COLUMNS, NOTHING)
+            return RuleCost(self.rule, len(jobs), nothing, by_job=(nothing,) * len(jobs))
         found = [self._estimate_job(job) for job in jobs]
         amounts = {name: add(each[name] for each in found) for name in COLUMNS}
         matches = [] if self.rates is None else [self.rates.match(job) for job in jobs]
@@ -133,7 +136,7 @@ class _Estimator:
         )
         if self.unpriced:
             notes += (f"no price for {', '.join(sorted(self.unpriced))}: give --price",)
-        return RuleCost(self.rule, len(jobs), amounts, rates, notes)
+        return RuleCost(self.rule, len(jobs), amounts, rates, notes, tuple(found))
 
     def _estimate_job(self, job: PlannedJob) -> dict[str, Amount]:
         found = dict.fromkeys(COLUMNS, NOTHING)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orion.cost.amounts import NOTHING, Amount
+from orion.cost.amounts import Amount
 from orion.cost.amounts import add as add_amounts
 from orion.cost.estimate import COLUMNS, Prices, RuleCost
 from orion.cost.planned_jobs import PlannedJob
@@ -24,14 +24,19 @@ NUMBERS = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
+class PlannedCost:
+    """A planned job. ``amounts``: by `COLUMNS`, None where unknown or without such a quantity."""
+
+    rule: str
+    gpus: int
+    amounts: dict[str, float | None]
+
+
+@dataclass(frozen=True)
 class Record:
-    """An estimate as it was made.
+    """An estimate as it was made: usage file → planned job; its prices; the pilot it rests on."""
 
-    ``planned``: usage file → its rule and GPUs, for each planned job. ``pilot``: what it rests on.
-    """
-
-    costs: tuple[RuleCost, ...]
-    planned: dict[str, tuple[str, int]]
+    planned: dict[str, PlannedCost]
     prices: Prices
     pilot: str | None
 
@@ -65,9 +70,13 @@ def write(
                 "rule": job.rule,
                 "usage": RULES[job.rule].usage.format(**job.wildcards),
                 "gpus": job.gpus,
+                **{name: _value(amount) for name, amount in amounts.items()},
             }
-            for job in jobs
-            if job.rule in RULES
+            for cost in costs
+            if cost.rule in RULES
+            for job, amounts in zip(
+                [job for job in jobs if job.rule == cost.rule], cost.by_job, strict=True
+            )
         ],
     }
     try:
@@ -81,16 +90,15 @@ def read(path: Path) -> Record:
     """The estimate of a document. Raises InputError for any other file, and for a missing one."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        costs = tuple(
-            RuleCost(
-                str(row["rule"]), int(row["jobs"]), {name: _read(row[name]) for name in COLUMNS}
-            )
-            for row in document["rules"]
-        )
         planned = {
-            str(row["usage"]): (str(row["rule"]), int(row["gpus"])) for row in document["planned"]
+            str(row["usage"]): PlannedCost(
+                str(row["rule"]),
+                int(row["gpus"]),
+                {name: None if row[name] is None else float(row[name]) for name in COLUMNS},
+            )
+            for row in document["planned"]
         }
-        return Record(costs, planned, Prices(**document["prices"]), document["pilot"])
+        return Record(planned, Prices(**document["prices"]), document["pilot"])
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -113,16 +121,5 @@ def _as_json(amount: Amount) -> dict[str, Any] | None:
     }
 
 
-def _read(found: dict[str, Any] | None) -> Amount:
-    """The amount of a document; the names of its pilot jobs are not in it."""
-    if found is None:
-        return NOTHING
-    is_known = found["value"] is not None
-    numbers = {name: float(found[name]) if is_known else 0.0 for name in NUMBERS}
-    return Amount(
-        **numbers,
-        pilot_jobs=frozenset(f"job {i}" for i in range(int(found["pilot_jobs"]))),
-        known=int(is_known),
-        unknown=int(found["unknown_jobs"]),
-        at_most=bool(found["at_most"]),
-    )
+def _value(amount: Amount) -> float | None:
+    return amount.value if amount.known and not amount.unknown else None

@@ -12,11 +12,11 @@ from orion import paths, tables
 from orion.cli.main import main
 from orion.config import validate
 from orion.cost import page, record
-from orion.cost.actual import compare, list_finished, sum_by_rule, sum_compared
-from orion.cost.amounts import NOTHING, UNKNOWN, Amount, exact
+from orion.cost.actual import Pair, compare, list_finished, sum_by_rule
+from orion.cost.amounts import NOTHING, UNKNOWN, exact
 from orion.cost.arm_costs import list_arm_costs
 from orion.cost.counts import Counts
-from orion.cost.estimate import COLUMNS, Prices, RuleCost, estimate
+from orion.cost.estimate import COLUMNS, Prices, estimate
 from orion.cost.pilot import Pilot
 from orion.cost.planned_jobs import PlannedJob
 from orion.errors import InputError
@@ -192,14 +192,16 @@ def recorded(made, tmp_path_factory):
 def test_an_estimate_is_read_as_it_was_written(recorded):
     place, costs = recorded
     found = record.read(place)
-    assert [cost.rule for cost in found.costs] == [cost.rule for cost in costs]
-    for old, new in zip(costs, found.costs, strict=True):
+    for cost in costs:
+        own = [job for job in found.planned.values() if job.rule == cost.rule]
+        assert len(own) == (cost.jobs if cost.rule != "all" else 0)
         for name in COLUMNS:
-            a, b = old.amounts[name], new.amounts[name]
-            assert (a.value, a.low, a.high, a.unknown) == (b.value, b.low, b.high, b.unknown)
-            assert bool(a.known) == bool(b.known) and len(a.pilot_jobs) == len(b.pilot_jobs)
+            amount, values = cost.amounts[name], [job.amounts[name] for job in own]
+            known = [value for value in values if value is not None]
+            assert sum(known) == pytest.approx(amount.value) and len(known) == amount.known
     assert found.prices == Prices(hour=2.0) and found.pilot == "pilot/results"
-    assert found.planned["models/tiny/model.usage.tsv"] == ("register_demo_model", 0)
+    assert found.planned["models/tiny/model.usage.tsv"].rule == "register_demo_model"
+    assert found.planned["datasets/chains/tiny/samples.usage.tsv"].gpus == 1
     assert len(found.planned) == 5
 
 
@@ -225,26 +227,29 @@ def test_the_command_says_both(recorded, made, tmp_path, capsys):
     text = capsys.readouterr().out
     rows = read_rows(text, "rule +run")
     # 60 s by a pilot of half the speed
-    assert rows["sample"] == ["1 of 1", "~1,200", "1,200", "1.00", "~0.0333", "0.0167", "0.50"]
-    assert rows["register_demo_model"][-1] == "1.00"
-    # a training that was planned has not run
-    assert rows["train"][0] == "1 of 2" and rows["train"][-1] == "-"
+    tokens, hours = ["1", "1,200", "1,200", "1.00"], ["1", "0.0333", "0.0167", "0.50"]
+    assert rows["sample"] == ["1 of 1", *tokens, *hours]
+    none = ["-"] * 4
+    assert rows["register_demo_model"] == ["1 of 1", *none, "1", "0.000556", "0.000556", "1.00"]
+    # of two trainings that were planned one has run
+    assert rows["train"] == ["1 of 2", *none, "1", "0.0117", "0.01", "0.86"]
     # nothing of the kind was in the pilot
-    assert rows["reflect"] == ["1 of 1", "unknown", "2,100", "-", "unknown", "0.0117", "-"]
-    assert "hours: 0.0172 of 0.0339 estimated, 0.51 of it, over the 2 rules" in text
+    assert rows["reflect"] == ["1 of 1", *none, *none]
+    assert rows["total"] == ["4 of 5", *tokens, "3", "0.0456", "0.0272", "0.60"]
     arms = read_rows(text, "dataset/model/arm")
     assert arms["chains/tiny/orion"] == ["1,200", "66", "2,100", "61", "42", "120", "8", "0.5"]
     total = read_rows(text, "rule +jobs")["total"]
     assert total[0] == "21"
     found = {row["rule"]: row for row in read_csv(folder / "rules.csv")}
-    assert float(found["sample"]["estimated_hours"]) == pytest.approx(120 / 3600)
-    assert float(found["sample"]["planned_hours"]) == pytest.approx(60 / 3600)
+    assert float(found["sample"]["compared_hours_estimated"]) == pytest.approx(120 / 3600)
+    assert float(found["sample"]["compared_hours_actual"]) == pytest.approx(60 / 3600)
     # the resource gpu of the plan, and its prices
     assert float(found["sample"]["gpu_hours"]) == pytest.approx(60 / 3600)
     assert float(found["sample"]["money"]) == pytest.approx(2 * 60 / 3600)
-    assert float(found["train"]["planned_hours"]) == pytest.approx(36 / 3600)
+    assert float(found["train"]["compared_hours_actual"]) == pytest.approx(36 / 3600)
     assert float(found["train"]["hours"]) == pytest.approx(168 / 3600)
-    assert found["reflect"]["estimated_hours"] == "" and found["plan"]["estimated_hours"] == ""
+    assert found["reflect"]["planned_jobs_run"] == "1" and found["plan"]["planned_jobs"] == ""
+    assert found["reflect"]["compared_hours_jobs"] == ""
     arms = read_csv(folder / "arms.csv")
     assert [row["arm"] for row in arms] == ["base", "orion", "sft_teacher"]
     html = page_file.read_text()
@@ -290,22 +295,38 @@ def test_a_folder_without_usage_files_is_named(tmp_path):
         Pilot(tmp_path / "results", place="")
 
 
-def test_ratios_are_of_what_is_known():
-    def cost(rule, jobs, hours):
-        return RuleCost(rule, jobs, {**dict.fromkeys(COLUMNS, NOTHING), "hours": hours})
+def test_only_what_is_known_on_both_sides_is_compared():
+    def planned(rule, **amounts):
+        return record.PlannedCost(rule, 0, {**dict.fromkeys(COLUMNS), **amounts})
 
-    planned = [
-        cost("sample", 2, Amount(4.0, 3.0, 5.0, frozenset("a"))),
-        cost("train", 1, exact(2.0) + UNKNOWN),
-        cost("pack", 3, exact(1.0)),
-        cost("expose", 1, exact(0.0)),
-        cost("all", 1, NOTHING),
-    ]
-    ran = [cost("sample", 2, exact(5.0)), cost("train", 1, exact(2.0)), cost("pack", 2, exact(1.0))]
-    found = compare(planned, ran)
-    assert [each.rule for each in found] == ["sample", "train", "pack", "expose"]
-    assert [each.find_ratio("hours") for each in found] == [1.25, None, None, None]
-    assert sum_compared(found, "hours") == (4.0, 5.0, 1)
+    def ran(**amounts):
+        return {**dict.fromkeys(COLUMNS, NOTHING), **amounts}
+
+    jobs = {
+        "a": planned("sample", hours=4.0, new_tokens=100.0),
+        "b": planned("sample", hours=2.0, new_tokens=50.0),
+        "c": planned("sample", new_tokens=50.0),
+        "d": planned("sample", hours=8.0),
+        "e": planned("pack", hours=1.0, cpu_hours=1.0),
+        "f": planned("expose", hours=0.0),
+    }
+    measured = {
+        "a": ran(hours=exact(5.0), new_tokens=exact(90.0), stored=exact(0.0)),
+        # half of it was stored, so its time says nothing
+        "b": ran(hours=exact(0.5), new_tokens=exact(60.0), stored=exact(20.0)),
+        "c": ran(hours=exact(9.0), new_tokens=UNKNOWN, stored=UNKNOWN),
+        "e": ran(hours=exact(1.0), cpu_hours=UNKNOWN),
+        "f": ran(hours=exact(1.0)),
+        "g": ran(hours=exact(7.0)),
+    }
+    found = {each.rule: each for each in compare(record.Record(jobs, Prices(), None), measured)}
+    sample = found["sample"]
+    assert (sample.planned, sample.run) == (4, 3)
+    assert sample.pairs["hours"] == Pair(1, 4.0, 5.0) and sample.pairs["hours"].ratio == 1.25
+    assert sample.pairs["new_tokens"] == Pair(2, 150.0, 150.0)
+    assert found["pack"].pairs["hours"] == Pair(1, 1.0, 1.0)
+    assert found["pack"].pairs["cpu_hours"] == Pair() and Pair().ratio is None
+    assert found["expose"].pairs["hours"].ratio is None and "g" not in found
 
 
 def test_hostile_text_is_inert_on_the_page():
