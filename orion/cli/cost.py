@@ -43,9 +43,9 @@ training, the mean over seeds; tokens/answer, s/answer: on the benchmarks, witho
 a teacher was sampled for is in the rules above, and in no arm."""
 
 COMPARED_LEGEND = """\
-run: how many of the planned jobs have run; jobs: those whose estimate and cost are known, over which
-both are added up; ×: actual over estimated. The time of a job that found completions stored is left
-out, since all of them were estimated."""
+run: how many of the planned jobs have run; jobs: those whose estimate and cost are known, over
+which both are added up; ×: actual over estimated. The time of a job that found completions stored
+is left out, since all of them were estimated."""
 
 
 @dataclass(frozen=True)
