@@ -5,7 +5,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from orion.cli import answers, compare, completions, config, data, merge, plan, power, prompts, why
+from orion.cli import (
+    answers,
+    compare,
+    completions,
+    config,
+    cost,
+    data,
+    merge,
+    plan,
+    power,
+    prompts,
+    why,
+)
 from orion.stages import command
 
 
@@ -14,13 +26,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="orion",
         description="Look into a run: its configuration, data, prompts, answers and completions; "
-        "plan its size and its cost; say why it trained on what; compare two runs; merge its "
-        "adapters.",
+        "plan its size and its cost, say what it has cost and why it trained on what; compare two "
+        "runs; merge its adapters.",
     )
     commands = parser.add_subparsers(required=True)
     for group in (
         *(config, data, prompts, answers, completions),
-        *(power, plan, why, compare, merge),
+        *(power, plan, cost, why, compare, merge),
     ):
         group.add(commands)
     args = parser.parse_args(argv)

@@ -7,7 +7,6 @@ Run: ``orion plan --help``.
 """
 
 import argparse
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,14 +14,15 @@ from typing import Any
 
 from orion import config
 from orion.cli.why import show
-from orion.cost import planned_jobs
+from orion.cost import planned_jobs, record
 from orion.cost.amounts import Amount
 from orion.cost.amounts import add as add_amounts
+from orion.cost.ceiling import check_ceiling, read_spent
 from orion.cost.counts import Counts
 from orion.cost.estimate import COLUMNS, Prices, RuleCost, estimate
 from orion.cost.pilot import Pilot
 from orion.errors import InputError
-from orion.paths import AtomicFile
+from orion.spending.ceiling import LIMITS, Ceiling, Spent, read_ceiling
 
 BASE = Path("config/config.yaml")
 HEADS = {
@@ -36,6 +36,9 @@ HEADS = {
     "money": "money",
 }
 HOURS = ("hours", "cpu_hours", "gpu_hours", "money")
+# the prices of time: a GPU's, a processor's, or any job's
+TIMES = ("gpu-hour", "cpu-hour", "hour")
+RESULTS = Path("results")
 # hours and money below this are not told apart
 SMALLEST = 0.01
 LEGEND = """\
@@ -65,12 +68,17 @@ def add(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="KEY=AMOUNT",
-        help="money per gpu-hour and cpu-hour, and per million tokens of served models: prompt, "
-        "completion, or of one model prompt:MODEL, completion:MODEL",
+        help="money per gpu-hour and cpu-hour, or per hour of any job, and per million tokens of "
+        "served models: prompt, completion, or of one model prompt:MODEL, completion:MODEL; "
+        "default: the block prices of CONFIG",
     )
     option("--target", choices=planned_jobs.TARGETS, default="all", help="default: all")
     option("--workflow-profile", metavar="DIR", help="as for snakemake; its gpu counts GPUs")
-    option("--json", metavar="FILE", help="also write all numbers to this file")
+    option(
+        "--json",
+        metavar="FILE",
+        help=f"also write all numbers to this file; `orion cost` finds logs/{record.PLACE}",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -80,9 +88,12 @@ def _run(args: argparse.Namespace) -> None:
     own = [name for name in args.files if not _is_same_file(name, base)]
     settings = config.load(base, *own)
     config.check_traces(settings)
-    prices = read_prices(args.price, settings)
-    if not prices.is_empty and args.pilot is None:
+    if args.price and args.pilot is None:
         raise InputError("--price: the hours and tokens come from a pilot; give --from too")
+    prices = read_prices(args.price, settings) if args.price else list_prices(settings)
+    limits = read_ceiling(config.tell_ceiling(settings))
+    if limits is not None:
+        check_ceiling(limits, RESULTS)
     pilot = Pilot(args.pilot) if args.pilot is not None else None
     jobs = planned_jobs.list_jobs(
         [str(base), *own], target=args.target, workflow_profile=args.workflow_profile
@@ -91,17 +102,44 @@ def _run(args: argparse.Namespace) -> None:
     local = planned_jobs.find_local_rules(planned_jobs.find_snakefile())
     submissions = None if local is None else sum(1 for job in jobs if job.rule not in local)
     if args.json:
-        _write_json(args, costs, submissions)
+        record.write(
+            args.json,
+            costs,
+            jobs,
+            prices,
+            config=args.files,
+            target=args.target,
+            pilot=args.pilot,
+            submissions=submissions,
+        )
     for line in tell(costs, submissions, args.files, args.pilot):
         print(line)
+    if limits is not None and jobs:
+        for line in tell_ceiling(limits, read_spent(limits, RESULTS), costs):
+            print(line)
 
 
 def _is_same_file(name: str, base: Path) -> bool:
     return Path(name).exists() and base.exists() and base.samefile(name)
 
 
-def read_prices(pairs: Sequence[str], settings: config.Config) -> Prices:
-    """The prices of ``KEY=AMOUNT``; raises InputError for an unknown key and a bad amount."""
+def list_prices(settings: config.Config) -> Prices:
+    """The prices of the configuration, none where it has none."""
+    found = settings.prices
+    if found is None:
+        return Prices()
+    tokens = {}
+    for kind in ("prompt", "completion"):
+        price = getattr(found, kind)
+        tokens[kind] = price if isinstance(price, dict) else {} if price is None else {"*": price}
+    return Prices(hour=found.hour, **tokens)
+
+
+def read_prices(pairs: Sequence[str], settings: config.Config | None = None) -> Prices:
+    """The prices of ``KEY=AMOUNT``; raises InputError for an unknown key and a bad amount.
+
+    Without ``settings`` a price may be that of any model.
+    """
     hours: dict[str, float] = {}
     tokens: dict[str, dict[str, float]] = {"prompt": {}, "completion": {}}
     for pair in pairs:
@@ -114,12 +152,12 @@ def read_prices(pairs: Sequence[str], settings: config.Config) -> Prices:
         if not (math.isfinite(amount) and amount >= 0):
             raise InputError(f"--price {pair}: give KEY=AMOUNT, such as gpu-hour=2.5")
         place, key = (tokens[name], model or "*") if name in tokens else (hours, key)
-        if place is hours and key not in ("gpu-hour", "cpu-hour"):
+        if place is hours and key not in TIMES:
             raise InputError(
-                f"--price {pair}: no such key; one of gpu-hour, cpu-hour, prompt, completion, "
+                f"--price {pair}: no such key; one of {', '.join(TIMES)}, prompt, completion, "
                 "prompt:MODEL, completion:MODEL"
             )
-        if model and model not in settings.models:
+        if model and settings is not None and model not in settings.models:
             raise InputError(
                 f"--price {pair}: {model} is not defined under models; one of "
                 f"{', '.join(sorted(settings.models))}"
@@ -127,9 +165,31 @@ def read_prices(pairs: Sequence[str], settings: config.Config) -> Prices:
         if key in place:
             raise InputError(f"--price {pair}: given twice; keep one")
         place[key] = amount
-    return Prices(
-        hours.get("gpu-hour"), hours.get("cpu-hour"), tokens["prompt"], tokens["completion"]
-    )
+    if "hour" in hours and len(hours) > 1:
+        raise InputError(
+            "--price: hour is for the time of any job, gpu-hour and cpu-hour for that of GPUs and "
+            "processors; give one kind"
+        )
+    gpu, cpu, any_job = (hours.get(name) for name in TIMES)
+    return Prices(gpu, cpu, tokens["prompt"], tokens["completion"], any_job)
+
+
+def tell_ceiling(limits: Ceiling, spent: Spent, costs: Sequence[RuleCost]) -> Iterator[str]:
+    """What the run may spend, what it has spent, what the plan adds, and whether that fits."""
+    totals = {name: add_amounts(cost.amounts[name] for cost in costs) for name in COLUMNS}
+    totals["tokens"] = totals["prompt_tokens"] + totals["new_tokens"]
+    rows = [["ceiling", "limit", "spent", "planned", ""]]
+    for name in LIMITS:
+        limit, planned = getattr(limits, name), totals[name]
+        if limit is None:
+            continue
+        is_fraction = name in HOURS
+        over = getattr(spent, name) + planned.value - limit
+        numbers = [_format_number(value, is_fraction) for value in (limit, getattr(spent, name))]
+        fits = "" if over <= 0 else f"{_format_number(over, is_fraction)} too much"
+        rows.append([name, *numbers, format_amount(planned, is_fraction), fits])
+    yield ""
+    yield from align(rows)
 
 
 def tell(
@@ -154,7 +214,7 @@ def tell(
         rows.append([cost.rule, f"{cost.jobs:,}", *columns])
     columns = [format_amount(totals[name], name in HOURS) for name in shown]
     rows.append(["total", f"{jobs:,}", *columns])
-    yield from _align(rows)
+    yield from align(rows)
     yield ""
     yield from LEGEND.splitlines() if pilot is not None else WITHOUT_PILOT.splitlines()
     if pilot is not None:
@@ -196,7 +256,8 @@ def _tell_basis(
             yield f"  {cost.rule:<20}{line}"
 
 
-def _align(rows: list[list[str]]) -> Iterator[str]:
+def align(rows: list[list[str]]) -> Iterator[str]:
+    """The rows of a table as lines, the first column to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         first, *others = (
@@ -206,11 +267,18 @@ def _align(rows: list[list[str]]) -> Iterator[str]:
         yield "  ".join([first, *others]).rstrip()
 
 
-def format_amount(amount: Amount, is_fraction: bool = False) -> str:
-    """A number with the signs of `LEGEND`, or ``unknown``; ``-`` where there is no quantity."""
+def format_amount(
+    amount: Amount,
+    is_fraction: bool = False,
+    form: Callable[[float, bool], str] | None = None,
+) -> str:
+    """A number with the signs of `LEGEND`, or ``unknown``; ``-`` where there is no quantity.
+
+    ``form``: writes the number; None: a count in full, a fraction to two places.
+    """
     if not amount.known:
         return "unknown" if amount.unknown else "-"
-    number = _format_number(amount.value, is_fraction)
+    number = (form or _format_number)(amount.value, is_fraction)
     signs = ("≤" if amount.at_most else "") + ("~" if amount.pilot_jobs else "")
     signs = "" if number.startswith("<") else signs
     return f"{signs}{number}{'+?' if amount.unknown else ''}"
@@ -247,49 +315,3 @@ def tell_spread(
     some = f", one per planned job for {amount.single:,} of these" if amount.single else ""
     low, high = form(amount.low, is_fraction), form(amount.high, is_fraction)
     return f" ({low} to {high}; {count:,} jobs{some})"
-
-
-def _write_json(
-    args: argparse.Namespace, costs: Sequence[RuleCost], submissions: int | None
-) -> None:
-    totals = {name: _as_json(add_amounts(cost.amounts[name] for cost in costs)) for name in COLUMNS}
-    document = {
-        "config": args.files,
-        "target": args.target,
-        "pilot": args.pilot,
-        "prices": args.price,
-        "jobs": sum(cost.jobs for cost in costs),
-        "submissions": submissions,
-        "total": totals,
-        "rules": [
-            {
-                "rule": cost.rule,
-                "jobs": cost.jobs,
-                **{name: _as_json(amount) for name, amount in cost.amounts.items()},
-                "rates": {name: _as_json(amount) for name, amount in cost.rates.items()},
-                "notes": list(cost.notes),
-            }
-            for cost in costs
-        ],
-    }
-    try:
-        with AtomicFile(args.json) as partial:
-            partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--json {args.json}: cannot be written ({error})") from None
-
-
-def _as_json(amount: Amount) -> dict[str, Any] | None:
-    """An amount; null where the rule has no such quantity, a value of null where it is unknown."""
-    if not amount.known and not amount.unknown:
-        return None
-    numbers = {
-        name: getattr(amount, name) if amount.known else None for name in ("value", "low", "high")
-    }
-    return {
-        **numbers,
-        "pilot_jobs": len(amount.pilot_jobs),
-        "unknown_jobs": amount.unknown,
-        "single_jobs": amount.single,
-        "at_most": amount.at_most,
-    }

@@ -5,12 +5,13 @@ Stored ones are read, missing ones are generated and stored.
 
 ``keys`` computes a completion's key and seed. ``parts`` reads and writes part files. ``store``
 looks completions up. ``compaction`` merges small files. ``generation`` asks the engine for what is
-missing; ``writer`` stores its answers. ``maintenance`` serves the command ``orion completions``; no
-stage imports it.
+missing; ``writer`` stores its answers, and ``meter`` ends the job at the run's ceiling.
+``maintenance`` serves the command ``orion completions``; no stage imports it.
 """
 
 from orion.completions.generation import complete, complete_shard
 from orion.completions.keys import add_keys, completion_key, completion_seed, in_shard, parse_shard
+from orion.completions.meter import Meter
 from orion.completions.parts import STORED_COLUMNS, UNSTORED_FINISH_REASONS
 from orion.completions.store import CompletionStore
 
@@ -18,6 +19,7 @@ __all__ = [
     "STORED_COLUMNS",
     "UNSTORED_FINISH_REASONS",
     "CompletionStore",
+    "Meter",
     "add_keys",
     "complete",
     "complete_shard",

@@ -14,6 +14,7 @@ import polars as pl
 
 from orion import engines, processes, tables
 from orion.completions import keys
+from orion.completions.meter import Meter
 from orion.completions.parts import (
     CONTEXT_FULL,
     KEY,
@@ -98,6 +99,7 @@ def complete(
     flush_seconds: float = 30.0,
     open_engine: Callable[..., Engine] = engines.open_engine,
     options: RuntimeOptions | None = None,
+    meter: Meter | None = None,
 ) -> pl.DataFrame:
     """The requests with their completions: their columns without ``prompt``, and the results.
 
@@ -108,7 +110,8 @@ def complete(
     not even imported; otherwise it is opened with ``options``. The ``num_samples`` of
     ``generation`` are not used here. At temperature 0 a prompt is asked once, and its answer stands
     in all of its rows. New completions are stored after ``flush_every`` of them or
-    ``flush_seconds``. Raises InputError if the store cannot be written.
+    ``flush_seconds``. Raises InputError if the store cannot be written, and where the ceiling that
+    ``meter`` follows leaves no room; what was generated until then is stored.
     """
     if not requests.height:
         return tables.empty(tables.SAMPLES)
@@ -118,7 +121,7 @@ def complete(
     missing = job.requests.join(stored, on=KEY, how="anti", maintain_order="left")
     missing = missing.unique(KEY, keep="first", maintain_order=True)
     writer = CompletionWriter(job.store, missing.height, flush_every, flush_seconds)
-    _generate_missing(job, missing, writer, open_engine, options)
+    _generate_missing(job, missing, writer, open_engine, options, meter)
     rows = job.mark_too_long(pl.concat([stored, *writer.frames]))
     table = job.requests.join(rows, on=KEY, how="left", validate="m:1", maintain_order="left")
     return table.select(pl.exclude("prompt", KEY), pl.col(KEY).alias("completion"))
@@ -135,6 +138,7 @@ def complete_shard(
     flush_seconds: float = 30.0,
     open_engine: Callable[..., Engine] = engines.open_engine,
     options: RuntimeOptions | None = None,
+    meter: Meter | None = None,
 ) -> int:
     """Generate and store what shard (i, n) of the requests lacks; returns the number stored.
 
@@ -157,7 +161,7 @@ def complete_shard(
     writer = CompletionWriter(
         job.store, missing.height, flush_every, flush_seconds, keep_frames=False
     )
-    _generate_missing(job, missing, writer, open_engine, options)
+    _generate_missing(job, missing, writer, open_engine, options, meter)
     return writer.stored
 
 
@@ -185,8 +189,12 @@ def _generate_missing(
     writer: CompletionWriter,
     open_engine: Callable[..., Engine],
     options: RuntimeOptions | None,
+    meter: Meter | None,
 ) -> None:
-    """Generate the missing rows into the writer and log counts; failed requests are tried twice."""
+    """Generate the missing rows into the writer and log counts; failed requests are tried twice.
+
+    Raises InputError where the run's ceiling leaves no room for all of them.
+    """
     wanted = job.requests[KEY].n_unique()
     reused = wanted - missing.height
     log(f"completions: {reused:,} of {wanted:,} are stored, {missing.height:,} to generate")
@@ -195,26 +203,70 @@ def _generate_missing(
         for key, prompt in missing.select(KEY, "prompt").iter_rows()
     ]
     failed: list[Request] = []
+    left = 0
     try:
+        if requests and meter is not None and not meter.find_room(writer):
+            raise meter.refuse(len(requests), wanted)
         if requests:
+            if meter is not None:
+                options = replace(
+                    options or RuntimeOptions(), is_stopped=lambda: not meter.find_room(writer)
+                )
             writer.probe()
             proven = reused >= PROVEN_RATIO * missing.height
             engine = open_engine(job.engine, job.document, job.sampling, options, proven=proven)
             with processes.sigterm_raises_system_exit(), writer:
-                failed = _generate(engine, requests, writer, write_failures=False)
-                if failed:
+                failed, left = _generate(engine, requests, writer, meter, write_failures=False)
+                if failed and not left:
                     log(f"completions: {len(failed):,} requests failed and are asked once more")
-                    failed = _generate(engine, failed, writer, write_failures=True)
+                    failed, left = _generate(engine, failed, writer, meter, write_failures=True)
+                elif failed:
+                    failed, left = [], left + len(failed)
     finally:
         log(f"completions: {reused:,} reused, {writer.summary()}")
+    if left and meter is not None:
+        raise meter.refuse(left, wanted)
     if failed:
         _log_failures(failed, job.requests)
 
 
 def _generate(
-    engine: Engine, requests: list[Request], writer: CompletionWriter, *, write_failures: bool
-) -> list[Request]:
-    """Put the engine's completions into the writer; returns the requests that failed."""
+    engine: Engine,
+    requests: list[Request],
+    writer: CompletionWriter,
+    meter: Meter | None,
+    *,
+    write_failures: bool,
+) -> tuple[list[Request], int]:
+    """Put the engine's completions into the writer.
+
+    Returns the requests that failed, and how many were not asked since the ceiling is reached.
+    """
+    failed: list[Request] = []
+    done = 0
+    while done < len(requests):
+        # a prompt that is too long takes no room, so there may be some again
+        room = len(requests) if meter is None else meter.find_room(writer)
+        if not room:
+            break
+        batch = requests[done : done + room]
+        more, left = _ask(engine, batch, writer, meter, write_failures=write_failures)
+        failed += more
+        done += len(batch) - left
+        if left:
+            break
+    return failed, len(requests) - done
+
+
+def _ask(
+    engine: Engine,
+    requests: list[Request],
+    writer: CompletionWriter,
+    meter: Meter | None,
+    *,
+    write_failures: bool,
+) -> tuple[list[Request], int]:
+    """The requests that failed, and how many of the others the engine has left out."""
     waiting = {request.key: request for request in requests}
     failed = []
     answers = engine.generate(requests)
@@ -239,11 +291,11 @@ def _generate(
         writer.flush()
         if isinstance(answers, Generator):
             answers.close()
-    if waiting:
+    if waiting and (meter is None or meter.find_room(writer)):
         raise RuntimeError(
             f"the engine left {len(waiting)} of {len(requests)} requests without an answer"
         )
-    return failed
+    return failed, len(waiting)
 
 
 def _log_failures(failed: list[Request], requests: pl.DataFrame) -> None:

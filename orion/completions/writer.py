@@ -3,6 +3,7 @@
 Input: completions, one at a time. Output: part files in the store, counts for the log.
 """
 
+import threading
 import time
 from collections import Counter
 from types import TracebackType
@@ -14,6 +15,7 @@ from orion.completions.store import CompletionStore, as_frame
 from orion.engines import Completion
 from orion.errors import InputError
 from orion.progress import Progress, log
+from orion.spending.totals import Counts
 
 # seconds between the last attempts to store completions before they are given up
 FINAL_RETRY_WAITS_S = (1.0, 4.0, 10.0, 15.0, 30.0)
@@ -44,6 +46,10 @@ class CompletionWriter:
         self.reasons: Counter[str] = Counter()
         self.error: OSError | None = None
         self.last_flush = 0.0
+        # pending ones that will be stored, and how often pending ones were
+        self.waiting, self.flushes = Counts(), 0
+        # while it is held, what is pending may be stored already
+        self.lock = threading.Lock()
 
     def probe(self) -> None:
         """Raises InputError if the store cannot be written, before anything is generated."""
@@ -66,6 +72,8 @@ class CompletionWriter:
         self.prompt_tokens += completion.prompt_tokens
         self.completion_tokens += completion.completion_tokens
         self.reasons[completion.finish_reason] += 1
+        if completion.finish_reason not in UNSTORED_FINISH_REASONS:
+            self.waiting += Counts(1, completion.prompt_tokens, completion.completion_tokens)
         self.progress.add(1, tokens=completion.completion_tokens)
         is_full = len(self.pending) >= self.every and self.error is None
         if is_full or time.monotonic() - self.last_flush >= self.seconds:
@@ -76,6 +84,10 @@ class CompletionWriter:
         self.last_flush = time.monotonic()
         if not self.pending:
             return
+        with self.lock:
+            self._store_pending()
+
+    def _store_pending(self) -> None:
         rows = as_frame(self.pending)
         try:
             self.store.write(rows)
@@ -93,6 +105,7 @@ class CompletionWriter:
                 "completions are stored"
             )
         self.error, self.pending = None, []
+        self.waiting, self.flushes = Counts(), self.flushes + 1
         self.stored += int((~rows["finish_reason"].is_in(UNSTORED_FINISH_REASONS)).sum())
         if self.keep_frames:
             self.frames.append(rows)

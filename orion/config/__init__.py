@@ -14,6 +14,7 @@ from orion.config.arm_models import (
 )
 from orion.config.arm_texts import reads_steps
 from orion.config.arms import find_match, is_matched, list_matched_arms
+from orion.config.ceiling import tell_ceiling
 from orion.config.datasets import url_sources
 from orion.config.input_files import checkpoint_files, local_files
 from orion.config.loading import load, validate
@@ -46,6 +47,7 @@ __all__ = [
     "plan_digest",
     "reads_steps",
     "stage_config",
+    "tell_ceiling",
     "url_sources",
     "validate",
 ]

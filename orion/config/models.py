@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from orion import prompts
-from orion.config import arm_models, arms, comparisons, draws, report
+from orion.config import arm_models, arms, ceiling, comparisons, draws, report
 from orion.config.blocks import (
     Arm,
     Check,
@@ -29,6 +29,7 @@ from orion.config.blocks import (
     Select,
     Train,
 )
+from orion.config.ceiling import Ceiling, Prices
 from orion.config.comparisons import Comparison
 from orion.config.datasets import Benchmark, Dataset, UrlSource, url_sources
 from orion.config.report import Report
@@ -104,6 +105,12 @@ class Config(Block):
     train: Train
     evaluate: Generation
     report: Report = Report()
+    ceiling: Ceiling | None = Field(
+        None, description="what the run may spend: it stops there, and goes on with a higher one"
+    )
+    prices: Prices | None = Field(
+        None, description="of ceiling.money, and for `orion plan` and `orion cost`"
+    )
     # entry of models → the one whose checkpoint it is
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -223,6 +230,13 @@ class Config(Block):
             assert isinstance(reflect, Reflect)
             if self.arms[arm].trained_on == "reflection" and reflect.model is not None:
                 self._check_engine(reflect.model, f"arms.{arm}: reflect", reflect)
+        return self
+
+    @model_validator(mode="after")
+    def _check_ceiling(self) -> "Config":
+        fault = ceiling.find_fault(self)
+        if fault is not None:
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

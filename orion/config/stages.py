@@ -23,6 +23,8 @@ from orion.demo.recipes import read_recipe
 from orion.experiment.filters import NOT_SHORTER
 from orion.provenance import canonical_json, digest_text
 
+# blocks that no stage reads
+OF_ITS_COST = ("ceiling", "prices")
 # the blocks of the prompt set that make the prompt for a solution
 SOLVING = ("system", "solve", "examples")
 
@@ -358,7 +360,8 @@ def plan_digest(config: Config) -> str:
 
 def _report(config: Config) -> dict[str, Any]:
     # all that the page checks and shows; blocks that are defined but not run are left out
-    whole = _dump(config)
+    # what a run may spend changes no result
+    whole = {key: value for key, value in _dump(config).items() if key not in OF_ITS_COST}
     used = {**list_used(config), "benchmarks": config.runs.benchmarks}
     for block, names in used.items():
         whole[block] = {name: value for name, value in whole[block].items() if name in names}

@@ -4,7 +4,7 @@ Inputs: planned jobs, counts of completions, rates, prices. Outputs: one record 
 its numbers rest on. Nothing is read or written here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,9 +15,9 @@ from orion.cost.pilot import GENERATING, Pilot, PilotJob
 from orion.cost.planned_jobs import PlannedJob
 from orion.cost.rates import Match, Rates, find_keys, find_unit_count
 from orion.cost.rule_files import CHECKED, RULES
+from orion.spending.ceiling import TOKENS_PER_PRICE
+from orion.spending.usage import SECONDS_PER_HOUR
 
-SECONDS_PER_HOUR = 3600
-TOKENS_PER_PRICE = 1_000_000
 # what a rule may cost, in the order in which it is shown
 COLUMNS = (
     "completions",
@@ -36,18 +36,41 @@ MAX_KEY, MAX_VALUE = 60, 40
 
 @dataclass(frozen=True)
 class Prices:
-    """Money per GPU-hour, CPU-hour and per million tokens of served models, by model or ``*``."""
+    """Money per unit, and per million tokens of served models, by model or ``*``.
+
+    ``hour``: of any job, in the place of the hours of GPUs and processors.
+    """
 
     gpu_hour: float | None = None
     cpu_hour: float | None = None
     prompt: dict[str, float] = field(default_factory=dict)
     completion: dict[str, float] = field(default_factory=dict)
+    hour: float | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether no price is given, so that money is not computed."""
-        hours = (self.gpu_hour, self.cpu_hour)
-        return hours == (None, None) and not self.prompt and not self.completion
+        hours = {self.gpu_hour, self.cpu_hour, self.hour}
+        return hours == {None} and not self.prompt and not self.completion
+
+    def find(self, kind: str, model: str) -> float | None:
+        """The price of a model's tokens of the kind prompt or completion; None without one."""
+        prices: dict[str, float] = getattr(self, kind)
+        return prices.get(model, prices.get("*"))
+
+    def find_time(self, *, has_gpu: bool) -> tuple[str, float | None, str]:
+        """The name and the price of a job's time, and the quantity that it is for."""
+        if self.hour is not None:
+            return "hour", self.hour, "hours"
+        if has_gpu:
+            return "gpu-hour", self.gpu_hour, "gpu_hours"
+        return "cpu-hour", self.cpu_hour, "cpu_hours"
+
+    def price_time(self, found: Mapping[str, Amount]) -> Amount:
+        """The money for a job's time, by its quantities; unknown without a price."""
+        has_gpu = bool(found["gpu_hours"].known)
+        _, price, quantity = self.find_time(has_gpu=has_gpu)
+        return UNKNOWN if price is None else found[quantity].scale(price)
 
 
 @dataclass(frozen=True)
@@ -56,6 +79,7 @@ class RuleCost:
 
     ``amounts``: by `COLUMNS`; a quantity that the rule does not have is `NOTHING`. ``rates``: name
     → rate over all pilot jobs that were used. ``notes``: what a reader must know about them.
+    ``by_job``: the amounts of each job, in the order of the jobs.
     """
 
     rule: str
@@ -63,6 +87,7 @@ class RuleCost:
     amounts: dict[str, Amount]
     rates: dict[str, Amount] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    by_job: tuple[dict[str, Amount], ...] = ()
 
 
 def estimate(
@@ -97,7 +122,8 @@ class _Estimator:
         """The record of the rule."""
         if self.rule not in RULES:
             # a target runs nothing
-            return RuleCost(self.rule, len(jobs), dict.fromkeys(COLUMNS, NOTHING))
+            nothing = dict.fromkeys(COLUMNS, NOTHING)
+            return RuleCost(self.rule, len(jobs), nothing, by_job=(nothing,) * len(jobs))
         found = [self._estimate_job(job) for job in jobs]
         amounts = {name: add(each[name] for each in found) for name in COLUMNS}
         matches = [] if self.rates is None else [self.rates.match(job) for job in jobs]
@@ -110,7 +136,7 @@ class _Estimator:
         )
         if self.unpriced:
             notes += (f"no price for {', '.join(sorted(self.unpriced))}: give --price",)
-        return RuleCost(self.rule, len(jobs), amounts, rates, notes)
+        return RuleCost(self.rule, len(jobs), amounts, rates, notes, tuple(found))
 
     def _estimate_job(self, job: PlannedJob) -> dict[str, Amount]:
         found = dict.fromkeys(COLUMNS, NOTHING)
@@ -145,18 +171,13 @@ class _Estimator:
 
     def _price(self, job: PlannedJob, keys: dict[str, Any], found: dict[str, Amount]) -> Amount:
         """The money of a job: its GPUs or else its processors, and the tokens of a served model."""
-        place, hours = (
-            ("gpu-hour", self.prices.gpu_hour) if job.gpus else ("cpu-hour", self.prices.cpu_hour)
-        )
-        lines = [(place, hours, found["gpu_hours" if job.gpus else "cpu_hours"])]
+        place, hours, quantity = self.prices.find_time(has_gpu=bool(job.gpus))
+        lines = [(place, hours, found[quantity])]
         if self.rule in GENERATING and keys["generation"]["engine"] == "openai":
             # an arm's reflections may be another model's
             model = keys.get("writer") or job.wildcards["model"]
-            for name, prices in (
-                ("prompt", self.prices.prompt),
-                ("completion", self.prices.completion),
-            ):
-                price = prices.get(model, prices.get("*"))
+            for name in ("prompt", "completion"):
+                price = self.prices.find(name, model)
                 tokens = found["prompt_tokens" if name == "prompt" else "new_tokens"]
                 lines.append((f"{name}:{model}", price, tokens.scale(1 / TOKENS_PER_PRICE)))
         self.unpriced |= {name for name, price, _ in lines if price is None}

@@ -4,9 +4,6 @@ Inputs: a results folder, and beside it ``logs/`` with the usage files that Snak
 directive ``benchmark``. Outputs: one record per job. Nothing is written.
 """
 
-import csv
-import io
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +16,8 @@ import polars as pl
 from orion import paths, tables
 from orion.cost.rule_files import CHECKED, OF_ONE_MODEL, RULES, RuleFiles
 from orion.errors import InputError
+from orion.spending.usage import find_logs, read_usage
 
-# a usage file has a line of names and a line of numbers, about 150 characters
-MAX_USAGE_BYTES = 10_000
 GENERATING = frozenset(rule for rule, files in RULES.items() if files.work == "tokens")
 # the line of a generating job's log; one per shard where it had several
 STARTED = re.compile(rb"^completions: [\d,]+ of [\d,]+ are stored, ([\d,]+) to generate$", re.M)
@@ -32,15 +28,17 @@ RESUMED = re.compile(rb"^resuming from ", re.M)
 class Texts:
     """Completions of a generating job: rows of its table, their tokens, what was generated anew.
 
-    ``tokens_per_row``: prompt and new tokens of all rows. ``distinct``: completions, of which
-    several rows may show one; ``new_tokens``: theirs. ``generated``: how many of them the job
-    generated, the others were stored before; None where its log does not say it.
+    ``prompt_tokens``, ``completion_tokens``: of all rows. ``distinct``: completions, of which
+    several rows may show one; ``distinct_prompt_tokens``, ``new_tokens``: theirs. ``generated``:
+    how many of them the job generated, the others were stored before; None where its log does not
+    say it.
     """
 
     rows: int
     prompt_tokens: int
     completion_tokens: int
     distinct: int
+    distinct_prompt_tokens: int
     new_tokens: int
     generated: int | None
 
@@ -66,18 +64,19 @@ class PilotJob:
 
 
 class Pilot:
-    """The jobs of an earlier run. Raises InputError where it has no usage files."""
+    """The jobs of an earlier run. Raises InputError where it has no usage files.
 
-    def __init__(self, results: str | Path):
+    ``place``: what a message calls it by.
+    """
+
+    def __init__(self, results: str | Path, place: str = "--from "):
         self.results = Path(results)
         if not self.results.is_dir():
-            raise InputError(
-                f"--from {results}: no such folder; give the results of an earlier run"
-            )
-        self.logs = self.results.absolute().parent / "logs"
+            raise InputError(f"{place}{results}: no such folder; give the results of a run")
+        self.logs = find_logs(self.results)
         if next(self.logs.glob("**/*.usage.tsv"), None) is None:
             raise InputError(
-                f"--from {results}: no *.usage.tsv below {self.logs}, so what its jobs cost is not "
+                f"{place}{results}: no *.usage.tsv below {self.logs}, so what its jobs cost is not "
                 "known; keep logs/ beside the results of a run"
             )
         self._jobs: dict[str, list[PilotJob]] = {}
@@ -156,6 +155,7 @@ class Pilot:
             int(rows["prompt_tokens"].sum()),
             int(rows["completion_tokens"].sum()),
             own.height,
+            int(own["prompt_tokens"].sum()),
             int(own["completion_tokens"].sum()),
             generated,
         )
@@ -174,37 +174,3 @@ class Pilot:
                 rows, _ = tables.size(path, tables.PROBLEMS)
                 found[block, path.parent.name] = (rows, keys)
         return found
-
-
-def read_usage(path: Path) -> tuple[float, float | None]:
-    """Seconds by the clock and of the processors, from a usage file of Snakemake.
-
-    The second is None where Snakemake has not measured it. Raises InputError for any other file.
-    """
-    with open(path, "rb") as file:
-        raw = file.read(MAX_USAGE_BYTES + 1)
-    problem = None
-    rows: list[dict[str, str]] = []
-    if len(raw) > MAX_USAGE_BYTES or b"\0" in raw:
-        problem = "it is longer than such a file, or binary"
-    else:
-        text = raw.decode("utf-8", "replace")
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
-        if len(rows) != 1:
-            problem = f"it has {len(rows)} lines of numbers, not 1"
-    if problem is None:
-        seconds = _read_seconds(rows[0].get("s"))
-        if seconds is not None:
-            return seconds, _read_seconds(rows[0].get("cpu_time"))
-        problem = "its column s has no number of seconds"
-    raise InputError(
-        f"{path}: not a usage file of Snakemake: {problem}; delete it, or give another pilot"
-    )
-
-
-def _read_seconds(text: str | None) -> float | None:
-    try:
-        seconds = float(text or "")
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None

@@ -71,6 +71,7 @@ class OpenAIEngine:
             )
         batch_size = options.batch_size or DEFAULT_BATCH_SIZE
         self.sampling, self.batch_size = sampling, batch_size
+        self.is_stopped = options.is_stopped
         headers, secrets = read_headers(options.headers, self.config_key)
         query, more_secrets = read_headers(options.query, self.config_key, "query")
         # one client for all calls of generate, which share the budget and the counts
@@ -197,7 +198,7 @@ class _Run:
     def __init__(self, engine: OpenAIEngine, rows: list[tuple[Request, list[int]]]):
         self.engine, self.rows = engine, rows
         self.todo = iter(rows)
-        self.finished = 0
+        self.finished, self.is_cut = 0, False
         self.results: queue.SimpleQueue[Completion | BaseException | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._work, name="openai", daemon=True)
         self.stopped = threading.Event()
@@ -248,7 +249,7 @@ class _Run:
             await client.close()
             self._log_summary(client)
         missing = len(self.rows) - self.finished
-        if missing:
+        if missing and not self.is_cut:
             budget = client.budget
             before = budget.used_before
             others = f", {before:,} of them by other tries and shards" if before else ""
@@ -260,6 +261,9 @@ class _Run:
 
     async def _worker(self, client: Client) -> None:
         for request, ids in self.todo:
+            if self.engine.is_stopped():
+                self.is_cut = True
+                return
             path, body = self.engine.make_body(request, ids)
             try:
                 answer = await client.ask(path, body)

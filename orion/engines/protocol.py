@@ -3,7 +3,7 @@
 It imports no engine, so that every engine can import it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,7 +105,8 @@ class RuntimeOptions:
     read together, and ``device`` (default: the first GPU, else the CPU). vllm:
     ``tensor_parallel_size``, ``gpu_memory_utilization`` (0 to 1), ``batch_invariant``. openai:
     ``token_budget`` (None: no limit) over all tries, whose counts are in ``budget_folder`` (None:
-    this process only), ``base_url``, ``api_key_env``, ``headers``, ``query``.
+    this process only), ``base_url``, ``api_key_env``, ``headers``, ``query``. ``is_stopped``: asked
+    before a request is begun; where it says True, the engine ends with those under way.
     """
 
     batch_size: int | None = None
@@ -120,6 +121,7 @@ class RuntimeOptions:
     api_key_env: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
+    is_stopped: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ class Engine(Protocol):
         """One completion per request, in any order, each as soon as it is finished.
 
         A prompt that leaves no room for ``max_tokens`` within the context is answered with
-        prompt_too_long and a failed request with error; neither raises.
+        prompt_too_long and a failed request with error; neither raises. Where
+        ``RuntimeOptions.is_stopped`` says so, no further request is begun or answered.
         """
         ...

@@ -86,7 +86,7 @@ class TransformersEngine:
     def __init__(self, document: ModelDocument, sampling: Sampling, options: RuntimeOptions):
         self.sampling = sampling
         self.batch_size = options.batch_size or DEFAULT_BATCH_SIZE
-        self.prefill_tokens = options.prefill_tokens
+        self.prefill_tokens, self.is_stopped = options.prefill_tokens, options.is_stopped
         self.max_prompt_tokens = max_prompt_tokens(document, sampling)
         self.last_position = document.context_length - 1
         self.tokenizer = checkpoints.load_tokenizer(document)
@@ -119,6 +119,9 @@ class TransformersEngine:
         alive: list[int] = []
         while queue or alive:
             try:
+                if queue and self.is_stopped():
+                    queue.clear()
+                    continue
                 if pool is None or len(alive) <= len(pool.rows) * (1 - MAX_IDLE_FRACTION):
                     pool = self._refill(pool, alive, queue, trunk)
                     alive = list(range(len(pool.rows)))

@@ -104,6 +104,8 @@ class VllmEngine:
         new: dict[str, list[int]] = {}
         try:
             while queue or running:
+                if queue and self.is_stopped():
+                    queue.clear()
                 while queue and len(running) < self.max_queued:
                     row = queue.popleft()
                     if self._add(row):

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
 
@@ -15,6 +16,8 @@ from orion.experiment.degenerate import count_failed
 from orion.models import preflight
 from orion.models.document import ModelDocument
 from orion.models.token_limits import check_token_limits
+from orion.spending import ceiling
+from orion.spending.usage import Watch
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--headers", type=_texts, default={}, help="openai: further headers, a JSON object")
     add("--query", type=_texts, default={}, help="openai: query parameters, a JSON object")
     add("--shards", type=_positive, default=1, help="processes; the GPUs are divided among them")
+    ceiling.add_option(parser)
     add("--shard", type=completions.parse_shard, metavar="I/N", help="generate shard I only")
 
 
@@ -73,32 +77,38 @@ def complete(
     With ``--shard`` the shard's completions only go to the store, and the result is None. With
     ``--shards`` N, ``module`` runs N times with the same command line and one shard each. Raises
     InputError where a shard fails, where ``max_tokens`` leaves no room for a prompt, and where more
-    than ``max_failed_fraction`` of the rows have failed.
+    than ``max_failed_fraction`` of the rows have failed, and where ``--ceiling`` leaves no room.
     """
     check_token_limits(
         document.name, document.context_length, {"max_tokens": generation.max_tokens}
     )
     options = read_options(args)
-    if args.shard is not None:
-        completions.complete_shard(
+    is_timed = args.ceiling is not None and args.ceiling.counts_time
+    results = Path(args.completions).parent
+    with Watch(results, is_active=is_timed, records=args.shard is None) as watch:
+        meter = completions.Meter(args.ceiling, args.completions, watch) if args.ceiling else None
+        if args.shard is not None:
+            completions.complete_shard(
+                requests,
+                shard=args.shard,
+                document=document,
+                generation=generation,
+                root=args.completions,
+                options=options,
+                meter=meter,
+            )
+            return None
+        if args.shards > 1:
+            processes.run_shards(module, sys.argv[1:] if argv is None else argv, args.shards)
+        table = completions.complete(
             requests,
-            shard=args.shard,
             document=document,
             generation=generation,
             root=args.completions,
             options=options,
+            meter=meter,
         )
-        return None
-    if args.shards > 1:
-        processes.run_shards(module, sys.argv[1:] if argv is None else argv, args.shards)
-    table = completions.complete(
-        requests,
-        document=document,
-        generation=generation,
-        root=args.completions,
-        options=options,
-    )
-    check_completions(table, args.output, document, generation.max_tokens, max_failed_fraction)
+        check_completions(table, args.output, document, generation.max_tokens, max_failed_fraction)
     if options.budget_folder is not None:
         remove_budget(options.budget_folder)
     return table

@@ -3,7 +3,7 @@
 The rules use it for a student's and a teacher's answers to the training problems, and for the
 benchmarks. Completions that the store already holds are not generated again.
 Run: ``python -m orion.stages.sample --config JSON --problems P --model M --completions DIR
---output O [--batch-size N] [--shards N] [--plan P --plan-digest D]``.
+--output O [--batch-size N] [--shards N] [--plan P --plan-digest D] [--ceiling JSON]``.
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ splits weights, gradients and optimiser states among them (FSDP2).
 Run: ``python -m orion.stages.train --config JSON --name NAME --packed P --model M --work DIR
 --output-dir O --output-model J --log L [--preflight F] [--lineage DATASET MODEL ARM]
 [--micro-batch N] [--processes P] [--nodes N] [--sharding none|full] [--save-minutes M]
-[--kernels auto|torch|triton|triton-lean] [--plan P --plan-digest D]``.
+[--kernels auto|torch|triton|triton-lean] [--plan P --plan-digest D] [--ceiling JSON]``.
 """
 
 import argparse
@@ -40,6 +40,8 @@ from orion.models.document import ModelDocument, add_step, read_document
 from orion.models.model_card import TrainingFacts, write_card
 from orion.paths import AtomicFile
 from orion.processes import keep_freed_memory
+from orion.spending import ceiling
+from orion.spending.stop import refuse_training, watch_training
 from orion.stages import command
 from orion.training import launch, processes
 from orion.training.callbacks import Report, SaveAndStop, StopSignals
@@ -206,6 +208,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     preflight.add_option(parser)
     plan.add_options(parser)
+    ceiling.add_option(parser)
     return parser.parse_args(argv)
 
 
@@ -319,6 +322,9 @@ def main(argv: list[str] | None = None) -> None:
     count = processes.world_size() if is_started else asked
     split_batch(config.batch_sequences, args.micro_batch, count)
     check_sharding(config, args.sharding, count)
+    results = Path(args.work).parent
+    if not is_started:
+        refuse_training(args.ceiling, results)
     if asked > 1 and not is_started:
         words = sys.argv[1:] if argv is None else argv
         launch.launch("orion.stages.train", words, args.processes, args.nodes)
@@ -330,7 +336,8 @@ def main(argv: list[str] | None = None) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu
     if not torch.cuda.is_available():
         keep_freed_memory()
-    with StopSignals() as signals:
+    is_first = processes.is_first()
+    with StopSignals() as signals, watch_training(args.ceiling, results, is_first=is_first):
         if processes.world_size() > 1:
             processes.join()
         train(args, signals)

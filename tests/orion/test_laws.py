@@ -21,7 +21,7 @@ FLOORS = (
     {"completions", "report"},
     {"engines", "config", "training"},
     {"models", "data", "experiment"},
-    {"demo", "tables", "processes", "answers", "prompts"},
+    {"demo", "tables", "processes", "answers", "prompts", "spending"},
     {"paths", "provenance", "progress", "ngrams", "errors"},
 )
 # modules of the folder stages that are no stage: what the stages share

@@ -107,6 +107,12 @@ def test_a_key_reruns_its_stage_and_what_follows(changing, path, value, rules):
     assert set(changing.plan()) == rules
 
 
+def test_a_ceiling_and_prices_run_nothing(changing):
+    set_key(changing, "prices", {"hour": 0.1})
+    set_key(changing, "ceiling", {"tokens": 10, "hours": 2.0, "money": 3.0})
+    assert changing.plan() == {}
+
+
 def test_a_benchmarks_own_samples_rerun_its_evaluations_only(changing):
     own = {"num_samples": 5, "max_tokens": 99}
     # a benchmark outside the grid

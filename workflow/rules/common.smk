@@ -48,6 +48,8 @@ def keep_place(files):
 COMPLETIONS = place("results/completions")
 RESULTS = str(Path(COMPLETIONS).parent)
 PLAN_DIGEST = settings.plan_digest(CONFIG)
+# a resource of the rules that pay, so that another ceiling reruns nothing
+CEILING = settings.tell_ceiling(CONFIG)
 
 
 def any_of(names):
@@ -186,6 +188,7 @@ def environment(*engines):
 # result may depend on them. Changing one must not trigger a rerun, so they are resources.
 GENERATION = dict(
     completions=COMPLETIONS,
+    ceiling=CEILING,
     shards=1,
     tensor_parallel_size=1,
     # an integer, because Snakemake rounds other numbers of a profile

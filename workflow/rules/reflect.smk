@@ -70,7 +70,7 @@ rule reflect:
         " --tensor-parallel-size {resources.tensor_parallel_size}"
         " --token-budget {resources.token_budget} --base-url={resources.base_url:q}"
         " --api-key-env={resources.api_key_env:q} --headers={resources.headers:q}"
-        " --query={resources.query:q}"
+        " --query={resources.query:q} --ceiling={resources.ceiling:q}"
         " --gpu-memory-percent {resources.gpu_memory_percent}"
         " --batch-invariant {resources.batch_invariant} --output {output} 2> {log}"
 

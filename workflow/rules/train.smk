@@ -170,6 +170,7 @@ rule train:
         plan=f"{RESULTS}/plan.json",
         plan_digest=PLAN_DIGEST,
         work=f"{RESULTS}/work",
+        ceiling=CEILING,
         micro_batch=4,
         processes=1,
         nodes=1,
@@ -191,6 +192,6 @@ rule train:
         " --micro-batch {resources.micro_batch} --kernels {resources.kernels}"
         " --processes {resources.processes} --nodes {resources.nodes}"
         " --sharding {resources.sharding}"
-        " --save-minutes {resources.save_minutes}"
+        " --save-minutes {resources.save_minutes} --ceiling={resources.ceiling:q}"
         " --output-dir {output.checkpoint}"
         " --output-model {output.model} --log {output.train_log} 2> {log}"

@@ -11,9 +11,12 @@ import pytest
 from orion import tables
 from orion.cli import plan
 from orion.cli.main import main
+from orion.completions.store import CompletionStore
 from orion.config import load, validate
 from orion.cost.amounts import UNKNOWN, Amount, exact
-from orion.cost.estimate import COLUMNS, RuleCost
+from orion.cost.estimate import COLUMNS, Prices, RuleCost
+from orion.engines import Completion
+from orion.spending.ceiling import Ceiling, Spent
 from tests.helpers import fake_results
 from tests.helpers.fake_pilot import FakePilot, problem_frame
 from tests.helpers.snakemake import run_snakemake
@@ -116,7 +119,8 @@ def test_bad_input_is_refused_before_the_dry_run(tmp_path, monkeypatch, root):
         (["gpu-hour=x"], "give KEY=AMOUNT"),
         (["gpu-hour=-1"], "give KEY=AMOUNT"),
         (["gpu-hour=inf"], "give KEY=AMOUNT"),
-        (["hour=1"], "no such key"),
+        (["minute=1"], "no such key"),
+        (["hour=1", "cpu-hour=1"], "hour is for the time of any job"),
         (["gpu-hour:tiny=1"], "no such key"),
         (["prompt:huge=1"], "huge is not defined under models; one of tiny"),
         (["prompt=1", "prompt=2"], "given twice"),
@@ -191,3 +195,41 @@ def test_a_spread_says_on_how_many_jobs_it_rests():
     # each planned job by a pilot job of its own
     apart = Amount(1, 1, 1, one, single=1) + Amount(3, 3, 3, frozenset("b"), single=1)
     assert plan.tell_spread(apart, True) == " (2 jobs, one per planned job, so no spread)"
+
+
+def test_a_ceiling_below_what_is_spent_is_refused_before_the_dry_run(tmp_path, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    store = CompletionStore(tmp_path / "results/completions", "ab" * 32)
+    store.append(Completion(f"{i:064x}", "text", "stop", 10, 20) for i in range(4))
+    low = tmp_path / "low.yaml"
+    low.write_text("ceiling: {tokens: 119}\n")
+    message = refuse(str(root / "config/config.yaml"), str(low))
+    assert "ceiling.tokens = 119 is below what is spent: 120 tokens in results so far" in message
+    low.write_text("ceiling: {money: 5}\n")
+    assert "ceiling.money needs prices.hour" in refuse(str(root / "config/config.yaml"), str(low))
+
+
+def test_the_plan_says_what_a_ceiling_leaves():
+    amounts = dict.fromkeys(COLUMNS, Amount(known=0))
+    amounts["completions"] = exact(300, at_most=True)
+    amounts["prompt_tokens"] = Amount(1000, 900, 1100, frozenset("a"))
+    amounts["new_tokens"] = Amount(2000, 1000, 3000, frozenset("a"))
+    amounts["hours"] = UNKNOWN
+    cost = RuleCost("sample", 2, amounts)
+    limits = Ceiling(completions=500, tokens=3500, hours=1.5)
+    spent = Spent(completions=200, tokens=700, hours=0.25)
+    lines = [re.split(r" {2,}", line) for line in plan.tell_ceiling(limits, spent, [cost])]
+    assert lines[1:] == [
+        ["ceiling", "limit", "spent", "planned"],
+        ["completions", "500", "200", "≤300"],
+        ["tokens", "3,500", "700", "~3,000", "200 too much"],
+        ["hours", "1.50", "0.25", "unknown"],
+    ]
+
+
+def test_the_prices_of_the_configuration_are_the_default():
+    raw = fake_results.configuration(4) | {"prices": {"hour": 0.5, "prompt": {"tiny": 2}}}
+    assert plan.list_prices(validate(raw)) == Prices(hour=0.5, prompt={"tiny": 2})
+    raw["prices"] = {"completion": 3}
+    assert plan.list_prices(validate(raw)) == Prices(completion={"*": 3})
+    assert plan.list_prices(validate(fake_results.configuration(4))).is_empty

@@ -9,9 +9,10 @@ from orion import paths, tables
 from orion.config import validate
 from orion.cost.counts import Counts
 from orion.cost.estimate import COLUMNS, Prices, estimate
-from orion.cost.pilot import Pilot, read_usage
+from orion.cost.pilot import Pilot
 from orion.cost.planned_jobs import PlannedJob
 from orion.errors import InputError
+from orion.spending.usage import read_usage
 from tests.helpers import fake_results
 from tests.helpers.fake_pilot import FakePilot, problem_frame, verdict_rows, write_usage
 

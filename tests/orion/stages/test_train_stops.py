@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -97,6 +98,22 @@ def test_a_stopped_run_resumes_to_the_same_bytes(folder, tmp_path, whole, capsys
     said = capsys.readouterr().err
     assert f"checkpoint-{steps[-1]}: step {steps[-1]} of 8" in said
     assert list_checkpoints(tmp_path) == []
+
+
+def test_a_ceiling_on_hours_stops_it_and_a_higher_one_goes_on(folder, tmp_path, whole, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "watch_training", partial(train.watch_training, every_s=0.05))
+        with pytest.raises(SystemExit) as end:
+            run(folder, tmp_path, "--ceiling", '{"hours": 1e-5}')
+    assert end.value.code == 128 + signal.SIGTERM
+    said = capsys.readouterr().err
+    assert "error: ceiling.hours = 1e-05 is reached" in said and "stopped by SIGTERM" in said
+    # its time is spent although it has no result, so the next try is refused before it loads
+    with pytest.raises(InputError, match=r"1e-05 is reached: .* this training is left to do"):
+        run(folder, tmp_path, "--ceiling", '{"hours": 1e-5}')
+    # completions and tokens are none of its business
+    assert run(folder, tmp_path, "--ceiling", '{"hours": 1.0, "tokens": 1}') == whole["full"]
+    assert len(list((tmp_path / "work/tries").iterdir())) == 1
 
 
 def test_sigusr1_stops_too_and_the_handlers_are_put_back(folder, tmp_path, whole):
