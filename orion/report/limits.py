@@ -106,8 +106,8 @@ def _limit_scope(doc: dict[str, Any], config: Config) -> Iterator[str]:
         size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
         yield (
             "That any of this holds for language models in use, or for problems that people wrote: "
-            f"{'the' if made == len(origins) else 'some'} students are test beds (all have {size} "
-            "parameters), and their skill of refining was trained before."
+            f"{'the' if made == len(origins) else 'some'} students are made for this test bed. "
+            f"Parameters of all students: {size}."
         )
     pooled = [item for item in doc["groups"] if item["students"] > 1]
     for item in pooled:
@@ -184,7 +184,10 @@ def _limit_tests(doc: dict[str, Any]) -> Iterator[str]:
         if found:
             low, high = (f"{value:.1f}" for value in (min(found), max(found)))
             span = low if low == high else f"{low} to {high}"
-            text += f" They could have found differences of {span} points or more in most runs."
+            text += (
+                f" Differences that they would find in four of five repetitions, before the "
+                f"correction: {span} points."
+            )
         yield text
     if any(row["reading"] in ("not inferior", "equivalent") for row in rows):
         yield (

@@ -33,6 +33,8 @@ DETAILS = {
 }
 OVERVIEW = {"contrasts": (400, 20), "overview_arms": (120, 4), "students": (40, 1)}
 FEWEST_ARMS = 4
+# so many times the largest size are far too large
+FAR = 1.5
 # sections of a student: id and title in the navigation
 SECTIONS = (
     ("summary", "Summary"),
@@ -117,8 +119,9 @@ def look_up(doc: Any, key: str) -> Any:
 
 def format_number(doc: dict, key: str, form: str) -> Markup:
     """A number as HTML, with its place in the document."""
-    text = format_value(look_up(doc, key), form)
-    return Markup('<span data-key="{}" data-format="{}">{}</span>').format(key, form, text)
+    # keys and forms are the template's own words
+    text = escape(format_value(look_up(doc, key), form))
+    return Markup(f'<span data-key="{key}" data-format="{form}">{text}</span>')
 
 
 def embed_figure(svg: str, prefix: str) -> Markup:
@@ -242,20 +245,30 @@ def fit_page(doc: dict, figures: dict[str, str]) -> str:
     Sets ``doc["bounds"]`` and ``doc["arms_shown"]`` to what it shows.
     """
     doc["bounds"] = {name: most for name, (most, _) in (DETAILS | OVERVIEW).items()}
-    html = render_page(doc, figures)
-    while len(html.encode()) > MAX_BYTES and _halve(doc):
+    before = 0
+    while True:
         html = render_page(doc, figures)
-    return html
+        size = len(html.encode())
+        # far too large, or the details are no longer what makes it large
+        is_far = size > FAR * MAX_BYTES or 0 < before < 1.1 * size
+        if size <= MAX_BYTES or not _halve(doc, is_far=is_far):
+            return html
+        before = size
 
 
-def _halve(doc: dict) -> bool:
-    """Halve the details, or the overview once they are at their least; False where both are."""
-    bounds, arms = doc["bounds"], doc["arms_shown"]
-    for part in (DETAILS, OVERVIEW):
-        halved = {name: max(least, bounds[name] // 2) for name, (_, least) in part.items()}
-        if part is DETAILS:
-            doc["arms_shown"] = max(min(FEWEST_ARMS, arms), arms // 2)
-        if bounds | halved != bounds or doc["arms_shown"] != arms:
-            bounds |= halved
-            return True
-    return False
+def _halve(doc: dict, *, is_far: bool) -> bool:
+    """Halve the details, and the overview too where the page is far from its size.
+
+    False where nothing is left to halve.
+    """
+    before = (doc["bounds"], doc["arms_shown"])
+    bounds, arms = before
+    halved = {
+        name: max(least, bounds[name] // 2) for name, (_, least) in (DETAILS | OVERVIEW).items()
+    }
+    details = {name: halved[name] for name in DETAILS}
+    doc["arms_shown"] = max(min(FEWEST_ARMS, arms), arms // 2)
+    doc["bounds"] = bounds | details
+    if is_far:
+        doc["bounds"] = bounds | halved
+    return before != (doc["bounds"], doc["arms_shown"])

@@ -25,14 +25,20 @@ def name_arms(count: int) -> list[str]:
 
 
 def widen(
-    doc: dict[str, Any], *, arms: int = 24, benchmarks: int = 5, datasets: int = 2
+    doc: dict[str, Any],
+    *,
+    arms: int = 24,
+    benchmarks: int = 5,
+    datasets: int = 2,
+    students: int = 3,
 ) -> dict[str, Any]:
-    """The document of a grid of so many arms, benchmarks and training sets, with its students."""
+    """The document of a grid of so many arms, benchmarks, training sets and students."""
     doc = copy.deepcopy(doc)
     names = name_arms(arms)
     measured = [f"bench-{i}" if i else "a-longer-benchmark-name" for i in range(benchmarks)]
     sets = [f"set-{i}" for i in range(datasets)]
-    students = list(dict.fromkeys(item["model"] for item in doc["results"]))
+    models = [f"student-{i}" for i in range(students)]
+    doc["models"] = [{**doc["models"][0], "name": name} for name in models]
     doc["grid"] |= {"arms": names, "benchmarks": measured, "datasets": sets}
     doc["evaluations"] = [{"benchmark": name, "num_samples": 4} for name in measured]
     doc["arms"] = [
@@ -41,15 +47,16 @@ def widen(
     first = doc["results"][0]
     doc["results"] = [
         _widen_student(first, names, measured, dataset=dataset, model=model)
-        for dataset, model in itertools.product(sets, students)
+        for dataset, model in itertools.product(sets, models)
     ]
     pairs = [(names[1], other) for other in names if other != names[1]]
     for group in doc["groups"]:
-        group["dataset"] = sets[0]
+        group |= {"dataset": sets[0], "students": students, "entries": [[name] for name in models]}
         _widen_comparisons(group, pairs, measured)
     for item in doc["results"]:
         if not doc["groups"]:
             _widen_comparisons(item, pairs, measured)
+    doc["grid"]["models"] = models
     doc["arms_shown"] = max(8, 40 // len(doc["results"]))
     return doc
 
