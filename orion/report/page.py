@@ -269,6 +269,6 @@ def _halve(doc: dict, *, is_far: bool) -> bool:
     details = {name: halved[name] for name in DETAILS}
     doc["arms_shown"] = max(min(FEWEST_ARMS, arms), arms // 2)
     doc["bounds"] = bounds | details
-    if is_far:
+    if is_far or before == (doc["bounds"], doc["arms_shown"]):
         doc["bounds"] = bounds | halved
     return before != (doc["bounds"], doc["arms_shown"])
