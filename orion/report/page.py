@@ -106,7 +106,7 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "decimal": lambda v: f"{v:,.1f}",
     "plain": lambda v: f"{v:g}",
     "p": lambda v: "< 0.001" if v < 0.001 else f"{v:.3f}",
-    "text": lambda v: clean(truncate(str(v), MAX_TEXT) or ""),
+    "text": str,
 }
 
 
@@ -120,7 +120,8 @@ def look_up(doc: Any, key: str) -> Any:
 def format_number(doc: dict, key: str, form: str) -> Markup:
     """A number as HTML, with its place in the document."""
     # keys and forms are the template's own words
-    text = escape(format_value(look_up(doc, key), form))
+    text = format_value(look_up(doc, key), form)
+    text = soften(text) if form == "text" else escape(text)
     return Markup(f'<span data-key="{key}" data-format="{form}">{text}</span>')
 
 

@@ -4,16 +4,20 @@ import copy
 import json
 import re
 
+import polars as pl
 import pytest
 
 from orion.answers.steps import check_steps
-from orion.report import contrasts, figures, lanes, limits, page
+from orion.report import contrasts, examples, figures, lanes, limits, page
 from tests.helpers import browser, report_page, wide_report
 
 HOSTILE = (
     "</pre></details><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
-    "{{ 7 * 191 }}{% raw %}<!-- ]]> \x00\x1b[31m\x07\x08\r\x7f\x9b2J\u202eevil\ud800 &amp; \"'"
+    "{{ 7919 * 104729 }}{% raw %}<!-- ]]> "
+    "\x00\x1b[31m\x07\x08\r\x7f\x9b2J\u202eevil\ud800 &amp; \"'"
 )
+# without half of a pair, which no table could hold
+STORED = HOSTILE.replace("\ud800", "")
 # what no text of the page may hold: controls but tab and newline, direction marks, half pairs
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 LONG = HOSTILE + "x" * 2_000_000
@@ -102,7 +106,7 @@ def test_hostile_text_is_inert_and_bounded_wherever_it_reaches_the_page(finished
     assert len(html.encode()) <= page.MAX_BYTES
     assert html.count("<script>") == 1 and html.count("<script") == 1
     assert not re.search(r"<[^<>]*\bonerror\b[^<>]*>", html) and "<img" not in html
-    assert "1337" not in html and "{{ 7 * 191 }}" in html
+    assert "829348951" not in html and "{{ 7919 * 104729 }}" in html
     assert not RAW.search(html)
     # the pictures of the controls are there instead
     assert "\u2400\u241b[31m" in html
@@ -119,8 +123,8 @@ def test_hostile_text_is_inert_and_bounded_wherever_it_reaches_the_page(finished
 
 def test_hostile_problems_and_titles_come_through_the_stages_inert(small, tmp_path):
     rows = [
-        {"id": f"p{i}", "problem": f"{HOSTILE[:-40]} what is {i} and {i} ?", "answer": str(2 * i)}
-        | {"trace": f"{HOSTILE[:120]} \\boxed{{ {2 * i} }}", "level": f"</option>{i % 2}\x1b[0m"}
+        {"id": f"p{i}", "problem": f"{STORED} what is {i} and {i} ?", "answer": str(2 * i)}
+        | {"trace": f"{STORED} it is \\boxed{{ {2 * i} }}"}
         for i in range(12)
     ]
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -134,12 +138,12 @@ def test_hostile_problems_and_titles_come_through_the_stages_inert(small, tmp_pa
         raw["runs"] |= {"arms": ["base", "orion"], "benchmarks": ["chains-test"], "seeds": [1]}
         raw["comparisons"] = [{"arm": "orion", "against": "base"}]
         raw["select"]["min_rows"] = 1
-        raw["report"]["title"] = HOSTILE[:-10]
+        raw["report"]["title"] = STORED
 
     run = small(change)
     run.report()
-    examples = run.doc["results"][0]["examples"]
-    assert all(e["levels"][0].startswith("level: </option>") for e in examples) and examples
+    shown = run.doc["results"][0]["examples"]
+    assert shown and all(STORED[:80] in example["problem"] for example in shown)
     assert "window.hacked = 1&lt;/script&gt;" in run.page
     assert run.page.count("<script") == 1 and not RAW.search(run.page)
     assert report_page.find_faults(run.results) == []
@@ -250,6 +254,23 @@ def test_the_marked_step_is_the_first_false_one_of_the_text(finished):
                     finished.page
                 )
     assert marked > 3
+
+
+def test_the_levels_of_an_example_are_those_of_its_problem():
+    problems = pl.DataFrame(
+        {
+            "problem_id": ["b", "a", "c", "d"],
+            "meta": [
+                {"level": n, "tags": t} for n, t in ((1, ["x"]), (2, ["x", "y"]), (1, []), (2, []))
+            ],
+        },
+        schema={
+            "problem_id": pl.String,
+            "meta": pl.Struct({"level": pl.Int64, "tags": pl.List(pl.String)}),
+        },
+    )
+    found = examples._list_levels(problems, {"a", "b"})
+    assert found == {"a": ["level: 2", "tags: x", "tags: y"], "b": ["level: 1", "tags: x"]}
 
 
 def test_a_step_beyond_the_part_shown_is_named_and_not_marked():
