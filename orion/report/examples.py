@@ -1,7 +1,8 @@
 """Examples to browse: problem → wrong attempt → teacher's trace → each arm's reflection.
 
-Input: ``Results``. Output: one dict per problem. A keyed shuffle chooses the problems. Texts are
-model output, so they are cut to a length here and escaped by the template.
+Input: ``Results``. Output: one dict per problem, with the place of each text's first false step. A
+keyed shuffle chooses the problems. Texts are model output, so they are cut to a length here and
+escaped by the template.
 """
 
 import shlex
@@ -9,6 +10,7 @@ import shlex
 import polars as pl
 
 from orion import prompts
+from orion.experiment.levels import find_levels
 from orion.prompts import PromptSet
 from orion.provenance import digest_text
 from orion.report.gather import Arm, Results
@@ -26,8 +28,25 @@ def example_rows(results: Results, prompt_set: PromptSet | str, count: int) -> l
         {p for arm in arms for p in _reflections_on_first_error(arm)["problem_id"]},
         key=lambda p: digest_text(f"example:{results.dataset}:{p}"),
     )
-    problems = {row["problem_id"]: row for row in results.problems.iter_rows(named=True)}
-    return [_make_example(results, arms, problems[p], prompt_set) for p in candidates[:count]]
+    chosen = candidates[:count]
+    found = results.problems.filter(pl.col("problem_id").is_in(chosen))
+    problems = {row["problem_id"]: row for row in found.iter_rows(named=True)}
+    levels = _list_levels(results.problems, set(chosen))
+    return [
+        {**_make_example(results, arms, problems[p], prompt_set), "levels": levels.get(p, [])}
+        for p in chosen
+    ]
+
+
+def _list_levels(problems: pl.DataFrame, chosen: set[str]) -> dict[str, list[str]]:
+    """What divides the problems, as texts such as ``level: 3``, by problem_id."""
+    ids = problems["problem_id"].sort().to_list()
+    found: dict[str, list[str]] = {}
+    for level in find_levels(problems):
+        for number in level.problems.tolist():
+            if ids[number] in chosen:
+                found.setdefault(ids[number], []).append(f"{level.field}: {level.value}")
+    return found
 
 
 def _make_example(
@@ -52,13 +71,39 @@ def _make_example(
         "problem": truncate(problem["problem"]),
         "answer": truncate(problem["answer"], 200),
         "teacher_trace": truncate(problem["teacher_trace"]),
+        "trace_false_step": _find_trace_step(results, problem),
         "attempt": truncate(attempt["response"]),
+        "attempt_false_step": find_step(attempt["response"], attempt["first_false"]),
         "attempt_sample": attempt["sample_id"],
         "attempt_extracted": truncate(attempt["extracted"], 200),
         "samples": samples.height,
         "samples_right": int((samples["verdict"] == "correct").sum()),
         "reflections": reflections,
     }
+
+
+def find_step(text: str | None, step: dict | None) -> dict[str, int] | None:
+    """Start and end of the first false step of a text; None without one.
+
+    ``step``: first_false of the table steps. None too where the text does not have it there.
+    """
+    if text is None or step is None:
+        return None
+    start, end = step["start"], step["end"]
+    if not step["text"] or text[start:end][: len(step["text"])] != step["text"]:
+        return None
+    return {"start": start, "end": end}
+
+
+def _find_trace_step(results: Results, problem: dict) -> dict[str, int] | None:
+    """The first false step of the problem's trace, which is the first correct one, or the first."""
+    if results.traces is None:
+        return None
+    rows = results.traces.filter(pl.col("problem_id") == problem["problem_id"])
+    correct = rows.filter(pl.col("verdict") == "correct")
+    shown = correct if correct.height else rows
+    steps = shown.sort("sample_id")["first_false"].to_list()
+    return find_step(problem["teacher_trace"], steps[0]) if steps else None
 
 
 def _reflections_on_first_error(arm: Arm) -> pl.DataFrame:
@@ -88,6 +133,7 @@ def _find_reflection(arm: Arm, problem_id: str, prompt_set: PromptSet | str) -> 
         "error_source": error["source"],
         "diagnosis": truncate(diagnosis.strip()) or None,
         "refined": truncate(refined),
+        "false_step": find_step(refined, row["first_false"]),
         "response": None if refined else truncate(row["response"]),
         "verdict": row["verdict"],
         "reason": truncate(row["reason"], 200),

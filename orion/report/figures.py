@@ -1,10 +1,11 @@
-"""The report's figures as SVG texts.
+"""The report's figures as SVG files, and the curves of the page.
 
-Input: the rows of one student's tables. Output: deterministic SVG without a date and with fixed
-identifiers, whose text stays text.
+Intervals on the page are drawn by ``orion.report.lanes``. Input: the rows of one student's tables.
+Output: deterministic SVG without a date and with fixed identifiers, whose text stays text.
 """
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#8a8f98",
+    "text.color": "#3d434c",
     "axes.labelcolor": "#3d434c",
     "axes.titlesize": 8.6,
     "axes.titleweight": "bold",
@@ -47,21 +49,29 @@ STYLE: dict[Any, Any] = {
 }
 COLOURS = {
     "base": "#6b7280",
-    "sft_answer": "#a3a8b0",
-    "sft_teacher": "#4aa3d8",
+    "sft_answer": "#8b919a",
+    "sft_teacher": "#3f96cb",
     "sft_teacher_matched": "#1f6fa8",
     "sft_own": "#2a9d72",
-    "sft_rewrite": "#d99a1c",
+    "sft_rewrite": "#c08412",
     "orion_no_teacher": "#c47ab0",
     "orion_placebo": "#8067b7",
-    "orion_sham": "#4f5d9c",
-    "oracle": "#3e4a3d",
+    "orion_sham": "#5a6bb0",
+    "oracle": "#6b7f5c",
     "orion": "#d1495b",
 }
 # for arms that COLOURS does not name
-OTHER_COLOURS = ("#7a5c3e", "#3e7a74", "#7a3e5c", "#5c7a3e")
+OTHER_COLOURS = (
+    *("#a0764c", "#3f8f88", "#a8557d", "#6d8f45"),
+    *("#5f79c2", "#b0653f", "#8a6bb8", "#7f8452"),
+)
+# for curves of arms without a colour of their own
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+CURVE_TITLES = {"loss": "training loss", "accuracy": "token accuracy on the training text"}
 # inches; narrow, so that the text stays readable where a phone shrinks the figure
-WIDTH = 4.8
+WIDTH = 4.2
+# arms, or comparisons, of a figure; curves, and points of one; columns of a legend
+ROWS, CURVES, POINTS, LEGEND_COLUMNS = 60, 24, 300, 3
 
 
 def colour(arm: str) -> str:
@@ -71,21 +81,16 @@ def colour(arm: str) -> str:
 
 def draw_figures(item: dict, benchmarks: list[str]) -> dict[str, str]:
     """Name → SVG text of every figure that the rows of this student can fill."""
-    figures = {
-        "accuracy": draw_accuracy(item["table"], benchmarks),
-        "lengths": draw_lengths(item["lengths"], benchmarks),
-    }
+    arms = set(list(dict.fromkeys(row["arm"] for row in item["table"]))[:ROWS])
+    rows = [row for row in item["table"] if row["arm"] in arms]
+    figures = {"accuracy": draw_accuracy(rows, benchmarks)}
     tested = [row for row in item["comparisons"] if row["difference"] is not None]
-    measured = [
-        row for row in item["error_coverage"] if row["scope"] == "all" and row["rate"] is not None
-    ]
-    optional = {
-        "comparisons": (draw_comparisons, tested),
-        "error_coverage": (draw_error_coverage, measured),
-        "waterfall": (draw_waterfall, item["waterfall"]),
-        "curves": (draw_curves, item["curves"]),
-    }
-    return figures | {name: draw(rows) for name, (draw, rows) in optional.items() if rows}
+    if tested:
+        figures["comparisons"] = draw_comparisons(tested[:ROWS])
+    for metric in CURVE_TITLES:
+        if any(row[metric] is not None for row in item["curves"]):
+            figures[f"curves-{metric}"] = draw_curves(item["curves"], metric)
+    return figures
 
 
 def _render_svg(figure: Figure) -> str:
@@ -154,7 +159,8 @@ def draw_group(item: dict) -> dict[str, str]:
     ticks = [[s["difference"] for s in item["alone"] if s["test"] == i] for i in tested]
     unit = "students" if item["students"] > 1 else "draws of this student"
     label = f"points (thick: these models; thin: new {unit}; ticks: students)"
-    return {"comparisons": draw_comparisons([*tested.values()], ticks, label)}
+    rows = [*tested.values()][:ROWS]
+    return {"comparisons": draw_comparisons(rows, ticks, label)}
 
 
 def draw_comparisons(
@@ -165,8 +171,8 @@ def draw_comparisons(
     """One row per test.
 
     The thick bar is the interval over problems, for these very models; the thin bar the one over
-    problems and runs, or students; the vertical line is zero. ``ticks``: differences of each
-    student, one list per row.
+    problems and runs, or students; the vertical line is zero, the shaded part within the margin.
+    ``ticks``: differences of each student, one list per row.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * len(rows) + 0.6))
@@ -174,6 +180,10 @@ def draw_comparisons(
         for y, row in enumerate(rows):
             is_grey = row["reading"] in ("unclear", "exploratory")
             paint = "#9aa0a8" if is_grey else colour(row["arm"])
+            if row["margin"] is not None:
+                high = row["margin"] if row["kind"] == "equivalence" else 0
+                width = 100 * (high + row["margin"])
+                axes.barh(y, width, left=-100 * row["margin"], height=0.8, color="#e3ebf3")
             if row["low_runs"] is not None:
                 axes.plot(
                     [100 * row["low_runs"], 100 * row["high_runs"]],
@@ -210,127 +220,35 @@ def draw_comparisons(
         return _render_svg(figure)
 
 
-def draw_error_coverage(rows: list[dict]) -> str:
-    """One row per arm: share of reflections that revisit the wrong step, its interval, chance."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * len(rows) + 0.6))
-        for y, row in enumerate(rows):
-            paint = colour(row["arm"])
-            axes.plot(
-                [100 * row["low"], 100 * row["high"]],
-                [y, y],
-                color=paint,
-                linewidth=3.4,
-                alpha=0.55,
-            )
-            axes.plot(100 * row["rate"], y, "o", color=paint, markersize=5)
-            axes.plot(100 * row["chance"], y, "d", color="#22262b", markersize=4, fillstyle="none")
-        _set_row_names(axes, [row["arm"] for row in rows])
-        axes.set_xlim(0, 100)
-        _set_label(figure, "reflections that revisit the wrong step, % (hollow diamond: chance)")
-        return _render_svg(figure)
+def draw_curves(rows: list[dict], metric: str) -> str:
+    """A curve of the training by step, one line per arm (mean over its seeds).
 
-
-def draw_lengths(rows: list[dict], benchmarks: list[str]) -> str:
-    """One row per arm and mark per benchmark: mean completion tokens.
-
-    The bar is from the median to the 90th percentile.
+    ``metric``: loss, or accuracy. Arms beyond CURVES are left out.
     """
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    marks = "os^Dvp"
+    by_arm: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        if row[metric] is not None:
+            by_step = by_arm.setdefault(row["arm"], {})
+            by_step.setdefault(row["step"], []).append(row[metric])
+    shown = list(by_arm.items())[:CURVES]
+    lines = math.ceil(len(shown) / LEGEND_COLUMNS)
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.24 * len(arms) + 0.8))
-        for row in rows:
-            index = benchmarks.index(row["benchmark"])
-            y = arms.index(row["arm"]) + 0.22 * (index - (len(benchmarks) - 1) / 2)
-            axes.plot(
-                [row["median"], row["p90"]],
-                [y, y],
-                color=colour(row["arm"]),
-                linewidth=2,
-                alpha=0.45,
-            )
-            axes.plot(
-                row["mean"], y, marks[index % len(marks)], color=colour(row["arm"]), markersize=5
-            )
-        for index, benchmark in enumerate(benchmarks):
-            axes.plot(
-                [], [], marks[index % len(marks)], color="#5b626c", markersize=5, label=benchmark
-            )
-        _set_row_names(axes, arms)
-        axes.set_xlim(0, 1.05 * max(max(row["mean"], row["p90"]) for row in rows))
-        _set_label(figure, "completion tokens (mark: mean; bar: median to 90th percentile)")
-        figure.legend(loc="outside upper right", ncols=3)
+        figure, axes = plt.subplots(figsize=(WIDTH, 2.4 + 0.15 * lines))
+        for number, (arm, by_step) in enumerate(shown):
+            steps = _thin_out(sorted(by_step))
+            means = [sum(by_step[step]) / len(by_step[step]) for step in steps]
+            # arms that COLOURS does not name share few colours
+            dashes = DASHES[number // len(OTHER_COLOURS) % len(DASHES)]
+            style = "-" if arm in COLOURS else dashes
+            axes.plot(steps, means, color=colour(arm), linewidth=1.1, linestyle=style, label=arm)
+        axes.set_title(CURVE_TITLES[metric])
+        axes.grid(axis="y")
+        axes.set_xlabel("optimiser step (mean over seeds)")
+        figure.legend(loc="outside upper center", ncols=LEGEND_COLUMNS)
         return _render_svg(figure)
 
 
-def draw_waterfall(rows: list[dict]) -> str:
-    """One stacked bar per arm: what each filter removed, and what was left."""
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    names = list(dict.fromkeys(row["filter"] for row in rows))
-    shades = plt.get_cmap("YlOrBr")
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.24 * len(arms) + 1.0))
-        for y, arm in enumerate(arms):
-            of_arm = [row for row in rows if row["arm"] == arm]
-            total = max(1, of_arm[0]["reflections"])
-            left = 100 * of_arm[-1]["left"] / total
-            axes.barh(y, left, height=0.6, color="#2a9d72")
-            for row in of_arm:
-                width = 100 * row["removed"] / total
-                shade = shades(0.25 + 0.7 * names.index(row["filter"]) / max(1, len(names) - 1))
-                axes.barh(
-                    y, width, left=left, height=0.6, color=shade, edgecolor="white", linewidth=0.5
-                )
-                left += width
-        removing = [
-            name for name in names if any(row["removed"] for row in rows if row["filter"] == name)
-        ]
-        axes.barh(0, 0, color="#2a9d72", label="kept")
-        for name in removing:
-            axes.barh(
-                0,
-                0,
-                color=shades(0.25 + 0.7 * names.index(name) / max(1, len(names) - 1)),
-                label=name,
-            )
-        _set_row_names(axes, arms)
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("reflections, %")
-        figure.legend(loc="outside upper center", ncols=4)
-        return _render_svg(figure)
-
-
-def draw_curves(rows: list[dict]) -> str:
-    """Training loss by step, one line per arm (mean over its seeds).
-
-    A second panel where the token accuracy was logged.
-    """
-    metrics = [m for m in ("loss", "accuracy") if any(row[m] is not None for row in rows)]
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(
-            len(metrics), 1, figsize=(WIDTH, 1.6 * len(metrics) + 0.7), squeeze=False
-        )
-        for axes, metric in zip(panels[:, 0], metrics, strict=True):
-            for arm in arms:
-                by_step: dict[int, list[float]] = {}
-                for row in rows:
-                    if row["arm"] == arm and row[metric] is not None:
-                        by_step.setdefault(row["step"], []).append(row[metric])
-                steps = sorted(by_step)
-                means = [sum(by_step[s]) / len(by_step[s]) for s in steps]
-                axes.plot(
-                    steps,
-                    means,
-                    color=colour(arm),
-                    linewidth=1.1,
-                    label=arm if metric == metrics[0] else None,
-                )
-            axes.set_title(
-                {"loss": "training loss", "accuracy": "token accuracy on the training text"}[metric]
-            )
-            axes.grid(axis="y")
-        panels[-1, 0].set_xlabel("optimiser step (mean over seeds)")
-        figure.legend(loc="outside upper center", ncols=4)
-        return _render_svg(figure)
+def _thin_out(steps: list[int]) -> list[int]:
+    """At most about POINTS of the steps, the first and the last among them."""
+    stride = max(1, len(steps) // POINTS)
+    return [*steps[:-1:stride], steps[-1]]

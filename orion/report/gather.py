@@ -6,6 +6,7 @@ Input: the configuration and the results folder, which ``lineage`` has already v
 
 import functools
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,20 +37,31 @@ class Evaluation:
     """One trained model on one benchmark.
 
     ``scores``: the rows of scores.json by metric. ``per_problem``: problem_id, accuracy, sorted by
-    problem_id. ``tokens``: completion tokens of every sample, ``(problems * k,)``. ``checked``:
-    problem_id, verdict, the counts of steps, completion_tokens, whether it is finished, and the
-    columns of `cohorts.find_cohorts` and `coherence.measure_texts`, of every sample; no texts,
-    which would fill the memory. With a second policy also ``second_verdict``.
-    ``majority``: maj@r of each problem, sorted by problem_id, ``(problems, sizes)``; None where
-    there are too many samples for it. ``sizes``: each r.
+    problem_id. ``reduced``: the file of ``checked``, since the samples of a large grid would fill
+    the memory. ``majority``: maj@r of each problem, sorted by problem_id, ``(problems, sizes)``;
+    None where there are too many samples for it. ``sizes``: each r.
     """
 
     scores: dict[str, dict]
     per_problem: pl.DataFrame
-    tokens: np.ndarray
-    checked: pl.DataFrame
+    reduced: Path
     majority: statistics.Floats | None
     sizes: tuple[int, ...]
+
+    @property
+    def checked(self) -> pl.DataFrame:
+        """What is kept of every sample, read at each call.
+
+        problem_id, verdict, the counts of steps, completion_tokens, whether it is finished, and the
+        columns of `cohorts.find_cohorts` and `coherence.measure_texts`; with a second policy also
+        second_verdict. No texts.
+        """
+        return pl.read_ipc(self.reduced)
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """Completion tokens of every sample, ``(problems * k,)``; read at each call."""
+        return self.checked["completion_tokens"].to_numpy()
 
 
 @dataclass
@@ -96,7 +108,8 @@ class Results:
     ``samples``, the arms' ``reflections`` and ``traces`` (problem_id, sample_id) are joined with
     their verdicts and steps. ``traces`` is None where no arm is trained, so that none was checked.
     ``clusters``: by benchmark, of the problems sorted by problem_id; None where it has none.
-    ``levels``: by benchmark, the groups of its problems by their meta.
+    ``levels``: by benchmark, the groups of its problems by their meta. ``scratch``: the folder of
+    the evaluations' files, which is there as long as this object.
     """
 
     dataset: str
@@ -107,6 +120,7 @@ class Results:
     arms: dict[str, Arm]
     clusters: dict[str, statistics.Integers | None]
     levels: dict[str, list[Level]]
+    scratch: tempfile.TemporaryDirectory[str]
 
     @property
     def correct_traces(self) -> pl.DataFrame | None:
@@ -133,6 +147,7 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
         chosen = with_correct_traces(problems, trace_verdicts)["teacher_trace"]
         # where no candidate is correct, the first one is shown
         problems = problems.with_columns(teacher_trace=chosen.fill_null(problems["teacher_trace"]))
+    scratch = tempfile.TemporaryDirectory(prefix="orion-report-")
     metas = {name: _read_meta(root, name) for name in config.runs.benchmarks}
     exact = {name for name, meta in metas.items() if records_steps(meta)}
     return Results(
@@ -151,11 +166,13 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
                 name,
                 functools.partial(paths.artifact, root, dataset=dataset, model=model, arm=name),
                 exact,
+                Path(scratch.name),
             )
             for name in config.runs.arms
         },
         {name: find_clusters(meta) for name, meta in metas.items()},
         {name: find_levels(meta) for name, meta in metas.items()},
+        scratch,
     )
 
 
@@ -180,7 +197,9 @@ def read_checked(rows: pl.DataFrame, verdicts: Path, steps: Path) -> pl.DataFram
     return joined.sort("problem_id", "sample_id")
 
 
-def _load_arm(config: Config, name: str, locate: Callable[..., Path], exact: set[str]) -> Arm:
+def _load_arm(
+    config: Config, name: str, locate: Callable[..., Path], exact: set[str], scratch: Path
+) -> Arm:
     """``exact``: the benchmarks whose problems record their steps."""
     trained_on = config.arms[name].trained_on
     arm = Arm(name, trained_on)
@@ -204,6 +223,7 @@ def _load_arm(config: Config, name: str, locate: Callable[..., Path], exact: set
             arm.evaluations[benchmark, seed] = _load_evaluation(
                 functools.partial(locate, seed=seed, benchmark=benchmark),
                 config.report.pass_at,
+                scratch / name / benchmark / f"{seed}.arrow",
                 exact=benchmark in exact,
                 is_rechecked=config.report.second_policy is not None,
             )
@@ -220,7 +240,7 @@ def _load_log(path: Path) -> list[dict]:
 
 
 def _load_evaluation(
-    locate: Locate, wanted: list[int] | None, *, exact: bool, is_rechecked: bool
+    locate: Locate, wanted: list[int] | None, reduced: Path, *, exact: bool, is_rechecked: bool
 ) -> Evaluation:
     scores = locate(paths.SCORES)
     rows = read_checked(
@@ -247,11 +267,12 @@ def _load_evaluation(
             f"{scores}: accuracy {recorded}, but the verdicts give {means.mean()}; "
             "delete it and rerun"
         )
+    reduced.parent.mkdir(parents=True, exist_ok=True)
+    checked.write_ipc(reduced)
     return Evaluation(
         by_metric,
         pl.DataFrame({"problem_id": ids, "accuracy": means}),
-        rows["completion_tokens"].to_numpy(),
-        checked,
+        reduced,
         _find_majority(rows, by_metric["accuracy"]["k"], sizes),
         sizes,
     )

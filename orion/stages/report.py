@@ -39,6 +39,7 @@ from orion.report import (
     group_summary,
     groups,
     levels,
+    limits,
     lineage,
     measures,
     page,
@@ -167,6 +168,8 @@ def build_document(
             *summary.write_headline(item, settings.confidence),
             *positive_control.describe_control(*tested, controls, "for this student"),
         ]
+    doc["pretraining"] = limits.describe_pretraining(config)
+    doc["limits"] = limits.list_limits(doc, config)
     doc["warnings"] = [*summary.write_warnings(doc), *group_summary.write_warnings(doc)]
     rounded: dict[str, Any] = _round_floats(doc)
     return rounded
@@ -359,6 +362,8 @@ def main(argv: list[str] | None = None) -> None:
     for item in doc["results"]:
         for name in CSV_ONLY:
             del item[name]
+    # first: it says in the document how much of it the page shows
+    html = page.fit_page(doc, svg_texts)
     inputs: dict[str, str | Path] = {
         path.relative_to(args.results).as_posix(): path
         for path in (*records, paths.artifact(args.results, paths.PLAN))
@@ -366,7 +371,7 @@ def main(argv: list[str] | None = None) -> None:
     tables.write_json(
         doc, out / "report.json", provenance.record("orion.stages.report", args.config, inputs)
     )
-    write_text(page.render_page(doc, svg_texts), out / "index.html")
+    write_text(html, out / "index.html")
     log(f"{len(records)} artifacts, {len(doc['warnings'])} warnings: {out / 'index.html'}")
 
 

@@ -96,8 +96,11 @@ def test_a_group_is_one_test_over_its_students_and_each_is_shown_alone(clustered
         # the flips of a comparison over the group are listed for each of its students
         pairs = {(row["arm"], row["against"]) for row in item["flips"]}
         assert pairs == {("orion", "base"), ("sft_answer", "base"), ("orion", "sft_answer")}
-    figure = run.page.partition('id="g0-group"')[2].partition("<table>")[0]
-    assert "<svg" in figure and "thin: new students; ticks: students" in figure
+    figure = run.page.partition('id="contrasts"')[2].partition("</section>")[0]
+    assert "trio on chains, over 2 students: registered before any result" in figure
+    # two students are two ticks in each row of the group
+    rows = figure.split("<tr>")[2:]
+    assert [row.count('class="tick"') for row in rows] == [2, 2, 0, 0, 0]
     assert (run.folder / "results/report/figures/chains.group-trio.comparisons.svg").is_file()
     assert [item["draw"] for item in run.doc["results"]] == [0, 1, 0]
     assert 'data-key="sources/0/clusters"' in run.page and "clusters of variants" in run.page
