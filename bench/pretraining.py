@@ -31,6 +31,14 @@ STUDENTS: dict[str, dict[str, Any]] = {
     # those of config.yaml, and one without the weakness
     **{name: {**WEAK, "seed": 200 + n} for n, name in enumerate(("one", "two", "three"), 1)},
     "control": {**CONTROL, "seed": 204},
+    # those of config/study.yaml
+    **{f"study-weak-{n}": {**WEAK, "seed": 300 + n} for n in range(1, 6)},
+    # it has never learned to write the teacher's traces
+    **{
+        f"study-unfamiliar-{n}": {**WEAK, "seed": 310 + n, "teacher_weight": 0.0}
+        for n in range(1, 4)
+    },
+    **{f"study-control-{n}": {**CONTROL, "seed": 320 + n} for n in range(1, 4)},
 }
 SKILL = "borrow"
 LEVEL, PROBLEMS, SEED = "train", 200, 1001

@@ -16,6 +16,7 @@ from orion.config.blocks import Expose, Generation, Reflect, Select, Train
 from orion.config.datasets import FileSource, ProblemSet
 from orion.config.draws import shift_seed
 from orion.config.models import Config
+from orion.config.registered import plan_keys
 from orion.config.sources import DECIDED_BY_SERVER, Block, EmbeddedStudent, GgufModel
 from orion.config.uses import is_trained
 from orion.data import files
@@ -330,29 +331,6 @@ def _evaluate(
     return {"benchmark": benchmark, "confidence": report.confidence, "bootstrap": report.bootstrap}
 
 
-# what the report tests, and over which tests it corrects
-MEASURE = "accuracy"
-FAMILY = "the registered tests of one student on one training set, by Holm"
-FAMILY_OF_GROUPS = "the registered tests of one student or group on one training set, by Holm"
-
-
-def _plan(config: Config) -> dict[str, Any]:
-    runs = config.runs
-    return {
-        "comparisons": [_dump(comparison) for comparison in config.comparisons],
-        "benchmarks": runs.benchmarks,
-        "datasets": runs.datasets,
-        "models": runs.models,
-        "students": runs.students,
-        "seeds": runs.seeds,
-        "num_samples": {name: config.evaluation(name).num_samples for name in runs.benchmarks},
-        "measure": MEASURE,
-        # rounded, since 1 - 0.95 is not 0.05
-        "alpha": round(1 - config.report.confidence, 10),
-        "family": FAMILY if runs.students is None else FAMILY_OF_GROUPS,
-    }
-
-
 def plan_digest(config: Config) -> str:
     """The digest by which jobs know the plan of their configuration in plan.json."""
     return digest_text(params(config, "plan"))
@@ -374,7 +352,7 @@ def _report(config: Config) -> dict[str, Any]:
 
 
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
-    "plan": _plan,
+    "plan": plan_keys,
     "fetch": _fetch,
     "dataset": _dataset,
     "benchmark": _benchmark,
