@@ -128,11 +128,11 @@ def list_prices(settings: config.Config) -> Prices:
     found = settings.prices
     if found is None:
         return Prices()
-    tokens = {}
+    tokens: dict[str, dict[str, float]] = {}
     for kind in ("prompt", "completion"):
         price = getattr(found, kind)
         tokens[kind] = price if isinstance(price, dict) else {} if price is None else {"*": price}
-    return Prices(hour=found.hour, **tokens)
+    return Prices(hour=found.hour, prompt=tokens["prompt"], completion=tokens["completion"])
 
 
 def read_prices(pairs: Sequence[str], settings: config.Config | None = None) -> Prices:

@@ -45,7 +45,7 @@ class Prices(Block):
 
     def find(self, kind: str, model: str) -> float | None:
         """The price of a model's tokens of the kind prompt or completion; None without one."""
-        price = getattr(self, kind)
+        price: float | dict[str, float] | None = getattr(self, kind)
         return price.get(model) if isinstance(price, dict) else price
 
 
@@ -90,7 +90,7 @@ def list_priced_models(config: Config) -> list[str]:
     return sorted(name for name, found in engines.items() if "openai" in found)
 
 
-def _engine(block: Any) -> str | None:
+def _engine(block: Generation | None) -> str | None:
     return None if block is None else block.engine
 
 

@@ -296,19 +296,19 @@ def test_a_folder_without_usage_files_is_named(tmp_path):
 
 
 def test_only_what_is_known_on_both_sides_is_compared():
-    def planned(rule, **amounts):
+    def plan_job(rule, **amounts):
         return record.PlannedCost(rule, 0, {**dict.fromkeys(COLUMNS), **amounts})
 
     def ran(**amounts):
         return {**dict.fromkeys(COLUMNS, NOTHING), **amounts}
 
     jobs = {
-        "a": planned("sample", hours=4.0, new_tokens=100.0),
-        "b": planned("sample", hours=2.0, new_tokens=50.0),
-        "c": planned("sample", new_tokens=50.0),
-        "d": planned("sample", hours=8.0),
-        "e": planned("pack", hours=1.0, cpu_hours=1.0),
-        "f": planned("expose", hours=0.0),
+        "a": plan_job("sample", hours=4.0, new_tokens=100.0),
+        "b": plan_job("sample", hours=2.0, new_tokens=50.0),
+        "c": plan_job("sample", new_tokens=50.0),
+        "d": plan_job("sample", hours=8.0),
+        "e": plan_job("pack", hours=1.0, cpu_hours=1.0),
+        "f": plan_job("expose", hours=0.0),
     }
     measured = {
         "a": ran(hours=exact(5.0), new_tokens=exact(90.0), stored=exact(0.0)),
