@@ -150,7 +150,7 @@ def embed_figure(svg: str, prefix: str) -> Markup:
 
 def soften(text: str) -> Markup:
     """A name that may break behind an underscore or dot, and within a long run of characters."""
-    parts = re.findall(r"[^_.]{1,24}[_.]*|[_.]+", clean(truncate(text, MAX_TEXT) or ""))
+    parts = re.findall(r"[^_.]{1,9}[_.]*|[_.]+", clean(truncate(text, MAX_TEXT) or ""))
     return Markup("<wbr>").join(escape(part) for part in parts)
 
 
