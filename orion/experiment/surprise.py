@@ -37,10 +37,10 @@ def average(rows: pl.DataFrame) -> dict[str, float | int | None]:
         name: float((rows[name] * rows["tokens"]).sum() / tokens) if tokens else None
         for name in ("surprise", "rank")
     }
-    rank, surprise = rows["rank"].sum(), rows["surprise"].sum()
+    rank, surprise = float(rows["rank"].sum()), float(rows["surprise"].sum())
     return {
         "documents": rows.height,
         "tokens": tokens,
         **means,
-        "rank_surprise_ratio": float(rank / surprise) if surprise else None,
+        "rank_surprise_ratio": rank / surprise if surprise else None,
     }
