@@ -33,7 +33,7 @@ def _find_group(text: str) -> str:
     while node is not None and node.kind in _MARKS:
         node = node.args[0]
     # "yes" is no product of y, e and s
-    if node is None or node.kind == "text" or is_word(text):
+    if node is None or node.kind == "text" or (is_word(text) and node.kind != "num"):
         return f"text {answer.key or text.strip()}"
     return _find_number(node) or f"tree {print_tree(node)}"
 

@@ -213,7 +213,10 @@ def _write_csv(folder: Path, told: Told) -> None:
     rules = [_list_numbers(rule, costs.get(rule), compared.get(rule)) for rule in costs | compared]
     arms = [asdict(arm) for arm in told.arms]
     names = [field.name for field in fields(ArmCost)]
-    for name, rows, heads in (("rules", rules, [*rules[0]]), ("arms", arms, names)):
+    for name, rows, heads in (
+        ("rules", rules, [*_list_numbers("", None, None)]),
+        ("arms", arms, names),
+    ):
         try:
             with AtomicFile(folder / f"{name}.csv") as partial, open(partial, "w", newline="") as f:
                 writer = csv.DictWriter(f, heads)

@@ -186,7 +186,9 @@ def tell_ceiling(limits: Ceiling, spent: Spent, costs: Sequence[RuleCost]) -> It
         is_fraction = name in HOURS
         over = getattr(spent, name) + planned.value - limit
         numbers = [_format_number(value, is_fraction) for value in (limit, getattr(spent, name))]
-        fits = "" if over <= 0 else f"{_format_number(over, is_fraction)} too much"
+        # what is stored may be among what is planned, and then is counted twice here
+        most = "at most " if planned.at_most or (planned.value and totals["stored"].unknown) else ""
+        fits = "" if over <= 0 else f"{most}{_format_number(over, is_fraction)} too much"
         rows.append([name, *numbers, format_amount(planned, is_fraction), fits])
     yield ""
     yield from align(rows)

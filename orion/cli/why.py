@@ -241,10 +241,12 @@ class History(ProblemRows):
             if not objections:
                 text = prompts.extract_refined(self.settings.prompts, row["response"])
                 same = first.setdefault(text, row["sample_id"])
-                if same != row["sample_id"]:
+                if same != row["sample_id"] and row["sample_id"] not in taken:
                     removed += f", with the text of reflection {same}"
                 elif row["sample_id"] not in taken:
-                    removed += ", and is not taken: the problem has other rows"
+                    cut = self.settings.self_correction is not None
+                    why = "its attempt has no false step, or " if cut else ""
+                    removed += f", and is not taken: {why}the problem has other rows"
             yield (
                 f"  row {row[LINE]}: reflection {row['sample_id']} ({row['template']}, "
                 f"{_say_ranks(row['error_ranks'])}), {say_check(row)}; {removed}"
@@ -322,7 +324,10 @@ class History(ProblemRows):
         verdicts = self.read(paths.VERDICTS, tables.VERDICTS)
         wrong = verdicts is not None and "incorrect" in verdicts["verdict"]
         case = "fallback_all_filtered" if wrong else "fallback_no_error"
-        reason = "no candidate passes" if wrong else "the student has no wrong sample"
+        passes = "no candidate passes"
+        if self.settings.self_correction is not None:
+            passes += ", or no attempt behind one has a false step"
+        reason = passes if wrong else "the student has no wrong sample"
         return f"no training row: {reason}, and select.{case} is {getattr(self.settings, case)}"
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
-from orion.config.arm_models import list_source_runs, list_used
+from orion.config.arm_models import find_writer, list_source_runs, list_used
 from orion.config.base import Block
 from orion.config.blocks import Arm, Generation
 from orion.config.datasets import Dataset
@@ -84,21 +84,18 @@ def list_priced_models(config: Config) -> list[str]:
         engines.setdefault(name, set()).update(
             config.evaluation(benchmark).engine for benchmark in config.runs.benchmarks
         )
-        engines[name] |= _list_engines(config, config.runs.arms)
-    for run in list_source_runs(config):
-        engines.setdefault(run.model, set()).update(_list_engines(config, [run.arm]))
+    runs = [(name, arm) for name in config.runs.models for arm in config.runs.arms]
+    runs += [(run.model, run.arm) for run in list_source_runs(config)]
+    for name, arm in runs:
+        engines.setdefault(name, set()).add(config.sample.engine)
+        if config.arms[arm].trained_on == "reflection":
+            block: Any = config.arm_block("reflect", arm)
+            engines.setdefault(find_writer(config, arm, name), set()).add(block.engine)
     return sorted(name for name, found in engines.items() if "openai" in found)
 
 
 def _engine(block: Generation | None) -> str | None:
     return None if block is None else block.engine
-
-
-def _list_engines(config: Config, arms: list[str]) -> set[str]:
-    """The engines that sample a student, and make the reflections of these arms."""
-    reflecting = [arm for arm in arms if config.arms[arm].trained_on == "reflection"]
-    blocks: list[Any] = [config.arm_block("reflect", arm) for arm in reflecting]
-    return {config.sample.engine, *(block.engine for block in blocks)}
 
 
 def find_fault(config: Config) -> str | None:

@@ -99,7 +99,8 @@ def _price(
     generation = (finished.job.keys or {}).get("generation")
     if isinstance(generation, dict) and generation.get("engine") == "openai":
         is_whole = texts is not None and texts.generated == texts.distinct
-        model = finished.job.wildcards["model"]
+        # an arm's reflections may be another model's
+        model = (finished.job.keys or {}).get("writer") or finished.job.wildcards["model"]
         for place, name in (("prompt", "prompt_tokens"), ("completion", "new_tokens")):
             price = prices.find(place, model)
             is_known = is_whole and price is not None

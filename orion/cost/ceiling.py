@@ -1,12 +1,15 @@
 """Whether a ceiling is below what a run has spent already, before its first job.
 
 Inputs: the ceiling as ``orion.config`` writes it, a results folder and the ``logs/`` beside it.
-Outputs: an error message and status 2 where it is. Nothing is written.
+Outputs: an error message and status 2 where it is. Nothing is written. A run stops a little above
+its tokens, hours or money, since what is under way is kept; its next start with the same ceiling
+makes what costs nothing more, so that so little is no error.
 Run: ``python -m orion.cost.ceiling --ceiling JSON --results RESULTS``. The workflow does when it
 starts; each job that pays asks for itself whether there is still room.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from orion.errors import InputError
@@ -15,6 +18,9 @@ from orion.spending.account import Account
 from orion.spending.ceiling import Ceiling, Spent
 from orion.spending.stop import CURE, STORE
 from orion.stages import command
+
+# a run may have spent so many times its tokens, hours or money when it stops
+OVERSHOOT = 1.1
 
 
 def read_spent(limits: Ceiling, results: Path) -> Spent:
@@ -25,7 +31,11 @@ def read_spent(limits: Ceiling, results: Path) -> Spent:
 
 def check_ceiling(limits: Ceiling, results: Path) -> None:
     """Raise InputError where a limit is below what is spent."""
-    exceeded = limits.find_exceeded(read_spent(limits, results))
+    spent = read_spent(limits, results)
+    most = replace(
+        spent, **{name: getattr(spent, name) / OVERSHOOT for name in ("tokens", "hours", "money")}
+    )
+    exceeded = limits.find_exceeded(spent) if limits.find_exceeded(most) is not None else None
     if exceeded is not None:
         raise InputError(f"{exceeded} in {results} so far; {CURE}")
 

@@ -50,6 +50,7 @@ class PilotJob:
     ``name``: its usage file below ``logs/``. ``seconds``: by the clock; ``cpu_seconds``: of all its
     processes, as Snakemake sampled them. ``keys``: the configuration that its artifact records,
     None without one. ``model_keys``: that of its model's document. ``texts``: rows that it checked.
+    ``writer_keys``: that of the document of another model that wrote its reflections.
     """
 
     name: str
@@ -61,6 +62,7 @@ class PilotJob:
     model_keys: dict[str, Any] | None
     is_resumed: bool = False
     texts: int | None = None
+    writer_keys: dict[str, Any] | None = None
 
 
 class Pilot:
@@ -99,6 +101,7 @@ class Pilot:
             wildcards = found.groupdict()
             seconds, cpu_seconds = read_usage(path)
             record = self._read_record(files.artifact, wildcards)
+            writer = (record.get("config") or {}).get("writer")
             yield PilotJob(
                 name,
                 wildcards,
@@ -111,6 +114,9 @@ class Pilot:
                 else None,
                 rule == "train" and RESUMED.search(self._read_log(name)) is not None,
                 self._count_rows(files.artifact, wildcards) if rule in CHECKED else None,
+                self._read_record(paths.MODEL, {**wildcards, "model": writer}).get("config")
+                if writer is not None
+                else None,
             )
 
     def _read_record(self, template: str | None, wildcards: dict[str, str]) -> dict[str, Any]:

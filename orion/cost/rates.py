@@ -43,8 +43,12 @@ def find_keys(settings: Config, job: PlannedJob) -> dict[str, Any]:
 
 def is_same_model(settings: Config, model: str, job: PilotJob) -> bool:
     """Whether a pilot job had the model that the configuration has under this name."""
+    return _has_keys(settings, model, job.model_keys)
+
+
+def _has_keys(settings: Config, model: str, found: dict[str, Any] | None) -> bool:
     planned = config.stage_config(settings, "model", model=model)
-    return job.model_keys is not None and _name_model(planned) == _name_model(job.model_keys)
+    return found is not None and _name_model(planned) == _name_model(found)
 
 
 def _name_model(keys: dict[str, Any]) -> str:
@@ -114,6 +118,8 @@ class Rates:
             writers = [each.get("writer") for each in (found.keys, keys)]
             if writers[0] != writers[1]:
                 return f"written by {writers[0] or 'the student'}"
+            if writers[1] and not _has_keys(self.settings, writers[1], found.writer_keys):
+                return f"written by another {writers[1]}"
         if rule in GENERATING and found.keys is not None:
             engine, planned = (each["generation"]["engine"] for each in (found.keys, keys))
             if engine != planned:

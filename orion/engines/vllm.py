@@ -52,7 +52,7 @@ class VllmEngine:
         batch_size = options.batch_size or DEFAULT_BATCH_SIZE
         self.sampling = sampling
         self.max_prompt_tokens = max_prompt_tokens(document, sampling)
-        self.max_queued = QUEUE_FACTOR * batch_size
+        self.max_queued, self.is_stopped = QUEUE_FACTOR * batch_size, options.is_stopped
         self.tokenizer = checkpoints.load_tokenizer(document)
         self.eos = sorted(checkpoints.eos_ids(document, self.tokenizer))
         self.stop = StopStrings(sampling.stop, self.tokenizer)

@@ -18,7 +18,7 @@ from orion.prompts import PromptSet
 # what the text shows of the attempt, and what happens where it has no false step
 TO_FALSE_STEP, WHOLE, DROP = "to_false_step", "whole", "drop"
 # what closes a formula directly behind a step; without it the student would learn open formulas
-_CLOSING = re.compile(r"\s*(?:\$\$|\\\)|\\\])|\$")
+_CLOSING = re.compile(r"\s*(?P<mark>\$\$|\\\)|\\\])|(?P<single>\$)")
 
 
 @dataclass(frozen=True)
@@ -87,4 +87,13 @@ class Corrections:
 def _cut(text: str, end: int) -> str:
     """The text up to the end of a step, and of the formula where that ends with it."""
     closing = _CLOSING.match(text, end)
-    return text[: end if closing is None else closing.end()]
+    if closing is None or not _is_open(text[:end], closing["mark"] or closing["single"]):
+        return text[:end]
+    return text[: closing.end()]
+
+
+def _is_open(text: str, mark: str) -> bool:
+    """Whether a formula that this mark closes is open at the end; dollars open and close alike."""
+    if mark == "$$":
+        return text.count("$$") % 2 == 1
+    return mark != "$" or text.replace("$$", "").count("$") % 2 == 1

@@ -64,11 +64,11 @@ def _describe_pack(config: Config, name: str) -> str:
 
 
 def describe_arms(config: Config) -> list[dict]:
-    """One row per arm; an arm without a line in ``ARMS`` is described by its configuration."""
+    """One row per arm, described by its configuration unless its line in ``ARMS`` fits."""
     rows = []
     for name in config.runs.arms:
         arm = config.arms[name]
-        text = TRAINED_ON[arm.trained_on]
+        text, writer = TRAINED_ON[arm.trained_on], "the student"
         if arm.trained_on == "reflection":
             source = (arm.error_source or "none").replace("_", " ")
             text += f"; its prompts include {' and '.join(arm.prompt_includes)}; errors: {source}"
@@ -79,5 +79,8 @@ def describe_arms(config: Config) -> list[dict]:
         text += _describe_pack(config, name)
         if arm.mix is not None:
             text += f"; {100 * arm.mix.teacher_share:g} % of the rows are teacher traces"
-        rows.append({"arm": name, "text": ARMS.get(name, f"{text[0].upper()}{text[1:]}.")})
+        # a known line tells of the student's own texts
+        is_usual = writer == "the student" and (name == "lemma" or not arm.self_correction)
+        line = ARMS.get(name) if is_usual else None
+        rows.append({"arm": name, "text": line or f"{text[0].upper()}{text[1:]}."})
     return rows

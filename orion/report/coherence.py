@@ -18,7 +18,7 @@ TRAINING, ANSWERS = "training", "answers"
 
 
 def coherence_rows(
-    results: Results, benchmarks: list[str], prefixes: Collection[str]
+    results: Results, benchmarks: list[str], prefixes: Collection[str], openings: Collection[str]
 ) -> list[dict]:
     """One row per trained arm for its training rows, and one per arm and benchmark for its answers.
 
@@ -27,12 +27,14 @@ def coherence_rows(
     check of embedded problems reads a step, ``wholly_true`` those that it finds true throughout;
     both null on other problems. ``repeated_ngrams`` is the mean over the texts with an n-gram.
     ``prefixes``: the arms whose rows are cut; of theirs nothing is said, since what they are
-    trained on is not the text.
+    trained on is not the text. ``openings``: the arms whose texts begin with a wrong attempt, which
+    the exact check would read as their chain; steps are those behind it.
     """
     rows = []
     for arm in results.arms.values():
         if arm.train is not None:
-            measured = _measure_training(results, arm, is_cut=arm.name in prefixes)
+            exact = records_steps(results.problems) and arm.name not in openings
+            measured = _measure_training(results, arm, exact=exact, is_cut=arm.name in prefixes)
             rows.append(_describe(arm, TRAINING, None, measured))
         rows += [
             _describe(arm, ANSWERS, benchmark, arm.collect_checked(benchmark))
@@ -41,7 +43,7 @@ def coherence_rows(
     return rows
 
 
-def _measure_training(results: Results, arm: Arm, *, is_cut: bool) -> pl.DataFrame:
+def _measure_training(results: Results, arm: Arm, *, exact: bool, is_cut: bool) -> pl.DataFrame:
     """The counts of steps and the measures of each training row; null where it was not checked."""
     assert arm.train is not None, "the arm is trained"
     if is_cut:
@@ -57,7 +59,6 @@ def _measure_training(results: Results, arm: Arm, *, is_cut: bool) -> pl.DataFra
     counts = rows.join(
         checked, on=[*KEY, "target_kind"], how="left", maintain_order="left", validate="m:1"
     )
-    exact = records_steps(results.problems)
     measured = measure_texts(arm.train["completion"], exact=exact)
     return pl.concat([counts.select("problem_id", *STEP_COUNTS), measured], how="horizontal")
 

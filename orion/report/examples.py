@@ -5,6 +5,7 @@ keyed shuffle chooses the problems. Texts are model output, so they are cut to a
 escaped by the template.
 """
 
+import re
 import shlex
 
 import polars as pl
@@ -17,6 +18,8 @@ from orion.report.gather import Arm, Results
 
 # characters shown of one text
 MAX_CHARACTERS = 4000
+# what `truncate` writes behind a text that it cuts
+LEFT_OUT = re.compile(r" … \[([0-9]{1,3}(?:,[0-9]{3}){0,4}) more characters\]\Z")
 
 
 def example_rows(results: Results, prompt_set: PromptSet | str, count: int) -> list[dict]:
@@ -145,7 +148,14 @@ def _find_reflection(arm: Arm, problem_id: str, prompt_set: PromptSet | str) -> 
 
 
 def truncate(text: str | None, length: int = MAX_CHARACTERS) -> str | None:
-    """The text, or its beginning and the number of characters left out."""
+    """The text, or its beginning and the number of characters left out.
+
+    A text that was cut before counts what was left out then.
+    """
     if text is None or len(text) <= length:
         return text
-    return f"{text[:length]} … [{len(text) - length:,} more characters]"
+    cut = LEFT_OUT.search(text)
+    kept, before = (text[: cut.start()], int(cut[1].replace(",", ""))) if cut else (text, 0)
+    if len(kept) <= length:
+        return text
+    return f"{kept[:length]} … [{len(kept) - length + before:,} more characters]"

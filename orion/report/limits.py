@@ -56,6 +56,7 @@ def _describe_source(source: Any) -> str:
         "huggingface": lambda: f"the checkpoint {source.repo} at {source.revision[:12]}",
         "path": lambda: "a local checkpoint",
         "gguf": lambda: "a GGUF file",
+        "server": lambda: f"the model {source.model} of a server",
     }[source.kind]()
     return (
         f"{place}. What it was pre-trained on is not known here: problems of the benchmarks and of "
@@ -102,7 +103,8 @@ def _limit_scope(doc: dict[str, Any], config: Config) -> Iterator[str]:
     origins = [config.models[config.origin(name)].source.kind for name in config.runs.models]
     made = sum(kind in ("demo", "embedded") for kind in origins)
     if made:
-        sizes = sorted({model["parameters"] for model in doc["models"]})
+        # those of a served model are not known
+        sizes = sorted({model["parameters"] for model in doc["models"]} - {None})
         size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
         yield (
             "That any of this holds for language models in use, or for problems that people wrote: "
@@ -143,6 +145,9 @@ def _limit_claims(doc: dict[str, Any]) -> Iterator[str]:
     for against, claim in CLAIMS.items():
         tested = list(_list_tests(doc, against))
         if not tested:
+            if {METHOD, against} <= set(doc["grid"]["arms"]):
+                text = f"{claim[0].upper()}{claim[1:]}: no test of this run compares {METHOD} with"
+                yield f"{text} {against}."
             continue
         above = [place for place, is_above in tested if is_above]
         if len(above) == len(tested):

@@ -24,6 +24,8 @@ MAX_USAGE_BYTES = 10_000
 TRIES = Path("work/tries")
 # seconds between two looks at the hours of all jobs; a job may exceed a ceiling by as much
 LOOK_EVERY_S = 30.0
+# Snakemake opens a usage file and writes it at once, on shared file systems a little later
+WRITTEN_WITHIN_S = 1.0
 
 
 def find_logs(results: Path) -> Path:
@@ -70,9 +72,21 @@ def sum_hours(results: Path) -> float:
 
     A job that was made again counts with its last time. Raises InputError for a damaged usage file.
     """
-    finished = (read_usage(path)[0] for path in find_logs(results).glob("**/*.usage.tsv"))
+    finished = (_read_written(path) for path in find_logs(results).glob("**/*.usage.tsv"))
     tries = (_read_try(path) for path in (results / TRIES).glob("*.s"))
     return (sum(finished) + sum(tries)) / SECONDS_PER_HOUR
+
+
+def _read_written(path: Path) -> float:
+    """Seconds by the clock; a file that is being written is read again, one that is gone is 0."""
+    try:
+        return read_usage(path)[0]
+    except (InputError, OSError):
+        time.sleep(WRITTEN_WITHIN_S)
+    try:
+        return read_usage(path)[0]
+    except FileNotFoundError:
+        return 0.0
 
 
 def _read_try(path: Path) -> float:
@@ -137,10 +151,10 @@ class Watch:
             self._write()
             try:
                 self.hours = sum_hours(self.results)
+                self.on_look()
             except (InputError, OSError):
-                # a usage file that is being written or removed; the next look reads it
+                # a file that is being written or removed, or cannot be read now; look again
                 continue
-            self.on_look()
 
     def _write(self) -> None:
         if self._file is None:

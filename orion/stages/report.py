@@ -244,7 +244,8 @@ def build_tables(
         "base": measures.base_row(results, **interval),
         "reflections": reflections.reflection_rows(results, config.prompts, **interval),
         "has_recorded_steps": records_steps(results.problems),
-        "demo_student": config.models[results.model].source.kind in ("demo", "embedded"),
+        "demo_student": config.models[config.origin(results.model)].source.kind
+        in ("demo", "embedded"),
         "error_coverage": reflections.error_coverage_rows(results, config.prompts, **interval),
         "false_steps": false_steps.false_step_rows(results, benchmarks, **interval),
         "false_steps_training": false_steps.training_rows(results, list_prefix_arms(config)),
@@ -261,7 +262,12 @@ def build_tables(
             {name: config.benchmarks[name].policy for name in benchmarks},
             settings.second_policy,
         ),
-        "coherence": coherence.coherence_rows(results, benchmarks, list_prefix_arms(config)),
+        "coherence": coherence.coherence_rows(
+            results,
+            benchmarks,
+            list_prefix_arms(config),
+            [name for name in config.runs.arms if config.arms[name].self_correction],
+        ),
         "stability": stability.stability_rows(results),
         "surprise": surprise.surprise_rows(results),
         "lengths": measures.length_rows(results, benchmarks),

@@ -11,7 +11,7 @@ from typing import Any
 
 # tables with a row per arm, or per arm and benchmark
 PER_ARM = ("reflections", "error_coverage", "false_steps_training", "data_tokens", "waterfall")
-PER_ARM += ("selection",)
+PER_ARM += ("selection", "stability")
 PER_BENCHMARK = ("table", "false_steps", "pass_at", "answers", "cohorts", "first_false_steps")
 PER_BENCHMARK += ("lengths", "levels")
 NAMES = ("base", "orion", "orion_sham", "sft_rewrite", "sft_teacher_matched", "oracle", "sft_own")
@@ -78,6 +78,12 @@ def _widen_student(
             for benchmark in benchmarks
             for row in rows
         ]
+    row = item["coherence"][0]
+    found["coherence"] = [
+        {**row, "arm": arm, "texts": texts, "benchmark": benchmark}
+        for arm in arms
+        for texts, benchmark in (("training", None), *(("answers", name) for name in benchmarks))
+    ]
     flips = item["flips"][:1]
     found["flips"] = [
         {**row, "arm": arms[1], "against": other, "benchmark": benchmark}

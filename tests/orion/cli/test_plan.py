@@ -202,9 +202,9 @@ def test_a_ceiling_below_what_is_spent_is_refused_before_the_dry_run(tmp_path, m
     store = CompletionStore(tmp_path / "results/completions", "ab" * 32)
     store.append(Completion(f"{i:064x}", "text", "stop", 10, 20) for i in range(4))
     low = tmp_path / "low.yaml"
-    low.write_text("ceiling: {tokens: 119}\n")
+    low.write_text("ceiling: {tokens: 100}\n")
     message = refuse(str(root / "config/config.yaml"), str(low))
-    assert "ceiling.tokens = 119 is below what is spent: 120 tokens in results so far" in message
+    assert "ceiling.tokens = 100 is below what is spent: 120 tokens in results so far" in message
     low.write_text("ceiling: {money: 5}\n")
     assert "ceiling.money needs prices.hour" in refuse(str(root / "config/config.yaml"), str(low))
 

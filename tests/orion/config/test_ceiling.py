@@ -68,6 +68,11 @@ def test_money_needs_the_prices_of_served_models_only():
     with pytest.raises(InputError) as error:
         validate(raw, ceiling=ceiling, prices={"hour": 0, "prompt": 1, "completion": {"tiny": 1}})
     assert "needs prices.completion of models.big, which a server is asked for" in str(error.value)
+    # the model that writes an arm's reflections in the place of the student
+    arms = {**PLAIN["arms"], "orion": {**PLAIN["arms"]["orion"]}}
+    arms["orion"]["reflect"] = {"model": "big", "engine": "openai"}
+    written = {**PLAIN, "models": {**PLAIN["models"], "big": SERVER}, "arms": arms}
+    assert list_priced_models(validate(written, prompts="chat")) == ["big"]
     prices = {"hour": 0, "prompt": 1, "completion": {"big": 4}}
     text = config.tell_ceiling(validate(raw, ceiling=ceiling, prices=prices))
     assert read_ceiling(text) == Ceiling(money=10, hour=0, prices={"big": [1, 4]})

@@ -297,6 +297,8 @@ def test_a_claim_is_a_limit_until_a_confirmatory_test_supports_it(finished):
     assert claim in say(doc)
     rows[1]["status"], item["plan"]["reasons"] = "registered", ["plan.json was edited."]
     assert claim in say(doc) and "no registered test confirms orion above sft_own" in say(doc)
+    item["comparisons"] = [row for row in item["comparisons"] if row["against"] != "sft_own"]
+    assert f"{claim}: no test of this run compares orion with sft_own." in say(doc)
 
 
 def test_what_was_pre_trained_is_said_of_every_student(finished):
@@ -310,3 +312,13 @@ def test_what_was_pre_trained_is_said_of_every_student(finished):
     assert "8,000 examples" in text and "10.0" in text
     for line in (*doc["pretraining"], *doc["limits"]):
         assert page.escape(line) in finished.page
+
+
+def test_a_text_that_is_cut_again_counts_all_that_was_left_out():
+    text = "x" * 9_000
+    once = examples.truncate(text, 4_000)
+    assert once.endswith(" … [5,000 more characters]")
+    # the same cut again leaves it as it is, a shorter one counts from the whole text
+    assert examples.truncate(once, 4_000) == once
+    assert examples.truncate(once, 500) == examples.truncate(text, 500)
+    assert page.mark_step(once, most=500).endswith("[8,500 more characters]")

@@ -129,8 +129,12 @@ def test_the_check_before_a_run(results, tmp_path):
     words = ["--results", str(results), "--ceiling"]
     check_before([*words, ""])
     check_before([*words, '{"tokens": 660}'])
-    with pytest.raises(InputError, match=r"ceiling\.tokens = 659 is below what is spent: 660 "):
-        check_before([*words, '{"tokens": 659}'])
+    # a run that was stopped is a little above its limit, and goes on to what costs nothing
+    check_before([*words, '{"tokens": 601}'])
+    with pytest.raises(InputError, match=r"ceiling\.tokens = 599 is below what is spent: 660 "):
+        check_before([*words, '{"tokens": 599}'])
+    with pytest.raises(InputError, match=r"ceiling\.completions = 4 is below what is spent: 5 "):
+        check_before([*words, '{"completions": 4}'])
     # before the first job there is neither a store nor a log
     check_before(["--results", str(tmp_path / "none/results"), "--ceiling", '{"hours": 1}'])
 
