@@ -305,7 +305,10 @@ class Recomputed:
             rows = self.reflected(arm)
             known = {
                 "no_refined_part": sum(self.refined(text) == "" for text in rows["response"]),
-                "wrong_answer": rows.height - Counter(rows["verdict"])["correct"],
+                "wrong_answer": sum(
+                    self.refined(text) != "" and verdict != "correct"
+                    for text, verdict in zip(rows["response"], rows["verdict"], strict=True)
+                ),
                 "truncated": rows.height - Counter(rows["finish_reason"])["stop"],
                 "false_step": self.count_false_reflections(arm),
             }
