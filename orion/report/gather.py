@@ -37,7 +37,7 @@ class Evaluation:
     """One trained model on one benchmark.
 
     ``scores``: the rows of scores.json by metric. ``per_problem``: problem_id, accuracy, sorted by
-    problem_id. ``reduced``: the file of ``checked``, since the samples of a large grid would fill
+    problem_id. ``reduced``: the file of ``sample_rows``; the samples of a large grid would fill
     the memory. ``majority``: maj@r of each problem, sorted by problem_id, ``(problems, sizes)``;
     None where there are too many samples for it. ``sizes``: each r.
     """
@@ -49,7 +49,7 @@ class Evaluation:
     sizes: tuple[int, ...]
 
     @property
-    def checked(self) -> pl.DataFrame:
+    def sample_rows(self) -> pl.DataFrame:
         """What is kept of every sample, read at each call.
 
         problem_id, verdict, the counts of steps, completion_tokens, whether it is finished, and the
@@ -61,7 +61,7 @@ class Evaluation:
     @property
     def tokens(self) -> np.ndarray:
         """Completion tokens of every sample, ``(problems * k,)``; read at each call."""
-        return self.checked["completion_tokens"].to_numpy()
+        return self.sample_rows["completion_tokens"].to_numpy()
 
 
 @dataclass
@@ -98,7 +98,7 @@ class Arm:
 
     def collect_checked(self, benchmark: str) -> pl.DataFrame:
         """``checked`` of all seeds on one benchmark."""
-        return pl.concat([run.checked for run in self.list_runs(benchmark)])
+        return pl.concat([run.sample_rows for run in self.list_runs(benchmark)])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Pictures inside table rows: intervals and bars as SVG whose lengths are percentages.
 
-Such a lane fills whatever width its cell has and takes its colours from the style sheet, so one
+Such a lane fills whatever width its column has and takes its colours from the style sheet, so one
 figure serves a wide screen, a phone, the dark mode and print, and its labels are ordinary text.
 Input: numbers. Output: markup; no text of data or models reaches it.
 """
@@ -63,7 +63,7 @@ def draw_scale(axis: Axis, unit: float = 100.0) -> Markup:
 
 
 def draw_grid(axis: Axis) -> str:
-    """Lines at the marks as a picture of the style sheet, for the cells of all lanes at once.
+    """Lines at the marks as a picture of the style sheet, for the columns of all lanes at once.
 
     Its greys serve the light and the dark mode, since such a picture knows no variables.
     """
