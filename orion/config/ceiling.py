@@ -4,16 +4,15 @@ They change no result, so no stage has them among its keys, and another ceiling 
 """
 
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
+from orion.config import arm_models
 from orion.config.arm_models import find_writer, list_source_runs, list_used
 from orion.config.base import Block
-from orion.config.blocks import Arm, Generation
-from orion.config.datasets import Dataset
-from orion.config.sources import Count, Model, ReadExponents
+from orion.config.blocks import Generation
+from orion.config.sources import Count, ReadExponents
 
 Limit = Annotated[float, Field(gt=0, allow_inf_nan=False), ReadExponents]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False), ReadExponents]
@@ -49,19 +48,9 @@ class Prices(Block):
         return price.get(model) if isinstance(price, dict) else price
 
 
-class Config(Protocol):
+class Config(arm_models.Config, Protocol):
     """What these functions read of ``orion.config.models.Config``, which imports this module."""
 
-    @property
-    def runs(self) -> Any: ...
-    @property
-    def prompts(self) -> str: ...
-    @property
-    def datasets(self) -> Mapping[str, Dataset]: ...
-    @property
-    def models(self) -> Mapping[str, Model]: ...
-    @property
-    def arms(self) -> Mapping[str, Arm]: ...
     @property
     def sample(self) -> Generation: ...
     @property
@@ -72,7 +61,6 @@ class Config(Protocol):
     def prices(self) -> Prices | None: ...
 
     def evaluation(self, benchmark: str) -> Generation: ...
-    def arm_block(self, stage: str, arm: str) -> Block: ...
 
 
 def list_priced_models(config: Config) -> list[str]:

@@ -17,6 +17,8 @@ from orion.answers.grouping import find_group
         ("2^{10}", "1024"),
         ("\\text{Yes}", "yes."),
         ("x + 1", "x+1"),
+        ("2", "two"),
+        ("13", "thirteen"),
     ],
 )
 def test_the_same(one, other):

@@ -137,6 +137,21 @@ def test_served_tokens_are_paid_for_where_all_were_generated(tmp_path, generated
     assert sum_up(made, Prices(hour=1.0))["sample"].amounts["money"] == UNKNOWN
 
 
+def test_reflections_are_paid_for_at_the_price_of_the_model_that_wrote_them(tmp_path):
+    server = {"source": {"kind": "server", "model": "big"}, "context_length": 4096}
+    server["server"] = {"base_url": "http://localhost:1/v1"}
+    arms = {**RAW["arms"], "orion": {**RAW["arms"]["orion"]}}
+    arms["orion"]["reflect"] = {"model": "big", "engine": "openai"}
+    raw = {**RAW, "prompts": "chat", "arms": arms, "models": {**RAW["models"], "big": server}}
+    made = FakePilot(tmp_path, validate(raw))
+    made.add_completions("reflect", 36.0, REFLECTED, per_problem=2, **ARM)
+    prices = {"prompt": {"big": 500.0, "tiny": 1.0}, "completion": {"big": 2000.0, "tiny": 1.0}}
+    money = sum_up(made, Prices(hour=1.0, **prices))["reflect"].amounts["money"]
+    assert money.value == pytest.approx(0.01 + (30 * 40 * 500 + 30 * 70 * 2000) / 1e6)
+    student = {name: {"tiny": 1.0} for name in prices}
+    assert sum_up(made, Prices(hour=1.0, **student))["reflect"].amounts["money"] == UNKNOWN
+
+
 def test_each_arm_has_its_tokens_and_seconds(made):
     read = Pilot(made.results)
     base, orion, teacher = list_arm_costs(read, list_finished(read))

@@ -72,6 +72,10 @@ def test_the_attempt_that_a_text_takes_back(form, shown, attempt):
         # what only looks like it: an amount of money, further words of the formula
         ("so ", " $5 are left", ""),
         ("so $", " + 0 = 41$", ""),
+        # dollars that open the next formula
+        ("so ", "\n$$6 * 4 = 24$$", ""),
+        ("with $x$: ", "$y$ is left", ""),
+        ("with $$x$$ and $", "$ then", "$"),
     ],
 )
 def test_a_formula_that_ends_with_the_step_is_closed(before, behind, kept):

@@ -12,10 +12,10 @@ from orion.completions.store import CompletionStore
 from orion.cost.ceiling import main as check_before
 from orion.engines import Completion
 from orion.errors import InputError
-from orion.spending import totals
+from orion.spending import totals, usage
 from orion.spending.account import Account
 from orion.spending.ceiling import Ceiling, read_ceiling
-from orion.spending.usage import TRIES, Watch, sum_hours
+from orion.spending.usage import TRIES, Watch, find_logs, sum_hours
 from tests.helpers.fake_pilot import write_usage
 
 TEACHER, STUDENT = "ab" * 32, "cd" * 32
@@ -168,6 +168,20 @@ def test_a_try_that_fails_keeps_its_time(results):
         fail()
     assert sum_hours(results) - before >= 0.04 / 3600
     assert len(list((results / TRIES).iterdir())) == 2
+
+
+def test_a_usage_file_that_is_being_written_is_read_again(results, monkeypatch):
+    whole = sum_hours(results)
+    path = next(find_logs(results).glob("**/*.usage.tsv"))
+    text = path.read_text()
+    path.write_text("")
+    # Snakemake writes it while the reader waits
+    monkeypatch.setattr(usage.time, "sleep", lambda _: path.write_text(text))
+    assert sum_hours(results) == whole
+    # one that is removed meanwhile counts no more
+    path.write_text("")
+    monkeypatch.setattr(usage.time, "sleep", lambda _: path.unlink())
+    assert sum_hours(results) < whole
 
 
 def test_a_watch_without_a_ceiling_on_time_writes_nothing(tmp_path):

@@ -18,12 +18,11 @@ from orion.demo.error_coverage import detailed_steps
 from orion.demo.exact_check import is_wholly_true
 from orion.demo.oracle import read_chain
 from orion.demo.problems import Step, compute, generate, write_solution
-from orion.demo.tokenizer import build_tokenizer as build_student_tokenizer
 from orion.experiment.candidates import join_checks
 from orion.experiment.sham import sham_errors
 from orion.experiment.traces import with_correct_traces
-from orion.models.document import ModelDocument
 from orion.stages import expose, match, reflect, select
+from tests.helpers.counted_model import write_model
 from tests.helpers.mechanisms import MECHANISMS
 from tests.helpers.template_table import build_tokenizer
 
@@ -160,21 +159,9 @@ def match_all(loaded, keys, folder: Path, selected: dict) -> dict:
         (folder / other).mkdir()
         make_rows(loaded, other, folder / other)
         argv.append(str(folder / other / "out-output"))
-    tokenizer = build_student_tokenizer()
-    tokenizer.save_pretrained(folder / "tokenizer")
-    document = ModelDocument(
-        name="m",
-        digest="d",
-        context_length=512,
-        path=str(folder / "tokenizer"),
-        dtype="float32",
-        chat_template=tokenizer.chat_template,
-        vocab_size=len(tokenizer),
-        parameters=1,
-    )
-    tables.write_json(document.as_json(), folder / "model.json", {})
+    model = write_model(folder)
     tables.write_json({"trained_tokens": BUDGET}, folder / "stats.json", {})
-    argv += ["--budget", str(folder / "stats.json"), "--model", str(folder / "model.json")]
+    argv += ["--budget", str(folder / "stats.json"), "--model", str(model)]
     match.main(
         [*argv, *(word for name, path in outputs.items() for word in (f"--{name}", str(path)))]
     )

@@ -8,10 +8,10 @@ import pytest
 from orion import tables
 from orion.demo.tokenizer import build_tokenizer
 from orion.errors import InputError
-from orion.models.document import ModelDocument
 from orion.models.training_documents import DocumentEncoder
 from orion.stages import match
 from orion.training.row_encoding import RowEncoding, count_trained_tokens
+from tests.helpers.counted_model import write_model
 
 ARMS = {"orion": {"a": 2, "b": 1, "c": 2}, "other": {"a": 1, "b": 2}, "third": {"b": 2, "a": 2}}
 
@@ -103,24 +103,6 @@ def test_the_tokens_of_a_row_are_those_of_its_packed_document():
         count_trained_tokens(rows, RowEncoding(512, validation_fraction=0.999999), encoder)
         == [0] * 3
     )
-
-
-def write_model(folder):
-    """A document whose tokenizer is that of the embedded student."""
-    tokenizer = build_tokenizer()
-    tokenizer.save_pretrained(folder / "tokenizer")
-    document = ModelDocument(
-        name="m",
-        digest="d",
-        context_length=512,
-        path=str(folder / "tokenizer"),
-        dtype="float32",
-        chat_template=tokenizer.chat_template,
-        vocab_size=len(tokenizer),
-        parameters=1,
-    )
-    tables.write_json(document.as_json(), folder / "model.json", {})
-    return folder / "model.json"
 
 
 def count_tokens(rows):
