@@ -22,7 +22,7 @@ SIZES = {
     "math500": (1_000, 300, 1),
     "qwen": (600, 200, 1),
     "palign": (60, 60, 1),
-    "traces": (1_200, 150, 18),
+    "traces": (1_200, 150, 19),
 }
 WHAT = {
     "gsm": "GSM-like, synthetic",

@@ -28,9 +28,9 @@ SOURCES = {
 }
 # engine and revision → digest of those sources
 PINNED = {
-    ("transformers", 2): "c2aa64a8b575639e0fd00411588d66950a02d3346612439265ec50801648cb7b",
-    ("vllm", 1): "a750063246cd1b8e387972b58d51da794a55b6a3f2fdea0ece8d797c853d1c7b",
-    ("openai", 1): "96d483820da09e268b878fb301ac09aefa4b371a2c8db00b79c02e772e565b9d",
+    ("transformers", 2): "19582ec138554cb0591a02dc136d67efb6d7b19bbbae2dec98ac035bc7399508",
+    ("vllm", 1): "b22fcbad7515f5d359fa68ec8ce91b94793fd3b3e514107606509c4dd1d63779",
+    ("openai", 1): "a2532c83bb28a367fedb21b2eac8075a929194cbafc8e213df7a4e2285f18132",
 }
 
 
