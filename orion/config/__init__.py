@@ -12,7 +12,7 @@ from orion.config.arm_models import (
     list_writers,
     needs_samples,
 )
-from orion.config.arm_texts import reads_steps
+from orion.config.arm_texts import exposes_by_surprisal, reads_steps, selects_by_surprisal
 from orion.config.arms import find_match, is_matched, list_matched_arms
 from orion.config.ceiling import tell_ceiling
 from orion.config.datasets import url_sources
@@ -30,6 +30,7 @@ __all__ = [
     "check_traces",
     "check_without_weights",
     "checkpoint_files",
+    "exposes_by_surprisal",
     "find_match",
     "find_writer",
     "is_matched",
@@ -46,6 +47,7 @@ __all__ = [
     "params",
     "plan_digest",
     "reads_steps",
+    "selects_by_surprisal",
     "stage_config",
     "tell_ceiling",
     "url_sources",

@@ -40,10 +40,34 @@ def reads_steps(config: Config, arm: str) -> bool:
     return config.arms[arm].error_source == "sham" or is_cut
 
 
+# choices that need the student's surprisal of each text
+_BY_SURPRISAL = ("lowest_surprisal", "rank_surprisal")
+_OWN_TEXTS = ("own_correct", "own_sample")
+
+
+def exposes_by_surprisal(config: Config, arm: str) -> bool:
+    """Whether the student's surprisal of its samples decides which errors the arm exposes."""
+    selection = config.arm_block("expose", arm).selection
+    return config.arms[arm].needs_errors and selection == "most_confident"
+
+
+def selects_by_surprisal(config: Config, arm: str, texts: str) -> bool:
+    """Whether the student's surprisal decides which ``samples`` or ``reflections`` it trains on."""
+    select, trained_on = config.arm_block("select", arm), config.arms[arm].trained_on
+    if select.prefer not in _BY_SURPRISAL:
+        return False
+    if texts == "reflections":
+        return trained_on == "reflection"
+    fallbacks = (select.fallback_no_error, select.fallback_all_filtered)
+    is_fallback = config.arms[arm].needs_errors and "own_correct" in fallbacks
+    return trained_on in _OWN_TEXTS or is_fallback
+
+
 def list_faults(config: Config, name: str) -> Iterator[str]:
     """What is wrong with an arm whatever the run is, each with its cure."""
     arm, where = config.arms[name], f"arms.{name}"
-    if "prefer" in arm.select and arm.trained_on in ("nothing", "solution", "teacher_trace"):
+    without = ("nothing", "solution", "teacher_trace", "oracle")
+    if "prefer" in arm.select and arm.trained_on in without:
         yield (
             f"{where}.select.prefer chooses among the student's texts, and trained_on is "
             f"{arm.trained_on}; drop it"

@@ -93,9 +93,9 @@ class Check(Block):
 
 class Expose(Block):
     max_errors: Count = Field(2, description="wrong samples kept per problem")
-    selection: Literal["first", "distinct", "majority_wrong", "random", "shortest", "longest"] = (
-        Field("distinct", description="distinct: wrong answers that differ first")
-    )
+    selection: Literal[
+        "first", "distinct", "majority_wrong", "random", "shortest", "longest", "most_confident"
+    ] = Field("distinct", description="distinct: wrong answers that differ first")
     seed: Annotated[int, Field(ge=0)] | None = Field(
         None, description="of selection: random; null: 0"
     )
@@ -171,7 +171,7 @@ class Select(Block):
     loop_repeats: Annotated[int, Field(ge=2)] = Field(
         LOOP_REPEATS, description="loop: occurrences of one n-gram that make a loop"
     )
-    prefer: Literal["first", "shortest"] = Field(
+    prefer: Literal["first", "shortest", "lowest_surprisal", "rank_surprisal"] = Field(
         "first", description="which of a problem's texts of the student that pass come first"
     )
     match: Match | None = Field(None, description="what is matched with other arms' rows")

@@ -242,6 +242,16 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
     }
 
 
+def _surprisal(config: Config, part: str, model: str) -> dict[str, Any]:
+    marker = ("marker",) if part == "refined" else ()
+    thinking = config.models[model].enable_thinking
+    return {
+        "prompts": _prompts(config, *SOLVING, *marker),
+        "part": part,
+        "enable_thinking": thinking,
+    }
+
+
 def _match(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
     select = config.arm_block("select", arm)
     assert isinstance(select, Select) and select.match is not None, "the rule runs for these arms"
@@ -368,6 +378,10 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "expose": _expose,
     "reflect": _reflect,
     "check_reflections": _check_reflections,
+    "sample_surprisal": lambda config, dataset, model: _surprisal(config, "response", model),
+    "reflection_surprisal": lambda config, dataset, model, arm: _surprisal(
+        config, "refined", model
+    ),
     "select": _select,
     "match": _match,
     "pack": _pack,

@@ -7,7 +7,12 @@ its patterns as literal texts; ``tests/orion/cost/test_rule_files.py`` compares 
 from dataclasses import dataclass
 
 from orion import paths
-from orion.report.rules import SECOND_VERDICTS, SURPRISE
+from orion.report.rules import (
+    REFLECTION_SURPRISAL,
+    SAMPLE_SURPRISAL,
+    SECOND_VERDICTS,
+    SURPRISE,
+)
 
 _DATASET = "datasets/{dataset}"
 _STUDENT = _DATASET + "/{model}"
@@ -68,6 +73,15 @@ RULES = {
         paths.REFLECTION_VERDICTS,
         "texts",
     ),
+    "sample_surprisal": RuleFiles(
+        "sample_surprisal", _STUDENT + "/sample_surprisal" + _USAGE, SAMPLE_SURPRISAL, "texts"
+    ),
+    "reflection_surprisal": RuleFiles(
+        "reflection_surprisal",
+        _ARM + "/reflection_surprisal" + _USAGE,
+        REFLECTION_SURPRISAL,
+        "texts",
+    ),
     "select": RuleFiles("select", _ARM + "/train" + _USAGE, paths.TRAIN),
     "select_unmatched": RuleFiles(
         "select", _ARM + "/unmatched/train" + _USAGE, paths.UNMATCHED_TRAIN
@@ -104,6 +118,8 @@ OF_ONE_MODEL = frozenset(
         "sample",
         "reflect",
         "pack",
+        "sample_surprisal",
+        "reflection_surprisal",
         "surprise",
         "train",
         "evaluate_sample",
@@ -113,6 +129,8 @@ OF_ONE_MODEL = frozenset(
 CHECKED = {
     "check": "sample",
     "check_reflections": "reflect",
+    "sample_surprisal": "sample",
+    "reflection_surprisal": "reflect",
     "evaluate_check": "evaluate_sample",
     "evaluate_recheck": "evaluate_sample",
 }

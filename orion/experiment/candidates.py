@@ -13,6 +13,7 @@ from orion import prompts
 from orion.errors import InputError
 from orion.experiment import filters
 from orion.experiment.filters import Limits
+from orion.experiment.surprise import PREFERENCES
 from orion.prompts import PromptSet
 
 Row = dict[str, Any]
@@ -142,7 +143,8 @@ class Candidates:
             self.names,
             limits,
         )
-        self._samples = samples.select(*KEY, "response").rechunk()
+        by_surprisal = ["surprisal"] if prefer in PREFERENCES else []
+        self._samples = samples.select(*KEY, "response", *by_surprisal).rechunk()
         self._passing = group_passing(samples["problem_id"], self.objections)
 
     def solution(self, problem_id: str, prompt_set: PromptSet | str) -> list[Row]:
@@ -209,9 +211,15 @@ def order_by_preference(rows: list[Row], column: str, prefer: str) -> list[Row]:
     """The rows in the order in which they are taken, by ``prefer``.
 
     ``first`` leaves them as they are. ``shortest`` counts the characters of the text in the column,
-    since nothing here has a tokenizer; of equal lengths the first comes first.
+    since nothing here has a tokenizer. The preferences of `orion.experiment.surprise` go by the
+    column ``surprisal``; a text without one comes last. Of equals the first comes first.
     """
-    return sorted(rows, key=lambda row: len(row[column])) if prefer == SHORTEST else rows
+    if prefer == SHORTEST:
+        return sorted(rows, key=lambda row: len(row[column]))
+    if prefer in PREFERENCES:
+        last = float("inf")
+        return sorted(rows, key=lambda row: last if (n := row["surprisal"]) is None else n)
+    return rows
 
 
 def drop_repeated(rows: list[Row], column: str) -> list[Row]:

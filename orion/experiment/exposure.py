@@ -18,21 +18,30 @@ from orion.provenance import digest_text
 
 # what is shown of an attempt
 WHOLE, TO_FALSE_STEP, ANSWER = "whole", "to_false_step", "answer"
-SELECTIONS = ("first", "distinct", "majority_wrong", "random", "shortest", "longest")
+SELECTIONS = (
+    "first",
+    "distinct",
+    "majority_wrong",
+    "random",
+    "shortest",
+    "longest",
+    "most_confident",
+)
 
 
 def rank_errors(wrong: pl.DataFrame, selection: str, *, seed: int = 0) -> pl.DataFrame:
     """The wrong samples sorted by problem, in each problem in the order of the selection.
 
     ``wrong``: problem_id, sample_id, extracted (the answer as it was read) and, for the selections
-    by length, characters. Ties fall to the lower sample_id.
+    by length, characters; for ``most_confident``, surprisal. Ties fall to the lower sample_id.
 
     ``first``: in order of sample_id. ``distinct``: attempts with a new wrong answer before
     repetitions of one that came before. ``majority_wrong``: all attempts with the most frequent
     wrong answer, then those with the next; an attempt whose answer was not read agrees with none.
     Answers that read the same are one, as 5 and $5.00 (`orion.answers.grouping`). ``random``:
     by a hash of the seed, the problem and the sample. ``shortest``, ``longest``: by the characters
-    of the attempt. Raises InputError for another name.
+    of the attempt. ``most_confident``: the attempt that surprises the student least per token, and
+    at the end those that it cannot read. Raises InputError for another name.
     """
     order: list[Any] = []
     descending: list[bool] = []
@@ -55,9 +64,12 @@ def rank_errors(wrong: pl.DataFrame, selection: str, *, seed: int = 0) -> pl.Dat
         order, descending = [pl.Series("order", keys, dtype=pl.String)], [False]
     elif selection in ("shortest", "longest"):
         order, descending = [pl.col("characters")], [selection == "longest"]
+    elif selection == "most_confident":
+        order, descending = [pl.col("surprisal")], [False]
     elif selection != "first":
         raise InputError(f"selection: {selection} is none of {', '.join(SELECTIONS)}")
-    ranked = wrong.sort("problem_id", *order, "sample_id", descending=[False, *descending, False])
+    descending = [False, *descending, False]
+    ranked = wrong.sort("problem_id", *order, "sample_id", descending=descending, nulls_last=True)
     return ranked.drop("group", strict=False)
 
 

@@ -23,6 +23,7 @@ from orion.experiment.candidates import (
 )
 from orion.experiment.filters import Limits
 from orion.experiment.self_correction import Corrections
+from orion.experiment.surprise import PREFERENCES
 
 
 class Reflections:
@@ -48,6 +49,7 @@ class Reflections:
         self.corrections = corrections
         self.names, self.limits, self.prefer = list(names), limits, prefer
         columns = ["problem_id", "sample_id", "error_ranks", "response"]
+        columns += ["surprisal"] if prefer in PREFERENCES else []
         self.objections = object_to_all(
             _candidates(reflections, problems, limits), self.names, limits
         )
@@ -60,7 +62,7 @@ class Reflections:
     def targets(self, problem_id: str, template: str) -> list[Row]:
         """The targets of the reflections without objection; equal texts count once.
 
-        The first targets are one of each prompt: its first text, or its shortest.
+        The first targets are one of each prompt: the one that is preferred.
         """
         targets = []
         for place in self._passing.get((problem_id, template), []):
@@ -81,7 +83,10 @@ class Reflections:
                 errors=errors,
                 passed=self.names,
             )
-            targets.append({**target, "error_ranks": row["error_ranks"]})
+            target["error_ranks"] = row["error_ranks"]
+            if "surprisal" in row:
+                target["surprisal"] = row["surprisal"]
+            targets.append(target)
         distinct = drop_repeated(targets, "completion")
         return _one_per_prompt_first(order_by_preference(distinct, "completion", self.prefer))
 
@@ -114,7 +119,7 @@ def _candidates(
 
 
 def _one_per_prompt_first(targets: list[Row]) -> list[Row]:
-    """The targets ordered by their turn among those of the same prompt, without ``error_ranks``."""
+    """The targets by their turn among those of the same prompt, without what orders them."""
     turns: Counter[tuple[int, ...]] = Counter()
     keyed = []
     for target in targets:
@@ -122,4 +127,5 @@ def _one_per_prompt_first(targets: list[Row]) -> list[Row]:
         keyed.append((turns[prompt], target))
         turns[prompt] += 1
     ordered = [target for _, target in sorted(keyed, key=lambda pair: pair[0])]
-    return [{k: v for k, v in target.items() if k != "error_ranks"} for target in ordered]
+    hidden = ("error_ranks", "surprisal")
+    return [{k: v for k, v in target.items() if k not in hidden} for target in ordered]

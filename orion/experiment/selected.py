@@ -10,7 +10,7 @@ from dataclasses import replace
 import polars as pl
 
 from orion import tables
-from orion.experiment.candidates import Row
+from orion.experiment.candidates import Objections, Row
 from orion.paths import AtomicFile
 
 PREVIEW_ROWS = 50
@@ -18,6 +18,17 @@ PREVIEW_ROWS = 50
 UNCHECKED = "own_sample"
 KINDS = (*tables.TRAIN.allowed["target_kind"], UNCHECKED)
 TRAIN_TABLE = replace(tables.TRAIN, allowed={"target_kind": KINDS})
+
+
+def waterfall(objections: Objections, names: list[str]) -> tuple[list[Row], dict[str, int]]:
+    """How many texts each filter removes in its turn; how many it objects to in any order."""
+    left = len(objections)
+    first = Counter(found[0] for found in objections if found)
+    steps = []
+    for name in names:
+        left -= first[name]
+        steps.append({"filter": name, "removed": first[name], "left": left})
+    return steps, dict(Counter(name for found in objections for name in found))
 
 
 def count_rows(train: pl.DataFrame) -> Row:

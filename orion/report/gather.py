@@ -23,7 +23,7 @@ from orion.experiment.clusters import find_clusters
 from orion.experiment.levels import Level, find_levels
 from orion.experiment.surprise import SURPRISE
 from orion.experiment.traces import with_correct_traces
-from orion.report import rules
+from orion.report import rule_inputs, rules
 
 # the columns of the table steps that count claims
 STEP_COUNTS = ("true", "false", "unknown")
@@ -138,8 +138,8 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
     """All artifacts of one student on one training set."""
     locate: Locate = functools.partial(paths.artifact, root, dataset=dataset, model=model)
     problems, traces = tables.read(locate(paths.PROBLEMS), tables.PROBLEMS), None
-    if rules.trains(config, {"dataset": dataset}):
-        with_traces = rules.problems_with_traces(config, {"dataset": dataset})
+    if rule_inputs.trains(config, {"dataset": dataset}):
+        with_traces = rule_inputs.problems_with_traces(config, {"dataset": dataset})
         trace_verdicts = tables.read(locate(paths.TRACE_VERDICTS), tables.VERDICTS)
         rows = trace_verdicts.select("problem_id", "sample_id")
         traces = read_checked(rows, locate(paths.TRACE_VERDICTS), locate(paths.TRACE_STEPS))

@@ -24,7 +24,8 @@ from orion.config import (
 )
 from orion.config.sources import ArmModel
 from orion.errors import InputError
-from orion.report.rules import RULES, Rule, Wildcards, trains
+from orion.report.rule_inputs import Wildcards, trains
+from orion.report.rules import RULES, Rule
 
 CURE = (
     "run the workflow again (`make demo`, or `snakemake` with the same --configfile): "

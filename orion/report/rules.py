@@ -8,15 +8,38 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orion import paths
-from orion.config import (
-    Config,
-    find_match,
-    find_writer,
-    is_matched,
-    list_matched_arms,
-    list_source_runs,
-    needs_samples,
-    reads_steps,
+from orion.config import Config
+from orion.report.rule_inputs import (
+    Condition,
+    Template,
+    Wildcards,
+    always,
+    by_surprisal,
+    evaluated_model,
+    has_second_policy,
+    if_budget,
+    if_counting_tokens,
+    if_exposing,
+    if_reading_steps,
+    if_reflecting,
+    if_sampling,
+    if_scored,
+    if_sham,
+    is_exposed_by_surprisal,
+    is_reflecting,
+    is_sample_scored,
+    is_scored,
+    is_trained,
+    matches,
+    needs_errors,
+    of_source_arm,
+    of_teacher,
+    of_writer,
+    problems_with_traces,
+    rows_to_match,
+    selects_alone,
+    trains,
+    trains_on_sampled_traces,
 )
 
 # of a second policy; below the folder of the evaluation, as all that is told of it
@@ -24,162 +47,8 @@ SECOND = paths.EVALUATION_VERDICTS.replace("verdicts.parquet", "second/")
 SECOND_VERDICTS, SECOND_STEPS = SECOND + "verdicts.parquet", SECOND + "steps.parquet"
 
 SURPRISE = paths.TRAIN.replace("train.parquet", "surprise.parquet")
-
-Wildcards = dict[str, str]
-Condition = Callable[[Config, Wildcards], bool]
-# a path template, or a function that gives one; None: there is no such input
-Template = str | Callable[[Config, Wildcards], str | None]
-
-
-def always(config: Config, wildcards: Wildcards) -> bool:
-    """Whether a rule applies: to every combination of the grid."""
-    return True
-
-
-def has_teacher(config: Config, wildcards: Wildcards) -> bool:
-    """Whether the dataset's traces are sampled from a teacher."""
-    return config.datasets[wildcards["dataset"]].teacher is not None
-
-
-def trains(config: Config, wildcards: Wildcards) -> bool:
-    """Whether an arm is trained on the dataset; else nothing reads its traces or asks a teacher."""
-    dataset = wildcards["dataset"]
-    is_source = dataset in [run.dataset for run in list_source_runs(config)]
-    is_in_grid = dataset in config.runs.datasets
-    trained = any(config.arms[arm].trained_on != "nothing" for arm in config.runs.arms)
-    return is_source or (is_in_grid and trained)
-
-
-def trains_on_sampled_traces(config: Config, wildcards: Wildcards) -> bool:
-    """Whether the dataset's traces are sampled from a teacher for an arm of the run."""
-    return has_teacher(config, wildcards) and trains(config, wildcards)
-
-
-def is_trained(config: Config, wildcards: Wildcards) -> bool:
-    """Whether the arm is trained."""
-    return config.arms[wildcards["arm"]].trained_on != "nothing"
-
-
-def is_reflecting(config: Config, wildcards: Wildcards) -> bool:
-    """Whether the arm is trained on reflections."""
-    return config.arms[wildcards["arm"]].trained_on == "reflection"
-
-
-def problems_with_traces(config: Config, wildcards: Wildcards) -> str:
-    """The problems with their teacher traces: a separate file where a teacher is sampled."""
-    return paths.PROBLEMS_WITH_TRACES if has_teacher(config, wildcards) else paths.PROBLEMS
-
-
-def of_teacher(template: str) -> Template:
-    """A file of the dataset's teacher, which is a model like any other."""
-    return lambda config, wildcards: template.replace(
-        "{model}", str(config.datasets[wildcards["dataset"]].teacher)
-    )
-
-
-def of_writer(template: str) -> Template:
-    """A file of the model that writes an arm's reflections: the student, or another one."""
-    return lambda config, wildcards: template.replace(
-        "{model}", find_writer(config, wildcards["arm"], wildcards["model"])
-    )
-
-
-def needs_errors(config: Config, wildcards: Wildcards) -> bool:
-    """Whether wrong attempts are exposed for the arm."""
-    return config.arms[wildcards["arm"]].needs_errors
-
-
-def has_second_policy(config: Config, wildcards: Wildcards) -> bool:
-    """Whether every answer on a benchmark is checked again under a second policy."""
-    return config.report.second_policy is not None
-
-
-def is_scored(config: Config, wildcards: Wildcards) -> bool:
-    """Whether the arm's training texts are read by the untrained student."""
-    return config.report.surprise and is_trained(config, wildcards)
-
-
-def if_exposing(template: str) -> Template:
-    """A file that only arms have for which wrong attempts are exposed."""
-    return lambda config, wildcards: template if needs_errors(config, wildcards) else None
-
-
-def if_sham(template: str) -> Template:
-    """A file of which sham errors are made."""
-    return lambda config, wildcards: (
-        template if config.arms[wildcards["arm"]].error_source == "sham" else None
-    )
-
-
-def if_reading_steps(template: str) -> Template:
-    """A file of the steps by which attempts are made wrong, or cut."""
-    return lambda config, wildcards: template if reads_steps(config, wildcards["arm"]) else None
-
-
-def matches(config: Config, wildcards: Wildcards) -> bool:
-    """Whether an arm's rows are matched with other arms' before they are trained on."""
-    return is_matched(config, wildcards["arm"])
-
-
-def selects_alone(config: Config, wildcards: Wildcards) -> bool:
-    """Whether an arm is trained on all rows that are selected for it."""
-    return is_trained(config, wildcards) and not matches(config, wildcards)
-
-
-def rows_to_match(config: Config, wildcards: Wildcards) -> dict[str, str]:
-    """The rows before matching of the arms that an arm is matched with."""
-    arms = list_matched_arms(config, wildcards["arm"])
-    templates = {
-        arm: paths.UNMATCHED_TRAIN if is_matched(config, arm) else paths.TRAIN for arm in arms
-    }
-    return {f"rows of {arm}": t.replace("{arm}", arm) for arm, t in templates.items()}
-
-
-def if_budget(template: str) -> Template:
-    """A file of the arm to whose trained tokens another one is cut."""
-
-    def locate(config: Config, wildcards: Wildcards) -> str | None:
-        match = find_match(config, wildcards["arm"])
-        budget = match.tokens if match is not None else None
-        return template.replace("{arm}", budget) if budget is not None else None
-
-    return locate
-
-
-def if_counting_tokens(template: str) -> Template:
-    """A file where an arm's rows are counted in tokens to match them."""
-
-    def locate(config: Config, wildcards: Wildcards) -> str | None:
-        match = find_match(config, wildcards["arm"])
-        counted = match is not None and (match.tokens is not None or match.fewest_tokens)
-        return template if counted else None
-
-    return locate
-
-
-def if_reflecting(template: str) -> Template:
-    """A file that only arms with reflections have."""
-    return lambda config, wildcards: template if is_reflecting(config, wildcards) else None
-
-
-def if_sampling(template: str) -> Template:
-    """A file that only arms have which train on what the student answers."""
-    return lambda config, wildcards: template if needs_samples(config, wildcards["arm"]) else None
-
-
-def of_source_arm(template: str) -> Template:
-    """A file of the training that a model of the kind arm comes from; other models have none."""
-
-    def locate(config: Config, wildcards: Wildcards) -> str | None:
-        source = config.models[wildcards["model"]].source
-        return template.format(**source.model_dump()) if source.kind == "arm" else None
-
-    return locate
-
-
-def evaluated_model(config: Config, wildcards: Wildcards) -> str:
-    """The trained model; for an arm that is not trained, the student itself."""
-    return paths.TRAINED_MODEL if is_trained(config, wildcards) else paths.MODEL
+SAMPLE_SURPRISAL = paths.SAMPLES.replace("samples.parquet", "sample_surprisal.parquet")
+REFLECTION_SURPRISAL = paths.TRAIN.replace("train.parquet", "reflection_surprisal.parquet")
 
 
 @dataclass(frozen=True)
@@ -216,6 +85,8 @@ SELECTED_FROM: dict[str, Template] = {
     "reflections": if_reflecting(paths.REFLECTIONS),
     "reflection_verdicts": if_reflecting(paths.REFLECTION_VERDICTS),
     "reflection_steps": if_reflecting(paths.REFLECTION_STEPS),
+    "sample_surprisal": if_scored(SAMPLE_SURPRISAL, by_surprisal("samples")),
+    "reflection_surprisal": if_scored(REFLECTION_SURPRISAL, by_surprisal("reflections")),
 }
 RULES = (
     Rule("benchmark", (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED), from_files=True),
@@ -270,6 +141,7 @@ RULES = (
             "verdicts": paths.VERDICTS,
             "problems": if_sham(paths.PROBLEMS),
             "steps": if_reading_steps(paths.STEPS),
+            "surprisal": if_scored(SAMPLE_SURPRISAL, is_exposed_by_surprisal),
         },
         applies=needs_errors,
     ),
@@ -291,6 +163,28 @@ RULES = (
         (paths.REFLECTION_VERDICTS, paths.REFLECTION_STEPS),
         {"problems": paths.PROBLEMS, "samples": paths.REFLECTIONS},
         applies=is_reflecting,
+    ),
+    Rule(
+        "sample_surprisal",
+        (SAMPLE_SURPRISAL,),
+        {
+            "problems": paths.PROBLEMS,
+            "texts": paths.SAMPLES,
+            "model": paths.MODEL,
+            "preflight": paths.PREFLIGHT,
+        },
+        applies=is_sample_scored,
+    ),
+    Rule(
+        "reflection_surprisal",
+        (REFLECTION_SURPRISAL,),
+        {
+            "problems": paths.PROBLEMS,
+            "texts": paths.REFLECTIONS,
+            "model": paths.MODEL,
+            "preflight": paths.PREFLIGHT,
+        },
+        applies=by_surprisal("reflections"),
     ),
     Rule("select", (paths.TRAIN, paths.FILTERS), SELECTED_FROM, applies=selects_alone),
     Rule(

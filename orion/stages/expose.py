@@ -8,7 +8,8 @@ error is made at random (`orion.experiment.sham`). ``selection`` says which wron
 first, ``show`` what a prompt shows of them, which is then their response in the table
 (`orion.experiment.exposure`).
 Run: ``python -m orion.stages.expose --config JSON --samples S --verdicts V --output O
-[--problems P --steps A]``, with the last two for sham errors, and steps for ``to_false_step``.
+[--problems P --steps A --surprisal N]``: problems and steps for sham errors, steps for
+``to_false_step``, and the surprisal of the samples for ``most_confident``.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from orion.experiment.exposure import (
     state_answers,
 )
 from orion.experiment.sham import sham_errors
+from orion.experiment.surprise import LOWEST_SURPRISAL, SURPRISALS, with_surprisal
 from orion.progress import log
 from orion.prompts import PromptSet
 from orion.stages import command
@@ -64,16 +66,19 @@ def own_errors(
     max_errors: int,
     selection: str,
     seed: int = 0,
+    surprisals: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Up to ``max_errors`` wrong samples per problem, ranked from 0 by ``rank_errors``.
 
     Only the verdict ``incorrect`` counts: an answer that was not understood is not known to be an
-    error.
+    error. ``surprisals``: of the samples, for ``most_confident``.
     """
     wrong = verdicts.filter(pl.col("verdict") == "incorrect").select(*KEY, "extracted")
     if selection in ("shortest", "longest"):
         lengths = samples.select(*KEY, characters=pl.col("response").str.len_chars())
         wrong = wrong.join(lengths, on=KEY)
+    if surprisals is not None:
+        wrong = with_surprisal(wrong, surprisals, LOWEST_SURPRISAL)
     chosen = (
         rank_errors(wrong, selection, seed=seed)
         .select(*KEY, "extracted")
@@ -184,8 +189,16 @@ def main(argv: list[str] | None = None) -> None:
     parser = command.make_parser(__doc__, "samples", "verdicts", "output")
     for name in SHAM_INPUTS:
         parser.add_argument(f"--{name}", nargs="?", metavar="PATH", help="for sham or cut errors")
+    parser.add_argument("--surprisal", nargs="?", metavar="PATH", help="for most_confident")
     args = parser.parse_args(argv)
     config = command.read_config(ExposeConfig, args.config)
+    inputs = {"samples": args.samples, "verdicts": args.verdicts}
+    surprisals = None
+    if config.selection == "most_confident":
+        if not args.surprisal:
+            raise InputError("selection: most_confident needs --surprisal, that of the samples")
+        inputs |= {"surprisal": args.surprisal}
+        surprisals = tables.read(args.surprisal, SURPRISALS)
     samples = tables.read(args.samples, tables.SAMPLES, [*KEY, "response"])
     verdicts = tables.read(args.verdicts, tables.VERDICTS, [*KEY, "verdict", "extracted"])
     errors = own_errors(
@@ -194,8 +207,8 @@ def main(argv: list[str] | None = None) -> None:
         max_errors=config.max_errors,
         selection=config.selection,
         seed=config.seed,
+        surprisals=surprisals,
     )
-    inputs = {"samples": args.samples, "verdicts": args.verdicts}
     if config.error_source == "other_problem":
         errors = other_problem_errors(errors)
     elif config.error_source == "sham":

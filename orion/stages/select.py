@@ -5,12 +5,11 @@ Problems without a wrong sample, or without a text that passes, follow the arm's
 ``filters.json`` holds the waterfall, and ``preview.jsonl`` the first rows for reading.
 Run: ``python -m orion.stages.select --config JSON --arm NAME --problems P --trace-verdicts T
 --trace-steps A [--samples S --verdicts V --steps B [--errors E [--reflections R
---reflection-verdicts W --reflection-steps C]]] --output O --filters F --preview J``. An arm that is
-trained on solutions or traces needs no samples.
+--reflection-verdicts W --reflection-steps C]]] [--sample-surprisal N --reflection-surprisal M]
+--output O --filters F --preview J``. Arms on solutions or traces need no samples.
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,8 +38,15 @@ from orion.experiment.filters import (
 from orion.experiment.mixing import Mix, mix_traces
 from orion.experiment.refinements import Refinements
 from orion.experiment.reflected import Reflections
-from orion.experiment.selected import UNCHECKED, count_rows, explain_too_few, write_selected
+from orion.experiment.selected import (
+    UNCHECKED,
+    count_rows,
+    explain_too_few,
+    waterfall,
+    write_selected,
+)
 from orion.experiment.self_correction import Corrections, SelfCorrection
+from orion.experiment.surprise import PREFERENCES, SURPRISALS, with_surprisal
 from orion.experiment.traces import list_traces, with_correct_traces
 from orion.progress import log
 from orion.prompts import PromptSet
@@ -91,17 +97,6 @@ class SelectConfig:
             loop_ngram=self.loop_ngram,
             loop_repeats=self.loop_repeats,
         )
-
-
-def waterfall(objections: Objections, names: list[str]) -> tuple[list[Row], dict[str, int]]:
-    """How many texts each filter removes in its turn; how many it objects to in any order."""
-    left = len(objections)
-    first = Counter(found[0] for found in objections if found)
-    steps = []
-    for name in names:
-        left -= first[name]
-        steps.append({"filter": name, "removed": first[name], "left": left})
-    return steps, dict(Counter(name for found in objections for name in found))
 
 
 class Chooser:
@@ -225,6 +220,8 @@ OPTIONAL = {
     "reflections": tables.REFLECTIONS,
     "reflection_verdicts": tables.VERDICTS,
     "reflection_steps": tables.STEPS,
+    "sample_surprisal": SURPRISALS,
+    "reflection_surprisal": SURPRISALS,
 }
 # of each kind of table, the columns that the stage needs; all where it has no row here
 _TEXT = [*KEY, "template", "response", "finish_reason", "completion_tokens"]
@@ -237,10 +234,11 @@ COLUMNS = {
 }
 
 
-def read_inputs(files: dict[str, str], *, true_traces: bool = False) -> Inputs:
+def read_inputs(files: dict[str, str], *, true_traces: bool = False, prefer: str = FIRST) -> Inputs:
     """The tables by the name of their option; an optional one that is not given is empty.
 
-    ``true_traces``: a trace without a false step is taken before one with it.
+    ``true_traces``: a trace without a false step is taken before one with it. ``prefer``: for one
+    of `orion.experiment.surprise`, samples and reflections have the column that it goes by.
 
     Raises InputError where a sample, a reflection or a trace has no verdict or no steps.
     """
@@ -254,6 +252,10 @@ def read_inputs(files: dict[str, str], *, true_traces: bool = False) -> Inputs:
     def join(texts: pl.DataFrame, verdicts: str, steps: str) -> pl.DataFrame:
         named = [files.get(name, name) for name in (verdicts, steps)]
         return join_checks(texts, found[verdicts], found[steps], files=named)
+
+    for name in ("sample", "reflection") if prefer in PREFERENCES else ():
+        by = found[f"{name}_surprisal"]
+        found[f"{name}s"] = with_surprisal(found[f"{name}s"], by, prefer)
 
     traces = list_traces(found["problems"]).drop("response")
     checked = join(traces, "trace_verdicts", "trace_steps")
@@ -332,7 +334,9 @@ def main(argv: list[str] | None = None) -> None:
     files = {name: path for name in (*REQUIRED, *OPTIONAL) if (path := getattr(args, name))}
     if config.trained_on in OWN_TEXTS and "samples" not in files:
         raise InputError(f"--samples: an arm trained on {config.trained_on} needs the samples")
-    inputs = read_inputs(files, true_traces=config.drop_false_traces)
+    if config.prefer in PREFERENCES and not {"sample_surprisal", "reflection_surprisal"} & {*files}:
+        raise InputError(f"prefer: {config.prefer} needs the surprisal of the texts")
+    inputs = read_inputs(files, true_traces=config.drop_false_traces, prefer=config.prefer)
     golds = inputs.problems.select("problem_id", "answer")
     candidates = Candidates(
         inputs.problems,

@@ -16,7 +16,7 @@ import numpy as np
 
 from orion import provenance, tables
 from orion.errors import InputError
-from orion.experiment.surprise import SURPRISE
+from orion.experiment.surprise import DECIMALS, SURPRISE
 from orion.models import checkpoints, preflight
 from orion.models.document import read_document
 from orion.progress import Progress
@@ -26,8 +26,6 @@ from orion.training.table_slices import read_slices
 
 # packed rows that are in memory at a time
 SLICE_ROWS = 64
-# decimals that are kept: the last ones differ between processors
-DECIMALS = 6
 
 
 @dataclass(frozen=True)

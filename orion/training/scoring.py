@@ -1,18 +1,23 @@
 """Packed rows under a model, without training: the surprise and rank of each trained token."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from orion_kernels import Packing
 from orion_kernels.transformers_head import find_head
 from orion_kernels.transformers_integration import causal_lm_loss
 
 from orion.experiment.surprise import MAX_RANK
-from orion.training.packed_rows import Row, collate_packed
+from orion.training.packed_rows import COLUMNS, IGNORED, Row, collate_packed
 
 # positions whose logits are in memory at a time: 256 of a vocabulary of 150,000 are 150 MB
 CHUNK = 256
+# tokens of the documents that are read together; a longer document is read alone
+ROW_TOKENS = 2048
+
+Document = tuple[list[int], list[int]]
 
 
 @torch.no_grad()
@@ -70,3 +75,34 @@ def rank_targets(language_model: Any, hidden: torch.Tensor, targets: torch.Tenso
         own = logits.gather(1, wanted[:, None])
         ranks.append((logits > own).sum(1).clamp(max=MAX_RANK - 1) + 1)
     return torch.cat(ranks) if ranks else targets.new_empty(0)
+
+
+def score_documents(model: Any, documents: Iterable[Document]) -> Iterator[dict[str, Any] | None]:
+    """For each document, ids and labels, what `score_row` says of it; None without a trained token.
+
+    The documents are read in their order, several in one row. The model is as for `score_row`.
+    """
+    waiting: list[Document] = []
+    tokens = 0
+    for each in documents:
+        if waiting and tokens + len(each[0]) > ROW_TOKENS:
+            yield from _score_together(model, waiting)
+            waiting, tokens = [], 0
+        waiting.append(each)
+        tokens += len(each[0])
+    if waiting:
+        yield from _score_together(model, waiting)
+
+
+def _score_together(model: Any, documents: list[Document]) -> Iterator[dict[str, Any] | None]:
+    lengths = [len(ids) for ids, _ in documents]
+    columns = (
+        [token for ids, _ in documents for token in ids],
+        # no document predicts its first token
+        [label for _, labels in documents for label in (IGNORED, *labels[1:])],
+        [place for length in lengths for place in range(length)],
+        lengths,
+    )
+    row: Row = dict(zip(COLUMNS, (np.array(c, np.int32) for c in columns), strict=True))
+    scored = {each["document"]: each for each in score_row(model, row)}
+    yield from (scored.get(number) for number in range(len(documents)))

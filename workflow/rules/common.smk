@@ -26,6 +26,14 @@ REFLECTING = [
 NEEDING_ERRORS = [name for name, arm in CONFIG.arms.items() if arm.needs_errors]
 SHAM = [name for name, arm in CONFIG.arms.items() if arm.error_source == "sham"]
 READING_STEPS = [name for name in CONFIG.arms if settings.reads_steps(CONFIG, name)]
+# arms that choose by how unexpected a text is to the student
+EXPOSING_BY_SURPRISAL = [
+    name for name in CONFIG.arms if settings.exposes_by_surprisal(CONFIG, name)
+]
+SELECTING_SAMPLES_BY_SURPRISAL, SELECTING_REFLECTIONS_BY_SURPRISAL = (
+    [name for name in CONFIG.arms if settings.selects_by_surprisal(CONFIG, name, texts)]
+    for texts in ("samples", "reflections")
+)
 DATASETS_WITH_TEACHER = [
     name for name, dataset in CONFIG.datasets.items() if dataset.teacher is not None
 ]

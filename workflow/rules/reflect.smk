@@ -10,6 +10,10 @@ rule expose:
         steps=if_among(
             READING_STEPS, "results/datasets/{dataset}/{model}/steps.parquet"
         ),
+        surprisal=if_among(
+            EXPOSING_BY_SURPRISAL,
+            "results/datasets/{dataset}/{model}/sample_surprisal.parquet",
+        ),
     output:
         "results/datasets/{dataset}/{model}/{arm}/errors.parquet",
     log:
@@ -27,7 +31,7 @@ rule expose:
     shell:
         "python -m orion.stages.expose --config {params.config:q} --samples {input.samples}"
         " --verdicts {input.verdicts} --problems {input.problems} --steps {input.steps}"
-        " --output {output} 2> {log}"
+        " --surprisal {input.surprisal} --output {output} 2> {log}"
 
 
 rule reflect:
@@ -91,3 +95,49 @@ use rule check as check_reflections with:
     params:
         config=tracked_config("check_reflections"),
         code=source_digest("orion.stages.check"),
+
+
+# how unexpected each text is to the student that will be trained; only where an arm chooses by it
+rule sample_surprisal:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+        texts="results/datasets/{dataset}/{model}/samples.parquet",
+        model="results/models/{model}/model.json",
+        preflight="results/models/{model}/preflight.json",
+    output:
+        "results/datasets/{dataset}/{model}/sample_surprisal.parquet",
+    log:
+        "logs/datasets/{dataset}/{model}/sample_surprisal.log",
+    benchmark:
+        "logs/datasets/{dataset}/{model}/sample_surprisal.usage.tsv"
+    conda:
+        "../../envs/base.yaml"
+    resources:
+        runtime="2h",
+        mem_mb=4000,
+    params:
+        config=tracked_config("sample_surprisal"),
+        code=source_digest("orion.stages.surprisal"),
+    shell:
+        "python -m orion.stages.surprisal --config {params.config:q}"
+        " --problems {input.problems} --texts {input.texts} --model {input.model}"
+        " --preflight {input.preflight} --output {output} 2> {log}"
+
+
+use rule sample_surprisal as reflection_surprisal with:
+    input:
+        problems="results/datasets/{dataset}/problems.parquet",
+        texts="results/datasets/{dataset}/{model}/{arm}/reflections.parquet",
+        model="results/models/{model}/model.json",
+        preflight="results/models/{model}/preflight.json",
+    output:
+        "results/datasets/{dataset}/{model}/{arm}/reflection_surprisal.parquet",
+    log:
+        "logs/datasets/{dataset}/{model}/{arm}/reflection_surprisal.log",
+    benchmark:
+        "logs/datasets/{dataset}/{model}/{arm}/reflection_surprisal.usage.tsv"
+    wildcard_constraints:
+        arm=any_of(SELECTING_REFLECTIONS_BY_SURPRISAL),
+    params:
+        config=tracked_config("reflection_surprisal"),
+        code=source_digest("orion.stages.surprisal"),

@@ -18,6 +18,14 @@ rule select:
         reflections=if_among(REFLECTING, f"{ARM}/reflections.parquet"),
         reflection_verdicts=if_among(REFLECTING, f"{ARM}/reflection_verdicts.parquet"),
         reflection_steps=if_among(REFLECTING, f"{ARM}/reflection_steps.parquet"),
+        # empty for arms that take their texts by another preference
+        sample_surprisal=if_among(
+            SELECTING_SAMPLES_BY_SURPRISAL,
+            "results/datasets/{dataset}/{model}/sample_surprisal.parquet",
+        ),
+        reflection_surprisal=if_among(
+            SELECTING_REFLECTIONS_BY_SURPRISAL, f"{ARM}/reflection_surprisal.parquet"
+        ),
     output:
         train="results/datasets/{dataset}/{model}/{arm}/train.parquet",
         filters="results/datasets/{dataset}/{model}/{arm}/filters.json",
@@ -41,6 +49,8 @@ rule select:
         " --steps {input.steps} --errors {input.errors} --reflections {input.reflections}"
         " --reflection-verdicts {input.reflection_verdicts}"
         " --reflection-steps {input.reflection_steps}"
+        " --sample-surprisal {input.sample_surprisal}"
+        " --reflection-surprisal {input.reflection_surprisal}"
         " --output {output.train} --filters {output.filters} --preview {output.preview} 2> {log}"
 
 

@@ -20,6 +20,7 @@ from orion.demo.oracle import read_chain
 from orion.demo.problems import Step, compute, generate, write_solution
 from orion.experiment.candidates import join_checks
 from orion.experiment.sham import sham_errors
+from orion.experiment.surprise import SURPRISALS
 from orion.experiment.traces import with_correct_traces
 from orion.stages import expose, match, reflect, select
 from tests.helpers.counted_model import write_model
@@ -112,6 +113,18 @@ def make_steps(keys) -> pl.DataFrame:
     return tables.from_rows(made, tables.STEPS)
 
 
+def make_surprisals(texts: pl.DataFrame) -> pl.DataFrame:
+    """The later a text, the less it surprises; of equally likely ones the rank decides nothing."""
+    made = texts.select(
+        "problem_id",
+        "sample_id",
+        tokens=pl.lit(9, pl.Int64),
+        surprise=1 / (1 + pl.col("sample_id")),
+        rank=pl.lit(2.0),
+    )
+    return made.select(list(SURPRISALS.columns))
+
+
 def make_rows(loaded, arm: str, folder: Path, steps: pl.DataFrame | None = None) -> pl.DataFrame:
     """The arm's training rows, by its own stages and keys.
 
@@ -137,6 +150,9 @@ def make_rows(loaded, arm: str, folder: Path, steps: pl.DataFrame | None = None)
         written["errors"] = (errors, tables.ERRORS)
     if loaded.arms[arm].trained_on == "reflection":
         written |= reflect_all(loaded, keys, problems, traces, errors)
+    for kind in ("sample", "reflection"):
+        if config.selects_by_surprisal(loaded, arm, f"{kind}s"):
+            written[f"{kind}-surprisal"] = (make_surprisals(written[f"{kind}s"][0]), SURPRISALS)
     for name, (frame, table) in written.items():
         tables.write(frame, folder / name, table, {})
     outputs = {name: folder / f"out-{name}" for name in ("output", "filters", "preview")}
@@ -177,6 +193,7 @@ def expose_all(loaded, keys, problems, samples, verdicts) -> pl.DataFrame:
         max_errors=settings["max_errors"],
         selection=settings["selection"],
         seed=settings["seed"] or 0,
+        surprisals=make_surprisals(samples),
     )
     if settings["error_source"] == "other_problem":
         errors = expose.other_problem_errors(errors)

@@ -19,6 +19,7 @@ from tests.orion.stages.test_arms import (
     NO_RIGHT,
     PROBLEMS,
     ROOT,
+    SAMPLES,
     WRONG_TRACE,
     check_reflections,
     find_words,
@@ -101,6 +102,29 @@ def check_self_correction(rows, show):
     with_own_errors(rows)
 
 
+def check_preferred(rows, *, last: bool):
+    """One reflection per problem, of its last prompt or of its first; all pass.
+
+    In `make_surprisals` the last surprises least, and the first has the least rank per surprise.
+    The four texts of a prompt are equal here, so that the first of them stands for all.
+    """
+    with_own_errors(rows)
+    for row in rows:
+        if row["target_kind"] == "reflection":
+            assert row["sample_id"] == (4 if last else 0)
+    assert len({r["problem_id"] for r in rows}) == len(rows)
+
+
+def check_confident(rows):
+    """The error in view is the last wrong attempt, which surprises the student least."""
+    with_own_errors(rows)
+    reflected = [r for r in rows if r["target_kind"] == "reflection"]
+    assert reflected
+    for row in reflected:
+        wrong = [s for s in range(SAMPLES) if not is_right(row["problem_id"], s)]
+        assert row["error_sample_ids"] == wrong[-1:]
+
+
 with_own_errors = partial(check_reflections, config_=LOADED, teacher=True, errors="own")
 CHECKS = {
     "answer_hint": check_hint,
@@ -116,8 +140,11 @@ CHECKS = {
     "teacher_refine": with_own_errors,
     "orion_first": with_own_errors,
     "orion_shortest": with_own_errors,
+    "orion_lowest_surprisal": lambda rows: check_preferred(rows, last=True),
+    "orion_rank_surprisal": lambda rows: check_preferred(rows, last=False),
     "orion_majority": with_own_errors,
     "orion_random": with_own_errors,
+    "orion_most_confident": lambda rows: check_confident(rows),
 }
 
 
