@@ -177,7 +177,16 @@ class Traces(Block):
     where: Where = Field(default_factory=dict, description="use only rows that meet these")
 
 
+def _require_source_or_known(schema: dict[str, Any]) -> None:
+    """A file may name a known set, whose source the loader fills in before it validates."""
+    schema["required"] = [key for key in schema["required"] if key != "source"]
+    named = {"properties": {"known": {"type": "string"}}, "required": ["known"]}
+    schema["anyOf"] = [{"required": ["source"]}, named]
+
+
 class ProblemSet(Block):
+    model_config = ConfigDict(json_schema_extra=_require_source_or_known)
+
     known: str | None = Field(
         None, description="a word of config/datasets.yaml; the keys here change its block"
     )
