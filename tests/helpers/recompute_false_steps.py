@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tests.helpers.recompute_report import Recomputed
 
 
+# kinds of training rows whose steps are not checked
+UNCHECKED = ("solution", "oracle")
+
+
 def compare(again: Recomputed) -> None:
     """Both tables: the answers on the benchmarks, and what the arms train on."""
     _compare_answers(again)
@@ -63,7 +67,7 @@ def _compare_training(again: Recomputed) -> None:
     )
     for reported in again.item["false_steps_training"]:
         folder = again.folder / reported["arm"]
-        checked = {"own_correct": samples, "teacher_trace": traces}
+        checked = {"own_correct": samples, "own_sample": samples, "teacher_trace": traces}
         if (folder / "reflection_steps.parquet").exists():
             checked["reflection"] = _with_steps(
                 folder / "reflection_verdicts.parquet", folder / "reflection_steps.parquet"
@@ -77,11 +81,15 @@ def _compare_training(again: Recomputed) -> None:
         after = [
             false[row["target_kind"], row["problem_id"], row["sample_id"] or 0]
             for row in train
-            if row["target_kind"] != "solution"
+            if row["target_kind"] not in UNCHECKED
         ]
         kind = again.config["arms"][reported["arm"]]["trained_on"]
-        before = [row["false"] > 0 for row in checked.get(kind, []) if row["verdict"] == "correct"]
-        unchecked = kind == "solution"
+        before = [
+            row["false"] > 0
+            for row in checked.get(kind, [])
+            if row["verdict"] == "correct" or kind == "own_sample"
+        ]
+        unchecked = kind in UNCHECKED
         if any(
             key.startswith("prefix")
             for key in again.config["arms"][reported["arm"]].get("pack", {})

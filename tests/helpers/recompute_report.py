@@ -29,7 +29,8 @@ from tests.helpers import (
 )
 
 TOLERANCE = 1e-9
-MARKERS = {"demo": "New:", "chat": "### Refined solution"}
+# prompts.jinja: a set of a test that extends demo
+MARKERS = {"demo": "New:", "chat": "### Refined solution", "prompts.jinja": "New:"}
 
 
 class Recomputed:
