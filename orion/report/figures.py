@@ -70,6 +70,8 @@ DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 CURVE_TITLES = {"loss": "training loss", "accuracy": "token accuracy on the training text"}
 # inches; narrow, so that the text stays readable where a phone shrinks the figure
 WIDTH = 4.2
+# inches of a figure of comparisons beside the names of its tests, and of a character of these
+AXES_WIDTH, CHARACTER_WIDTH = 2.6, 0.065
 # arms, or comparisons, of a figure; curves, and points of one; columns of a legend
 ROWS, CURVES, POINTS, LEGEND_COLUMNS = 60, 24, 300, 3
 
@@ -174,16 +176,18 @@ def draw_comparisons(
     problems and runs, or students; the vertical line is zero, the shaded part within the margin.
     ``ticks``: differences of each student, one list per row.
     """
+    names = [_name_test(row) for row in rows]
+    width = max(WIDTH, AXES_WIDTH + CHARACTER_WIDTH * max(map(len, names)))
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * len(rows) + 0.6))
+        figure, axes = plt.subplots(figsize=(width, 0.22 * len(rows) + 0.6))
         axes.axvline(0, color="#22262b", linewidth=1)
         for y, row in enumerate(rows):
             is_grey = row["reading"] in ("unclear", "exploratory")
             paint = "#9aa0a8" if is_grey else colour(row["arm"])
             if row["margin"] is not None:
                 high = row["margin"] if row["kind"] == "equivalence" else 0
-                width = 100 * (high + row["margin"])
-                axes.barh(y, width, left=-100 * row["margin"], height=0.8, color="#e3ebf3")
+                within = 100 * (high + row["margin"])
+                axes.barh(y, within, left=-100 * row["margin"], height=0.8, color="#e3ebf3")
             if row["low_runs"] is not None:
                 axes.plot(
                     [100 * row["low_runs"], 100 * row["high_runs"]],
@@ -208,16 +212,15 @@ def draw_comparisons(
                     markersize=5.5,
                     markeredgewidth=0.8,
                 )
-        _set_row_names(
-            axes,
-            [
-                f"{row['arm']} − {row['against']}, {row['benchmark']}"
-                f"{'' if row['status'] == 'registered' else ', ' + row['status']}"
-                for row in rows
-            ],
-        )
+        _set_row_names(axes, names)
         _set_label(figure, label)
         return _render_svg(figure)
+
+
+def _name_test(row: dict) -> str:
+    kind = "" if row["kind"] == "superiority" else f", {row['kind']}"
+    status = "" if row["status"] == "registered" else f", {row['status']}"
+    return f"{row['arm']} − {row['against']}, {row['benchmark']}{kind}{status}"
 
 
 def draw_curves(rows: list[dict], metric: str) -> str:
