@@ -454,6 +454,29 @@ def test_every_shipped_file_fits_the_schema_on_disk(root, name):
     jsonschema.validate(json.loads(json.dumps(merge(default, delta), default=str)), schema)
 
 
+MARK = re.compile(r"#.*\b(known|inferred|chosen)\b")
+KEY = re.compile(r"( *)[\w.-]+:")
+
+
+def test_every_value_of_the_papers_file_says_where_it_comes_from(root):
+    """On its line, or on the line of a block that holds it."""
+    text = (root / "config/paper.yaml").read_text()
+    marks: dict[int, bool] = {}
+    unmarked, marked = [], 0
+    for line in text.splitlines():
+        key = KEY.match(line)
+        if key is None:
+            continue
+        depth = len(key[1])
+        marks = {at: mark for at, mark in marks.items() if at < depth}
+        marks[depth] = MARK.search(line) is not None
+        value = line[key.end() :].partition("#")[0].strip()
+        marked += any(marks.values())
+        if value and not any(marks.values()):
+            unmarked.append(line)
+    assert unmarked == [] and marked > 40
+
+
 def test_every_key_is_explained(root):
     text = (root / "config/README.md").read_text()
     schema = config.Config.model_json_schema()
