@@ -127,7 +127,7 @@ def test_two_rounds_end_in_a_report(root, commands, tmp_path):
     config = write_rounds(read_one_student(root))
     config["runs"].update(models=["second"], arms=["base"])
     config["comparisons"] = []
-    config["models"]["tiny"]["source"].update(plain=300, reflections=60, drills=20)
+    config["models"]["tiny"]["source"] = {"kind": "embedded", "student": "first"}
     config["datasets"]["chains"]["source"].update(level="easy", n=12)
     config["benchmarks"]["chains-test"]["source"].update(level="easy", n=6)
     config["select"].update(fallback_all_filtered="teacher", min_rows=1)

@@ -15,8 +15,8 @@ def folder(root, tmp_path_factory):
     return path
 
 
-def run(folder, root, configuration: str) -> str:
-    status, out = run_snakemake(folder, root, "--configfile", configuration)
+def run(folder, root, configuration: str, commands=None) -> str:
+    status, out = run_snakemake(folder, root, "--configfile", configuration, commands=commands)
     assert status == 0, out[-6000:]
     return out
 
@@ -27,8 +27,8 @@ def test_quick(folder, root):
     assert "quick-test" in page and "sft_teacher" in page
 
 
-def test_own_data_with_the_same_student(folder, root):
-    out = run(folder, root, "examples/own-data/own-data.yaml")
+def test_own_data_with_the_same_student(folder, root, commands):
+    out = run(folder, root, "examples/own-data/own-data.yaml", commands)
     assert "rule unpack_student" not in out, "the student of examples/quick.yaml is there"
     problems = tables.read(
         folder / "results/datasets/mine/problems.parquet", tables.PROBLEMS, ["teacher_trace"]

@@ -1,9 +1,13 @@
-"""The whole pipeline, small but real: student, eight arms, report.
+"""The whole pipeline, small but real: a student, every arm of the configuration's files, report.
 
 A second run plans nothing, and every number is recomputed. The jobs are forks of one process that
-has the libraries loaded (conftest.py); in test_examples.py and test_served.py each starts anew.
+has the libraries loaded (conftest.py); in test_served.py, and of examples/quick.yaml, each starts
+anew. The prompt set adds to that of the embedded student the blocks that some arms need, in words
+that it was pre-trained on. What each arm trains on is in tests/orion/stages/test_arms.py and
+test_more_arms.py.
 """
 
+import json
 import os
 import re
 from pathlib import Path
@@ -14,21 +18,33 @@ from transformers import AutoTokenizer
 
 from orion import tables
 from orion.cli.main import main
+from orion.config.files import read_mapping
+from orion.config.models import merge
 from tests.helpers import recompute_report, report_page
 from tests.helpers.configurations import read_one_student
 from tests.helpers.snakemake import run_snakemake
 
 pytestmark = pytest.mark.slow
-ARMS = [
-    "base",
-    "sft_answer",
-    "sft_teacher",
-    "sft_own",
-    "sft_rewrite",
-    "orion_no_teacher",
-    "orion_placebo",
-    "orion",
-]
+PROBLEMS, SAMPLES = 24, 6
+PROMPTS = """{% extends "demo" %}
+
+{% block reflect_answer %}
+Question: {{ problem }} Teacher: \\boxed{ {{ answer }} }
+{%- for error in errors %} Attempt: {{ error }}{% endfor %}
+ Refine:
+{% endblock %}
+
+{% block shorten %}
+Question: {{ problem }} Teacher: {{ teacher }} Refine:
+{% endblock %}
+
+{% block review %}
+Question: {{ problem }}
+{%- if teacher is not none %} Teacher: {{ teacher }}{% endif %}
+{%- for error in errors %} Attempt: {{ error }}{% endfor %}
+ Refine:
+{% endblock %}
+"""
 
 
 class Folder:
@@ -45,37 +61,67 @@ class Folder:
 
 
 @pytest.fixture(scope="module")
-def folder(root, commands, tmp_path_factory):
+def arms(root) -> list[str]:
+    """All that config.yaml, one-student.yaml and arms.yaml define."""
+    return list(read_all_arms(root)["arms"])
+
+
+def read_all_arms(root: Path) -> dict:
+    return merge(read_one_student(root), read_mapping(root / "config/arms.yaml"))
+
+
+@pytest.fixture(scope="module")
+def folder(root, commands, arms, tmp_path_factory):
     path = tmp_path_factory.mktemp("pipeline")
     (path / "config").mkdir()
-    config = read_one_student(root)
-    config["runs"].update(seeds=[1, 2], benchmarks=["chains-test"], arms=ARMS)
+    (path / "prompts.jinja").write_text(PROMPTS)
+    config = read_all_arms(root)
+    config["runs"].update(seeds=[1], benchmarks=["chains-test"], arms=arms)
     config["comparisons"] = [
-        c for c in config["comparisons"] if {c["arm"], c["against"]} <= {*ARMS}
+        {"arm": "orion", "against": other}
+        for other in ("base", "sft_rewrite", "orion_placebo", "lemma", "p_align")
     ]
-    # the package's student, since one that is pre-trained quickly solves some problems or none,
+    config["prompts"] = "prompts.jinja"
+    # the package's students, since one that is pre-trained quickly solves some problems or none,
     # depending on the processor; test_served.py pre-trains one
-    config["models"]["tiny"]["source"] = {"kind": "embedded", "student": "first"}
-    config["datasets"]["chains"]["source"].update(n=40)
-    config["benchmarks"] = {
-        "chains-test": {"source": {"kind": "demo", "level": "test", "n": 20, "seed": 12}}
+    config["models"] = {
+        name: {"source": {"kind": "embedded", "student": student}, "dtype": "float32"}
+        for name, student in (("tiny", "first"), ("teacher", "one"))
     }
-    config["train"]["max_steps"] = 3
-    config["evaluate"].update(num_samples=2, max_tokens=96)
-    config["report"].update(bootstrap=200, examples=6)
+    config["datasets"]["chains"]["source"].update(n=PROBLEMS)
+    config["benchmarks"] = {
+        "chains-test": {"source": {"kind": "demo", "level": "test", "n": 8, "seed": 12}}
+    }
+    config["sample"]["num_samples"] = SAMPLES
+    config["select"].update(min_rows=1, fallback_all_filtered="own_correct")
+    config["train"]["max_steps"] = 2
+    config["evaluate"].update(num_samples=2, max_tokens=64)
+    config["report"].update(bootstrap=100, examples=4, surprise=True)
     (path / "config/config.yaml").write_text(yaml.safe_dump(config))
     made = Folder(path, root, commands)
     made.snakemake()
     return made
 
 
-def test_every_arm_is_on_the_page(folder):
+def test_every_arm_is_trained_evaluated_and_on_the_page(folder, arms):
+    assert len(arms) > 30
     page = (folder.path / "results/report/index.html").read_text()
-    assert all(arm in page for arm in ARMS)
-    for arm in ARMS[1:]:
-        assert (
-            folder.path / f"results/datasets/chains/tiny/{arm}/seed-2/model/model.safetensors"
-        ).exists()
+    assert [arm for arm in arms if arm not in page] == []
+    document = json.loads((folder.path / "results/report/report.json").read_text())
+    [student] = document["results"]
+    assert {row["arm"] for row in student["table"]} == set(arms)
+    for arm in arms:
+        weights = folder.path / f"results/datasets/chains/tiny/{arm}/seed-1/model"
+        assert (weights / "model.safetensors").exists() == (arm != "base"), arm
+
+
+def test_only_arms_that_choose_by_surprisal_have_it(folder):
+    student = folder.path / "results/datasets/chains/tiny"
+    assert sorted((folder.path / "results").rglob("*_surprisal.parquet")) == [
+        student / "orion_lowest_surprisal/reflection_surprisal.parquet",
+        student / "orion_rank_surprisal/reflection_surprisal.parquet",
+        student / "sample_surprisal.parquet",
+    ]
 
 
 def test_a_second_run_plans_nothing(folder):
@@ -170,7 +216,7 @@ def test_a_teacher_that_is_sampled(folder):
         "source": {"kind": "path", "path": "results/models/tiny/checkpoint"},
         "dtype": "float32",
     }
-    config["teacher"] = {"num_samples": 6, "temperature": 0.9, "max_tokens": 96}
+    config["teacher"] = {"num_samples": 4, "temperature": 0.9, "max_tokens": 96}
     config["runs"].update(datasets=["sampled"], arms=["base", "sft_teacher"], seeds=[1])
     config["comparisons"] = [{"arm": "sft_teacher", "against": "base"}]
     path.write_text(yaml.safe_dump(config))
@@ -190,8 +236,8 @@ def test_raising_num_samples_generates_only_the_new_completions(folder):
     """Changes the configuration, so it runs last."""
     path = folder.path / "config/config.yaml"
     config = yaml.safe_load(path.read_text())
-    config["sample"]["num_samples"] = 9
+    config["sample"]["num_samples"] = SAMPLES + 1
     path.write_text(yaml.safe_dump(config))
     folder.snakemake("--until", "sample")
     log = folder.log("datasets/chains/tiny/samples.log")
-    assert re.search(r"320 reused, 40 new", log), log
+    assert f"{PROBLEMS * SAMPLES} reused, {PROBLEMS} new" in log, log

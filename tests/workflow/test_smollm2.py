@@ -55,7 +55,7 @@ def test_the_catalogue_and_the_lock_name_what_the_configuration_runs(root):
 
 
 @pytest.fixture(scope="module")
-def results(root, data, tmp_path_factory):
+def results(root, data, commands, tmp_path_factory):
     weights = root / "results/weights" / FILE
     if not weights.is_file():
         pytest.skip(f"no {weights.relative_to(root)}; make smollm2-weights fetches it")
@@ -70,9 +70,8 @@ def results(root, data, tmp_path_factory):
         for name in PUBLISHED:
             keep(data / "original" / name, hash_file(data / "original" / name))
         words = ["--configfile", "config/smollm2.yaml", "slice.yaml"]
-        speed = ["--set-threads", "sample=2", "reflect=2", "train=2"]
-        speed += ["--set-resources", "train:micro_batch=1", f"reflect:batch_size={PROBLEMS}"]
-        status, out = run_snakemake(folder, root, *words, *speed)
+        speed = ["--set-resources", "train:micro_batch=1", f"reflect:batch_size={PROBLEMS}"]
+        status, out = run_snakemake(folder, root, *words, *speed, commands=commands)
         assert status == 0, out[-6000:]
         again = run_snakemake(folder, root, *words, "--dry-run")[1]
     return folder / "results", again
