@@ -51,6 +51,7 @@ from orion.training.loading import (
     load_trainable_model,
     restore_base,
 )
+from orion.training.order_of_sums import fix_order_of_sums
 from orion.training.packed_rows import PackedRows, collate_packed, store_rows
 from orion.training.processes import say
 from orion.training.settings import (
@@ -314,6 +315,7 @@ def train(args: argparse.Namespace, signals: StopSignals) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
+    fix_order_of_sums()
     config = command.read_config(TrainConfig, args.config)
     is_started = "WORLD_SIZE" in os.environ
     asked = args.processes * args.nodes

@@ -96,7 +96,7 @@ def folder(root, commands, arms, tmp_path_factory):
     config["select"].update(min_rows=1, fallback_all_filtered="own_correct")
     config["train"]["max_steps"] = 2
     config["evaluate"].update(num_samples=2, max_tokens=64)
-    config["report"].update(bootstrap=100, examples=4, surprise=True)
+    config["report"].update(bootstrap=100, examples=4)
     (path / "config/config.yaml").write_text(yaml.safe_dump(config))
     made = Folder(path, root, commands)
     made.snakemake()
