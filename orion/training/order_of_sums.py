@@ -17,9 +17,9 @@ MODES = {"avx512f": "AVX512,STRICT", "avx2": "AVX2,STRICT"}
 def fix_order_of_sums() -> None:
     """Let a training on a CPU give the same bits with one thread and with several.
 
-    To be called before the first product. For Intel's processors alone: there two threads gave other
-    weights than one (LOG.md, 2026-12-01), and other vendors' were not tried in this mode. A training
-    takes about 5 % longer. A value that the environment has is kept.
+    To be called before the first product. For Intel's processors alone: there two threads gave
+    other weights than one (LOG.md, 2026-12-01), and other vendors' were not tried in this mode. A
+    training takes about 5 % longer. A value that the environment has is kept.
     """
     try:
         text = CPU_INFO.read_text()
