@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
 
 import polars as pl
 import pyarrow as pa
@@ -144,10 +145,10 @@ def write_benchmarks(folder: Path, benchmarks: dict[str, list[str]]) -> list[str
     return paths
 
 
-def run_stage(argv: list[str]) -> None:
-    """The stage; prints its peak memory and processor seconds as the last line."""
+def run_stage(argv: list[str], stage: ModuleType = dataset) -> None:
+    """A stage; prints its peak memory and processor seconds as the last line."""
     before = resident()
-    dataset.main(argv)
+    stage.main(argv)
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({"before": before, "peak": resident(), "cpu": used.ru_utime + used.ru_stime}))
 

@@ -10,7 +10,6 @@ thread. Run in the top folder of the checkout:
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -19,15 +18,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.answers import resident
 from orion.config import params, validate
-from orion.stages import report
 from tests.helpers import fake_results
 
 BENCHMARKS = 5
 SAMPLES = 4
 # runs the stage in a process of its own, whose peak is then of the stage alone
-CHILD = "from bench.report import run_stage; import sys; run_stage(sys.argv[1:])"
+CHILD = """
+import sys
+from bench.dataset_stage import run_stage
+from orion.stages import report
+run_stage(sys.argv[1:], report)
+"""
 
 
 def configure(arms: int, problems: int) -> dict[str, Any]:
@@ -50,14 +52,6 @@ def configure(arms: int, problems: int) -> dict[str, Any]:
     for number, name in enumerate(names):
         fake_results.SKILL[name] = 0.35 + 0.3 * number / max(1, arms)
     return raw
-
-
-def run_stage(argv: list[str]) -> None:
-    """The stage; prints its peak memory and processor seconds as the last line."""
-    before = resident()
-    report.main(argv)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps({"before": before, "peak": resident(), "cpu": used.ru_utime + used.ru_stime}))
 
 
 def measure(folder: Path, arms: int, problems: int) -> None:

@@ -8,6 +8,7 @@ Run: ``python -m orion.stages.surprisal --config JSON --problems P --texts T --m
 [--preflight F]``.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,8 @@ class SurprisalConfig:
 class Texts:
     """The texts of one table as documents of the student, in the table's order.
 
-    ``keys``: problem_id and sample_id of each document that was given out.
+    ``keys``: problem_id and sample_id of each document that was given out. ``left_out``: how many
+    texts the student cannot read, by reason.
     """
 
     def __init__(self, config: SurprisalConfig, problems: str, texts: str, model: str):
@@ -61,6 +63,7 @@ class Texts:
         )
         self.encoder = make_encoder(self.encoding, document)
         self.keys: list[tuple[str, int]] = []
+        self.left_out: Counter[str] = Counter()
 
     def encode(self) -> Iterator[tuple[list[int], list[int]]]:
         """Ids and labels of each text that can be read whole."""
@@ -76,11 +79,14 @@ class Texts:
                 prompt = prompts.solve(self.config.prompts, self.problems[problem_id])
                 try:
                     ids, labels = self.encoding.encode(self.encoder, prompt, text, kind)
-                except RejectedRowError:
+                except RejectedRowError as error:
+                    self.left_out[error.reason] += 1
                     continue
-                if len(ids) <= self.encoding.max_length:
-                    self.keys.append((problem_id, sample_id))
-                    yield ids, labels
+                if len(ids) > self.encoding.max_length:
+                    self.left_out["longer than the context"] += 1
+                    continue
+                self.keys.append((problem_id, sample_id))
+                yield ids, labels
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -121,7 +127,13 @@ def main(argv: list[str] | None = None) -> None:
         key = {"problem_id": problem_id, "sample_id": sample_id, "tokens": scored["tokens"]}
         found.append(key | rounded)
     progress.close()
-    log(f"{len(found)} of {total} texts have a surprisal")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in texts.left_out.most_common())
+    log(f"{len(found)} of {total} texts have a surprisal{reasons and f' (left out: {reasons})'}")
+    if reasons and not found:
+        raise InputError(
+            f"{args.texts}: {args.model} can read none of the texts ({reasons}), so that none can be "
+            "preferred; choose another select.prefer or expose.selection"
+        )
     tables.write(tables.from_rows(found, SURPRISALS), args.output, SURPRISALS, record)
 
 

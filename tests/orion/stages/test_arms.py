@@ -113,13 +113,14 @@ def make_steps(keys) -> pl.DataFrame:
     return tables.from_rows(made, tables.STEPS)
 
 
-def make_surprisals(texts: pl.DataFrame) -> pl.DataFrame:
-    """The later a text, the less it surprises; of equally likely ones the rank decides nothing."""
+def make_surprisals(texts: pl.DataFrame, prefer: str = "lowest_surprisal") -> pl.DataFrame:
+    """Numbers by which the last text is preferred, and by the other preference the first."""
+    later = 1 + pl.col("sample_id")
     made = texts.select(
         "problem_id",
         "sample_id",
         tokens=pl.lit(9, pl.Int64),
-        surprise=1 / (1 + pl.col("sample_id")),
+        surprise=1 / later if prefer == "lowest_surprisal" else later.cast(pl.Float64),
         rank=pl.lit(2.0),
     )
     return made.select(list(SURPRISALS.columns))
@@ -152,7 +153,8 @@ def make_rows(loaded, arm: str, folder: Path, steps: pl.DataFrame | None = None)
         written |= reflect_all(loaded, keys, problems, traces, errors)
     for kind in ("sample", "reflection"):
         if config.selects_by_surprisal(loaded, arm, f"{kind}s"):
-            written[f"{kind}-surprisal"] = (make_surprisals(written[f"{kind}s"][0]), SURPRISALS)
+            made = make_surprisals(written[f"{kind}s"][0], loaded.arm_block("select", arm).prefer)
+            written[f"{kind}-surprisal"] = (made, SURPRISALS)
     for name, (frame, table) in written.items():
         tables.write(frame, folder / name, table, {})
     outputs = {name: folder / f"out-{name}" for name in ("output", "filters", "preview")}

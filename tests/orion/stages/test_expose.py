@@ -195,3 +195,29 @@ def test_the_table_of_sham_errors_says_what_it_was_made_of(tmp_path):
     wrong = row["extracted"].strip()
     assert row["response"] == f"47 + 38 = {wrong} ; \\boxed{{ {wrong} }}" != text
     assert set(tables.read_provenance(tmp_path / "output")["inputs"]) == set(written)
+
+
+def test_the_most_confident_attempt_comes_first_and_those_without_a_number_last():
+    samples, verdicts = table(ROWS)
+    scored = pl.DataFrame(
+        {"problem_id": ["a", "a", "d"], "sample_id": [1, 2, 0], "tokens": [3, 3, 3],
+         "surprise": [0.5, 0.25, 1.0], "rank": [1.0, 1.0, 1.0]}
+    )  # fmt: skip
+    errors = expose.own_errors(
+        samples, verdicts, max_errors=3, selection="most_confident", surprisals=scored
+    )
+    found = errors.select("problem_id", "sample_id").rows()
+    assert found == [("a", 2), ("a", 1), ("a", 0), ("b", 1), ("d", 0)]
+
+
+def test_most_confident_needs_the_surprisal(tmp_path):
+    for name, frame, kind in zip(
+        ("s", "v"), table(ROWS), (tables.SAMPLES, tables.VERDICTS), strict=True
+    ):
+        tables.write(frame, tmp_path / name, kind, {})
+    keys = {"error_source": "own", "max_errors": 2, "selection": "most_confident"}
+    argv = ["--config", json.dumps(keys), "--samples", str(tmp_path / "s")]
+    argv += ["--verdicts", str(tmp_path / "v"), "--output", str(tmp_path / "errors")]
+    with pytest.raises(InputError, match="most_confident needs --surprisal"):
+        expose.main(argv)
+    assert not (tmp_path / "errors").exists()

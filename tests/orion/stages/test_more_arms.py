@@ -102,16 +102,16 @@ def check_self_correction(rows, show):
     with_own_errors(rows)
 
 
-def check_preferred(rows, *, last: bool):
-    """One reflection per problem, of its last prompt or of its first; all pass.
+def check_preferred(rows):
+    """One reflection per problem, of its last prompt; all pass.
 
-    In `make_surprisals` the last surprises least, and the first has the least rank per surprise.
-    The four texts of a prompt are equal here, so that the first of them stands for all.
+    Of `make_surprisals` each preference takes the last text, where `first` and the other one take
+    the first. The four texts of a prompt are equal here, so that its first stands for all.
     """
     with_own_errors(rows)
     for row in rows:
         if row["target_kind"] == "reflection":
-            assert row["sample_id"] == (4 if last else 0)
+            assert row["sample_id"] == 4
     assert len({r["problem_id"] for r in rows}) == len(rows)
 
 
@@ -140,8 +140,8 @@ CHECKS = {
     "teacher_refine": with_own_errors,
     "orion_first": with_own_errors,
     "orion_shortest": with_own_errors,
-    "orion_lowest_surprisal": lambda rows: check_preferred(rows, last=True),
-    "orion_rank_surprisal": lambda rows: check_preferred(rows, last=False),
+    "orion_lowest_surprisal": lambda rows: check_preferred(rows),
+    "orion_rank_surprisal": lambda rows: check_preferred(rows),
     "orion_majority": with_own_errors,
     "orion_random": with_own_errors,
     "orion_most_confident": lambda rows: check_confident(rows),

@@ -139,3 +139,10 @@ def test_texts_keep_their_order_and_those_that_were_not_read_have_no_number():
     # without any surprise there is no ratio
     assert with_surprisal(texts, scored, "rank_surprisal")["surprisal"].to_list() == [None, None, 4]
     assert lowest.drop("surprisal").equals(texts)
+
+
+def test_a_student_that_can_read_no_text_is_an_error(tmp_path, student):
+    argv = write_inputs(tmp_path, {("a", 0): SAMPLES["b", 1]}, tables.SAMPLES, template="solve")
+    with pytest.raises(InputError, match=r"can read none of the texts \(1 longer than the context"):
+        run(tmp_path, "response", argv)
+    assert not (tmp_path / "out").exists()
