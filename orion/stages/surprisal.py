@@ -131,8 +131,8 @@ def main(argv: list[str] | None = None) -> None:
     log(f"{len(found)} of {total} texts have a surprisal{reasons and f' (left out: {reasons})'}")
     if reasons and not found:
         raise InputError(
-            f"{args.texts}: {args.model} can read none of the texts ({reasons}), so that none can be "
-            "preferred; choose another select.prefer or expose.selection"
+            f"{args.texts}: {args.model} can read none of the texts ({reasons}), so that none can "
+            "be preferred; choose another select.prefer or expose.selection"
         )
     tables.write(tables.from_rows(found, SURPRISALS), args.output, SURPRISALS, record)
 
