@@ -6,10 +6,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 from orion.models import adapters, checkpoints
 from orion.models.document import ModelDocument
+from orion.training.order_of_sums import fix_order_of_sums
 from tests.helpers.openai_server import ScriptedServer
 from tests.helpers.tiny_models import EOS, PAD, save
 
 torch.set_num_threads(1)
+# before the first product: a training in this process is compared with one in a process of its own
+fix_order_of_sums()
 
 
 @pytest.fixture(scope="session")
