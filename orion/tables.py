@@ -26,16 +26,8 @@ PROVENANCE_KEY = "orion"
 ROW_GROUP = 4_096
 
 # columns of any table that are never negative
-_NOT_NEGATIVE = (
-    "sample_id",
-    "rank",
-    "row",
-    "prompt_tokens",
-    "completion_tokens",
-    "true",
-    "false",
-    "unknown",
-)
+_COUNTS = ("sample_id", "rank", "row", "prompt_tokens", "completion_tokens")
+_NOT_NEGATIVE = (*_COUNTS, "true", "false", "unknown")
 
 # how a completion ended: one of these, or what its server says (content_filter, tool_calls, ...;
 # unknown where it says nothing)
@@ -188,7 +180,8 @@ PACKED = Table(
         "position_ids": pl.List(pl.Int32),
         "seq_lengths": pl.List(pl.Int32),
     },
-    optional={"validation": pl.Boolean},  # whether the row is held out
+    # whether the row is held out; 1 for a token that is a key step, else 0
+    optional={"validation": pl.Boolean, "key_steps": pl.List(pl.Int32)},
 )
 
 
@@ -347,7 +340,7 @@ def read(path: str | Path, table: Table, columns: list[str] | None = None) -> pl
         metadata = pl.read_parquet_metadata(path)
         frame = pl.read_parquet(path, columns=columns)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise _unreadable_parquet(path, error) from None
+        raise explain_unreadable(path, error) from None
     _assert_kind(path, table, metadata.get("orion.table"))
     return frame
 
@@ -357,14 +350,16 @@ def size(path: str | Path, table: Table) -> tuple[int, int]:
     try:
         found = pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable_parquet(path, error) from None
+        raise explain_unreadable(path, error) from None
     kind = (found.metadata or {}).get(b"orion.table")
     _assert_kind(path, table, kind.decode() if kind else None)
     return found.num_rows, found.num_row_groups
 
 
-def _unreadable_parquet(path: str | Path, error: Exception) -> InputError:
-    return InputError(f"{path}: not a readable parquet file ({error}); delete it and run again")
+def explain_unreadable(path: str | Path, error: Exception) -> InputError:
+    """The error of a damaged parquet file, with its cure."""
+    reason = " ".join(str(error).split())  # it may have several lines
+    return InputError(f"{path}: not a readable parquet file ({reason}); delete it and run again")
 
 
 def _assert_kind(path: str | Path, table: Table, kind: str | None) -> None:
@@ -383,9 +378,8 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
 
 def write_json(document: dict[str, Any], path: str | Path, provenance: dict[str, Any]) -> None:
     """Publish a JSON document with sorted keys and its provenance, by rename."""
-    text = json.dumps(
-        {**document, "provenance": provenance}, sort_keys=True, indent=1, ensure_ascii=False
-    )
+    whole = {**document, "provenance": provenance}
+    text = json.dumps(whole, sort_keys=True, indent=1, ensure_ascii=False)
     with AtomicFile(path) as partial:
         Path(partial).write_text(text + "\n", encoding="utf-8")
 

@@ -12,7 +12,12 @@ from orion.config.arm_models import (
     list_writers,
     needs_samples,
 )
-from orion.config.arm_texts import exposes_by_surprisal, reads_steps, selects_by_surprisal
+from orion.config.arm_texts import (
+    exposes_by_surprisal,
+    reads_steps,
+    selects_by_surprisal,
+    weighs_key_steps,
+)
 from orion.config.arms import find_match, is_matched, list_matched_arms
 from orion.config.ceiling import tell_ceiling
 from orion.config.datasets import url_sources
@@ -52,4 +57,5 @@ __all__ = [
     "tell_ceiling",
     "url_sources",
     "validate",
+    "weighs_key_steps",
 ]

@@ -63,6 +63,12 @@ def selects_by_surprisal(config: Config, arm: str, texts: str) -> bool:
     return trained_on in _OWN_TEXTS or is_fallback
 
 
+def weighs_key_steps(config: Config, arm: str) -> bool:
+    """Whether the arm's training weighs the tokens that differ from an exposed wrong attempt."""
+    is_trained = config.arms[arm].trained_on != "nothing"
+    return is_trained and config.arm_block("train", arm).key_step_weight is not None
+
+
 def list_faults(config: Config, name: str) -> Iterator[str]:
     """What is wrong with an arm whatever the run is, each with its cure."""
     arm, where = config.arms[name], f"arms.{name}"
@@ -81,6 +87,7 @@ def list_faults(config: Config, name: str) -> Iterator[str]:
         if key in arm.pack and arm.trained_on == "nothing":
             yield f"{where}.pack.{key}: the arm is trained on nothing; drop it"
     yield from _list_self_correction_faults(config, name)
+    yield from _list_key_step_faults(config, name)
     if "answer" in arm.prompt_includes:
         yield from _list_rewrites(config, name)
     if arm.mix is not None:
@@ -109,6 +116,28 @@ def _list_writer_faults(config: Config, name: str) -> Iterator[str]:
         yield (
             f"{where}: no prompt shows another model both an attempt and the answer; set "
             "prompt_includes: [errors], [teacher, errors] or [answer]"
+        )
+
+
+def _list_key_step_faults(config: Config, name: str) -> Iterator[str]:
+    arm, where = config.arms[name], f"arms.{name}.train.key_step_weight"
+    is_of_run = name in config.runs.arms
+    if not weighs_key_steps(config, name) or not (is_of_run or "key_step_weight" in arm.train):
+        return
+    cure = "set key_step_weight: null for this arm"
+    if "errors" not in arm.prompt_includes or arm.error_source != "own":
+        yield (
+            f"{where}: the key steps of a text are where it differs from the student's own wrong "
+            f"attempt, and this arm's prompts show none; {cure}"
+        )
+    elif arm.self_correction is not None:
+        yield f"{where}: a text of self_correction holds the wrong attempt itself; {cure}"
+    elif (shown := find_shown_form(config, name)) != "whole" and (
+        is_of_run or "show" in arm.expose
+    ):
+        yield (
+            f"{where}: the attempts are shown in part (expose.show: {shown}), so that a text "
+            f"differs from them where they are cut; {cure}"
         )
 
 

@@ -244,8 +244,15 @@ class Train(Block):
         description="of the computation and of a LoRA base; what is trained stays float32",
     )
     gradient_checkpointing: bool = False
-    loss: Literal["cross_entropy", "dft"] = Field(
-        "cross_entropy", description="dft: each target weighted by the model's probability of it"
+    loss: Literal["cross_entropy", "dft", "correctness"] = Field(
+        "cross_entropy",
+        description="dft: each target weighted by the model's probability of it; correctness: each "
+        "document by that of its targets",
+    )
+    key_step_weight: Positive | None = Field(
+        None,
+        description="of the tokens in which a text differs from the student's wrong attempt; the "
+        "others have 1",
     )
     loss_average: Literal["token", "document"] = Field(
         "token", description="what counts equally in the loss of a step: target tokens or documents"

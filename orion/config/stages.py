@@ -259,7 +259,7 @@ def _match(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]
     # a budget is counted in the tokens that are packed
     counted = match.tokens is not None or match.fewest_tokens
     packs = {
-        name: {**_pack(config, dataset, model, name), "min_rows": None}
+        name: {**_pack(config, dataset, model, name), "min_rows": None, "key_steps": None}
         for name in ([arm] if counted else []) + (others if match.fewest_tokens else [])
     }
     return {
@@ -286,6 +286,7 @@ def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
         **_dump(config.arm_block("pack", arm)),
         "enable_thinking": config.models[model].enable_thinking,
         "validation_fraction": train.validation_fraction,
+        "key_steps": True if train.key_step_weight is not None else None,
     }
 
 

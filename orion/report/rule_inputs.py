@@ -18,6 +18,7 @@ from orion.config import (
     needs_samples,
     reads_steps,
     selects_by_surprisal,
+    weighs_key_steps,
 )
 
 Wildcards = dict[str, str]
@@ -128,6 +129,13 @@ def if_scored(template: str, condition: Condition) -> Template:
 def if_exposing(template: str) -> Template:
     """A file that only arms have for which wrong attempts are exposed."""
     return lambda config, wildcards: template if needs_errors(config, wildcards) else None
+
+
+def if_weighing(template: str) -> Template:
+    """A file by which an arm's training weighs the key steps of its texts."""
+    return lambda config, wildcards: (
+        template if weighs_key_steps(config, wildcards["arm"]) else None
+    )
 
 
 def if_sham(template: str) -> Template:

@@ -25,6 +25,7 @@ from orion.report.rule_inputs import (
     if_sampling,
     if_scored,
     if_sham,
+    if_weighing,
     is_exposed_by_surprisal,
     is_reflecting,
     is_sample_scored,
@@ -209,7 +210,12 @@ RULES = (
     Rule(
         "pack",
         (paths.PACKED, paths.PACKED_STATS),
-        {"train": paths.TRAIN, "model": paths.MODEL, "preflight": paths.PREFLIGHT},
+        {
+            "train": paths.TRAIN,
+            "model": paths.MODEL,
+            "preflight": paths.PREFLIGHT,
+            "errors": if_weighing(paths.ERRORS),
+        },
         applies=is_trained,
     ),
     Rule(

@@ -6,11 +6,13 @@ turn is trained on. A row that the template cannot carry is rejected and counted
 Documents are placed end to end in sequences of at most ``max_length`` tokens. One that does not fit
 is dropped and counted, never cut to fit. For an arm on prefixes (``prefix_tokens``,
 ``prefix_share``) each document ends with the prefix of its turn, without an end of the turn.
+With ``key_steps`` the tokens in which a row differs from the wrong attempt that the student was
+shown are marked, for a training that weighs them (`orion.training.key_steps`).
 With ``validation_fraction`` the rows of some problems are held out: they are packed apart, in
 sequences marked ``validation``. Documents wait in scratch files beside the output, 8 bytes per
 token, so that memory does not grow with the tokens.
 Run: ``python -m orion.stages.pack --config JSON --train T --model M --output O --stats S
-[--preflight F]``.
+[--preflight F] [--errors E]``: the arm's exposed errors for ``key_steps``.
 """
 
 import contextlib
@@ -21,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from orion import provenance, tables
@@ -32,7 +36,8 @@ from orion.models.training_documents import REASONS, DocumentEncoder, RejectedRo
 from orion.progress import log
 from orion.stages import command
 from orion.training.best_fit import Bins, best_fit_bins
-from orion.training.document_file import DocumentFile
+from orion.training.document_file import IGNORED, DocumentFile
+from orion.training.key_steps import mark_key_steps
 from orion.training.row_encoding import COLUMNS, RowEncoding, is_held_out, make_encoder
 from orion.training.table_slices import read_slices
 
@@ -42,20 +47,64 @@ SLICE_ROWS = 256
 
 @dataclass(frozen=True)
 class PackConfig(RowEncoding):
-    """The configuration keys of the stage; ``min_rows``: fewer rows that fit are an error."""
+    """The configuration keys of the stage.
+
+    ``min_rows``: fewer rows that fit are an error. ``key_steps``: whether they are marked.
+    """
 
     min_rows: int = MIN_ROWS
+    key_steps: bool = False
+
+
+class Attempts:
+    """The wrong attempts that an arm exposes, as tokens of the student that is trained.
+
+    ``counts``: of the documents that were marked, of those whose row was shown no attempt, and of
+    those none of whose attempts can be compared; of the trained tokens that are key steps.
+    """
+
+    def __init__(self, errors: str, config: PackConfig, encoder: DocumentEncoder):
+        self.config, self.encoder = config, encoder
+        columns = ["problem_id", "sample_id", "response"]
+        read = tables.read(errors, tables.ERRORS, columns)
+        self.responses = {(problem, sample): text for problem, sample, text in read.iter_rows()}
+        self.counts = dict.fromkeys(("marked", "without_attempt", "not_compared", "tokens"), 0)
+
+    def mark(
+        self, labels: list[int], problem_id: str, prompt: str, shown: list[int]
+    ) -> npt.NDArray[np.bool_] | None:
+        """The key steps of a document, (tokens,); ``shown``: the row's error_sample_ids."""
+        texts = [self.responses[problem_id, sample_id] for sample_id in shown]
+        marks = mark_key_steps(labels, [*self._encode(prompt, texts)])
+        if marks is None:
+            self.counts["not_compared" if shown else "without_attempt"] += 1
+            return None
+        self.counts["marked"] += 1
+        # no document predicts its first token
+        self.counts["tokens"] += int(marks[1:].sum())
+        return marks
+
+    def _encode(self, prompt: str, texts: list[str]) -> Iterator[list[int]]:
+        """The tokens of each attempt, as an answer; one that the template refuses is left out."""
+        for text in texts:
+            try:
+                ids, labels = self.encoder.encode(prompt, text, is_own_sample=True)
+            except RejectedRowError:
+                continue
+            yield [token for token, label in zip(ids, labels, strict=True) if label != IGNORED]
 
 
 @dataclass
 class Part:
     """The rows to train on, or those that are held out.
 
-    ``documents``: those of at most ``limit`` tokens; the others are counted.
+    ``documents``: those of at most ``limit`` tokens; the others are counted. ``attempts``: where
+    key steps are marked.
     """
 
     documents: DocumentFile
     limit: int
+    attempts: Attempts | None = None
     rows: int = 0
     too_long: int = 0
     cut: int = 0
@@ -70,7 +119,8 @@ class Part:
         is named in the log. ``cut`` counts the documents that end before their turn does.
         """
         self.rows += rows.height
-        for problem_id, row, prompt, completion, kind in rows.select(COLUMNS).iter_rows():
+        columns = [*COLUMNS, "error_sample_ids"]
+        for problem_id, row, prompt, completion, kind, shown in rows.select(columns).iter_rows():
             try:
                 ids, labels = config.encode(encoder, prompt, completion, kind)
             except RejectedRowError as error:
@@ -79,7 +129,10 @@ class Part:
                 self.rejected[error.reason] += 1
                 continue
             if len(ids) <= self.limit:
-                self.documents.add(ids, labels)
+                marks = None
+                if self.attempts is not None:
+                    marks = self.attempts.mark(labels, problem_id, prompt, shown)
+                self.documents.add(ids, labels, marks)
                 self.cut += ids[-1] not in encoder.eos
             else:
                 self.too_long += 1
@@ -137,6 +190,16 @@ def check_enough(config: PackConfig, training: Part, held_out: Part, train: str)
         )
 
 
+def check_marked(attempts: Attempts, train: str) -> None:
+    """Raise InputError where no document has key steps, so that there is nothing to weigh."""
+    if not attempts.counts["tokens"]:
+        raise InputError(
+            f"{train}: no row has a token in which it differs from an attempt that the student was "
+            f"shown ({attempts.counts}), so train.key_step_weight would change nothing; set it to "
+            "null for this arm, or look at the arm's errors.parquet"
+        )
+
+
 def count_packed(
     limit: int, training: Part, bins: Bins, held_out: Part, held_bins: Bins | None
 ) -> dict[str, Any]:
@@ -165,11 +228,16 @@ def count_packed(
 
 def main(argv: list[str] | None = None) -> None:
     parser = command.make_parser(__doc__, "train", "model", "output", "stats")
+    parser.add_argument("--errors", nargs="?", metavar="PATH", help="for key_steps")
     preflight.add_option(parser)
     args = parser.parse_args(argv)
     config = command.read_config(PackConfig, args.config)
+    if config.key_steps and not args.errors:
+        raise InputError("key_steps needs --errors, the wrong attempts that the arm exposes")
     document = read_document(args.model)
     checked = preflight.required_inputs(args, document)
+    if config.key_steps:
+        checked["errors"] = args.errors
     limit = config.max_length
     if limit > document.context_length:
         raise InputError(
@@ -177,13 +245,21 @@ def main(argv: list[str] | None = None) -> None:
             f"context that {args.model} has; lower it"
         )
     encoder = make_encoder(config, document)
+    attempts = Attempts(args.errors, config, encoder) if config.key_steps else None
     fraction = config.validation_fraction
+    columns = [*COLUMNS, "error_sample_ids"]
     with contextlib.ExitStack() as stack:
         training, held_out = (
-            Part(stack.enter_context(DocumentFile(Path(args.output).parent)), limit)
+            Part(
+                stack.enter_context(
+                    DocumentFile(Path(args.output).parent, has_key_steps=config.key_steps)
+                ),
+                limit,
+                attempts,
+            )
             for _ in range(2)
         )
-        for frame in read_slices(args.train, tables.TRAIN, COLUMNS, rows=SLICE_ROWS):
+        for frame in read_slices(args.train, tables.TRAIN, columns, rows=SLICE_ROWS):
             for part, rows in zip((training, held_out), split_rows(frame, fraction), strict=True):
                 part.encode(rows, encoder, config)
         check_enough(config, training, held_out, args.train)
@@ -194,6 +270,9 @@ def main(argv: list[str] | None = None) -> None:
         stats = count_packed(limit, training, bins, held_out, held_bins)
         if config.cuts:
             stats["cut_to_prefix"] = training.cut
+        if attempts is not None:
+            check_marked(attempts, args.train)
+            stats["key_steps"] = attempts.counts
         log(json.dumps(stats))
         inputs = {"train": args.train, "model": args.model, **checked}
         record = provenance.record("orion.stages.pack", args.config, inputs)

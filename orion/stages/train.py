@@ -263,6 +263,11 @@ def make_trainer(args: argparse.Namespace, job: Job, signals: StopSignals) -> Pa
     check_kernels(args.kernels, model, config)
     say(describe_kernels(args.kernels, config))
     rows, validation = store_rows(args.packed, job.work)
+    if config.key_step_weight is not None and not rows.index["has_key_steps"].all():
+        raise InputError(
+            f"{args.packed} has no marks of key steps, which train.key_step_weight = "
+            f"{config.key_step_weight:g} weighs; pack the rows with key_steps: true"
+        )
     kind = ShardedTrainer if args.sharding == "full" else PackedTrainer
     return kind(
         model=model,
@@ -271,7 +276,11 @@ def make_trainer(args: argparse.Namespace, job: Job, signals: StopSignals) -> Pa
         ),
         train_dataset=rows,
         eval_dataset=validation,
-        data_collator=partial(collate_packed, loss_average=config.loss_average),
+        data_collator=partial(
+            collate_packed,
+            loss_average=config.loss_average,
+            key_step_weight=config.key_step_weight,
+        ),
         kernels=args.kernels,
         optimizer=config.optimizer,
         noise_alpha=config.neftune_noise_alpha,

@@ -30,10 +30,12 @@ class DocumentFile:
 
     In memory there are 8 bytes per document. ``trained``: the target tokens. The label of each
     document's first token becomes IGNORED, so that no document predicts the next one.
+    ``has_key_steps``: whether each document has marks of its key steps too, 4 bytes per token.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, *, has_key_steps: bool = False):
         self.folder = Path(folder)
+        self._planes = 3 if has_key_steps else 2
         self.trained = 0
         self._ends = array("q", [0])  # of the documents, in tokens
 
@@ -61,15 +63,26 @@ class DocumentFile:
         """The documents' tokens, (documents,)."""
         return np.diff(np.array(self._ends, np.int64))
 
-    def add(self, ids: Sequence[int], labels: Sequence[int]) -> None:
-        """Append a document; raises InputError where the disk is full."""
-        pair = np.array([ids, labels], np.int32)
-        pair[1, :1] = IGNORED
+    def add(
+        self,
+        ids: Sequence[int],
+        labels: Sequence[int],
+        key_steps: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Append a document; raises InputError where the disk is full.
+
+        ``key_steps``: (tokens,), where the file has them; None marks no token.
+        """
+        planes = np.zeros((self._planes, len(ids)), np.int32)
+        planes[:2] = ids, labels
+        planes[1, :1] = IGNORED
+        if key_steps is not None:
+            planes[2] = key_steps
         try:
-            self._file.write(pair.tobytes())
+            self._file.write(planes.tobytes())
         except OSError as error:
             raise self._explain(error) from None
-        self.trained += int(np.count_nonzero(pair[1] != IGNORED))
+        self.trained += int(np.count_nonzero(planes[1] != IGNORED))
         self._ends.append(self._ends[-1] + len(ids))
 
     def pack(self, bins: Bins, *, first_row: int = 0) -> Iterator[pl.DataFrame]:
@@ -96,41 +109,44 @@ class DocumentFile:
         first_row: int,
     ) -> pl.DataFrame:
         """Rows of ``sizes`` documents and ``loads`` tokens each."""
-        pairs = np.empty((2, int(loads.sum())), np.int32)
+        planes = np.empty((self._planes, int(loads.sum())), np.int32)
         lengths = np.empty(len(members), np.int32)
         start = 0
         for place, index in enumerate(members.tolist()):
-            pair = self._read(index)
-            lengths[place] = pair.shape[1]
-            pairs[:, start : start + pair.shape[1]] = pair
-            start += pair.shape[1]
+            document = self._read(index)
+            lengths[place] = document.shape[1]
+            planes[:, start : start + document.shape[1]] = document
+            start += document.shape[1]
         firsts = np.cumsum(lengths) - lengths
         positions = np.arange(start) - np.repeat(firsts, lengths)
         rows = np.arange(first_row, first_row + len(sizes))
         lists = {
-            "input_ids": (pairs[0], loads),
-            "labels": (pairs[1], loads),
+            "input_ids": (planes[0], loads),
+            "labels": (planes[1], loads),
             "position_ids": (positions.astype(np.int32), loads),
             "seq_lengths": (lengths, sizes),
         }
+        if self._planes == 3:
+            lists["key_steps"] = (planes[2], loads)
         table = pa.table({name: _make_lists(*column) for name, column in lists.items()})
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
         return frame.select(pl.Series("row", rows), pl.all())
 
     def _read(self, index: int) -> npt.NDArray[np.int32]:
-        """Ids and labels of a document, (2, tokens)."""
+        """Ids, labels and perhaps marks of a document, (2 or 3, tokens)."""
         start, end = self._ends[index], self._ends[index + 1]
-        found = os.pread(self._file.fileno(), 8 * (end - start), 8 * start)
-        return np.frombuffer(found, np.int32).reshape(2, end - start)
+        size = 4 * self._planes
+        found = os.pread(self._file.fileno(), size * (end - start), size * start)
+        return np.frombuffer(found, np.int32).reshape(self._planes, end - start)
 
     def _explain(self, error: OSError) -> InputError | OSError:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return error
         return InputError(
-            f"{self.folder}: the disk has no room for the tokens of the documents, 8 bytes each "
-            f"while they are packed ({error.strerror} after {self.tokens:,} tokens); make room and "
-            "run again"
+            f"{self.folder}: the disk has no room for the tokens of the documents, "
+            f"{4 * self._planes} bytes each while they are packed ({error.strerror} after "
+            f"{self.tokens:,} tokens); make room and run again"
         )
 
 

@@ -13,10 +13,10 @@ KERNELS: dict[str, dict[str, str]] = {
     "triton-lean": {"impl": "triton", "memory": "lean", "attention_impl": "triton"},
 }
 
-# train.loss: of each target token the cross-entropy, or for DFT this times the model's own
-# probability of the token
-CROSS_ENTROPY, DFT = "cross_entropy", "dft"
-LOSSES = (CROSS_ENTROPY, DFT)
+# train.loss: of each target token the cross-entropy, or this times the model's own probability of
+# the token (DFT), or of its whole document, as the geometric mean over the document's targets
+CROSS_ENTROPY, DFT, CORRECTNESS = "cross_entropy", "dft", "correctness"
+LOSSES = (CROSS_ENTROPY, DFT, CORRECTNESS)
 
 # what several processes spread over them: nothing, or weights, gradients and optimiser states
 SHARDING = ("none", "full")
@@ -123,7 +123,8 @@ class TrainConfig:
     ``loss_average``: over target tokens, or over documents, each of which then counts equally.
     ``neftune_noise_alpha``: of noise on the embeddings. ``validation_steps``: optimiser steps
     between validations where rows are held out; if absent, one pass over the packed sequences.
-    ``keep_best``: whether the result is that of the lowest validation loss.
+    ``keep_best``: whether the result is that of the lowest validation loss. ``key_step_weight``: of
+    the tokens that are marked in the packed rows, in proportion to the others of their document.
     """
 
     method: str
@@ -146,6 +147,7 @@ class TrainConfig:
     neftune_noise_alpha: float | None = None
     validation_steps: int | None = None
     keep_best: bool = False
+    key_step_weight: float | None = None
 
     @property
     def keeps_adapter(self) -> bool:

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orion import tables
-from orion.errors import InputError
 
 
 def read_slices(
@@ -27,6 +26,4 @@ def read_slices(
                 assert isinstance(frame, pl.DataFrame)
                 yield frame.select(columns)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path}: not a readable parquet file ({error}); delete it and run again"
-        ) from None
+        raise tables.explain_unreadable(path, error) from None

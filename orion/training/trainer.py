@@ -17,10 +17,16 @@ from orion.training import processes
 from orion.training.loading import check_reached
 from orion.training.muon import MuonWithAdamW
 from orion.training.noise import embedding_noise
-from orion.training.packed_rows import PADDING, PaddedOrder, collate_packed
+from orion.training.packed_rows import (
+    IGNORED,
+    PADDING,
+    PaddedOrder,
+    average_documents,
+    collate_packed,
+)
 from orion.training.settings import (
+    CORRECTNESS,
     CROSS_ENTROPY,
-    DFT,
     KERNELS,
     OPTIMIZERS,
     TrainConfig,
@@ -65,7 +71,7 @@ class PackedTrainer(Trainer):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        self._is_dft = loss == DFT
+        self._loss = loss
         # the loss is already divided by what is counted in the whole optimiser step
         self.model_accepts_loss_kwargs = True
         self._noise_alpha, self._keep_best, self._targets = noise_alpha, keep_best, targets
@@ -110,7 +116,7 @@ class PackedTrainer(Trainer):
         With token_weights among the inputs, by its documents that have a target. Several processes
         average their gradients, so that theirs is multiplied by their number; padding counts zero.
         """
-        if self._is_dft and model.training:
+        if self._loss != CROSS_ENTROPY and model.training:
             inputs = self._weigh_by_probability(model, inputs)
         loss, metrics = self._forward(model, inputs, num_items_in_batch)
         if self.args.world_size > 1:
@@ -124,16 +130,24 @@ class PackedTrainer(Trainer):
     def _weigh_by_probability(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         """The micro-batch with the model's own probability of each target as its weight.
 
-        The loss of DFT (arXiv 2508.05629): its gradient does not pass through the weight. This
-        reading of the micro-batch has the dropout and the noise of the one that is trained on.
+        The loss of DFT (arXiv 2508.05629): its gradient does not pass through the weight. For
+        CORRECTNESS the weight is the geometric mean over the targets of the document, so that
+        texts in which chain and answer fit what the model knows count more (after the idea of
+        CoPeD, arXiv 2509.05602; the weight is ours). This reading of the micro-batch has the
+        dropout and the noise of the one that is trained on.
         """
         labels = inputs["labels"]  # (1, tokens)
         devices = [labels.device] if labels.device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.no_grad():
             _, metrics = self._forward(model, inputs, 1.0)
-        weights = torch.zeros_like(labels, dtype=torch.float32)
-        # aligned with labels, and not with the position that predicts them
-        weights[0, 1:] = metrics.logprob.exp()[:-1]
+        # aligned with labels, and not with the position that predicts them; 0 without a target
+        logprob = torch.zeros_like(labels, dtype=torch.float32)
+        logprob[0, 1:] = metrics.logprob[:-1]
+        is_target = labels.ne(IGNORED)
+        if self._loss == CORRECTNESS:
+            packing = Packing.from_seq_lengths(inputs["seq_lengths"], device=labels.device)
+            logprob[0] = average_documents(logprob[0].where(is_target[0], 0.0), is_target, packing)
+        weights = logprob.exp() * is_target
         if "token_weights" in inputs:
             weights = weights * inputs["token_weights"]
         return {**inputs, "token_weights": weights}

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from orion import paths, provenance, tables
-from orion.config import params, plan_digest, stage_config, validate
+from orion.config import params, plan_digest, stage_config, validate, weighs_key_steps
 from orion.demo import problems as demo
 from orion.demo.error_coverage import first_wrong_step
 from orion.experiment.plan import read_history
@@ -389,7 +389,10 @@ def _make_training(maker: Maker, wildcards: dict, parents: dict, document: Path)
                 }
             )
             trained_tokens += target
-    record = maker.record("pack", {"train": train, **with_checks(document)}, **wildcards)
+    read = {"train": train, **with_checks(document)}
+    if weighs_key_steps(maker.config, wildcards["arm"]):
+        read["errors"] = locate(paths.ERRORS)
+    record = maker.record("pack", read, **wildcards)
     tables.write(tables.from_rows(rows, tables.PACKED), packed, tables.PACKED, record)
     tokens = sum(len(row["input_ids"]) for row in rows)
     numbers = {

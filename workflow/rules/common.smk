@@ -34,6 +34,9 @@ SELECTING_SAMPLES_BY_SURPRISAL, SELECTING_REFLECTIONS_BY_SURPRISAL = (
     [name for name in CONFIG.arms if settings.selects_by_surprisal(CONFIG, name, texts)]
     for texts in ("samples", "reflections")
 )
+WEIGHING_KEY_STEPS = [
+    name for name in CONFIG.arms if settings.weighs_key_steps(CONFIG, name)
+]
 DATASETS_WITH_TEACHER = [
     name for name, dataset in CONFIG.datasets.items() if dataset.teacher is not None
 ]

@@ -107,6 +107,8 @@ rule pack:
         train="results/datasets/{dataset}/{model}/{arm}/train.parquet",
         model="results/models/{model}/model.json",
         preflight="results/models/{model}/preflight.json",
+        # empty for arms whose training weighs every token alike
+        errors=if_among(WEIGHING_KEY_STEPS, f"{ARM}/errors.parquet"),
     output:
         packed="results/datasets/{dataset}/{model}/{arm}/packed/train.parquet",
         stats="results/datasets/{dataset}/{model}/{arm}/packed/stats.json",
@@ -126,7 +128,7 @@ rule pack:
         code=source_digest("orion.stages.pack"),
     shell:
         "python -m orion.stages.pack --config {params.config:q} --train {input.train}"
-        " --model {input.model} --preflight {input.preflight}"
+        " --model {input.model} --preflight {input.preflight} --errors {input.errors}"
         " --output {output.packed} --stats {output.stats} 2> {log}"
 
 

@@ -50,8 +50,8 @@ LATER = {
     "expose": ("seed", "show", "prompts"),
     "reflect": ("task", "writer", "model"),
     "select": ("prefer", "mix", "self_correction"),
-    "pack": ("prefix_tokens", "prefix_share"),
-    "train": ("loss",),
+    "pack": ("prefix_tokens", "prefix_share", "key_steps"),
+    "train": ("loss", "key_step_weight"),
 }
 
 
@@ -104,6 +104,10 @@ def test_each_key_reaches_its_stage(raw):
     assert find(raw, "pack", "upft")["prefix_tokens"] == 8
     assert find(raw, "pack", "p_align")["prefix_share"] == 0.25
     assert find(raw, "train", "sft_teacher_dft", seed="1")["loss"] == "dft"
+    assert find(raw, "train", "orion_correctness", seed="1")["loss"] == "correctness"
+    assert find(raw, "train", "orion_key_steps", seed="1")["key_step_weight"] == 2.0
+    # another weight packs nothing anew
+    assert find(raw, "pack", "orion_key_steps")["key_steps"] is True
     loaded = config.validate(raw)
     reading = [name for name in loaded.arms if config.reads_steps(loaded, name)]
     assert reading == ["orion_sham", "orion_cut"]
@@ -121,6 +125,9 @@ def test_another_draw_has_another_random_order(raw):
 
 
 def test_what_no_prompt_shows_reruns_nothing(raw):
+    # it cannot be shown a part of an attempt
+    raw["runs"]["arms"].remove("orion_key_steps")
+    del raw["arms"]["orion_key_steps"]
     before = config.validate(copy.deepcopy(raw))
     raw["expose"]["show"] = "to_false_step"
     after = config.validate(raw)
@@ -153,6 +160,41 @@ REFLECTING = {"trained_on": "reflection", "error_source": "own"}
             r"arms\.x\.expose\.show: no prompt of this arm shows a wrong attempt",
         ),
         ({"trained_on": "oracle", "expose": {"show": "to_false_step"}}, r"arms\.x\.expose\.show"),
+        (
+            {"trained_on": "teacher_trace", "train": {"key_step_weight": 2.0}},
+            r"arms\.x\.train\.key_step_weight: .* this arm's prompts show none",
+        ),
+        (
+            {
+                "trained_on": "reflection",
+                "error_source": "sham",
+                "prompt_includes": ["errors"],
+                "train": {"key_step_weight": 2.0},
+            },
+            r"arms\.x\.train\.key_step_weight: .* own wrong attempt",
+        ),
+        (
+            {
+                **REFLECTING,
+                "prompt_includes": ["errors"],
+                "expose": {"show": "answer"},
+                "train": {"key_step_weight": 2.0},
+            },
+            r"arms\.x\.train\.key_step_weight: .*expose\.show: answer",
+        ),
+        (
+            {
+                **REFLECTING,
+                "prompt_includes": ["teacher", "errors"],
+                "self_correction": {},
+                "train": {"key_step_weight": 2.0},
+            },
+            r"arms\.x\.train\.key_step_weight: a text of self_correction holds",
+        ),
+        (
+            {"trained_on": "solution", "train": {"key_step_weight": 0}},
+            r"arms\.x\.train: key_step_weight",
+        ),
         (
             {**REFLECTING, "prompt_includes": ["errors"], "expose": {"seed": 1}},
             r"arms\.x\.expose: .*seed is for selection: random, and selection is distinct",

@@ -133,6 +133,8 @@ CHECKS = {
     # the rows are whole, and the packing cuts them
     "p_align": check_traces,
     "sft_teacher_dft": check_traces,
+    "orion_correctness": with_own_errors,
+    "orion_key_steps": with_own_errors,
     "lemma": lambda rows: check_self_correction(rows, cut_at_false_step),
     "lemma_whole": lambda rows: check_self_correction(rows, str),
     # whoever writes it, the attempt is the student's

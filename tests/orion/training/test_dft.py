@@ -23,7 +23,11 @@ def make_trainer(student, work, **changes):
         args=training_arguments(config, str(work), 1, packed.height),
         train_dataset=stored_rows(packed, work),
         eval_dataset=stored_rows(packed, work / "held"),
-        data_collator=partial(collate_packed, loss_average=config.loss_average),
+        data_collator=partial(
+            collate_packed,
+            loss_average=config.loss_average,
+            key_step_weight=config.key_step_weight,
+        ),
         noise_alpha=config.neftune_noise_alpha,
         loss=config.loss,
     )
@@ -105,5 +109,7 @@ def test_a_run_takes_the_loss_and_logs_it_and_validates_by_cross_entropy(student
 
 def test_an_unknown_loss_is_refused():
     check_loss("dft")
-    with pytest.raises(InputError, match=r"train\.loss = focal: choose one of cross_entropy, dft"):
+    with pytest.raises(
+        InputError, match=r"train\.loss = focal: choose one of cross_entropy, dft, c"
+    ):
         check_loss("focal")
