@@ -131,6 +131,19 @@ class Fields(Block):
         "name of their template; null: every problem is its own",
     )
 
+    levels: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")], str] | None = Field(
+        None,
+        description="name → place of a level or of a list of tags, by which the report groups the "
+        "problems of a benchmark",
+    )
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> "Fields":
+        taken = sorted({"cluster", "source_row", "suspect_label"} & {*(self.levels or {})})
+        if taken:
+            raise ValueError(f"levels: the name {taken[0]} is taken; choose another one")
+        return self
+
     @model_validator(mode="after")
     def _check_lists(self) -> "Fields":
         for name in ("problem_id", "problem", "answer", "solution", "cluster"):

@@ -1,6 +1,6 @@
 """The field mapping: the values of a source's row as problem, answer, solution and traces.
 
-What names the cluster of a problem goes into its ``meta``.
+What names the cluster of a problem, and its levels and tags, go into its ``meta``.
 """
 
 import re
@@ -175,6 +175,17 @@ def _has_surrogate(text: str) -> bool:
     return False
 
 
+def _read_level(spec: Field, row: Row) -> list[str] | None:
+    """The texts of a level, one for most, or of tags; None where the row has none."""
+    found = spec.values(row)
+    if not found:
+        return None
+    origin, value = found[0]
+    values = value if isinstance(value, list) else [value]
+    texts = [as_text(each, spec.name, origin) for each in values]
+    return [text for text in texts if text is not None and text.strip()] or None
+
+
 class FieldMap:
     """The mapping of one source: ``fields`` and ``where`` of its block.
 
@@ -185,6 +196,7 @@ class FieldMap:
         self.origin = origin
         names = (*COLUMNS, "key", "trace_source", "cluster")
         self.fields = {n: Field(n, fields[n]) for n in names if fields.get(n) is not None}
+        self.levels = {n: Field(n, place) for n, place in (fields.get("levels") or {}).items()}
         self.where = Conditions(where)
         self._where_seen: set[str] = set()
         self._columns: dict[str, None] = {}
@@ -193,7 +205,8 @@ class FieldMap:
     @property
     def columns(self) -> frozenset[tuple[str, ...]]:
         """Groups of column names; a source must have one name of each group."""
-        paths = [p for each in self.fields.values() for p in each.paths()]
+        mapped = (*self.fields.values(), *self.levels.values())
+        paths = [p for each in mapped for p in each.paths()]
         return frozenset(p.roots for p in (*paths, *self.where.paths.values()))
 
     def accepts(self, row: Row) -> bool:
@@ -219,6 +232,11 @@ class FieldMap:
             cluster = self._read("cluster", row, found)
             # without one, a problem of its own
             found.meta["cluster"] = cluster if cluster is not None and cluster.strip() else None
+        for name, level in self.levels.items():
+            try:
+                found.meta[name] = _read_level(level, row)
+            except FieldError as error:
+                found.fault = found.fault or (error.reason, error.detail)
         if "teacher_trace" in self.fields:
             try:
                 found.traces = self._read_traces(row, number)
@@ -263,6 +281,7 @@ class FieldMap:
         if self._first is None:
             return
         places = [(n, f.origins[0]) for n, f in self.fields.items() if not f.seen]
+        places += [(f"levels.{n}", f.origins[0]) for n, f in self.levels.items() if not f.seen]
         places += [(f"where.{c}", c) for c in self.where.paths if c not in self._where_seen]
         for name, path in places:
             have = ", ".join(sorted(self._columns)[:20]) or "no column at all"

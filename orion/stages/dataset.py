@@ -136,7 +136,8 @@ def write_problems(
     own = pl.DataFrame(list(metas.values()), infer_schema_length=None).schema if metas else {}
     # also where no row has one
     cluster = {"cluster": pl.String} if config.fields.get("cluster") is not None else {}
-    dtype = pl.Struct({**keys, **own, **cluster})
+    levels = dict.fromkeys(config.fields.get("levels") or {}, pl.List(pl.String))
+    dtype = pl.Struct({**keys, **own, **cluster, **levels})
     traces = 0
     with tables.Writer(path, tables.PROBLEMS, record, dtypes={"meta": dtype}) as writer:
         for rows in slices(collector.problems()):

@@ -678,3 +678,17 @@ def test_arms_that_need_traces_are_refused_for_a_dataset_without(raw, tmp_path, 
     assert re.search(wanted, capsys.readouterr().err)
     raw["runs"]["arms"], raw["comparisons"] = ["base"], []
     config.check_traces(config.validate({**raw, "comparisons": []}))
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        ({"cluster": "kind"}, r"fields: .*levels: the name cluster is taken"),
+        ({"how hard": "kind"}, r"fields\.levels"),
+        ({"level": None}, r"fields\.levels\.level"),
+    ],
+)
+def test_levels_have_names_of_their_own(raw, levels, message):
+    raw["benchmarks"]["chains-test"]["fields"] = {"levels": levels}
+    with pytest.raises(InputError, match=message):
+        config.validate(raw)

@@ -6,6 +6,7 @@ import pytest
 
 from orion import tables
 from orion.errors import InputError
+from orion.experiment.levels import find_levels
 from orion.stages import dataset
 
 FIELDS = {"problem_id": "id", "problem": "question", "answer": "answer", "teacher_trace": "trace"}
@@ -283,6 +284,38 @@ def test_a_cluster_is_kept_in_meta_and_a_blank_one_is_null(tmp_path):
     assert [field.name for field in problems.schema["meta"].fields] == ["source_row"]
     with pytest.raises(InputError, match="'templates' that cluster maps to"):
         run(tmp_path, {**settings, "fields": {**FIELDS, "cluster": "templates"}})
+
+
+def test_levels_and_tags_are_lists_of_texts_in_meta_by_which_problems_are_grouped(tmp_path):
+    levels = [1, 2.0, "2", None, 1, 2, 1, 1]
+    tags = [["sum"], ["sum", "product"], [], None, "sum", ["product", None], [" "], ["sum"]]
+    rows = [
+        {**row, "how hard": level, "kinds": tag}
+        for row, level, tag in zip(ROWS, levels, tags, strict=True)
+    ]
+    places = {"level": "how hard", "tag": "kinds"}
+    settings = config(jsonl(tmp_path / "rows.jsonl", rows), fields={**FIELDS, "levels": places})
+    problems, _ = run(tmp_path, settings)
+    kept = problems["meta"].struct.field("tag")
+    assert kept.dtype == pl.List(pl.String)
+    sums = ["sum"]
+    assert kept.to_list() == [sums, ["sum", "product"], None, None, sums, ["product"], None, sums]
+    found = {(each.field, each.value): len(each.problems) for each in find_levels(problems)}
+    assert found == {
+        ("level", "1"): 4,
+        ("level", "2"): 3,
+        ("level", "(none)"): 1,
+        ("tag", "product"): 2,
+        ("tag", "sum"): 4,
+        ("tag", "(none)"): 3,
+    }
+    with pytest.raises(InputError, match=r"'hardness' that levels\.level maps to"):
+        run(tmp_path, {**settings, "fields": {**FIELDS, "levels": {"level": "hardness"}}})
+    # of another type in every row
+    spoiled = {**settings, "fields": {**FIELDS, "levels": {"level": "nested"}}}
+    source = jsonl(tmp_path / "rows.jsonl", [{**row, "nested": {"a": 1}} for row in ROWS])
+    with pytest.raises(InputError, match="wrong_type"):
+        run(tmp_path, {**spoiled, "source": source})
 
 
 def test_a_generated_problem_keeps_its_meta_beside_a_cluster(tmp_path):
