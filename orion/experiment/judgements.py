@@ -26,6 +26,8 @@ INCONSISTENT = "inconsistent"
 # letter of a mark → place of the text that it prefers
 _PLACES = {"a": 0, "b": 1, "tie": None}
 _MARK = re.compile(r"\[\[(A|B|tie)\]\]", re.IGNORECASE)
+# also with more brackets, of which some would be left
+_ANY_MARK = re.compile(r"\[{2,}(A|B|tie)\]{2,}", re.IGNORECASE)
 # a reply that its limit of tokens has cut off has no end
 _CUT = "length"
 
@@ -57,7 +59,7 @@ def draw_problems(problem_ids: Iterable[str], count: int, seed: int) -> list[str
 
 def disarm(text: str) -> str:
     """The text without the marks of a verdict, so that a reply that quotes it gives none."""
-    return _MARK.sub(lambda match: f"[{match[1]}]", text)
+    return _ANY_MARK.sub(r"[\1]", text)
 
 
 def read_reply(reply: str, finish_reason: str, order: str) -> str:
