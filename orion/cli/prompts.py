@@ -82,6 +82,8 @@ def _example_texts(chosen: prompts.PromptSet) -> list[tuple[str, str]]:
     if chosen.self_correction is not None:
         text = prompts.self_correction(chosen, ERROR, "<refined chain>")
         texts.append(("self_correction", text))
+    if chosen.judge is not None:
+        texts.append(("judge", prompts.judge(chosen, PROBLEM, "<solution A>", "<solution B>")))
     texts.append(("answer", prompts.answer(chosen, GOLD)))
     for name in ("prefill", "marker", "leak"):
         if text := getattr(chosen, name):

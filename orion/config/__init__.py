@@ -7,6 +7,7 @@ change their source digest.
 
 from orion.config.arm_models import (
     find_writer,
+    list_judges,
     list_source_runs,
     list_used,
     list_writers,
@@ -22,6 +23,7 @@ from orion.config.arms import find_match, is_matched, list_matched_arms
 from orion.config.ceiling import tell_ceiling
 from orion.config.datasets import url_sources
 from orion.config.input_files import checkpoint_files, local_files
+from orion.config.judge import list_judged
 from orion.config.loading import load, validate
 from orion.config.local_models import check_without_weights
 from orion.config.models import WILDCARD, Config
@@ -39,6 +41,8 @@ __all__ = [
     "find_match",
     "find_writer",
     "is_matched",
+    "list_judged",
+    "list_judges",
     "list_lora",
     "list_matched_arms",
     "list_optimizers",

@@ -28,6 +28,8 @@ class Config(Protocol):
     def models(self) -> Mapping[str, Model]: ...
     @property
     def arms(self) -> Mapping[str, Arm]: ...
+    @property
+    def report(self) -> Any: ...
     def arm_block(self, stage: str, arm: str) -> Any: ...
 
 
@@ -158,12 +160,20 @@ def list_writers(config: Config) -> list[str]:
     return _unique([writer for arm in arms for writer in _find_other_writer(config, arm)])
 
 
+def list_judges(config: Config) -> list[str]:
+    """The one model that judges answers for the report, if one does."""
+    judge = config.report.judge
+    # one that is not defined is refused by orion.config.judge
+    return [judge.model] if judge is not None and judge.model in config.models else []
+
+
 def list_source_runs(config: Config) -> list[ArmModel]:
-    """The trainings that the run's models, teachers and writers come from, earliest first."""
+    """The trainings that models, teachers, writers and judge of the run come from, in order."""
     models = [*config.runs.models]
     if any(config.arms[arm].trained_on != "nothing" for arm in config.runs.arms):
         models += _list_teachers(config, config.runs.datasets)
     models += [w for arm in config.runs.arms for w in _find_other_writer(config, arm)]
+    models += list_judges(config)
     return _list_runs_behind(config, models)
 
 
@@ -190,13 +200,14 @@ def _trace_back(config: Config, name: str) -> Iterator[ArmModel]:
 def list_used(config: Config) -> dict[str, list[str]]:
     """The ``datasets``, ``models`` and ``arms`` of the run, and all that its models come from."""
     teachers = _list_teachers(config, config.runs.datasets)
-    runs = _list_runs_behind(config, [*config.runs.models, *teachers, *list_writers(config)])
+    others = [*list_writers(config), *list_judges(config)]
+    runs = _list_runs_behind(config, [*config.runs.models, *teachers, *others])
     datasets = _unique([*config.runs.datasets, *(run.dataset for run in runs)])
     models = [*config.runs.models, *(run.model for run in runs)]
     return {
         "arms": _unique([*config.runs.arms, *(run.arm for run in runs)]),
         "datasets": datasets,
-        "models": _unique([*models, *_list_teachers(config, datasets), *list_writers(config)]),
+        "models": _unique([*models, *_list_teachers(config, datasets), *others]),
     }
 
 

@@ -79,6 +79,9 @@ def list_priced_models(config: Config) -> list[str]:
         if config.arms[arm].trained_on == "reflection":
             block: Any = config.arm_block("reflect", arm)
             engines.setdefault(find_writer(config, arm, name), set()).add(block.engine)
+    judge = config.report.judge
+    if judge is not None:
+        engines.setdefault(judge.model, set()).add(judge.engine)
     return sorted(name for name, found in engines.items() if "openai" in found)
 
 

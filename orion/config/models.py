@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from orion import prompts
-from orion.config import arm_models, arms, ceiling, comparisons, draws, report
+from orion.config import arm_models, arms, ceiling, comparisons, draws, judge, report
 from orion.config.blocks import (
     Arm,
     Check,
@@ -230,6 +230,15 @@ class Config(Block):
             assert isinstance(reflect, Reflect)
             if self.arms[arm].trained_on == "reflection" and reflect.model is not None:
                 self._check_engine(reflect.model, f"arms.{arm}: reflect", reflect)
+        return self
+
+    @model_validator(mode="after")
+    def _check_judge(self) -> "Config":
+        fault = judge.find_fault(self)
+        if fault is not None:
+            raise ValueError(fault)
+        if self.report.judge is not None:
+            self._check_engine(self.report.judge.model, "report.judge", self.report.judge)
         return self
 
     @model_validator(mode="after")

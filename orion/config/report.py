@@ -5,6 +5,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
+from orion.config.judge import Judge
 from orion.config.sources import Block, Count, PolicyName, ReadExponents
 
 
@@ -24,6 +25,9 @@ class Report(Block):
     )
     surprise: bool = Field(
         False, description="how unexpected the training texts are to the untrained student"
+    )
+    judge: Judge | None = Field(
+        None, description="a model that judges the answers of each two arms that are compared"
     )
 
 

@@ -15,6 +15,7 @@ from orion.config.arms import list_matched_arms
 from orion.config.blocks import Expose, Generation, Reflect, Select, Train
 from orion.config.datasets import FileSource, ProblemSet
 from orion.config.draws import shift_seed
+from orion.config.judge import JUDGE
 from orion.config.models import Config
 from orion.config.registered import plan_keys
 from orion.config.sources import DECIDED_BY_SERVER, Block, EmbeddedStudent, GgufModel
@@ -60,7 +61,7 @@ def _generation(
     """``student``: whose draw it is, where another model writes."""
     settings = {key: value for key, value in _dump(block).items() if key != "model"}
     # what decides no completion; the rest names one in the store
-    names = ("errors_per_prompt", "max_failed_fraction")
+    names = ("errors_per_prompt", "max_failed_fraction", "pairs")
     extra = {key: settings.pop(key) for key in names if key in settings}
     thinking = config.models[model].enable_thinking
     server = config.models[model].server
@@ -99,10 +100,6 @@ def _problem_set(block: ProblemSet) -> dict[str, Any]:
     local = [s for s in sources if isinstance(s, FileSource)]
     paths = {path for source in local for path in files.expand(source.path)}
     return {**found, "digests": {path: files.digest(path) for path in sorted(paths)} or None}
-
-
-def _fetch(config: Config, source: str) -> dict[str, Any]:
-    return {"sha256": config.sources[source].sha256}
 
 
 def _lint(
@@ -153,10 +150,6 @@ def _sample(config: Config, dataset: str, model: str) -> dict[str, Any]:
     is_teacher = config.datasets[dataset].teacher == model
     block = config.teacher if is_teacher and config.teacher is not None else config.sample
     return _generation(config, block, model, SOLVING)
-
-
-def _trace(config: Config, dataset: str) -> dict[str, Any]:
-    return {"teacher": config.datasets[dataset].teacher}
 
 
 def _check(config: Config, dataset: str, model: str) -> dict[str, Any]:
@@ -342,6 +335,14 @@ def _evaluate(
     return {"benchmark": benchmark, "confidence": report.confidence, "bootstrap": report.bootstrap}
 
 
+def _judge(
+    config: Config, dataset: str, model: str, arm: str, against: str, benchmark: str
+) -> dict[str, Any]:
+    block = config.report.judge
+    assert block is not None, "the rule runs with a judge"
+    return {**_generation(config, block, block.model, (JUDGE,)), "writer": block.model}
+
+
 def plan_digest(config: Config) -> str:
     """The digest by which jobs know the plan of their configuration in plan.json."""
     return digest_text(params(config, "plan"))
@@ -364,7 +365,7 @@ def _report(config: Config) -> dict[str, Any]:
 
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "plan": plan_keys,
-    "fetch": _fetch,
+    "fetch": lambda config, source: {"sha256": config.sources[source].sha256},
     "dataset": _dataset,
     "benchmark": _benchmark,
     "lint": _lint,
@@ -374,7 +375,7 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "model": _model,
     "sample": _sample,
     "check": _check,
-    "trace": _trace,
+    "trace": lambda config, dataset: {"teacher": config.datasets[dataset].teacher},
     "check_traces": _check_traces,
     "expose": _expose,
     "reflect": _reflect,
@@ -393,5 +394,6 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "evaluate_check": _evaluate_check,
     "evaluate_recheck": _evaluate_recheck,
     "evaluate": _evaluate,
+    "judge": _judge,
     "report": _report,
 }

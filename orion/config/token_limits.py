@@ -34,6 +34,9 @@ def list_token_limits(config: Config, model: str) -> dict[str, int]:
     for arm in list_used(config)["arms"]:
         if config.arms[arm].trained_on == "reflection" and find_writer(config, arm, "") == model:
             limits |= _arm_limit(config, arm, "reflect", "max_tokens")
+    judge = config.report.judge
+    if judge is not None and judge.model == model:
+        limits["report.judge.max_tokens"] = judge.max_tokens
     if is_student:
         for benchmark in config.runs.benchmarks:
             own = config.benchmarks[benchmark].evaluate.max_tokens

@@ -58,6 +58,13 @@ class Amount:
             self, value=self.value * factor, low=self.low * factor, high=self.high * factor
         )
 
+    def limit(self, most: float) -> "Amount":
+        """The amount of one job, or ``most`` where it is more or is not known."""
+        if self.unknown:
+            return exact(most, at_most=True)
+        value, low, high = (min(each, most) for each in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
+
 
 UNKNOWN = Amount(known=0, unknown=1)
 NOTHING = Amount(known=0)

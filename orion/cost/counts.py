@@ -18,6 +18,7 @@ from orion.cost.pilot import Pilot
 from orion.cost.planned_jobs import PlannedJob
 from orion.cost.rates import find_keys, is_same_model
 from orion.cost.rule_files import CHECKED
+from orion.experiment.judgements import ORDERS
 from orion.experiment.traces import with_correct_traces
 from orion.models.document import read_document
 from orion.provenance import canonical_json
@@ -85,6 +86,9 @@ class Counts:
         keys = find_keys(self.settings, PlannedJob(rule, wildcards, ()))
         if rule == "reflect":
             return self._count_reflections(wildcards, keys)
+        if rule == "judge":
+            problems = self.count_problems("benchmark", wildcards["benchmark"])
+            return problems.limit(keys["pairs"]).scale(len(ORDERS) * count_samples(keys))
         block = "benchmark" if rule == "evaluate_sample" else "dataset"
         return self.count_problems(block, wildcards[block]).scale(count_samples(keys))
 
@@ -158,6 +162,8 @@ def find_document(settings: Config, job: PlannedJob) -> str:
     if job.rule == "reflect" and arm is not None:
         writer = config.find_writer(settings, arm, job.wildcards["model"])
         return paths.MODEL.replace("{model}", writer)
+    if job.rule == "judge":
+        return paths.MODEL.replace("{model}", config.list_judges(settings)[0])
     is_trained = job.rule == "evaluate_sample" and (
         arm is not None and settings.arms[arm].trained_on != "nothing"
     )

@@ -16,6 +16,7 @@ import polars as pl
 from orion import paths, tables
 from orion.cost.rule_files import CHECKED, OF_ONE_MODEL, RULES, RuleFiles
 from orion.errors import InputError
+from orion.experiment.judgements import JUDGEMENTS
 from orion.spending.usage import find_logs, read_usage
 
 GENERATING = frozenset(rule for rule, files in RULES.items() if files.work == "tokens")
@@ -50,7 +51,7 @@ class PilotJob:
     ``name``: its usage file below ``logs/``. ``seconds``: by the clock; ``cpu_seconds``: of all its
     processes, as Snakemake sampled them. ``keys``: the configuration that its artifact records,
     None without one. ``model_keys``: that of its model's document. ``texts``: rows that it checked.
-    ``writer_keys``: that of the document of another model that wrote its reflections.
+    ``writer_keys``: that of the document of another model that wrote its reflections or judged.
     """
 
     name: str
@@ -149,7 +150,7 @@ class Pilot:
         path = paths.artifact(self.results, RULES[rule].artifact or "", **job.wildcards)
         if not path.is_file():
             return None
-        table = tables.REFLECTIONS if rule == "reflect" else tables.SAMPLES
+        table = {"reflect": tables.REFLECTIONS, "judge": JUDGEMENTS}.get(rule, tables.SAMPLES)
         columns = ["prompt_tokens", "completion_tokens", "completion"]
         rows = tables.read(path, table, columns)
         own = rows.unique("completion")

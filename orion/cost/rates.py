@@ -114,7 +114,7 @@ class Rates:
             return "what it made is not there"
         if rule in OF_ONE_MODEL and not is_same_model(self.settings, wildcards["model"], found):
             return "another model" if found.model_keys is not None else "its model is not there"
-        if rule == "reflect" and found.keys is not None:
+        if rule in ("reflect", "judge") and found.keys is not None:
             writers = [each.get("writer") for each in (found.keys, keys)]
             if writers[0] != writers[1]:
                 return f"written by {writers[0] or 'the student'}"

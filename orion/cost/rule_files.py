@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from orion import paths
 from orion.report.rules import (
+    JUDGEMENTS,
     REFLECTION_SURPRISAL,
     SAMPLE_SURPRISAL,
     SECOND_VERDICTS,
@@ -103,6 +104,9 @@ RULES = {
         "texts",
     ),
     "evaluate": RuleFiles("evaluate", _EVALUATION + "/scores" + _USAGE, paths.SCORES),
+    "judge": RuleFiles(
+        "judge", _ARM + "/judged/{against}/{benchmark}/judgements" + _USAGE, JUDGEMENTS, "tokens"
+    ),
     "report": RuleFiles("report", "report/report" + _USAGE),
 }
 # rules that load the model or its tokenizer: the rate of another model says nothing about them

@@ -79,6 +79,12 @@ def reflect(
     return render(name, chosen.block(name), problem=problem, teacher=teacher, errors=errors)
 
 
+def judge(prompt_set: PromptSet | str, problem: str, first: str, second: str) -> str:
+    """The user turn that asks which of two solutions is better, the first being A, or neither."""
+    source = resolve(prompt_set).block("judge")
+    return render("judge", source, problem=problem, first=first, second=second)
+
+
 def prefill(prompt_set: PromptSet | str) -> str:
     """The words with which the assistant's turn of a reflection is opened; mostly none."""
     text = resolve(prompt_set).prefill

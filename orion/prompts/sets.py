@@ -33,7 +33,7 @@ class PromptSet:
     regular expression per line, for the filter of that name. ``reflect_answer`` asks for a chain
     with the answer in view and no trace, ``shorten`` for a shorter trace, ``review`` asks another
     model than the student for a refined chain. ``self_correction`` is a training text that takes a
-    wrong attempt back.
+    wrong attempt back. ``judge`` asks which of two solutions is the more coherent one.
     """
 
     system: str | None = None
@@ -49,6 +49,7 @@ class PromptSet:
     shorten: str | None = None
     self_correction: str | None = None
     review: str | None = None
+    judge: str | None = None
 
     def block(self, name: str) -> str:
         """The text of a block; raises InputError where the set has none."""

@@ -18,17 +18,23 @@ SLOTS = {
     "shorten": ("problem", "teacher"),
     "review": ("problem", "teacher", "errors"),
     "self_correction": ("attempt", "solution"),
+    "judge": ("problem", "first", "second"),
 }
 # made-up data, found again in the rendered text
 PROBLEM, TEACHER, ANSWER = "ProblemWords {{ 1 }}", "TeacherWords", "AnswerWords"
 ERRORS = ["FirstErrorWords", "SecondErrorWords"]
 ATTEMPT, SOLUTION = "AttemptWords", "SolutionWords"
+FIRST, SECOND = "TextOfA", "TextOfB"
+# the last line of a reply to the block judge is one of them
+VERDICTS = ("[[A]]", "[[B]]", "[[tie]]")
 SHOWN = {
     PROBLEM: "problem",
     ANSWER: "answer",
     TEACHER: "teacher",
     ATTEMPT: "attempt",
     SOLUTION: "solution",
+    FIRST: "first",
+    SECOND: "second",
 }
 
 
@@ -123,7 +129,26 @@ def _list_optional(prompt_set: PromptSet) -> list[Example]:
                 "block self_correction: the solution stands before the attempt that it corrects; "
                 "write {{ attempt }} first"
             )
+    if prompt_set.judge is not None:
+        text = render.judge(prompt_set, PROBLEM, FIRST, SECOND)
+        texts.append(("judge", text, [PROBLEM, FIRST, SECOND]))
+        _check_verdicts(text)
     return texts
+
+
+def _check_verdicts(text: str) -> None:
+    """What the block judge shows must be A and then B, and it must name the marks of a verdict."""
+    if 0 <= text.find(SECOND) < text.find(FIRST):
+        raise InputError(
+            "block judge: the second solution stands before the first; write {{ first }} first, "
+            "since a reply calls it A"
+        )
+    missing = [mark for mark in VERDICTS if mark not in text]
+    if missing:
+        raise InputError(
+            f"block judge: it does not name {', '.join(missing)}; say that the reply ends with a "
+            f"line that is one of {', '.join(VERDICTS)}"
+        )
 
 
 def _check_absence(

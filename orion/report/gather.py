@@ -15,11 +15,12 @@ import numpy as np
 import polars as pl
 
 from orion import paths, tables
-from orion.config import Config
+from orion.config import Config, list_judged
 from orion.demo.exact_check import records_steps
 from orion.errors import InputError
 from orion.experiment import coherence, cohorts, statistics, voting
 from orion.experiment.clusters import find_clusters
+from orion.experiment.judgements import JUDGEMENTS
 from orion.experiment.levels import Level, find_levels
 from orion.experiment.surprise import SURPRISE
 from orion.experiment.traces import with_correct_traces
@@ -29,7 +30,7 @@ from orion.report import rule_inputs, rules
 STEP_COUNTS = ("true", "false", "unknown")
 
 # a path template → the path for some fixed wildcards
-Locate = Callable[[str], Path]
+Locate = Callable[..., Path]
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,27 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """The answers of two arms on one benchmark before a judge model.
+
+    ``judgements``: the table of that name. ``false_steps``: problem_id → false steps of the arm's
+    answer, and of the other's. ``clusters``: problem_id → its cluster; None where there is none.
+    """
+
+    judgements: pl.DataFrame
+    false_steps: dict[str, tuple[int, int]]
+    clusters: dict[str, int] | None
+
+
+@dataclass(frozen=True)
 class Results:
     """One student on one training set, from the problems to the scores of every arm.
 
     ``samples``, the arms' ``reflections`` and ``traces`` (problem_id, sample_id) are joined with
     their verdicts and steps. ``traces`` is None where no arm is trained, so that none was checked.
     ``clusters``: by benchmark, of the problems sorted by problem_id; None where it has none.
-    ``levels``: by benchmark, the groups of its problems by their meta. ``scratch``: the folder of
+    ``levels``: by benchmark, the groups of its problems by their meta. ``judged``: by arm, the one
+    that it is compared with, and benchmark; empty without a judge. ``scratch``: the folder of
     the evaluations' files, which is there as long as this object.
     """
 
@@ -120,6 +135,7 @@ class Results:
     arms: dict[str, Arm]
     clusters: dict[str, statistics.Integers | None]
     levels: dict[str, list[Level]]
+    judged: dict[tuple[str, str, str], Judged]
     scratch: tempfile.TemporaryDirectory[str]
 
     @property
@@ -172,7 +188,31 @@ def load_results(config: Config, root: str | Path, dataset: str, model: str) -> 
         },
         {name: find_clusters(meta) for name, meta in metas.items()},
         {name: find_levels(meta) for name, meta in metas.items()},
+        {
+            (arm, against, benchmark): _load_judged(
+                functools.partial(locate, benchmark=benchmark, seed=config.runs.seeds[0]),
+                arm,
+                against,
+                metas[benchmark],
+            )
+            for arm, against, benchmark in list_judged(config, model)
+        },
         scratch,
+    )
+
+
+def _load_judged(locate: Locate, arm: str, against: str, meta: pl.DataFrame) -> Judged:
+    judged = tables.read(locate(rules.JUDGEMENTS, arm=arm, against=against), JUDGEMENTS)
+    counts = []
+    for name in (arm, against):
+        steps = tables.read(locate(paths.EVALUATION_STEPS, arm=name), tables.STEPS)
+        rows = steps.filter(pl.col("sample_id") == 0).select("problem_id", "false")
+        counts.append(dict(rows.iter_rows()))
+    numbers = find_clusters(meta)
+    return Judged(
+        judged,
+        {name: (counts[0][name], counts[1][name]) for name in judged["problem_id"].unique()},
+        None if numbers is None else dict(zip(meta["problem_id"], numbers.tolist(), strict=True)),
     )
 
 

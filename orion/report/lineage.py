@@ -15,6 +15,7 @@ from typing import Any
 from orion import paths, provenance, tables
 from orion.config import (
     Config,
+    list_judges,
     list_source_runs,
     list_writers,
     local_files,
@@ -72,7 +73,9 @@ def _list_unseen(found: dict[Path, Artifact], path: Path, seen: set[Path]) -> It
 
 def _combine(config: Config, names: list[str]) -> list[Wildcards]:
     """Every combination of these wildcards' values in the grid."""
-    values = [getattr(config.runs, f"{name}s") for name in names]
+    # two arms that are compared are both of the grid
+    blocks = {"against": "arms"}
+    values = [getattr(config.runs, blocks.get(name, f"{name}s")) for name in names]
     combinations = itertools.product(*values)
     return [dict(zip(names, map(str, combination), strict=True)) for combination in combinations]
 
@@ -90,7 +93,7 @@ def _list_wildcards(config: Config, rule: Rule) -> list[Wildcards]:
             known = {"dataset": dataset, "model": teacher}
             rows.append({name: value for name, value in known.items() if name in names})
     if rule.for_teachers and names == ["model"]:
-        rows += [{"model": name} for name in list_writers(config)]
+        rows += [{"model": name} for name in [*list_writers(config), *list_judges(config)]]
     unique = [row for number, row in enumerate(rows) if row not in rows[:number]]
     return [row for row in unique if rule.applies(config, row)]
 

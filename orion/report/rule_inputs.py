@@ -13,6 +13,8 @@ from orion.config import (
     find_match,
     find_writer,
     is_matched,
+    list_judged,
+    list_judges,
     list_matched_arms,
     list_source_runs,
     needs_samples,
@@ -88,6 +90,27 @@ def needs_errors(config: Config, wildcards: Wildcards) -> bool:
 def has_second_policy(config: Config, wildcards: Wildcards) -> bool:
     """Whether every answer on a benchmark is checked again under a second policy."""
     return config.report.second_policy is not None
+
+
+def is_judged(config: Config, wildcards: Wildcards) -> bool:
+    """Whether a model judges the answers of the two arms on the benchmark."""
+    pair = (wildcards["arm"], wildcards["against"], wildcards["benchmark"])
+    return pair in list_judged(config, wildcards["model"])
+
+
+def of_first_seed(template: str, *, other: bool = False) -> Template:
+    """A file of the first seed of an arm, or of the ``other`` one, with which it is compared."""
+
+    def locate(config: Config, wildcards: Wildcards) -> str:
+        found = template.replace("{seed}", str(config.runs.seeds[0]))
+        return found.replace("{arm}", wildcards["against"]) if other else found
+
+    return locate
+
+
+def of_judge(template: str) -> Template:
+    """A file of the model that judges answers."""
+    return lambda config, wildcards: template.replace("{model}", list_judges(config)[0])
 
 
 def is_scored(config: Config, wildcards: Wildcards) -> bool:

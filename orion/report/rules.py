@@ -27,12 +27,15 @@ from orion.report.rule_inputs import (
     if_sham,
     if_weighing,
     is_exposed_by_surprisal,
+    is_judged,
     is_reflecting,
     is_sample_scored,
     is_scored,
     is_trained,
     matches,
     needs_errors,
+    of_first_seed,
+    of_judge,
     of_source_arm,
     of_teacher,
     of_writer,
@@ -46,6 +49,9 @@ from orion.report.rule_inputs import (
 # of a second policy; below the folder of the evaluation, as all that is told of it
 SECOND = paths.EVALUATION_VERDICTS.replace("verdicts.parquet", "second/")
 SECOND_VERDICTS, SECOND_STEPS = SECOND + "verdicts.parquet", SECOND + "steps.parquet"
+
+# of one comparison: the answers of two arms on a benchmark, judged by another model
+JUDGEMENTS = paths.TRAIN.replace("train.parquet", "judged/{against}/{benchmark}/judgements.parquet")
 
 SURPRISE = paths.TRAIN.replace("train.parquet", "surprise.parquet")
 SAMPLE_SURPRISAL = paths.SAMPLES.replace("samples.parquet", "sample_surprisal.parquet")
@@ -259,5 +265,17 @@ RULES = (
             "samples": paths.EVALUATION_SAMPLES,
             "verdicts": paths.EVALUATION_VERDICTS,
         },
+    ),
+    Rule(
+        "judge",
+        (JUDGEMENTS,),
+        {
+            "problems": paths.BENCHMARK_PROBLEMS,
+            "samples": of_first_seed(paths.EVALUATION_SAMPLES),
+            "against_samples": of_first_seed(paths.EVALUATION_SAMPLES, other=True),
+            "model": of_judge(paths.MODEL),
+            "preflight": of_judge(paths.PREFLIGHT),
+        },
+        applies=is_judged,
     ),
 )

@@ -13,7 +13,14 @@ from pathlib import Path
 from types import ModuleType
 
 from orion import paths, provenance, tables
-from orion.config import params, plan_digest, stage_config, validate, weighs_key_steps
+from orion.config import (
+    list_judges,
+    params,
+    plan_digest,
+    stage_config,
+    validate,
+    weighs_key_steps,
+)
 from orion.demo import problems as demo
 from orion.demo.error_coverage import first_wrong_step
 from orion.experiment.plan import read_history
@@ -21,6 +28,7 @@ from orion.experiment.surprise import SURPRISE as TABLE
 from orion.models.document import ModelDocument
 from orion.report.rules import SECOND_STEPS, SECOND_VERDICTS, SURPRISE
 from orion.stages import check, dataset, evaluate, expose, lint, plan, select
+from tests.helpers import fake_judgements
 
 # probability that a sample is right, by arm
 SKILL = {
@@ -241,7 +249,7 @@ def _make_all(maker: Maker) -> None:
     maker.run_stage(plan, "plan", {}, results=maker.root, output=maker.path(paths.PLAN))
     templates = (paths.BENCHMARK_PROBLEMS, paths.BENCHMARK_REJECTED, paths.BENCHMARK_LINT)
     benchmarks = [maker.make_problems("benchmark", b, templates, []) for b in runs.benchmarks]
-    for model in runs.models:
+    for model in dict.fromkeys([*runs.models, *list_judges(maker.config)]):
         record = maker.record("model", {}, model=model)
         weights = f"weights of {maker.config.origin(model)}"
         maker.write_model(maker.path(paths.MODEL, model=model), record, model, weights)
@@ -302,6 +310,7 @@ def _make_student(maker: Maker, wildcards: dict, parents: dict) -> None:
             for benchmark in config.runs.benchmarks:
                 run = {**keys, "seed": str(seed), "benchmark": benchmark}
                 make_evaluation(maker, run, trained)
+    fake_judgements.make(config, wildcards, maker.path, maker.record)
 
 
 def _make_errors(maker: Maker, wildcards: dict, parents: dict) -> Path:

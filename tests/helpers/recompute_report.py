@@ -23,6 +23,7 @@ from tests.helpers import (
     recompute_comparisons,
     recompute_false_steps,
     recompute_groups,
+    recompute_judge,
     recompute_measures,
     recompute_sources,
     uncertainty,
@@ -382,6 +383,7 @@ def find_faults(results: str | Path) -> list[str]:
         recompute_false_steps.compare(again)
         recompute_measures.compare(again)
         recompute_coherence.compare(again)
+        recompute_judge.compare(again)
         again.waterfall()
         wrong += again.wrong
     for item in doc["groups"]:

@@ -39,7 +39,7 @@ for flag, value in zip(args, args[1:]):
         tables += ["group_comparisons", "group_students"]
         tables += ["pass_at", "answers", "data_tokens", "cohorts", "first_false_steps", "levels"]
         tables += ["flips", "largest_flips", "coherence", "stability"]
-        tables += ["second_policy", "surprise"]
+        tables += ["second_policy", "surprise", "judge"]
         page = ("index.html", "report.json", "figures/a.svg", *(f"{{t}}.csv" for t in tables))
         names = page if "report" in value else ("weights",)
         for name in names:

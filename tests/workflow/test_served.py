@@ -1,12 +1,14 @@
 """Served models to the end of the pipeline: real Snakemake, real rules, a real local server."""
 
 import json
+import re
 
 import pytest
 import yaml
 
 from orion import prompts, tables
 from orion.demo.problems import generate
+from tests.helpers import recompute_report
 from tests.helpers.openai_server import ScriptedServer, answer
 from tests.helpers.snakemake import run_snakemake
 
@@ -26,6 +28,8 @@ def server(texts):
     """Answers every problem with its trace; every third seed ends in a wrong box."""
 
     def script(body, attempt):
+        if body["model"] == "org/judge":
+            return answer(body, "The first one.\n[[A]]")
         text = texts[body["messages"][-1]["content"]]
         return answer(body, text if body["seed"] % 3 else f"{text} no : \\boxed{{ 0 }}")
 
@@ -102,8 +106,21 @@ def test_a_served_student_ends_in_a_report(root, server, tmp_path):
     assert "rule report" in out and "rule sample" not in out and len(server.bodies) == asked
 
 
-def test_a_served_teacher_ends_in_a_report(root, server, tmp_path, monkeypatch):
-    """The README's teacher: no traces in the file, the key of a server, a student trained here."""
+JUDGE_PROMPT = """{% extends "demo" %}
+{% block judge %}
+{{ problem }}
+A: {{ first }}
+B: {{ second }}
+End with [[A]], [[B]] or [[tie]].
+{% endblock %}
+"""
+
+
+def test_a_served_teacher_and_a_judge_end_in_a_report(root, server, tmp_path, monkeypatch):
+    """The README's teacher: no traces in the file, the key of a server, a student trained here.
+
+    Afterwards a judge is named, and nothing but its jobs and the report runs.
+    """
     monkeypatch.setenv("TEACHER_KEY", "sk-teacher-0123456789")
     student = {"kind": "demo", "seed": 1, "plain": 60, "reflections": 20, "drills": 20}
     write_config(
@@ -174,9 +191,32 @@ def test_a_served_teacher_ends_in_a_report(root, server, tmp_path, monkeypatch):
     assert "sft_teacher" in page and "held-out" in page
     for path in tmp_path.joinpath("results").rglob("*"):
         assert not path.is_file() or b"sk-teacher" not in path.read_bytes(), path
+    # a judge that likes what stands first: its own jobs and the report, once
+    asked = len(server.bodies)
+    (tmp_path / "prompts.jinja").write_text(JUDGE_PROMPT)
+    config["prompts"] = "prompts.jinja"
+    config["models"]["judge"] = {
+        "source": {"kind": "server", "model": "org/judge", "revision": "1"},
+        "context_length": 4096,
+        "server": {"base_url": server.url},
+    }
+    config["report"]["judge"] = {"model": "judge", "engine": "openai", "pairs": 5}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    out = run(tmp_path, root)
+    ran = {*re.findall(r"rule (\w+):", out)}
+    assert ran - {"all"} == {"register_model", "judge", "report"}
+    assert [body["model"] for body in server.bodies[asked:]] == ["org/judge"] * 5 * 2 * 2
+    doc = json.loads((tmp_path / "results/report/report.json").read_text())
+    [row] = doc["results"][0]["judge"]
+    assert (row["arm"], row["against"], row["pairs"]) == ("sft_teacher", "base", 5)
+    assert row["position_bias"] == row["self_agreement"] == 1 and row["swap_agreement"] == 0
+    assert row["inconsistent"] == 5 and row["win_rate"] == 0.5
+    faults = recompute_report.find_faults(tmp_path / "results")
+    assert not [fault for fault in faults if " judge" in fault]
     # nothing is asked twice: the same run again, and one with more samples
     assert "Nothing to be done" in run(tmp_path, root, "--dry-run")
+    asked = len(server.bodies)
     config["teacher"]["num_samples"] = 4
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
     run(tmp_path, root, "--until", "trace")
-    assert len(server.bodies) == before + 4 * TRAINING["n"]
+    assert len(server.bodies) == asked + TRAINING["n"]

@@ -40,6 +40,12 @@ WEIGHING_KEY_STEPS = [
 DATASETS_WITH_TEACHER = [
     name for name, dataset in CONFIG.datasets.items() if dataset.teacher is not None
 ]
+JUDGED = [
+    f"results/datasets/{dataset}/{model}/{arm}/judged/{against}/{benchmark}/judgements.parquet"
+    for dataset in RUNS.datasets
+    for model in RUNS.models
+    for arm, against, benchmark in settings.list_judged(CONFIG, model)
+]
 TRAINED = [name for name, arm in CONFIG.arms.items() if arm.trained_on != "nothing"]
 MATCHED = [name for name in TRAINED if settings.is_matched(CONFIG, name)]
 UNMATCHED = [name for name in TRAINED if name not in MATCHED]
@@ -158,6 +164,22 @@ def of_writer(name):
     return lambda wildcards: f"results/models/{writer(wildcards)}/{name}"
 
 
+def generation_by(asked):
+    """Options of a generating rule that asks another model than the student's own."""
+    keys = ("base_url", "api_key_env", "headers", "query")
+    return {**GENERATION, **{key: server(key, asked) for key in keys}}
+
+
+def judge(wildcards):
+    """The model that judges answers."""
+    return CONFIG.report.judge.model
+
+
+def of_judge(name):
+    """A file of the model that judges answers."""
+    return lambda wildcards: f"results/models/{judge(wildcards)}/{name}"
+
+
 def server(key, asked=lambda wildcards: wildcards.model):
     """A key of the model's server; a resource, so that a server that moves triggers no rerun."""
 
@@ -273,4 +295,5 @@ wildcard_constraints:
     benchmark=any_of(CONFIG.benchmarks),
     model=any_of(CONFIG.models),
     arm=any_of(CONFIG.arms),
+    against=any_of(CONFIG.arms),
     seed=r"\d+",

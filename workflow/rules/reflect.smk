@@ -53,13 +53,7 @@ rule reflect:
     conda:
         environment(*(CONFIG.arm_block("reflect", arm).engine for arm in REFLECTING))
     resources:
-        **{
-            **GENERATION,
-            **{
-                key: server(key, writer)
-                for key in ("base_url", "api_key_env", "headers", "query")
-            },
-        },
+        **generation_by(writer),
         batch_size=128,
     params:
         config=tracked_config("reflect"),

@@ -79,6 +79,7 @@ rule report:
             benchmark=RUNS.benchmarks,
             file=["verdicts", "steps"] if CONFIG.report.second_policy else [],
         ),
+        judgements=JUDGED,
     output:
         page=report(
             "results/report/index.html",
@@ -113,6 +114,7 @@ rule report:
         coherence="results/report/coherence.csv",
         stability="results/report/stability.csv",
         surprise="results/report/surprise.csv",
+        judge="results/report/judge.csv",
         lengths="results/report/lengths.csv",
         waterfall="results/report/waterfall.csv",
         selection="results/report/selection.csv",

@@ -11,7 +11,9 @@ from orion.cost.counts import Counts
 from orion.cost.estimate import COLUMNS, Prices, estimate
 from orion.cost.pilot import Pilot
 from orion.cost.planned_jobs import PlannedJob
+from orion.cost.rule_files import RULES
 from orion.errors import InputError
+from orion.experiment.judgements import JUDGEMENTS
 from orion.spending.usage import read_usage
 from tests.helpers import fake_results
 from tests.helpers.fake_pilot import FakePilot, problem_frame, verdict_rows, write_usage
@@ -125,6 +127,62 @@ def test_checks_cost_their_texts_and_trainings_their_steps(pilot):
     assert spread(trained.amounts["hours"]) == pytest.approx(hours)
     assert spread(trained.amounts["gpu_hours"]) == pytest.approx(tuple(2 * h for h in hours))
     assert any("max_steps 12, here 24" in note for note in trained.notes)
+
+
+def with_judge(raw, tmp_path, **keys):
+    """The configuration with a judge, of a server, that has one price for all tokens."""
+    path = tmp_path / "judge.jinja"
+    block = "{{ problem }} {{ first }} {{ second }} [[A]] [[B]] [[tie]]"
+    path.write_text(f'{{% extends "demo" %}}{{% block judge %}}{block}{{% endblock %}}')
+    served = {
+        "source": {"kind": "server", "model": "org/big"},
+        "context_length": 4096,
+        "server": {"base_url": "http://127.0.0.1:9/v1"},
+    }
+    made = change(raw, report={"judge": {"model": "big", "engine": "openai", **keys}})
+    made["models"]["big"] = served
+    return made | {"prompts": str(path)}
+
+
+def test_a_judge_is_asked_for_each_order_of_the_pairs_of_the_draw(tmp_path, pilot):
+    job = PlannedJob("judge", {**ARM, "against": "sft_own", "benchmark": "chains-test"}, ())
+    # 50 problems are at most so many: one may be dropped as a duplicate
+    for pairs, asked in ((20, 20 * 2 * 3), (300, 50 * 2 * 3)):
+        raw = with_judge(PLANNED, tmp_path, pairs=pairs, num_samples=3)
+        found = plan([job], raw=raw, results=tmp_path)["judge"].amounts
+        assert found["completions"].value == asked and found["stored"].value == 0
+    # a pilot that judged: its tokens, its seconds, and the price of the judge, not of the student
+    folder = tmp_path / "judged"
+    folder.mkdir()
+    earlier = make_pilot(folder, with_judge(PILOT, tmp_path))
+    wildcards = {name: value for name, value in job.wildcards.items()}
+    rows = [
+        {
+            "problem_id": f"p{i:03d}",
+            "order": order,
+            "sample_id": 0,
+            "verdict": "tie",
+            "response": "[[tie]]",
+            "finish_reason": "stop",
+            "prompt_tokens": 100,
+            "completion_tokens": 20,
+            "completion": f"judge-{i}-{order}",
+        }
+        for i in range(10)
+        for order in ("arm_first", "against_first")
+    ]
+    earlier.add("judge", 40.0, **wildcards)
+    earlier.add_table("judge", JUDGEMENTS, rows, **wildcards)
+    log = folder / "logs" / RULES["judge"].usage.format(**wildcards)
+    log = log.with_name(log.name.replace(".usage.tsv", ".log"))
+    log.write_text("completions: 0 of 20 are stored, 20 to generate\n")
+    earlier.add("register_model", 1.0, model="big")
+    prices = Prices(hour=0.0, prompt={"big": 2.0}, completion={"big": 10.0})
+    raw = with_judge(PLANNED, tmp_path, pairs=20, num_samples=3)
+    found = plan([job], earlier, raw, prices)["judge"].amounts
+    assert found["new_tokens"].value == pytest.approx(120 * 20)
+    assert found["hours"].value == pytest.approx(120 * 20 * 40 / 400 / 3600)
+    assert found["money"].value == pytest.approx(120 * (100 * 2 + 20 * 10) / 1e6)
 
 
 def test_without_a_pilot_only_what_is_known_is_counted(tmp_path):

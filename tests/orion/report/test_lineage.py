@@ -127,8 +127,15 @@ def configuration_with_controls(root: Path, folder: Path) -> dict:
 
 
 def configuration_with_draws(root: Path, folder: Path) -> dict:
-    """A student with a second draw, which is the same model."""
+    """A student with a second draw, which is the same model, and a judge of its own kind."""
     config = copy.deepcopy(default_configuration(root))
+    block = "{{ problem }} {{ first }} {{ second }} [[A]] [[B]] [[tie]]"
+    config["prompts"] = str(folder / "prompts.jinja")
+    (folder / "prompts.jinja").write_text(
+        f'{{% extends "demo" %}}{{% block judge %}}{block}{{% endblock %}}', encoding="utf-8"
+    )
+    config["models"]["big"] = {"source": {"kind": "demo", "seed": 2}, "dtype": "float32"}
+    config["report"]["judge"] = {"model": "big", "max_tokens": 64}
     config["models"]["again"] = {"source": {"kind": "model", "model": "tiny"}, "draw": 1}
     config["runs"] |= {"models": ["tiny", "again"], "students": {"draws": [["tiny", "again"]]}}
     config["comparisons"] = [{"arm": "orion", "against": "sft_own", "group": "draws"}]
