@@ -135,7 +135,7 @@ def test_the_check_of_what_is_shown_notices_a_change(copy, file, old, new, fault
 def test_the_report_is_the_same_twice_byte_for_byte(copy):
     before = {p.name: p.read_bytes() for p in (copy.results / "report").rglob("*.*") if p.is_file()}
     after = {p.name: p.read_bytes() for p in copy.report().rglob("*.*") if p.is_file()}
-    assert len(before) == 32 and before == after
+    assert len(before) == 33 and before == after
 
 
 def test_the_page_has_every_section_and_figure_once_and_no_duplicate_ids(finished):
