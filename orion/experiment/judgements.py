@@ -25,9 +25,11 @@ ORDERS = (ARM_FIRST, AGAINST_FIRST)
 INCONSISTENT = "inconsistent"
 # letter of a mark → place of the text that it prefers
 _PLACES = {"a": 0, "b": 1, "tie": None}
-_MARK = re.compile(r"\[\[(A|B|tie)\]\]", re.IGNORECASE)
+# ASCII, as another script's i would pass for the one of tie
+_FLAGS = re.IGNORECASE | re.ASCII
+_MARK = re.compile(r"\[\[(A|B|tie)\]\]", _FLAGS)
 # also with more brackets, of which some would be left
-_ANY_MARK = re.compile(r"\[{2,}(A|B|tie)\]{2,}", re.IGNORECASE)
+_ANY_MARK = re.compile(r"\[{2,}(A|B|tie)\]{2,}", _FLAGS)
 # a reply that its limit of tokens has cut off has no end
 _CUT = "length"
 

@@ -94,8 +94,9 @@ def _list_wildcards(config: Config, rule: Rule) -> list[Wildcards]:
             rows.append({name: value for name, value in known.items() if name in names})
     if rule.for_teachers and names == ["model"]:
         rows += [{"model": name} for name in [*list_writers(config), *list_judges(config)]]
-    unique = [row for number, row in enumerate(rows) if row not in rows[:number]]
-    return [row for row in unique if rule.applies(config, row)]
+    # first, since of the pairs of arms few are compared
+    rows = [row for row in rows if rule.applies(config, row)]
+    return [row for number, row in enumerate(rows) if row not in rows[:number]]
 
 
 def _list_source_rows(

@@ -51,6 +51,8 @@ def test_more_pairs_keep_the_first_ones_and_a_seed_draws_others():
         ("[[C]]", 3),
         ("[A]", 3),
         ("[[ A ]]", 3),
+        ("[[t\u0131e]]", 3),
+        ("[[A]] [[T\u0130E]]", 0),
     ],
 )
 def test_the_last_line_of_a_reply_decides(reply, place):
