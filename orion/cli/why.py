@@ -19,7 +19,8 @@ from orion import paths, prompts, tables
 from orion.cli.why_evaluated import BenchmarkHistory
 from orion.cli.why_rows import LINE, NO_FILE, ProblemRows, join_found, say_check, show
 from orion.errors import InputError
-from orion.experiment.candidates import Candidates, Rows
+from orion.experiment.candidates import TRUNCATED, Candidates, Rows
+from orion.experiment.pairs import ERROR_PAIRS
 from orion.experiment.reflected import Reflections
 from orion.experiment.selected import UNCHECKED
 from orion.experiment.traces import list_traces, with_correct_traces
@@ -172,6 +173,13 @@ class History(ProblemRows):
                 unchecked=self.settings.trained_on == UNCHECKED,
             )
             objections = candidates.objections
+            if self.settings.trained_on == ERROR_PAIRS:
+                # a wrong sample is there to be preferred, if it ended by itself
+                wrong = checked["verdict"] == "incorrect"
+                objections = [
+                    tuple(name for name in found if name == TRUNCATED or not is_wrong)
+                    for found, is_wrong in zip(objections, wrong, strict=True)
+                ]
         for row, found in zip(checked.iter_rows(named=True), objections, strict=True):
             removed = f"; removed by {', '.join(found)}" if found else ""
             yield f"  row {row[LINE]}: sample {row['sample_id']}, {say_check(row)}{removed}"
@@ -290,7 +298,8 @@ class History(ProblemRows):
         for ids, numbers in wanted.items():
             number = ", ".join(map(str, numbers))
             if ids not in where:
-                yield f"    training row {number}: not in the file, so that had other rows"
+                reason = "its pair is too long, or " if settings.pairs else "so "
+                yield f"    training row {number}: not in the file, {reason}that had other rows"
                 continue
             row, place, documents, labels = where[ids]
             yield (
@@ -312,7 +321,8 @@ class History(ProblemRows):
             other = (
                 f", by {'mix' if mixed else 'a fallback, since the arm is trained on ' + wanted}"
             )
-            return f"{rows}: {', '.join(kinds)}{other if wanted not in kinds else ''}"
+            is_usual = wanted in kinds or wanted == ERROR_PAIRS
+            return f"{rows}: {', '.join(kinds)}{'' if is_usual else other}"
         if self.selected_file != self.train_file:
             before = self.rows_of(self.selected_file, tables.TRAIN)
             if before.height:

@@ -135,7 +135,7 @@ def inherit(config: Config, name: str) -> Model:
 def needs_samples(config: Config, arm: str) -> bool:
     """Whether the student answers the training problems for this arm."""
     spec = config.arms[arm]
-    return spec.trained_on in ("own_correct", "own_sample") or spec.needs_errors
+    return spec.trained_on in ("own_correct", "own_sample", "error_pairs") or spec.needs_errors
 
 
 def find_writer(config: Config, arm: str, model: str) -> str:

@@ -42,7 +42,7 @@ def reads_steps(config: Config, arm: str) -> bool:
 
 # choices that need the student's surprisal of each text
 _BY_SURPRISAL = ("lowest_surprisal", "rank_surprisal")
-_OWN_TEXTS = ("own_correct", "own_sample")
+_OWN_TEXTS = ("own_correct", "own_sample", "error_pairs")
 
 
 def exposes_by_surprisal(config: Config, arm: str) -> bool:
@@ -81,10 +81,36 @@ def list_faults(config: Config, name: str) -> Iterator[str]:
         if key in arm.pack and arm.trained_on == "nothing":
             yield f"{where}.pack.{key}: the arm is trained on nothing; drop it"
     yield from _list_self_correction_faults(config, name)
+    yield from _list_pair_faults(config, name)
     if "answer" in arm.prompt_includes:
         yield from _list_rewrites(config, name)
     if arm.mix is not None:
         yield from _list_mix_faults(config, name)
+
+
+def _list_pair_faults(config: Config, name: str) -> Iterator[str]:
+    """What is wrong with the loss of an arm on pairs, or with one that needs pairs."""
+    is_paired, where = config.arms[name].trained_on == "error_pairs", f"arms.{name}"
+    train, pack = config.arm_block("train", name), config.arm_block("pack", name)
+    if config.arms[name].trained_on != "nothing" and is_paired != (train.loss == "dpo"):
+        yield (
+            f"{where}: trained_on: error_pairs and train.loss: dpo belong together, since the loss "
+            f"is that of pairs; this arm has trained_on: {config.arms[name].trained_on} and loss: "
+            f"{train.loss}"
+        )
+    if not is_paired:
+        return
+    for key in ("prefix_tokens", "prefix_share"):
+        if getattr(pack, key) is not None:
+            yield (
+                f"{where}.pack.{key}: what is wrong with a text may stand behind the prefix; set "
+                f"{key}: null for this arm"
+            )
+    if config.arm_block("select", name).match is not None:
+        yield (
+            f"{where}.select.match would remove rows and break pairs; set {where}.select.match to "
+            "null"
+        )
 
 
 def _list_self_correction_faults(config: Config, name: str) -> Iterator[str]:

@@ -47,6 +47,7 @@ TRAINED_ON = {
     "teacher_trace": "trained on the teacher's chain of thought",
     "own_correct": "trained on the student's own correct samples",
     "own_sample": "trained on the student's own samples, whatever their answers",
+    "error_pairs": "trained to prefer the student's own wrong samples to right texts",
     "reflection": "trained on the student's reflections",
     "oracle": "trained on the generator's refinements",
 }
