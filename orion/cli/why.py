@@ -122,7 +122,9 @@ class History(ProblemRows):
         yield "samples", str(self.path(paths.SAMPLES)), list(self._tell_samples(width))
         errors = self.read(paths.ERRORS, tables.ERRORS)
         if errors is not None:
-            yield "errors", str(self.path(paths.ERRORS)), list(_tell_errors(errors, width))
+            file = str(self.path(paths.ERRORS))
+            other = tables.read_provenance(file)["config"].get("model")
+            yield "errors", file, list(_tell_errors(errors, width, other))
         reflections = self.read(paths.REFLECTIONS, tables.REFLECTIONS)
         if reflections is not None and errors is not None:
             file = str(self.path(paths.REFLECTIONS))
@@ -345,11 +347,12 @@ def _say_ranks(ranks: Sequence[int]) -> str:
     return f"error {', '.join(map(str, ranks))}" if ranks else "no error"
 
 
-def _tell_errors(errors: pl.DataFrame, width: int | None) -> Iterator[str]:
+def _tell_errors(errors: pl.DataFrame, width: int | None, model: str | None) -> Iterator[str]:
     for row in errors.iter_rows(named=True):
         source = row["source"].replace("_", " ")
         if row["sample_id"] is not None:
-            source += f", sample {row['sample_id']} of {row['source_problem_id']}"
+            other = "" if row["own_sample_id"] is not None else f" of the model {model}"
+            source += f", sample {row['sample_id']}{other} of {row['source_problem_id']}"
         yield f"  row {row[LINE]}: error {row['rank']}, {source}"
         yield from show(row["response"], width)
     if errors.is_empty():

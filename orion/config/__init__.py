@@ -6,10 +6,12 @@ change their source digest.
 """
 
 from orion.config.arm_models import (
+    find_exposed,
     find_writer,
+    list_exposures,
+    list_helpers,
     list_source_runs,
     list_used,
-    list_writers,
     needs_samples,
 )
 from orion.config.arm_texts import exposes_by_surprisal, reads_steps, selects_by_surprisal
@@ -31,16 +33,18 @@ __all__ = [
     "check_without_weights",
     "checkpoint_files",
     "exposes_by_surprisal",
+    "find_exposed",
     "find_match",
     "find_writer",
     "is_matched",
+    "list_exposures",
+    "list_helpers",
     "list_lora",
     "list_matched_arms",
     "list_optimizers",
     "list_source_runs",
     "list_token_limits",
     "list_used",
-    "list_writers",
     "load",
     "local_files",
     "needs_samples",

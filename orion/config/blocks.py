@@ -102,6 +102,9 @@ class Expose(Block):
     show: Literal["whole", "to_false_step", "answer"] = Field(
         "whole", description="what a prompt shows of a wrong attempt"
     )
+    model: str | None = Field(
+        None, description="entry of models whose wrong samples are exposed; null: the student"
+    )
 
     @model_validator(mode="after")
     def _check_seed(self) -> "Expose":

@@ -230,6 +230,8 @@ class Config(Block):
             assert isinstance(reflect, Reflect)
             if self.arms[arm].trained_on == "reflection" and reflect.model is not None:
                 self._check_engine(reflect.model, f"arms.{arm}: reflect", reflect)
+        for _, name in arm_models.list_exposures(self):
+            self._check_engine(name, "sample", self.sample)
         return self
 
     @model_validator(mode="after")

@@ -53,7 +53,7 @@ COLUMNS = {
     "reflections": [*_TEXT, "error_ranks"],
     "verdicts": [*KEY, "verdict"],
     "steps": [*KEY, "true", "false"],
-    "errors": ["problem_id", "rank", "sample_id"],
+    "errors": ["problem_id", "rank", "sample_id", "own_sample_id"],
 }
 
 
@@ -71,6 +71,10 @@ def read_inputs(files: dict[str, str], *, true_traces: bool = False, prefer: str
         else tables.empty(table)
         for name, table in {**REQUIRED, **OPTIONAL}.items()
     }
+
+    # an error of another model has no sample of the student behind it
+    is_own = pl.col("own_sample_id").is_not_null()
+    found["errors"] = found["errors"].with_columns(pl.when(is_own).then("sample_id"))
 
     def join(texts: pl.DataFrame, verdicts: str, steps: str) -> pl.DataFrame:
         named = [files.get(name, name) for name in (verdicts, steps)]

@@ -15,8 +15,9 @@ from typing import Any
 from orion import paths, provenance, tables
 from orion.config import (
     Config,
+    list_exposures,
+    list_helpers,
     list_source_runs,
-    list_writers,
     local_files,
     needs_samples,
     stage_config,
@@ -90,7 +91,9 @@ def _list_wildcards(config: Config, rule: Rule) -> list[Wildcards]:
             known = {"dataset": dataset, "model": teacher}
             rows.append({name: value for name, value in known.items() if name in names})
     if rule.for_teachers and names == ["model"]:
-        rows += [{"model": name} for name in list_writers(config)]
+        rows += [{"model": name} for name in list_helpers(config)]
+    if rule.for_teachers and names == ["dataset", "model"]:
+        rows += [{"dataset": dataset, "model": name} for dataset, name in list_exposures(config)]
     unique = [row for number, row in enumerate(rows) if row not in rows[:number]]
     return [row for row in unique if rule.applies(config, row)]
 

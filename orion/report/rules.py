@@ -32,6 +32,7 @@ from orion.report.rule_inputs import (
     is_trained,
     matches,
     needs_errors,
+    of_exposed,
     of_source_arm,
     of_teacher,
     of_writer,
@@ -137,8 +138,8 @@ RULES = (
         "expose",
         (paths.ERRORS,),
         {
-            "samples": paths.SAMPLES,
-            "verdicts": paths.VERDICTS,
+            "samples": of_exposed(paths.SAMPLES),
+            "verdicts": of_exposed(paths.VERDICTS),
             "problems": if_sham(paths.PROBLEMS),
             "steps": if_reading_steps(paths.STEPS),
             "surprisal": if_scored(SAMPLE_SURPRISAL, is_exposed_by_surprisal),

@@ -24,6 +24,8 @@ def raw(root):
     found["arms"] |= more
     found["runs"]["arms"] = ["base", "orion", *more]
     found["models"]["teacher"] = {"source": {"kind": "embedded", "student": "two"}}
+    source = {"kind": "arm", "dataset": "chains", "model": "tiny", "arm": "exposure", "seed": 1}
+    found["models"]["exposed"] = {"source": source}
     return found | {"prompts": "chat", "comparisons": []}
 
 
@@ -116,6 +118,8 @@ def test_each_key_reaches_its_stage(raw):
 def test_another_draw_has_another_random_order(raw):
     raw["models"]["again"] = {"source": {"kind": "model", "model": "tiny"}, "draw": 1}
     raw["runs"]["models"] = ["tiny", "again"]
+    # its errors are those of one student
+    raw["runs"]["arms"].remove("orion_euler")
     loaded = config.validate(raw)
     found = [
         config.stage_config(loaded, "expose", dataset="chains", model=name, arm="orion_random")

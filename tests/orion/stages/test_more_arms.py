@@ -44,6 +44,8 @@ def load():
     raw["arms"] |= more["arms"]
     raw["runs"]["arms"] = list(raw["arms"])
     raw["models"]["teacher"] = {"source": {"kind": "embedded", "student": "two"}}
+    source = {"kind": "arm", "dataset": "chains", "model": "tiny", "arm": "exposure", "seed": 1}
+    raw["models"]["exposed"] = {"source": source}
     return config.validate(raw | {"prompts": "chat", "comparisons": []}), set(more["arms"])
 
 
@@ -167,6 +169,7 @@ CHECKS = {
 
 def test_every_arm_of_the_file_is_described_here_or_named():
     others = {"long2short", "long2short_teacher", "orion_cut", "orion_answer_only"}
+    others |= {"orion_euler"}
     assert set(CHECKS) | others == MORE
 
 
@@ -266,3 +269,13 @@ def test_a_wrong_sample_that_was_cut_off_is_in_no_pair(tmp_path, monkeypatch):
     rows = make_rows(LOADED, "exposure", tmp_path, find_steps()).to_dicts()
     assert {r["sample_id"] for r in rows if r["target_kind"] == "own_wrong"} == {3}
     assert len(rows) == 2 * len(set(PROBLEMS) - NO_ERROR - NO_RIGHT)
+
+
+def test_an_error_of_another_model_has_no_sample_of_the_student_behind_it(tmp_path):
+    own, other = (run_expose(tmp_path, arm) for arm in ("orion", "orion_euler"))
+    changed = ("source", "own_sample_id")
+    assert [{k: v for k, v in row.items() if k not in changed} for row in other] == [
+        {k: v for k, v in row.items() if k not in changed} for row in own
+    ]
+    assert {row["source"] for row in own} == {"own"}
+    assert {(row["source"], row["own_sample_id"]) for row in other} == {("exposed", None)}
