@@ -26,10 +26,12 @@ Reference = npt.NDArray[np.float64]
 def read_reference(trainer: PackedTrainer) -> None:
     """Give the trainer's rows their reference, from the work folder if it is there.
 
-    Raises InputError where the documents of a row are no pairs.
+    Raises InputError where the documents of a row are no pairs, or rows are held out.
     """
     rows = cast(PackedRows, trainer.train_dataset)
     path, first = Path(str(trainer.args.output_dir)) / FILE, trainer.is_world_process_zero()
+    if trainer.eval_dataset:
+        raise InputError("rows are held out, and pairs have no validation loss; pack without them")
     if (rows.index["documents"] % 2).any():
         raise InputError("a packed row has an odd number of documents, so they are no pairs")
     kept = _load(path, int(rows.index["documents"].sum())) if first else None

@@ -15,6 +15,7 @@ from tests.helpers.snakemake import run_snakemake
 
 pytestmark = pytest.mark.slow
 EXPOSED = {"kind": "arm", "dataset": "chains", "model": "tiny", "arm": "exposure", "seed": 1}
+ARMS = ["base", "exposure", "orion_euler"]
 CHAINS = "results/datasets/chains"
 
 
@@ -23,8 +24,7 @@ def folder(root, commands, tmp_path_factory):
     path = tmp_path_factory.mktemp("exposure")
     (path / "config").mkdir()
     config = merge(read_one_student(root), read_mapping(root / "config/arms.yaml"))
-    # `exposure` is in no run: its training is what the model `exposed` comes from
-    config["runs"].update(seeds=[1], benchmarks=["chains-test"], arms=["base", "orion_euler"])
+    config["runs"].update(seeds=[1], benchmarks=["chains-test"], arms=ARMS)
     config["comparisons"] = [{"arm": "orion_euler", "against": "base"}]
     student = {"source": {"kind": "embedded", "student": "first"}, "dtype": "float32"}
     config["models"] = {"tiny": student, "exposed": {"source": EXPOSED}}
@@ -81,7 +81,7 @@ def test_the_errors_are_those_of_the_exposure_model(folder):
 def test_the_page_and_why_tell_whose_errors_they_are(folder, monkeypatch, capsys):
     document = json.loads((folder / "results/report/report.json").read_text())
     [student] = document["results"]
-    assert {row["arm"] for row in student["table"]} == {"base", "orion_euler"}
+    assert {row["arm"] for row in student["table"]} == {*ARMS}
     page = (folder / "results/report/index.html").read_text()
     assert "errors: those of exposed" in page
     errors = read(folder, "tiny/orion_euler/errors.parquet", tables.ERRORS)

@@ -117,9 +117,13 @@ def test_loss_and_gradient_are_those_of_plain_dpo(student, tmp_path, method):
         torch.testing.assert_close(ours[name], weight.grad, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_the_loss_starts_at_that_of_an_undecided_model_and_falls(student, tmp_path):
-    """Without steps z is 0 for each pair, so that the loss is log 2 and the likelihood's."""
-    trainer, _ = make_trainer(student, tmp_path, dpo_nll_weight=0.0, max_steps=12)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_loss_starts_at_that_of_an_undecided_model_and_falls(student, tmp_path, dtype):
+    """Without steps z is 0 for each pair, so that the loss is log 2 and the likelihood's.
+
+    In bfloat16 too, since the reference is read with the rounding of the training.
+    """
+    trainer, _ = make_trainer(student, tmp_path, dpo_nll_weight=0.0, max_steps=12, dtype=dtype)
     read_reference(trainer)
     trainer.train()
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -169,6 +173,10 @@ def test_rows_that_are_no_pairs_are_refused(student, tmp_path):
     trainer, _ = make_trainer(student, tmp_path)
     trainer.train_dataset.index["documents"][0] += 1
     with pytest.raises(InputError, match="an odd number of documents"):
+        read_reference(trainer)
+    trainer.train_dataset.index["documents"][0] -= 1
+    trainer.eval_dataset = trainer.train_dataset
+    with pytest.raises(InputError, match="rows are held out"):
         read_reference(trainer)
 
 
