@@ -26,13 +26,14 @@ from bench.training_rows import Document
 from orion import tables
 from orion.models import checkpoints
 from orion.models.document import ModelDocument
+from orion.training.arguments import training_arguments
 from orion.training.best_fit import best_fit_bins
 from orion.training.callbacks import Report
 from orion.training.document_file import DocumentFile
 from orion.training.loading import load_trainable_model
 from orion.training.packed_rows import collate_packed, store_rows
 from orion.training.settings import TrainConfig
-from orion.training.trainer import PackedTrainer, training_arguments
+from orion.training.trainer import PackedTrainer
 
 OURS = "orion"
 IGNORED = -100

@@ -19,7 +19,8 @@ from orion import paths, prompts, tables
 from orion.cli.why_evaluated import BenchmarkHistory
 from orion.cli.why_rows import LINE, NO_FILE, ProblemRows, join_found, say_check, show
 from orion.errors import InputError
-from orion.experiment.candidates import Candidates, Rows
+from orion.experiment.candidates import TRUNCATED, Candidates, Rows
+from orion.experiment.pairs import ERROR_PAIRS
 from orion.experiment.reflected import Reflections
 from orion.experiment.selected import UNCHECKED
 from orion.experiment.traces import list_traces, with_correct_traces
@@ -121,7 +122,9 @@ class History(ProblemRows):
         yield "samples", str(self.path(paths.SAMPLES)), list(self._tell_samples(width))
         errors = self.read(paths.ERRORS, tables.ERRORS)
         if errors is not None:
-            yield "errors", str(self.path(paths.ERRORS)), list(_tell_errors(errors, width))
+            file = str(self.path(paths.ERRORS))
+            other = tables.read_provenance(file)["config"].get("model")
+            yield "errors", file, list(_tell_errors(errors, width, other))
         reflections = self.read(paths.REFLECTIONS, tables.REFLECTIONS)
         if reflections is not None and errors is not None:
             file = str(self.path(paths.REFLECTIONS))
@@ -172,6 +175,13 @@ class History(ProblemRows):
                 unchecked=self.settings.trained_on == UNCHECKED,
             )
             objections = candidates.objections
+            if self.settings.trained_on == ERROR_PAIRS:
+                # a wrong sample is there to be preferred, if it ended by itself
+                wrong = checked["verdict"] == "incorrect"
+                objections = [
+                    tuple(name for name in found if name == TRUNCATED or not is_wrong)
+                    for found, is_wrong in zip(objections, wrong, strict=True)
+                ]
         for row, found in zip(checked.iter_rows(named=True), objections, strict=True):
             removed = f"; removed by {', '.join(found)}" if found else ""
             yield f"  row {row[LINE]}: sample {row['sample_id']}, {say_check(row)}{removed}"
@@ -290,7 +300,8 @@ class History(ProblemRows):
         for ids, numbers in wanted.items():
             number = ", ".join(map(str, numbers))
             if ids not in where:
-                yield f"    training row {number}: not in the file, so that had other rows"
+                reason = "its pair is too long, or " if settings.pairs else "so "
+                yield f"    training row {number}: not in the file, {reason}that had other rows"
                 continue
             row, place, documents, labels = where[ids]
             yield (
@@ -312,7 +323,8 @@ class History(ProblemRows):
             other = (
                 f", by {'mix' if mixed else 'a fallback, since the arm is trained on ' + wanted}"
             )
-            return f"{rows}: {', '.join(kinds)}{other if wanted not in kinds else ''}"
+            is_usual = wanted in kinds or wanted == ERROR_PAIRS
+            return f"{rows}: {', '.join(kinds)}{'' if is_usual else other}"
         if self.selected_file != self.train_file:
             before = self.rows_of(self.selected_file, tables.TRAIN)
             if before.height:
@@ -335,11 +347,12 @@ def _say_ranks(ranks: Sequence[int]) -> str:
     return f"error {', '.join(map(str, ranks))}" if ranks else "no error"
 
 
-def _tell_errors(errors: pl.DataFrame, width: int | None) -> Iterator[str]:
+def _tell_errors(errors: pl.DataFrame, width: int | None, model: str | None) -> Iterator[str]:
     for row in errors.iter_rows(named=True):
         source = row["source"].replace("_", " ")
         if row["sample_id"] is not None:
-            source += f", sample {row['sample_id']} of {row['source_problem_id']}"
+            other = "" if row["own_sample_id"] is not None else f" of the model {model}"
+            source += f", sample {row['sample_id']}{other} of {row['source_problem_id']}"
         yield f"  row {row[LINE]}: error {row['rank']}, {source}"
         yield from show(row["response"], width)
     if errors.is_empty():

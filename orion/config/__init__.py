@@ -6,11 +6,13 @@ change their source digest.
 """
 
 from orion.config.arm_models import (
+    find_exposed,
     find_writer,
+    list_exposures,
+    list_helpers,
     list_judges,
     list_source_runs,
     list_used,
-    list_writers,
     needs_samples,
 )
 from orion.config.arm_texts import (
@@ -38,9 +40,12 @@ __all__ = [
     "check_without_weights",
     "checkpoint_files",
     "exposes_by_surprisal",
+    "find_exposed",
     "find_match",
     "find_writer",
     "is_matched",
+    "list_exposures",
+    "list_helpers",
     "list_judged",
     "list_judges",
     "list_lora",
@@ -49,7 +54,6 @@ __all__ = [
     "list_source_runs",
     "list_token_limits",
     "list_used",
-    "list_writers",
     "load",
     "local_files",
     "needs_samples",

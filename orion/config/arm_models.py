@@ -97,7 +97,7 @@ def _find_cycle(config: Config, name: str) -> str | None:
 
 
 def _list_parents(config: Config, name: str) -> list[str]:
-    """The models without which a model cannot be made: the trained one, its teacher and writer."""
+    """The models without which a model cannot be made: the trained one, its teacher and helpers."""
     source = config.models[name].source
     if isinstance(source, OtherModel):
         return [source.model]
@@ -105,8 +105,8 @@ def _list_parents(config: Config, name: str) -> list[str]:
         return []
     dataset = config.datasets.get(source.dataset)
     teacher = dataset.teacher if dataset is not None else None
-    writers = _find_other_writer(config, source.arm) if source.arm in config.arms else []
-    return [source.model, *([teacher] if teacher is not None else []), *writers]
+    helpers = _find_helpers(config, source.arm) if source.arm in config.arms else []
+    return [source.model, *([teacher] if teacher is not None else []), *helpers]
 
 
 def find_origin(config: Config, name: str) -> str:
@@ -137,7 +137,7 @@ def inherit(config: Config, name: str) -> Model:
 def needs_samples(config: Config, arm: str) -> bool:
     """Whether the student answers the training problems for this arm."""
     spec = config.arms[arm]
-    return spec.trained_on in ("own_correct", "own_sample") or spec.needs_errors
+    return spec.trained_on in ("own_correct", "own_sample", "error_pairs") or spec.needs_errors
 
 
 def find_writer(config: Config, arm: str, model: str) -> str:
@@ -146,18 +146,33 @@ def find_writer(config: Config, arm: str, model: str) -> str:
     return model if writer is None else writer
 
 
-def _find_other_writer(config: Config, arm: str) -> list[str]:
-    """The one entry that writes an arm's reflections in the place of its students, if one does."""
-    writer = config.arm_block("reflect", arm).model
+def find_exposed(config: Config, arm: str, model: str) -> str:
+    """The entry of ``models`` whose errors the arm exposes to the student ``model``."""
+    exposed: str | None = config.arm_block("expose", arm).model
+    return model if exposed is None or not config.arms[arm].needs_errors else exposed
+
+
+def _find_helpers(config: Config, arm: str) -> list[str]:
+    """The entries that write an arm's reflections, or make its errors, and are no student of it."""
+    spec = config.arms[arm]
+    found = [config.arm_block("reflect", arm).model] if spec.trained_on == "reflection" else []
+    found += [config.arm_block("expose", arm).model] if spec.needs_errors else []
     # one that is not defined is refused by orion.config.arm_texts
-    is_other = config.arms[arm].trained_on == "reflection" and writer in config.models
-    return [writer] if is_other else []
+    return [name for name in found if name in config.models]
 
 
-def list_writers(config: Config) -> list[str]:
-    """The models that write reflections for other students of the run, or of what is behind it."""
+def list_helpers(config: Config) -> list[str]:
+    """The helpers of the run's arms, and of those of what is behind it."""
     arms = [*config.runs.arms, *(run.arm for run in list_source_runs(config))]
-    return _unique([writer for arm in arms for writer in _find_other_writer(config, arm)])
+    return _unique([name for arm in arms for name in _find_helpers(config, arm)])
+
+
+def list_exposures(config: Config) -> list[tuple[str, str]]:
+    """(dataset, entry of ``models``): whose samples there are exposed to other students."""
+    pairs = [(dataset, arm) for dataset in config.runs.datasets for arm in config.runs.arms]
+    pairs += [(run.dataset, run.arm) for run in list_source_runs(config)]
+    found = [(dataset, find_exposed(config, arm, "")) for dataset, arm in pairs]
+    return [*dict.fromkeys((dataset, name) for dataset, name in found if name)]
 
 
 def list_judges(config: Config) -> list[str]:
@@ -168,11 +183,11 @@ def list_judges(config: Config) -> list[str]:
 
 
 def list_source_runs(config: Config) -> list[ArmModel]:
-    """The trainings that models, teachers, writers and judge of the run come from, in order."""
+    """The trainings that the run's models, teachers, helpers and judge come from, in order."""
     models = [*config.runs.models]
     if any(config.arms[arm].trained_on != "nothing" for arm in config.runs.arms):
         models += _list_teachers(config, config.runs.datasets)
-    models += [w for arm in config.runs.arms for w in _find_other_writer(config, arm)]
+    models += [name for arm in config.runs.arms for name in _find_helpers(config, arm)]
     models += list_judges(config)
     return _list_runs_behind(config, models)
 
@@ -200,7 +215,7 @@ def _trace_back(config: Config, name: str) -> Iterator[ArmModel]:
 def list_used(config: Config) -> dict[str, list[str]]:
     """The ``datasets``, ``models`` and ``arms`` of the run, and all that its models come from."""
     teachers = _list_teachers(config, config.runs.datasets)
-    others = [*list_writers(config), *list_judges(config)]
+    others = [*list_helpers(config), *list_judges(config)]
     runs = _list_runs_behind(config, [*config.runs.models, *teachers, *others])
     datasets = _unique([*config.runs.datasets, *(run.dataset for run in runs)])
     models = [*config.runs.models, *(run.model for run in runs)]

@@ -7,7 +7,8 @@ not, ``list_prompt_faults`` at one of a run, whose prompt set has to have its pr
 from collections.abc import Iterator
 
 from orion import prompts
-from orion.config.arm_models import Config
+from orion.config.arm_models import Config, list_source_runs
+from orion.config.sources import ArmModel
 
 # the block of the prompt set that asks for the reflections of an arm
 REFLECT, REFLECT_ANSWER, SHORTEN = "reflect", "reflect_answer", "shorten"
@@ -42,7 +43,7 @@ def reads_steps(config: Config, arm: str) -> bool:
 
 # choices that need the student's surprisal of each text
 _BY_SURPRISAL = ("lowest_surprisal", "rank_surprisal")
-_OWN_TEXTS = ("own_correct", "own_sample")
+_OWN_TEXTS = ("own_correct", "own_sample", "error_pairs")
 
 
 def exposes_by_surprisal(config: Config, arm: str) -> bool:
@@ -88,10 +89,85 @@ def list_faults(config: Config, name: str) -> Iterator[str]:
             yield f"{where}.pack.{key}: the arm is trained on nothing; drop it"
     yield from _list_self_correction_faults(config, name)
     yield from _list_key_step_faults(config, name)
+    yield from _list_pair_faults(config, name)
+    yield from _list_exposure_faults(config, name)
     if "answer" in arm.prompt_includes:
         yield from _list_rewrites(config, name)
     if arm.mix is not None:
         yield from _list_mix_faults(config, name)
+
+
+def _list_pair_faults(config: Config, name: str) -> Iterator[str]:
+    """What is wrong with the loss of an arm on pairs, or with one that needs pairs."""
+    is_paired, where = config.arms[name].trained_on == "error_pairs", f"arms.{name}"
+    train, pack = config.arm_block("train", name), config.arm_block("pack", name)
+    if config.arms[name].trained_on != "nothing" and is_paired != (train.loss == "dpo"):
+        yield (
+            f"{where}: trained_on: error_pairs and train.loss: dpo belong together, since the loss "
+            f"is that of pairs; this arm has trained_on: {config.arms[name].trained_on} and loss: "
+            f"{train.loss}"
+        )
+    if not is_paired:
+        return
+    for key in ("prefix_tokens", "prefix_share"):
+        if getattr(pack, key) is not None:
+            yield (
+                f"{where}.pack.{key}: what is wrong with a text may stand behind the prefix; set "
+                f"{key}: null for this arm"
+            )
+    if config.arm_block("select", name).match is not None:
+        yield (
+            f"{where}.select.match would remove rows and break pairs; set {where}.select.match to "
+            "null"
+        )
+
+
+def _list_exposure_faults(config: Config, name: str) -> Iterator[str]:
+    """What does not fit errors of another model than the student."""
+    arm, expose = config.arms[name], config.arm_block("expose", name)
+    where = f"arms.{name}.expose.model"
+    if "model" in arm.expose and not arm.needs_errors:
+        yield f"{where}: no error is exposed for an arm on {arm.trained_on}; drop it"
+    if expose.model is None or not arm.needs_errors:
+        return
+    if arm.error_source != "own":
+        yield (
+            f"{where}: the errors of {expose.model} take the place of the student's own; set "
+            f"error_source: own, or {where}: null"
+        )
+    if arm.self_correction is not None:
+        yield (
+            f"{where}: self_correction opens a text with an attempt of the student itself; set "
+            f"{where}: null, or drop self_correction"
+        )
+    if expose.selection == "most_confident":
+        yield (
+            f"arms.{name}.expose.selection: most_confident goes by the student's own samples, and "
+            f"the errors are those of {expose.model}; set another selection"
+        )
+
+
+def _list_foreign_exposures(config: Config, name: str) -> Iterator[str]:
+    """The students of an arm of the run that its exposure model was not trained from."""
+    exposed = config.arm_block("expose", name).model
+    if exposed is None or not config.arms[name].needs_errors:
+        return
+    where = f"arms.{name}.expose.model"
+    if exposed not in config.models:
+        yield f"{where}: {exposed} is not defined under models; define it there, or drop the arm"
+        return
+    source = config.models[exposed].source
+    students = config.runs.models if name in config.runs.arms else []
+    students = [*students, *(r.model for r in list_source_runs(config) if r.arm == name)]
+    if not isinstance(source, ArmModel):
+        return
+    for student in students:
+        if student != source.model:
+            yield (
+                f"{where}: {exposed} was trained from {source.model}, so its errors are none of "
+                f"{student}, which this arm trains too; run {student} without the arm, or with an "
+                "arm of its own that names its own exposure model"
+            )
 
 
 def _list_self_correction_faults(config: Config, name: str) -> Iterator[str]:
@@ -170,6 +246,7 @@ def list_prompt_faults(config: Config, name: str) -> Iterator[str]:
     """What the prompt set lacks for an arm of the run, with the cure."""
     arm = config.arms[name]
     yield from _list_writer_faults(config, name)
+    yield from _list_foreign_exposures(config, name)
     found = prompts.load(config.prompts)
     if arm.self_correction is not None and not found.keep(SELF_CORRECTION):
         yield (

@@ -1,4 +1,4 @@
-"""Pydantic models of the stages' blocks in config.yaml (sampling to training) and of an arm."""
+"""Pydantic models of the stages' blocks in config.yaml (sampling to packing) and of an arm."""
 
 from typing import Annotated, Literal
 
@@ -101,6 +101,9 @@ class Expose(Block):
     )
     show: Literal["whole", "to_false_step", "answer"] = Field(
         "whole", description="what a prompt shows of a wrong attempt"
+    )
+    model: str | None = Field(
+        None, description="entry of models whose wrong samples are exposed; null: the student"
     )
 
     @model_validator(mode="after")
@@ -206,86 +209,6 @@ class Pack(Block):
         return self
 
 
-class Lora(Block):
-    r: Count = 16
-    alpha: Count = 16
-    dropout: Fraction = 0.05
-    target_modules: str | list[str] = "all-linear"
-    merge_adapter: bool = Field(
-        True,
-        description="merge the adapter into the weights; false saves it beside its base",
-    )
-    use_rslora: bool = Field(False, description="scale by alpha / sqrt(r) instead of alpha / r")
-    use_dora: bool = Field(
-        False, description="train the size of each row of a weight apart from its direction"
-    )
-
-
-class Train(Block):
-    method: Literal["full", "lora"] = "full"
-    lora: Lora = Lora()
-    optimizer: Literal["adamw", "adafactor", "adamw_8bit", "muon"] = Field(
-        "adamw",
-        description="adamw_8bit needs the package bitsandbytes; muon is for method: full",
-    )
-    learning_rate: Positive
-    betas: list[Fraction] = Field([0.9, 0.999], min_length=2, max_length=2)
-    weight_decay: NonNegative = 0.0
-    epochs: Positive = Field(
-        3.0, description="passes over the packed sequences; ignored where max_steps is set"
-    )
-    max_steps: Count | None = Field(None, description="optimiser steps, the same for every arm")
-    batch_sequences: Count = Field(description="packed sequences per optimiser step")
-    warmup_fraction: Fraction = 0.1
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
-    max_grad_norm: Positive = 1.0
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "bfloat16",
-        description="of the computation and of a LoRA base; what is trained stays float32",
-    )
-    gradient_checkpointing: bool = False
-    loss: Literal["cross_entropy", "dft", "correctness"] = Field(
-        "cross_entropy",
-        description="dft: each target weighted by the model's probability of it; correctness: each "
-        "document by that of its targets",
-    )
-    key_step_weight: Positive | None = Field(
-        None,
-        description="of the tokens in which a text differs from the student's wrong attempt; the "
-        "others have 1",
-    )
-    loss_average: Literal["token", "document"] = Field(
-        "token", description="what counts equally in the loss of a step: target tokens or documents"
-    )
-    neftune_noise_alpha: Positive | None = Field(
-        None, description="size of the noise on the embeddings (NEFTune); null: none"
-    )
-    validation_fraction: Annotated[float, Field(gt=0, lt=1), ReadExponents] | None = Field(
-        None, description="part of the problems whose rows are held out for a validation loss"
-    )
-    validation_steps: Count | None = Field(
-        None, description="optimiser steps between validations; null: one pass over the sequences"
-    )
-    keep_best: bool = Field(
-        False, description="publish the weights of the lowest validation loss, not the last ones"
-    )
-
-    @model_validator(mode="after")
-    def _check_optimizer(self) -> "Train":
-        if self.optimizer == "muon" and self.method == "lora":
-            raise ValueError("optimizer: muon is for method: full; set adamw for method: lora")
-        return self
-
-    @model_validator(mode="after")
-    def _check_validation(self) -> "Train":
-        named = "validation_steps" if self.validation_steps is not None else "keep_best"
-        if self.validation_fraction is None and (self.validation_steps or self.keep_best):
-            raise ValueError(
-                f"{named} needs validation_fraction, the part of the problems held out"
-            )
-        return self
-
-
 class Mix(Block):
     teacher_share: Annotated[float, Field(gt=0, lt=1), ReadExponents] = Field(
         description="share of the training rows that are teacher traces"
@@ -308,6 +231,12 @@ class SelfCorrection(Block):
         return self
 
 
+class Pairs(Block):
+    rejected: Literal["student_correct", "teacher"] = Field(
+        "student_correct", description="the right text of a pair: the student's own, or the trace"
+    )
+
+
 class Arm(Block):
     trained_on: Literal[
         "nothing",
@@ -315,6 +244,7 @@ class Arm(Block):
         "teacher_trace",
         "own_correct",
         "own_sample",
+        "error_pairs",
         "reflection",
         "oracle",
     ]
@@ -331,6 +261,9 @@ class Arm(Block):
     self_correction: SelfCorrection | None = Field(
         None, description="each refined chain is opened with the wrong attempt, taken back"
     )
+    pairs: Pairs | None = Field(
+        None, description="of trained_on: error_pairs, whose right text a wrong one is preferred to"
+    )
     # changes to the stage blocks of the same name; validated after merging
     expose: Delta = Field(default_factory=dict)
     reflect: Delta = Field(default_factory=dict)
@@ -342,7 +275,9 @@ class Arm(Block):
     def needs_traces(self) -> bool:
         """Whether teacher traces are trained on or shown."""
         is_mixed = self.mix is not None
-        return self.trained_on == "teacher_trace" or "teacher" in self.prompt_includes or is_mixed
+        is_rejected = self.pairs is not None and self.pairs.rejected == "teacher"
+        is_shown = "teacher" in self.prompt_includes
+        return self.trained_on == "teacher_trace" or is_shown or is_mixed or is_rejected
 
     @property
     def needs_errors(self) -> bool:
@@ -383,7 +318,11 @@ class Arm(Block):
                 "shown; set trained_on: reflection, error_source: own and prompt_includes: "
                 "[teacher, errors], or drop it"
             )
-        if self.mix is not None and self.trained_on in ("nothing", "teacher_trace"):
+        if self.pairs is not None and self.trained_on != "error_pairs":
+            raise ValueError(
+                f"pairs is for trained_on: error_pairs, and it is {self.trained_on}; drop pairs"
+            )
+        if self.mix is not None and self.trained_on in ("nothing", "teacher_trace", "error_pairs"):
             raise ValueError(
                 f"mix adds teacher traces to other rows, and trained_on is {self.trained_on}; set "
                 "own_correct, own_sample, solution, reflection or oracle, or drop mix"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field
 
 from orion.config import arm_models
-from orion.config.arm_models import find_writer, list_source_runs, list_used
+from orion.config.arm_models import find_exposed, find_writer, list_source_runs, list_used
 from orion.config.base import Block
 from orion.config.blocks import Generation
 from orion.config.sources import Count, ReadExponents
@@ -75,7 +75,8 @@ def list_priced_models(config: Config) -> list[str]:
     runs = [(name, arm) for name in config.runs.models for arm in config.runs.arms]
     runs += [(run.model, run.arm) for run in list_source_runs(config)]
     for name, arm in runs:
-        engines.setdefault(name, set()).add(config.sample.engine)
+        for sampled in (name, find_exposed(config, arm, name)):
+            engines.setdefault(sampled, set()).add(config.sample.engine)
         if config.arms[arm].trained_on == "reflection":
             block: Any = config.arm_block("reflect", arm)
             engines.setdefault(find_writer(config, arm, name), set()).add(block.engine)

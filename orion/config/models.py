@@ -27,7 +27,6 @@ from orion.config.blocks import (
     Pack,
     Reflect,
     Select,
-    Train,
 )
 from orion.config.ceiling import Ceiling, Prices
 from orion.config.comparisons import Comparison
@@ -35,6 +34,7 @@ from orion.config.datasets import Benchmark, Dataset, UrlSource, url_sources
 from orion.config.report import Report
 from orion.config.servers import WITHOUT
 from orion.config.sources import Block, Model
+from orion.config.training import Train
 from orion.data.files import fetched_path
 from orion.errors import InputError
 
@@ -230,6 +230,8 @@ class Config(Block):
             assert isinstance(reflect, Reflect)
             if self.arms[arm].trained_on == "reflection" and reflect.model is not None:
                 self._check_engine(reflect.model, f"arms.{arm}: reflect", reflect)
+        for _, name in arm_models.list_exposures(self):
+            self._check_engine(name, "sample", self.sample)
         return self
 
     @model_validator(mode="after")

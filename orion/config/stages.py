@@ -12,13 +12,14 @@ from orion import prompts
 from orion.config import arm_texts
 from orion.config.arm_models import find_writer, list_used
 from orion.config.arms import list_matched_arms
-from orion.config.blocks import Expose, Generation, Reflect, Select, Train
+from orion.config.blocks import Expose, Generation, Reflect, Select
 from orion.config.datasets import FileSource, ProblemSet
 from orion.config.draws import shift_seed
 from orion.config.judge import JUDGE
 from orion.config.models import Config
 from orion.config.registered import plan_keys
 from orion.config.sources import DECIDED_BY_SERVER, Block, EmbeddedStudent, GgufModel
+from orion.config.training import Train
 from orion.config.uses import is_trained
 from orion.data import files
 from orion.demo.recipes import read_recipe
@@ -232,17 +233,14 @@ def _select(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any
         "errors_per_prompt": reflect.errors_per_prompt if spec.trained_on == "oracle" else None,
         "mix": spec.mix and _dump(spec.mix),
         "self_correction": spec.self_correction and _dump(spec.self_correction),
+        "pairs": spec.pairs and _dump(spec.pairs),
     }
 
 
 def _surprisal(config: Config, part: str, model: str) -> dict[str, Any]:
     marker = ("marker",) if part == "refined" else ()
-    thinking = config.models[model].enable_thinking
-    return {
-        "prompts": _prompts(config, *SOLVING, *marker),
-        "part": part,
-        "enable_thinking": thinking,
-    }
+    texts, thinking = _prompts(config, *SOLVING, *marker), config.models[model].enable_thinking
+    return {"prompts": texts, "part": part, "enable_thinking": thinking}
 
 
 def _match(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
@@ -280,6 +278,7 @@ def _pack(config: Config, dataset: str, model: str, arm: str) -> dict[str, Any]:
         "enable_thinking": config.models[model].enable_thinking,
         "validation_fraction": train.validation_fraction,
         "key_steps": True if train.key_step_weight is not None else None,
+        "pairs": config.arms[arm].trained_on == "error_pairs" or None,
     }
 
 

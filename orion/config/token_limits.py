@@ -7,7 +7,7 @@ the rule that registers the model gets the limits.
 import json
 from pathlib import Path
 
-from orion.config.arm_models import find_writer, list_used, needs_samples
+from orion.config.arm_models import find_writer, list_exposures, list_used, needs_samples
 from orion.config.models import Config
 from orion.config.sources import Block, LocalModel, Model
 from orion.config.uses import list_trained_arms
@@ -25,7 +25,8 @@ def list_token_limits(config: Config, model: str) -> dict[str, int]:
             limits["teacher.max_tokens"] = config.teacher.max_tokens
     arms = list_trained_arms(config, model)
     is_student = model in config.runs.models
-    if is_student or any(needs_samples(config, arm) for arm in arms):
+    is_exposed = model in [name for _, name in list_exposures(config)]
+    if is_student or is_exposed or any(needs_samples(config, arm) for arm in arms):
         limits["sample.max_tokens"] = config.sample.max_tokens
     for arm in arms:
         if config.arms[arm].trained_on == "reflection" and find_writer(config, arm, model) == model:

@@ -6,8 +6,8 @@ A model is trained in the run's grid, or so that its checkpoint can be another m
 from typing import Any
 
 from orion.config.arm_models import list_source_runs
-from orion.config.blocks import Train
 from orion.config.models import Config
+from orion.config.training import Train
 from orion.errors import InputError
 
 

@@ -11,12 +11,16 @@ import polars as pl
 
 from orion import tables
 from orion.experiment.candidates import Objections, Row
+from orion.experiment.pairs import ERROR_PAIRS, OWN_WRONG
 from orion.paths import AtomicFile
 
 PREVIEW_ROWS = 50
-# own samples that nobody checked came later; a change of `orion.tables` would rerun every stage
+# own samples that nobody checked, or that are wrong, came later; a change of `orion.tables` would
+# rerun every stage
 UNCHECKED = "own_sample"
-KINDS = (*tables.TRAIN.allowed["target_kind"], UNCHECKED)
+KINDS = (*tables.TRAIN.allowed["target_kind"], UNCHECKED, OWN_WRONG)
+# kinds that only arms trained on this have
+KINDS_OF_ARMS = {UNCHECKED: UNCHECKED, OWN_WRONG: ERROR_PAIRS}
 TRAIN_TABLE = replace(tables.TRAIN, allowed={"target_kind": KINDS})
 
 
@@ -68,6 +72,12 @@ def explain_too_few(summary: Row, kind: str) -> str:
     why = f"{usable} of the {summary['problems']} problems have a usable {kind}."
     if kind == "own_correct":
         return f"{why} {json.dumps(summary['own_samples'])}. Relax select.filters, {cure}"
+    if kind == ERROR_PAIRS:
+        return (
+            f"{json.dumps(summary['pairs'])} of {summary['problems']} problems, two rows for each "
+            f"pair; {json.dumps(summary['own_samples'])}. Raise sample.num_samples or "
+            f"sample.max_tokens, relax select.filters, {cure}"
+        )
     if kind == "own_sample":
         return f"{why} Raise sample.max_tokens, so that more samples end by themselves, {cure}"
     if kind == "teacher_trace":

@@ -3,7 +3,7 @@
 Input: the configuration. Output: rows for the page.
 """
 
-from orion.config import Config, find_writer
+from orion.config import Config, find_exposed, find_writer
 from orion.config.blocks import Pack
 
 ARMS = {
@@ -47,6 +47,7 @@ TRAINED_ON = {
     "teacher_trace": "trained on the teacher's chain of thought",
     "own_correct": "trained on the student's own correct samples",
     "own_sample": "trained on the student's own samples, whatever their answers",
+    "error_pairs": "trained to prefer the student's own wrong samples to right texts",
     "reflection": "trained on the student's reflections",
     "oracle": "trained on the generator's refinements",
 }
@@ -71,6 +72,8 @@ def describe_arms(config: Config) -> list[dict]:
         text, writer = TRAINED_ON[arm.trained_on], "the student"
         if arm.trained_on == "reflection":
             source = (arm.error_source or "none").replace("_", " ")
+            exposed = find_exposed(config, name, "")
+            source = f"those of {exposed}" if exposed else source
             text += f"; its prompts include {' and '.join(arm.prompt_includes)}; errors: {source}"
             writer = find_writer(config, name, "the student")
             text = text.replace("the student's", f"{writer}'s")

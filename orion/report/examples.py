@@ -41,6 +41,18 @@ def example_rows(results: Results, prompt_set: PromptSet | str, count: int) -> l
     ]
 
 
+def _find_attempt(samples: pl.DataFrame, numbers: list[int | None]) -> dict:
+    """The student's sample that is the first error of the first arm that reflects.
+
+    Errors of another model have no number; where there are no others it is the first wrong sample,
+    or the first one.
+    """
+    known = [number for number in numbers if number is not None]
+    wrong = samples.filter(pl.col("verdict") == "incorrect")
+    found = samples.filter(pl.col("sample_id") == known[0]) if known else wrong
+    return (found if found.height else samples).row(0, named=True)
+
+
 def _list_levels(problems: pl.DataFrame, chosen: set[str]) -> dict[str, list[str]]:
     """What divides the problems, as texts such as ``level: 3``, by problem_id."""
     ids = problems["problem_id"].sort().to_list()
@@ -62,9 +74,7 @@ def _make_example(
     for reflection in reflections:
         place = f"{results.dataset}/{results.model}/{reflection['arm']}/{problem_id}"
         reflection["why"] = truncate(shlex.join(["orion", "why", place]), 300)
-    # the attempt shown is the first error of the first arm that reflects
-    attempt_ids = [reflection.pop("own_sample_id") for reflection in reflections]
-    attempt = samples.filter(pl.col("sample_id") == attempt_ids[0]).row(0, named=True)
+    attempt = _find_attempt(samples, [each.pop("own_sample_id") for each in reflections])
     for reflection in reflections:
         # another attempt, or that one cut to its false step or to its answer
         shown = reflection.pop("attempt_in_prompt")

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 import polars as pl
 
+from orion.experiment.pairs import OWN_WRONG
 from orion.experiment.selected import UNCHECKED
 from orion.report import shares
 from orion.report.gather import STEP_COUNTS, Arm, Results
@@ -91,7 +92,7 @@ def training_rows(results: Results, prefixes: Collection[str]) -> list[dict]:
 def list_checked(results: Results, arm: Arm) -> dict[str, pl.DataFrame]:
     """The checked texts by the kind of training row that they may become."""
     assert results.traces is not None, "an arm is trained"
-    samples = {"own_correct": results.samples, UNCHECKED: results.samples}
+    samples = dict.fromkeys(("own_correct", UNCHECKED, OWN_WRONG), results.samples)
     found = {"teacher_trace": results.traces, **samples}
     return found if arm.reflections is None else {**found, "reflection": arm.reflections}
 

@@ -15,9 +15,10 @@ from typing import Any
 from orion import paths, provenance, tables
 from orion.config import (
     Config,
+    list_exposures,
+    list_helpers,
     list_judges,
     list_source_runs,
-    list_writers,
     local_files,
     needs_samples,
     stage_config,
@@ -93,7 +94,9 @@ def _list_wildcards(config: Config, rule: Rule) -> list[Wildcards]:
             known = {"dataset": dataset, "model": teacher}
             rows.append({name: value for name, value in known.items() if name in names})
     if rule.for_teachers and names == ["model"]:
-        rows += [{"model": name} for name in [*list_writers(config), *list_judges(config)]]
+        rows += [{"model": name} for name in [*list_helpers(config), *list_judges(config)]]
+    if rule.for_teachers and names == ["dataset", "model"]:
+        rows += [{"dataset": dataset, "model": name} for dataset, name in list_exposures(config)]
     # first, since of the pairs of arms few are compared
     rows = [row for row in rows if rule.applies(config, row)]
     return [row for number, row in enumerate(rows) if row not in rows[:number]]

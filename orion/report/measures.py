@@ -11,7 +11,7 @@ import polars as pl
 
 from orion.experiment import statistics
 from orion.experiment.clusters import count_clusters
-from orion.experiment.selected import KINDS, UNCHECKED
+from orion.experiment.selected import KINDS, KINDS_OF_ARMS
 from orion.report.gather import Arm, Results
 
 HEALTH = ("unfinished", "no_answer", "unparseable", "timeout", "failed", "loop")
@@ -216,13 +216,13 @@ def waterfall_rows(results: Results) -> list[dict]:
 def selection_rows(results: Results) -> list[dict]:
     """One row per arm: its training rows by kind, fallbacks, and what matching removed.
 
-    ``own_sample`` is among the kinds only where an arm is trained on it.
+    ``own_sample`` and ``own_wrong`` are among the kinds only where an arm is trained on them.
     ``without_exposed_error``: problems with a wrong sample for which no error could be shown.
     ``removed_by_matching``: training rows, by its kinds; None for an arm that is not matched.
     """
     rows = []
-    is_unchecked = any(arm.trained_on == UNCHECKED for arm in results.arms.values())
-    listed = [kind for kind in KINDS if kind != UNCHECKED or is_unchecked]
+    present = {arm.trained_on for arm in results.arms.values()}
+    listed = [kind for kind in KINDS if KINDS_OF_ARMS.get(kind) in {None, *present}]
     for arm in results.arms.values():
         if arm.filters is None or arm.train is None:
             continue

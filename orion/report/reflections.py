@@ -56,14 +56,19 @@ def pair_with_attempts(results: Results, arm: Arm) -> pl.DataFrame:
     """One row per reflection and error that its prompt belongs to.
 
     Columns: problem_id, sample_id, rank, response, verdict, meta, attempt. ``attempt`` is the
-    student's own wrong sample (own_sample_id), also for the placebo, which was shown another one.
+    student's own wrong sample (own_sample_id), also for the placebo, which was shown another one;
+    for an error of another model, what was shown of it.
     """
     assert arm.reflections is not None and arm.errors is not None
     own_samples = results.samples.select(
         "problem_id", pl.col("sample_id").alias("own_sample_id"), attempt="response"
     )
-    attempts = arm.errors.select("problem_id", "rank", "own_sample_id").join(
-        own_samples, on=["problem_id", "own_sample_id"]
+    attempts = (
+        arm.errors.select("problem_id", "rank", "own_sample_id", shown="response")
+        .join(own_samples, on=["problem_id", "own_sample_id"], how="left")
+        .filter(pl.col("attempt").is_not_null() | pl.col("own_sample_id").is_null())
+        .with_columns(attempt=pl.coalesce("attempt", "shown"))
+        .drop("shown")
     )
     return (
         arm.reflections.select("problem_id", "sample_id", "response", "verdict", rank="error_ranks")

@@ -10,6 +10,7 @@ from orion import paths
 from orion.config import (
     Config,
     exposes_by_surprisal,
+    find_exposed,
     find_match,
     find_writer,
     is_matched,
@@ -79,6 +80,13 @@ def of_writer(template: str) -> Template:
     """A file of the model that writes an arm's reflections: the student, or another one."""
     return lambda config, wildcards: template.replace(
         "{model}", find_writer(config, wildcards["arm"], wildcards["model"])
+    )
+
+
+def of_exposed(template: str) -> Callable[[Config, Wildcards], str]:
+    """A file of the model whose errors an arm exposes: the student, or another one."""
+    return lambda config, wildcards: template.replace(
+        "{model}", find_exposed(config, wildcards["arm"], wildcards["model"])
     )
 
 
@@ -170,7 +178,10 @@ def if_sham(template: str) -> Template:
 
 def if_reading_steps(template: str) -> Template:
     """A file of the steps by which attempts are made wrong, or cut."""
-    return lambda config, wildcards: template if reads_steps(config, wildcards["arm"]) else None
+    exposed = of_exposed(template)
+    return lambda config, wildcards: (
+        exposed(config, wildcards) if reads_steps(config, wildcards["arm"]) else None
+    )
 
 
 def matches(config: Config, wildcards: Wildcards) -> bool:

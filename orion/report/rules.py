@@ -34,6 +34,7 @@ from orion.report.rule_inputs import (
     is_trained,
     matches,
     needs_errors,
+    of_exposed,
     of_first_seed,
     of_judge,
     of_source_arm,
@@ -144,8 +145,8 @@ RULES = (
         "expose",
         (paths.ERRORS,),
         {
-            "samples": paths.SAMPLES,
-            "verdicts": paths.VERDICTS,
+            "samples": of_exposed(paths.SAMPLES),
+            "verdicts": of_exposed(paths.VERDICTS),
             "problems": if_sham(paths.PROBLEMS),
             "steps": if_reading_steps(paths.STEPS),
             "surprisal": if_scored(SAMPLE_SURPRISAL, is_exposed_by_surprisal),

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from orion.experiment import statistics
+from orion.experiment.pairs import ERROR_PAIRS
 from orion.experiment.selected import UNCHECKED
 from orion.report import shares
 from orion.report.gather import Evaluation, Results
@@ -116,7 +117,7 @@ def answer_rows(results: Results, benchmarks: list[str], *, confidence: float) -
 
 
 # kinds of arms that are made from the student's own samples
-_SAMPLED = ("own_correct", UNCHECKED, "reflection", "oracle")
+_SAMPLED = ("own_correct", UNCHECKED, ERROR_PAIRS, "reflection", "oracle")
 
 
 def data_rows(results: Results) -> list[dict]:

@@ -6,7 +6,8 @@ both arms then show the same number of attempts of the same kind, and only the f
 and problem differs. ``error_source: sham`` replaces it by an attempt at the same problem whose
 error is made at random (`orion.experiment.sham`). ``selection`` says which wrong attempts come
 first, ``show`` what a prompt shows of them, which is then their response in the table
-(`orion.experiment.exposure`).
+(`orion.experiment.exposure`). With ``model`` the samples are those of another model, such as one
+that was trained to make errors.
 Run: ``python -m orion.stages.expose --config JSON --samples S --verdicts V --output O
 [--problems P --steps A --surprisal N]``: problems and steps for sham errors, steps for
 ``to_false_step``, and the surprisal of the samples for ``most_confident``.
@@ -14,7 +15,7 @@ Run: ``python -m orion.stages.expose --config JSON --samples S --verdicts V --ou
 
 import argparse
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -39,6 +40,13 @@ from orion.stages import command
 
 KEY = ["problem_id", "sample_id"]
 SHAM_INPUTS = ("problems", "steps")
+# errors of another model came later; a change of `orion.tables` would rerun every stage
+EXPOSED = "exposed"
+ERRORS = replace(
+    tables.ERRORS,
+    nullable=tables.ERRORS.nullable | {"own_sample_id"},
+    allowed={"source": (*tables.ERRORS.allowed["source"], EXPOSED)},
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,8 @@ class ExposeConfig:
     """The configuration keys of the stage; ``max_errors``: wrong attempts kept per problem.
 
     ``policy`` and ``timeout_s``: how the results of sham errors are checked. ``seed``: of the
-    selection ``random``. ``prompts``: with the block ``answer``, for ``show: answer``.
+    selection ``random``. ``prompts``: with the block ``answer``, for ``show: answer``. ``model``:
+    the name of a model that is not the student, if the samples are its own.
     """
 
     error_source: str
@@ -56,6 +65,7 @@ class ExposeConfig:
     timeout_s: float | None = None
     seed: int = 0
     show: str = WHOLE
+    model: str | None = None
     prompts: PromptSet | str | None = None
 
 
@@ -209,6 +219,11 @@ def main(argv: list[str] | None = None) -> None:
         seed=config.seed,
         surprisals=surprisals,
     )
+    if config.model is not None:
+        # sample_id counts the samples of that model
+        errors = errors.with_columns(
+            source=pl.lit(EXPOSED), own_sample_id=pl.lit(None, dtype=pl.Int64)
+        )
     if config.error_source == "other_problem":
         errors = other_problem_errors(errors)
     elif config.error_source == "sham":
@@ -222,7 +237,7 @@ def main(argv: list[str] | None = None) -> None:
         f"{samples['problem_id'].n_unique()} problems"
     )
     record = provenance.record("orion.stages.expose", args.config, inputs)
-    tables.write(errors, args.output, tables.ERRORS, record)
+    tables.write(errors, args.output, ERRORS, record)
 
 
 if __name__ == "__main__":

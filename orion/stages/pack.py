@@ -4,10 +4,11 @@ A document is the prompt exactly as the model reads it when it is sampled, then 
 template prints it, up to the token that ends it (``orion.models.training_documents``). Only the
 turn is trained on. A row that the template cannot carry is rejected and counted with its reason.
 Documents are placed end to end in sequences of at most ``max_length`` tokens. One that does not fit
-is dropped and counted, never cut to fit. For an arm on prefixes (``prefix_tokens``,
-``prefix_share``) each document ends with the prefix of its turn, without an end of the turn.
-With ``key_steps`` the tokens in which a row differs from the wrong attempt that the student was
-shown are marked, for a training that weighs them (`orion.training.key_steps`).
+is dropped and counted, never cut to fit. With ``pairs`` two rows that follow each other are a pair:
+they stand side by side in one sequence, or are dropped together. For an arm on prefixes
+(``prefix_tokens``, ``prefix_share``) each document ends with the prefix of its turn, without an end
+of the turn. With ``key_steps`` the tokens in which a row differs from the wrong attempt that the
+student was shown are marked, for a training that weighs them (`orion.training.key_steps`).
 With ``validation_fraction`` the rows of some problems are held out: they are packed apart, in
 sequences marked ``validation``. Documents wait in scratch files beside the output, 8 bytes per
 token, so that memory does not grow with the tokens.
@@ -41,6 +42,8 @@ from orion.training.key_steps import mark_key_steps
 from orion.training.row_encoding import COLUMNS, RowEncoding, is_held_out, make_encoder
 from orion.training.table_slices import read_slices
 
+# token ids and labels
+Encoded = tuple[list[int], list[int]]
 # training rows that are in memory at a time
 SLICE_ROWS = 256
 
@@ -49,11 +52,18 @@ SLICE_ROWS = 256
 class PackConfig(RowEncoding):
     """The configuration keys of the stage.
 
-    ``min_rows``: fewer rows that fit are an error. ``key_steps``: whether they are marked.
+    ``min_rows``: fewer rows that fit are an error. ``pairs``: whether rows 2n and 2n + 1 are the
+    texts of a pair. ``key_steps``: whether they are marked.
     """
 
     min_rows: int = MIN_ROWS
+    pairs: bool = False
     key_steps: bool = False
+
+    @property
+    def rows_together(self) -> int:
+        """How many rows that follow each other are packed together."""
+        return 2 if self.pairs else 1
 
 
 class Attempts:
@@ -111,31 +121,48 @@ class Part:
 
     def __post_init__(self) -> None:
         self.rejected: Counter[str] = Counter()
+        # the texts of one place so far: what they are encoded as, or why they are rejected
+        self._waiting: list[Encoded | str] = []
 
     def encode(self, rows: pl.DataFrame, encoder: DocumentEncoder, config: PackConfig) -> None:
         """Add rows of COLUMNS.
 
         Those that the template cannot carry are counted by reason, and the first one of each reason
-        is named in the log. ``cut`` counts the documents that end before their turn does.
+        is named in the log; a pair is counted where one of its texts is. ``cut`` counts the
+        documents that end before their turn does.
         """
         self.rows += rows.height
         columns = [*COLUMNS, "error_sample_ids"]
         for problem_id, row, prompt, completion, kind, shown in rows.select(columns).iter_rows():
+            found: Encoded | str
             try:
-                ids, labels = config.encode(encoder, prompt, completion, kind)
+                found = config.encode(encoder, prompt, completion, kind)
             except RejectedRowError as error:
                 if error.reason not in self.rejected:
                     log(f"{problem_id}, row {row}: rejected, {error.reason}: {error}")
-                self.rejected[error.reason] += 1
-                continue
-            if len(ids) <= self.limit:
+                found = error.reason
+            self._waiting.append(found)
+            if len(self._waiting) == config.rows_together:
+                self._place(encoder, problem_id, prompt, shown)
+
+    def _place(
+        self, encoder: DocumentEncoder, problem_id: str, prompt: str, shown: list[int]
+    ) -> None:
+        """Add the texts that are packed together, or count them."""
+        texts, self._waiting = self._waiting, []
+        whole = [text for text in texts if not isinstance(text, str)]
+        reasons = [text for text in texts if isinstance(text, str)]
+        if reasons:
+            self.rejected[reasons[0]] += len(texts)
+        elif sum(len(ids) for ids, _ in whole) > self.limit:
+            self.too_long += len(texts)
+        else:
+            for ids, labels in whole:
                 marks = None
                 if self.attempts is not None:
                     marks = self.attempts.mark(labels, problem_id, prompt, shown)
                 self.documents.add(ids, labels, marks)
                 self.cut += ids[-1] not in encoder.eos
-            else:
-                self.too_long += 1
 
 
 def split_rows(train: pl.DataFrame, fraction: float | None) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -154,6 +181,14 @@ def pack_parts(
     if held_bins is not None:
         for frame in held_out.documents.pack(held_bins, first_row=len(bins)):
             yield frame.with_columns(validation=pl.lit(True))
+
+
+def choose_bins(documents: DocumentFile, limit: int, together: int) -> Bins:
+    """The sequence of each document; so many that follow each other share one, side by side."""
+    lengths = documents.lengths.reshape(-1, together).sum(1)
+    bins = best_fit_bins(lengths, limit)
+    members = together * bins.members[:, None] + np.arange(together)
+    return Bins(members.flatten(), together * bins.sizes)
 
 
 def explain_too_few(config: PackConfig, part: Part) -> str:
@@ -263,11 +298,13 @@ def main(argv: list[str] | None = None) -> None:
             for part, rows in zip((training, held_out), split_rows(frame, fraction), strict=True):
                 part.encode(rows, encoder, config)
         check_enough(config, training, held_out, args.train)
-        bins = best_fit_bins(training.documents.lengths, limit)
+        bins = choose_bins(training.documents, limit, config.rows_together)
         held_bins = None
         if fraction is not None:
-            held_bins = best_fit_bins(held_out.documents.lengths, limit)
+            held_bins = choose_bins(held_out.documents, limit, config.rows_together)
         stats = count_packed(limit, training, bins, held_out, held_bins)
+        if config.pairs:
+            stats["pairs"] = len(training.documents) // 2
         if config.cuts:
             stats["cut_to_prefix"] = training.cut
         if attempts is not None:

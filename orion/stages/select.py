@@ -11,7 +11,7 @@ Run: ``python -m orion.stages.select --config JSON --arm NAME --problems P --tra
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -25,7 +25,6 @@ from orion.experiment.candidates import (
     Candidates,
     Objections,
     Row,
-    join_checks,
 )
 from orion.experiment.degenerate import MIN_ROWS
 from orion.experiment.filters import (
@@ -36,8 +35,10 @@ from orion.experiment.filters import (
     Limits,
 )
 from orion.experiment.mixing import Mix, mix_traces
+from orion.experiment.pairs import ERROR_PAIRS, PairKeys, Pairs
 from orion.experiment.refinements import Refinements
 from orion.experiment.reflected import Reflections
+from orion.experiment.select_inputs import OPTIONAL, REQUIRED, Inputs, read_inputs
 from orion.experiment.selected import (
     UNCHECKED,
     count_rows,
@@ -46,14 +47,13 @@ from orion.experiment.selected import (
     write_selected,
 )
 from orion.experiment.self_correction import Corrections, SelfCorrection
-from orion.experiment.surprise import PREFERENCES, SURPRISALS, with_surprisal
-from orion.experiment.traces import list_traces, with_correct_traces
+from orion.experiment.surprise import PREFERENCES
 from orion.progress import log
 from orion.prompts import PromptSet
 from orion.stages import command
 
 # kinds of arms that need what the student answered, and those that need its errors too
-OWN_TEXTS = ("own_correct", UNCHECKED, "reflection", "oracle")
+OWN_TEXTS = ("own_correct", UNCHECKED, ERROR_PAIRS, "reflection", "oracle")
 ON_ERRORS = ("reflection", "oracle")
 
 
@@ -65,7 +65,8 @@ class SelectConfig:
     ``min_rows``: fewer are an error. ``drop_false_traces``: whether teacher traces with a false
     step are not trained on. ``errors_per_prompt``: wrong attempts that one text of the oracle
     corrects. ``prefer``: which of a problem's texts come first. ``mix``: teacher traces among the
-    rows. ``self_correction``: how each refined chain is opened with the wrong attempt behind it.
+    rows. ``pairs``: whose right texts an arm on pairs has. ``self_correction``: how each refined
+    chain is opened with the wrong attempt behind it.
     """
 
     prompts: PromptSet | str
@@ -85,6 +86,7 @@ class SelectConfig:
     prefer: str = FIRST
     mix: Mix | None = None
     self_correction: SelfCorrection | None = None
+    pairs: PairKeys | None = None
 
     @property
     def limits(self) -> Limits:
@@ -112,10 +114,11 @@ class Chooser:
         config: SelectConfig,
         reflections: Reflections,
         refinements: Refinements | None,
+        pairs: Pairs | None,
         with_error: set[str],
     ):
         self.candidates, self.config = candidates, config
-        self.reflections, self.refinements = reflections, refinements
+        self.reflections, self.refinements, self.pairs = reflections, refinements, pairs
         self.with_error = with_error
         policies = {
             "fallback_no_error": config.fallback_no_error,
@@ -140,12 +143,17 @@ class Chooser:
             "own_sample": self.candidates.own_sample,
             "reflection": lambda p: self._or_fallback(p, self.reflections.targets(p, "reflect")),
             "oracle": self._choose_refinements,
+            ERROR_PAIRS: self._choose_pairs,
         }
         return rules[self.config.trained_on](problem_id)
 
     def _choose_refinements(self, problem_id: str) -> list[Row]:
         assert self.refinements is not None, "made for arms on the oracle's texts"
         return self._or_fallback(problem_id, self.refinements.targets(problem_id))
+
+    def _choose_pairs(self, problem_id: str) -> list[Row]:
+        assert self.pairs is not None, "made for arms on pairs"
+        return self.pairs.targets(problem_id)
 
     def _or_fallback(self, problem_id: str, targets: list[Row]) -> list[Row]:
         fallbacks: dict[str, Callable[[str], list[Row]]] = {
@@ -191,87 +199,6 @@ def choose_rows(
     return mixed, {"mix": counts}
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What the stage reads; samples and reflections are joined with their verdict and false steps.
-
-    ``problems``: with the first trace that checks, null without one. ``false_traces``: the problems
-    whose chosen trace has a false step.
-    """
-
-    problems: pl.DataFrame
-    samples: pl.DataFrame
-    errors: pl.DataFrame
-    reflections: pl.DataFrame
-    false_traces: list[str]
-
-
-# the options that name an input, and its table; the second group is for arms whose student answers
-REQUIRED = {
-    "problems": tables.PROBLEMS,
-    "trace_verdicts": tables.VERDICTS,
-    "trace_steps": tables.STEPS,
-}
-OPTIONAL = {
-    "samples": tables.SAMPLES,
-    "verdicts": tables.VERDICTS,
-    "steps": tables.STEPS,
-    "errors": tables.ERRORS,
-    "reflections": tables.REFLECTIONS,
-    "reflection_verdicts": tables.VERDICTS,
-    "reflection_steps": tables.STEPS,
-    "sample_surprisal": SURPRISALS,
-    "reflection_surprisal": SURPRISALS,
-}
-# of each kind of table, the columns that the stage needs; all where it has no row here
-_TEXT = [*KEY, "template", "response", "finish_reason", "completion_tokens"]
-COLUMNS = {
-    "samples": _TEXT,
-    "reflections": [*_TEXT, "error_ranks"],
-    "verdicts": [*KEY, "verdict"],
-    "steps": [*KEY, "true", "false"],
-    "errors": ["problem_id", "rank", "sample_id"],
-}
-
-
-def read_inputs(files: dict[str, str], *, true_traces: bool = False, prefer: str = FIRST) -> Inputs:
-    """The tables by the name of their option; an optional one that is not given is empty.
-
-    ``true_traces``: a trace without a false step is taken before one with it. ``prefer``: for one
-    of `orion.experiment.surprise`, samples and reflections have the column that it goes by.
-
-    Raises InputError where a sample, a reflection or a trace has no verdict or no steps.
-    """
-    found = {
-        name: tables.read(files[name], table, COLUMNS.get(table.name))
-        if name in files
-        else tables.empty(table)
-        for name, table in {**REQUIRED, **OPTIONAL}.items()
-    }
-
-    def join(texts: pl.DataFrame, verdicts: str, steps: str) -> pl.DataFrame:
-        named = [files.get(name, name) for name in (verdicts, steps)]
-        return join_checks(texts, found[verdicts], found[steps], files=named)
-
-    for name in ("sample", "reflection") if prefer in PREFERENCES else ():
-        by = found[f"{name}_surprisal"]
-        found[f"{name}s"] = with_surprisal(found[f"{name}s"], by, prefer)
-
-    traces = list_traces(found["problems"]).drop("response")
-    checked = join(traces, "trace_verdicts", "trace_steps")
-    steps = found["trace_steps"] if true_traces else None
-    problems = with_correct_traces(found["problems"], found["trace_verdicts"], steps)
-    chosen = problems.select("problem_id", sample_id="trace_rank").drop_nulls()
-    false = checked.join(chosen, on=["problem_id", "sample_id"]).filter(pl.col("false_steps") > 0)
-    return Inputs(
-        problems,
-        join(found["samples"], "verdicts", "steps"),
-        found["errors"],
-        join(found["reflections"], "reflection_verdicts", "reflection_steps"),
-        false["problem_id"].sort().to_list(),
-    )
-
-
 def make_corrections(
     inputs: Inputs, files: dict[str, str], config: SelectConfig
 ) -> Corrections | None:
@@ -281,6 +208,32 @@ def make_corrections(
     steps = tables.read(files["steps"], tables.STEPS, [*KEY, "first_false"])
     form = config.self_correction
     return Corrections(form, inputs.samples, inputs.errors, steps, config.prompts)
+
+
+def make_candidates(inputs: Inputs, config: SelectConfig, *, unchecked: bool) -> Candidates:
+    """The texts of the arm by problem; ``unchecked``: own samples whatever their answers."""
+    golds = inputs.problems.select("problem_id", "answer")
+    return Candidates(
+        inputs.problems,
+        inputs.samples,
+        names=config.filters,
+        limits=config.limits,
+        max_per_problem=config.max_per_problem,
+        false_traces=inputs.false_traces if config.drop_false_traces else (),
+        long_golds=(p for p, a in golds.iter_rows() if suggest_rule(a)),
+        prefer=config.prefer,
+        unchecked=unchecked,
+    )
+
+
+def make_pairs(inputs: Inputs, candidates: Candidates, config: SelectConfig) -> Pairs | None:
+    """The pairs of an arm on them; None for the other arms."""
+    if config.trained_on != ERROR_PAIRS:
+        return None
+    wrong = replace(inputs, samples=inputs.samples.filter(pl.col("verdict") == "incorrect"))
+    return Pairs(
+        candidates, make_candidates(wrong, config, unchecked=True), config.pairs or PairKeys()
+    )
 
 
 def summarise(
@@ -337,18 +290,8 @@ def main(argv: list[str] | None = None) -> None:
     if config.prefer in PREFERENCES and not {"sample_surprisal", "reflection_surprisal"} & {*files}:
         raise InputError(f"prefer: {config.prefer} needs the surprisal of the texts")
     inputs = read_inputs(files, true_traces=config.drop_false_traces, prefer=config.prefer)
-    golds = inputs.problems.select("problem_id", "answer")
-    candidates = Candidates(
-        inputs.problems,
-        inputs.samples,
-        names=config.filters,
-        limits=config.limits,
-        max_per_problem=config.max_per_problem,
-        false_traces=inputs.false_traces if config.drop_false_traces else (),
-        long_golds=(p for p, a in golds.iter_rows() if suggest_rule(a)),
-        prefer=config.prefer,
-        unchecked=config.trained_on == UNCHECKED,
-    )
+    candidates = make_candidates(inputs, config, unchecked=config.trained_on == UNCHECKED)
+    pairs = make_pairs(inputs, candidates, config)
     corrections = make_corrections(inputs, files, config)
     reflections = Reflections(
         inputs.reflections,
@@ -368,7 +311,7 @@ def main(argv: list[str] | None = None) -> None:
             errors_per_prompt=config.errors_per_prompt,
         )
     wrong = set(inputs.samples.filter(pl.col("verdict") == "incorrect")["problem_id"])
-    chooser = Chooser(candidates, config, reflections, refinements, wrong)
+    chooser = Chooser(candidates, config, reflections, refinements, pairs, wrong)
     try:
         train, mixed = choose_rows(chooser, candidates, config)
     except InputError as error:
@@ -378,6 +321,7 @@ def main(argv: list[str] | None = None) -> None:
         **summarise(inputs, candidates, reflections.objections, config.filters),
         "fallbacks": chooser.fallbacks,
         "without_exposed_error": chooser.count_without_error(set(inputs.errors["problem_id"])),
+        **({} if pairs is None else {"pairs": pairs.counts}),
         **({} if corrections is None else {"self_correction": corrections.counts}),
         **mixed,
         **count_rows(train),

@@ -7,6 +7,7 @@ The method is full fine-tuning, or LoRA through peft. LoRA is merged before savi
 base too. A killed run resumes from the last checkpoint in the work folder, which is named after the
 run's content and is not an output. A loss, gradient norm or weight that is not finite stops the run
 in the step where it shows: nothing is published, and the last good checkpoint stays in that folder.
+With ``loss: dpo`` the rows are pairs of texts; the student before the first step is the reference.
 Where `pack` has held rows out, their loss is in the log, and ``keep_best`` publishes the weights
 with the lowest one.
 SIGTERM and SIGUSR1 let the running step end, save a checkpoint and exit with 143 or 138. README.md
@@ -44,6 +45,7 @@ from orion.spending import ceiling
 from orion.spending.stop import refuse_training, watch_training
 from orion.stages import command
 from orion.training import launch, processes
+from orion.training.arguments import training_arguments
 from orion.training.callbacks import Report, SaveAndStop, StopSignals
 from orion.training.loading import (
     check_kernels,
@@ -54,7 +56,9 @@ from orion.training.loading import (
 from orion.training.order_of_sums import fix_order_of_sums
 from orion.training.packed_rows import PackedRows, collate_packed, store_rows
 from orion.training.processes import say
+from orion.training.reference import read_reference
 from orion.training.settings import (
+    DPO,
     KERNELS,
     SHARDING,
     TrainConfig,
@@ -65,7 +69,7 @@ from orion.training.settings import (
 )
 from orion.training.sharded_trainer import ShardedTrainer
 from orion.training.sharding import gather_trained
-from orion.training.trainer import LOGGED, PackedTrainer, training_arguments
+from orion.training.trainer import LOGGED, PackedTrainer
 
 # apart from each other, seeds of runs are small numbers
 RANK_SEED = 1_000_003
@@ -95,6 +99,9 @@ def run_training(trainer: PackedTrainer, work: Path, signals: StopSignals) -> No
     if trainer.args.world_size > 1:
         # else all of them would draw the same dropout and noise
         torch.manual_seed(trainer.args.seed + RANK_SEED * trainer.args.process_index)
+    if trainer.preference is not None:
+        # from the weights of the start, which a resumed run has until it loads its checkpoint
+        read_reference(trainer)
     with signals.defer():
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if signals.number is not None:
@@ -245,6 +252,7 @@ def prepare(args: argparse.Namespace) -> Job:
     check_optimizer(config.optimizer, method=config.method)
     check_loss(config.loss)
     tables.size(args.packed, tables.PACKED)  # refuses what is no such table, before the model loads
+    check_pairs(args.packed, config)
     document = read_document(args.model)
     inputs = {"packed": args.packed, "model": args.model}
     inputs |= preflight.required_inputs(args, document)
@@ -254,6 +262,18 @@ def prepare(args: argparse.Namespace) -> Job:
     work = Path(args.work) / f"train-{digest[:16]}"
     training_checkpoints.check_sharding(work, is_sharded=args.sharding == "full")
     return Job(config, document, record | plan.require_registered(args), work)
+
+
+def check_pairs(packed: str, config: TrainConfig) -> None:
+    """Raise InputError where the loss is that of pairs and the rows are none, or the reverse."""
+    keys = tables.read_provenance(packed).get("config", {})
+    is_paired = bool(keys.get("pairs", False))
+    if is_paired != (config.loss == DPO):
+        rows = "pairs of a preferred and a rejected text" if is_paired else "no pairs"
+        raise InputError(
+            f"{packed} holds {rows}, and train.loss is {config.loss}; an arm with trained_on: "
+            f"error_pairs has loss: {DPO}, and no other arm has it"
+        )
 
 
 def make_trainer(args: argparse.Namespace, job: Job, signals: StopSignals) -> PackedTrainer:
@@ -277,9 +297,7 @@ def make_trainer(args: argparse.Namespace, job: Job, signals: StopSignals) -> Pa
         train_dataset=rows,
         eval_dataset=validation,
         data_collator=partial(
-            collate_packed,
-            loss_average=config.loss_average,
-            key_step_weight=config.key_step_weight,
+            collate_packed, loss_average=config.average, key_step_weight=config.key_step_weight
         ),
         kernels=args.kernels,
         optimizer=config.optimizer,
@@ -287,6 +305,7 @@ def make_trainer(args: argparse.Namespace, job: Job, signals: StopSignals) -> Pa
         keep_best=config.keep_best,
         targets=config.lora.target_modules if config.method == "lora" and config.lora else None,
         loss=config.loss,
+        preference=config.preference,
         callbacks=[SaveAndStop(signals, args.save_minutes), Report()],
     )
 

@@ -15,6 +15,7 @@ from orion import tables
 from orion.errors import InputError
 from orion.paths import AtomicFile
 from orion.progress import log
+from orion.training.preference import mark_pairs
 from orion.training.table_slices import read_slices
 
 IGNORED = -100
@@ -45,11 +46,18 @@ class PackedRows(torch.utils.data.Dataset[Row]):
     """The packed sequences as one dictionary of arrays each, read from disk when asked for.
 
     ``index``: an entry of INDEX_TYPE per row, all that is in memory. The file is opened anew for
-    each row, so that processes can share the data set.
+    each row, so that processes can share the data set. ``reference``: what each row has of it, of
+    each document (``orion.training.preference``), (documents,) float64; None for other losses.
     """
 
     def __init__(self, path: Path, index: npt.NDArray[Any]):
         self.path, self.index = path, index
+        self.reference: npt.NDArray[np.float64] | None = None
+
+    def place_documents(self, number: int) -> slice:
+        """Where the documents of a row are among those of all rows."""
+        before = int(self.index["documents"][:number].sum())
+        return slice(before, before + int(self.index["documents"][number]))
 
     def __len__(self) -> int:
         return len(self.index)
@@ -63,8 +71,12 @@ class PackedRows(torch.utils.data.Dataset[Row]):
         values = np.fromfile(self.path, "<i4", count, offset=4 * start)
         assert len(values) == count, f"{self.path} is cut off"
         parts = np.split(values, [tokens, 2 * tokens, 3 * tokens, 3 * tokens + documents])
-        row = dict(zip(COLUMNS, parts, strict=False))
-        return row | ({KEY_STEPS: parts[-1]} if entry["has_key_steps"].item() else {})
+        row: dict[str, Any] = dict(zip(COLUMNS, parts, strict=False))
+        if entry["has_key_steps"].item():
+            row[KEY_STEPS] = parts[-1]
+        if self.reference is not None:
+            row["reference"] = self.reference[self.place_documents(number)]
+        return row
 
 
 class PaddedOrder(torch.utils.data.Sampler[int | None]):
@@ -170,9 +182,10 @@ def collate_packed(
 
     Also seq_lengths, the documents' lengths, and valid_index (targets,) int64, the positions that
     predict a trained token. Both are computed on the host, where no device has to be waited for.
-    ``loss_average``: for "document" there are weights too, see ``weigh_documents``; so there are
-    with ``key_step_weight``, of rows that have the column KEY_STEPS. Padding is left out; where
-    there is nothing else, the micro-batch has the key padding.
+    ``loss_average``: for "document" there are weights too, see ``weigh_documents``, for "pair" what
+    ``mark_pairs`` gives; there are weights with ``key_step_weight`` too, of rows that have the
+    column KEY_STEPS. Padding is left out; where there is nothing else, the micro-batch has the key
+    padding.
     """
     mark = {"padding": True} if all(row is PADDING for row in rows) else {}
     rows = [row for row in rows if row is not PADDING] or [PADDING]
@@ -192,6 +205,8 @@ def collate_packed(
         weights = weigh_documents(row["labels"], packing, loss_average, raw)
     elif loss_average == "document":
         weights = weigh_documents(row["labels"], packing)
+    elif loss_average == "pair":
+        weights = mark_pairs(rows)
     valid = targets.ne(IGNORED).nonzero().squeeze(1)
     return {**row, **weights, **mark, "seq_lengths": lengths, "valid_index": valid}
 

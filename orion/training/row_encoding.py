@@ -18,7 +18,7 @@ from orion.training.document_file import IGNORED
 
 COLUMNS = ["problem_id", "row", "prompt", "completion", "target_kind"]
 # kinds of rows that are the model's own answers to their prompts
-OWN_KINDS = ("own_correct", "own_sample")
+OWN_KINDS = ("own_correct", "own_sample", "own_wrong")
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ KERNELS: dict[str, dict[str, str]] = {
 }
 
 # train.loss: of each target token the cross-entropy, or this times the model's own probability of
-# the token (DFT), or of its whole document, as the geometric mean over the document's targets
-CROSS_ENTROPY, DFT, CORRECTNESS = "cross_entropy", "dft", "correctness"
-LOSSES = (CROSS_ENTROPY, DFT, CORRECTNESS)
+# the token (DFT), or of its whole document, as the geometric mean over the document's targets; or
+# that of pairs of documents (`orion.training.preference`)
+CROSS_ENTROPY, DFT, CORRECTNESS, DPO = "cross_entropy", "dft", "correctness", "dpo"
+LOSSES = (CROSS_ENTROPY, DFT, CORRECTNESS, DPO)
 
 # what several processes spread over them: nothing, or weights, gradients and optimiser states
 SHARDING = ("none", "full")
@@ -114,6 +115,18 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
+class Preference:
+    """The keys of the loss of pairs, see ``orion.training.preference``.
+
+    ``beta``: how much leaving the reference counts. ``nll_weight``: of the preferred text's own
+    negative log-likelihood.
+    """
+
+    beta: float = 0.1
+    nll_weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The configuration keys of the stage; ``lora`` is absent under full fine-tuning.
 
@@ -121,6 +134,7 @@ class TrainConfig:
     ``max_steps``: optimiser steps; if absent, ``epochs`` passes over the packed sequences.
     ``loss``: one of LOSSES.
     ``loss_average``: over target tokens, or over documents, each of which then counts equally.
+    ``dpo_beta`` and ``dpo_nll_weight``: of the loss of pairs, which is an average over pairs.
     ``neftune_noise_alpha``: of noise on the embeddings. ``validation_steps``: optimiser steps
     between validations where rows are held out; if absent, one pass over the packed sequences.
     ``keep_best``: whether the result is that of the lowest validation loss. ``key_step_weight``: of
@@ -148,6 +162,18 @@ class TrainConfig:
     validation_steps: int | None = None
     keep_best: bool = False
     key_step_weight: float | None = None
+    dpo_beta: float = Preference.beta
+    dpo_nll_weight: float = Preference.nll_weight
+
+    @property
+    def average(self) -> str:
+        """What the loss of an optimiser step is divided by the number of."""
+        return "pair" if self.loss == DPO else self.loss_average
+
+    @property
+    def preference(self) -> Preference | None:
+        """The keys of the loss of pairs; None for the other losses."""
+        return Preference(self.dpo_beta, self.dpo_nll_weight) if self.loss == DPO else None
 
     @property
     def keeps_adapter(self) -> bool:

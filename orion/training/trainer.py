@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from orion_kernels import Packing
 from orion_kernels.transformers_integration import causal_lm_loss
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer
 
 from orion.errors import InputError
 from orion.models import training_checkpoints
@@ -24,17 +24,10 @@ from orion.training.packed_rows import (
     average_documents,
     collate_packed,
 )
-from orion.training.settings import (
-    CORRECTNESS,
-    CROSS_ENTROPY,
-    KERNELS,
-    OPTIMIZERS,
-    TrainConfig,
-    split_batch,
-)
+from orion.training.preference import weigh_pairs
+from orion.training.settings import CORRECTNESS, CROSS_ENTROPY, DFT, KERNELS, Preference
 from orion.training.sharding import gather_trained
 
-SAVE_EVERY_STEPS = 100
 # what causal_lm_loss takes of a collated micro-batch
 ROW = ("input_ids", "position_ids", "labels", "valid_index", "token_weights")
 LOGGED = (
@@ -46,6 +39,7 @@ LOGGED = (
     "trained_tokens",
     "accuracy",
     "entropy",
+    "preferred",
     "validation_loss",
 )
 
@@ -56,7 +50,8 @@ class PackedTrainer(Trainer):
     ``kernels``: a key of KERNELS. ``optimizer``: one of OPTIMIZERS. ``noise_alpha``: of
     ``embedding_noise``. ``keep_best``: whether the weights of the lowest validation loss are kept.
     ``targets``: of the adapters, each of which the first step has to reach. ``loss``: one of
-    LOSSES. Raises InputError in the step whose loss or gradient norm is not finite.
+    LOSSES; ``preference``: the keys of that of pairs, None for the others. Raises InputError in
+    the step whose loss or gradient norm is not finite.
     """
 
     def __init__(
@@ -68,16 +63,18 @@ class PackedTrainer(Trainer):
         keep_best: bool = False,
         targets: str | list[str] | None = None,
         loss: str = CROSS_ENTROPY,
+        preference: Preference | None = None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        self._loss = loss
+        self._loss, self.preference = loss, preference
         # the loss is already divided by what is counted in the whole optimiser step
         self.model_accepts_loss_kwargs = True
         self._noise_alpha, self._keep_best, self._targets = noise_alpha, keep_best, targets
         self._kernels: dict[str, Any] = KERNELS[kernels]
         self._is_muon = optimizer == "muon"
-        self._sums: dict[str, Any] = dict.fromkeys(("accuracy", "entropy", "trained_tokens"), 0)
+        summed = ("accuracy", "entropy", "trained_tokens", "pairs", "preferred")
+        self._sums: dict[str, Any] = dict.fromkeys(summed, 0)
         self._order: PaddedOrder | None = None
         # the step of the newest checkpoint, until the step behind it shows that it is good
         self.unproven_step: int | None = None
@@ -113,12 +110,18 @@ class PackedTrainer(Trainer):
     ) -> Any:
         """The loss of one micro-batch, divided by the target tokens of the optimiser step.
 
-        With token_weights among the inputs, by its documents that have a target. Several processes
-        average their gradients, so that theirs is multiplied by their number; padding counts zero.
+        With token_weights among the inputs, by its documents that have a target; that of pairs, by
+        its pairs. Several processes average their gradients, so that theirs is multiplied by their
+        number; padding counts zero.
         """
-        if self._loss != CROSS_ENTROPY and model.training:
+        missing: Any = 0
+        if self._loss in (DFT, CORRECTNESS) and model.training:
             inputs = self._weigh_by_probability(model, inputs)
+        elif self.preference is not None and model.training:
+            inputs, missing = self._weigh_by_preference(model, inputs, self.preference)
         loss, metrics = self._forward(model, inputs, num_items_in_batch)
+        if self.preference is not None and model.training:
+            loss = loss + (missing / num_items_in_batch).to(loss.dtype)
         if self.args.world_size > 1:
             loss = loss * (0 if "padding" in inputs else self.args.world_size)
         # kept on the device until they are logged
@@ -133,24 +136,39 @@ class PackedTrainer(Trainer):
         The loss of DFT (arXiv 2508.05629): its gradient does not pass through the weight. For
         CORRECTNESS the weight is the geometric mean over the targets of the document, so that
         texts in which chain and answer fit what the model knows count more (after the idea of
-        CoPeD, arXiv 2509.05602; the weight is ours). This reading of the micro-batch has the
-        dropout and the noise of the one that is trained on.
+        CoPeD, arXiv 2509.05602; the weight is ours).
+        """
+        labels = inputs["labels"]  # (1, tokens)
+        is_target = labels[0].ne(IGNORED)
+        logprob = self.read_ahead(model, inputs).float().where(is_target, 0.0)
+        if self._loss == CORRECTNESS:
+            packing = Packing.from_seq_lengths(inputs["seq_lengths"], device=labels.device)
+            logprob = average_documents(logprob, is_target, packing)
+        weights = (logprob.exp() * is_target)[None]
+        if "token_weights" in inputs:
+            weights = weights * inputs["token_weights"]
+        return {**inputs, "token_weights": weights}
+
+    def _weigh_by_preference(
+        self, model: Any, inputs: dict[str, Any], preference: Preference
+    ) -> tuple[dict[str, Any], torch.Tensor]:
+        """The micro-batch with the weights of its pairs, and what its loss lacks, a constant."""
+        found = weigh_pairs(self.read_ahead(model, inputs), inputs, preference)
+        self._sums["pairs"] += found.margins.numel()
+        self._sums["preferred"] += found.margins.gt(0).sum()
+        return {**inputs, "token_weights": found.token_weights}, found.missing
+
+    def read_ahead(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """The log-probability of each target, (tokens,), aligned with labels; 0 for the others.
+
+        This reading has the dropout and the noise of the one that is trained on behind it.
         """
         labels = inputs["labels"]  # (1, tokens)
         devices = [labels.device] if labels.device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.no_grad():
             _, metrics = self._forward(model, inputs, 1.0)
-        # aligned with labels, and not with the position that predicts them; 0 without a target
-        logprob = torch.zeros_like(labels, dtype=torch.float32)
-        logprob[0, 1:] = metrics.logprob[:-1]
-        is_target = labels.ne(IGNORED)
-        if self._loss == CORRECTNESS:
-            packing = Packing.from_seq_lengths(inputs["seq_lengths"], device=labels.device)
-            logprob[0] = average_documents(logprob[0].where(is_target[0], 0.0), is_target, packing)
-        weights = logprob.exp() * is_target
-        if "token_weights" in inputs:
-            weights = weights * inputs["token_weights"]
-        return {**inputs, "token_weights": weights}
+        # the metrics are aligned with the position that predicts
+        return metrics.logprob.roll(1)
 
     def _forward(self, model: Any, inputs: dict[str, Any], normalizer: Any) -> tuple[Any, Any]:
         """The loss of one micro-batch and its metrics."""
@@ -257,6 +275,8 @@ class PackedTrainer(Trainer):
                 "trained_tokens": before + count,
                 "tokens": int(self.state.num_input_tokens_seen),
             }
+            if self._sums["pairs"]:
+                logs["preferred"] = float(self._sums["preferred"]) / self._sums["pairs"]
             self._sums = dict.fromkeys(self._sums, 0)
             self._check_step(logs)
         super().log(logs, start_time)
@@ -346,54 +366,3 @@ class PackedTrainer(Trainer):
                 "or look at the rows (preview.jsonl of the arm)"
             )
         )
-
-
-def training_arguments(
-    config: TrainConfig, work: str, micro_batch: int, sequences: int, *, validates: bool = False
-) -> TrainingArguments:
-    """The stage's keys as TrainingArguments.
-
-    ``sequences``: packed rows to train on. ``validates``: whether there are rows held out.
-    Raises InputError where the processes or the micro-batch do not divide the batch.
-    """
-    batch, world = config.batch_sequences, processes.world_size()
-    micro_batch, accumulated = split_batch(batch, micro_batch, world)
-    steps_per_epoch = -(-sequences // batch)
-    steps = config.max_steps or max(1, round(config.epochs * steps_per_epoch))
-    return TrainingArguments(
-        output_dir=work,
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=accumulated,
-        max_steps=steps,
-        optim=OPTIMIZERS[config.optimizer] or TrainingArguments.optim,
-        learning_rate=config.learning_rate,
-        adam_beta1=config.betas[0],
-        adam_beta2=config.betas[1],
-        weight_decay=config.weight_decay,
-        warmup_steps=round(config.warmup_fraction * steps),
-        lr_scheduler_type=config.schedule,
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.dtype == "bfloat16",
-        gradient_checkpointing=config.gradient_checkpointing,
-        seed=config.seed,
-        data_seed=config.seed,
-        logging_steps=1,
-        logging_strategy="steps",
-        # a NaN is an error (PackedTrainer) and not left out of the log
-        logging_nan_inf_filter=False,
-        # the library adds a validation behind the last step
-        eval_strategy="steps" if validates else "no",
-        eval_steps=config.validation_steps or steps_per_epoch,
-        save_steps=SAVE_EVERY_STEPS,
-        include_num_input_tokens_seen="all",
-        remove_unused_columns=False,
-        report_to=[],
-        use_cpu=not torch.cuda.is_available(),
-        ddp_backend="gloo" if world > 1 and not torch.cuda.is_available() else None,
-        ddp_timeout=int(processes.TIMEOUT.total_seconds()),
-        # a row reaches some of a model's experts only. The buckets also stay as they are, while
-        # others are made anew behind the first step, and a resumed run would round differently
-        ddp_find_unused_parameters=True if world > 1 else None,
-        # Report prints the progress
-        disable_tqdm=True,
-    )

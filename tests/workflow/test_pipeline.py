@@ -88,6 +88,8 @@ def folder(root, commands, arms, tmp_path_factory):
         name: {"source": {"kind": "embedded", "student": student}, "dtype": "float32"}
         for name, student in (("tiny", "first"), ("teacher", "one"))
     }
+    trained = {"kind": "arm", "dataset": "chains", "model": "tiny", "arm": "exposure", "seed": 1}
+    config["models"]["exposed"] = {"source": trained}
     config["datasets"]["chains"]["source"].update(n=PROBLEMS)
     config["benchmarks"] = {
         "chains-test": {"source": {"kind": "demo", "level": "test", "n": 8, "seed": 12}}

@@ -162,7 +162,9 @@ def test_an_edit_in_the_check_of_steps_rechecks_and_samples_nothing(changing):
 
 
 def test_an_edit_in_training_retrains(changing):
-    edit(changing, "orion/training/trainer.py", "SAVE_EVERY_STEPS = 100", "SAVE_EVERY_STEPS = 101")
+    edit(
+        changing, "orion/training/arguments.py", "SAVE_EVERY_STEPS = 100", "SAVE_EVERY_STEPS = 101"
+    )
     assert set(changing.plan()) == FROM_TRAIN
 
 

@@ -180,6 +180,16 @@ def of_judge(name):
     return lambda wildcards: f"results/models/{judge(wildcards)}/{name}"
 
 
+def of_exposed(name):
+    """A file of the model whose errors an arm exposes: the student, or another entry of models."""
+
+    def exposed_file(wildcards):
+        model = settings.find_exposed(CONFIG, wildcards.arm, wildcards.model)
+        return f"results/datasets/{wildcards.dataset}/{model}/{name}"
+
+    return exposed_file
+
+
 def server(key, asked=lambda wildcards: wildcards.model):
     """A key of the model's server; a resource, so that a server that moves triggers no rerun."""
 

@@ -3,12 +3,14 @@
 
 rule expose:
     input:
-        samples="results/datasets/{dataset}/{model}/samples.parquet",
-        verdicts="results/datasets/{dataset}/{model}/verdicts.parquet",
+        samples=of_exposed("samples.parquet"),
+        verdicts=of_exposed("verdicts.parquet"),
         # empty for arms that show no sham, and for the steps no attempt that is cut at its error
         problems=if_among(SHAM, "results/datasets/{dataset}/problems.parquet"),
-        steps=if_among(
-            READING_STEPS, "results/datasets/{dataset}/{model}/steps.parquet"
+        steps=lambda wildcards: (
+            [of_exposed("steps.parquet")(wildcards)]
+            if wildcards.arm in READING_STEPS
+            else []
         ),
         surprisal=if_among(
             EXPOSING_BY_SURPRISAL,

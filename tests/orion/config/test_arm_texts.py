@@ -24,6 +24,8 @@ def raw(root):
     found["arms"] |= more
     found["runs"]["arms"] = ["base", "orion", *more]
     found["models"]["teacher"] = {"source": {"kind": "embedded", "student": "two"}}
+    source = {"kind": "arm", "dataset": "chains", "model": "tiny", "arm": "exposure", "seed": 1}
+    found["models"]["exposed"] = {"source": source}
     return found | {"prompts": "chat", "comparisons": []}
 
 
@@ -37,10 +39,9 @@ def test_the_arms_are_added_to_the_default_without_changing_it(root):
 
 def test_all_of_them_are_valid_with_the_set_chat(raw):
     loaded = config.validate(raw)
+    sampled = ("own_correct", "own_sample", "error_pairs", "reflection", "oracle")
     assert [name for name in loaded.arms if config.needs_samples(loaded, name)] == [
-        name
-        for name in loaded.arms
-        if loaded.arms[name].trained_on in ("own_correct", "own_sample", "reflection", "oracle")
+        name for name in loaded.arms if loaded.arms[name].trained_on in sampled
     ]
     assert loaded.arms["mix_long"].needs_traces and not loaded.arms["answer_hint"].needs_traces
 
@@ -49,9 +50,9 @@ def test_all_of_them_are_valid_with_the_set_chat(raw):
 LATER = {
     "expose": ("seed", "show", "prompts"),
     "reflect": ("task", "writer", "model"),
-    "select": ("prefer", "mix", "self_correction"),
-    "pack": ("prefix_tokens", "prefix_share", "key_steps"),
-    "train": ("loss", "key_step_weight"),
+    "select": ("prefer", "mix", "self_correction", "pairs"),
+    "pack": ("prefix_tokens", "prefix_share", "pairs", "key_steps"),
+    "train": ("loss", "dpo_beta", "dpo_nll_weight", "key_step_weight"),
 }
 
 
@@ -65,8 +66,9 @@ def test_keys_at_their_defaults_are_left_out(raw):
     raw["expose"] |= {"show": "whole", "seed": None}
     raw["select"] |= {"prefer": "first"}
     raw["pack"] |= {"prefix_tokens": None, "prefix_share": None}
-    raw["train"] |= {"loss": "cross_entropy"}
+    raw["train"] |= {"loss": "cross_entropy", "dpo_beta": None, "dpo_nll_weight": None}
     raw["arms"]["orion"] |= {"task": "refine", "mix": None, "self_correction": None}
+    raw["arms"]["orion"]["pairs"] = None
     same = config.validate(raw)
     for stage in LATER:
         wildcards = {**KEYS, "arm": "orion", **({"seed": "1"} if stage == "train" else {})}
@@ -108,6 +110,10 @@ def test_each_key_reaches_its_stage(raw):
     assert find(raw, "train", "orion_key_steps", seed="1")["key_step_weight"] == 2.0
     # another weight packs nothing anew
     assert find(raw, "pack", "orion_key_steps")["key_steps"] is True
+    trained = find(raw, "train", "exposure", seed="1")
+    assert (trained["loss"], trained["dpo_beta"], trained["dpo_nll_weight"]) == ("dpo", 0.1, 1.0)
+    assert find(raw, "select", "exposure")["pairs"] == {"rejected": "student_correct"}
+    assert find(raw, "pack", "exposure")["pairs"] and not find(raw, "pack", "orion")["pairs"]
     loaded = config.validate(raw)
     reading = [name for name in loaded.arms if config.reads_steps(loaded, name)]
     assert reading == ["orion_sham", "orion_cut"]
@@ -116,6 +122,8 @@ def test_each_key_reaches_its_stage(raw):
 def test_another_draw_has_another_random_order(raw):
     raw["models"]["again"] = {"source": {"kind": "model", "model": "tiny"}, "draw": 1}
     raw["runs"]["models"] = ["tiny", "again"]
+    # its errors are those of one student
+    raw["runs"]["arms"].remove("orion_euler")
     loaded = config.validate(raw)
     found = [
         config.stage_config(loaded, "expose", dataset="chains", model=name, arm="orion_random")
@@ -138,6 +146,7 @@ def test_what_no_prompt_shows_reruns_nothing(raw):
 
 
 REFLECTING = {"trained_on": "reflection", "error_source": "own"}
+PAIRED = {"trained_on": "error_pairs", "train": {"loss": "dpo"}}
 
 
 @pytest.mark.parametrize(
@@ -216,6 +225,27 @@ REFLECTING = {"trained_on": "reflection", "error_source": "own"}
             r"arms\.x\.select\.fallback_no_error: rewrite shows the teacher's trace",
         ),
         ({"trained_on": "own_correct", "task": "shorten"}, r"task: shorten is for reflections"),
+        ({"trained_on": "error_pairs"}, r"arms\.x: trained_on: error_pairs and train\.loss: dpo"),
+        ({"trained_on": "own_correct", "train": {"loss": "dpo"}}, r"has trained_on: own_correct"),
+        ({"trained_on": "own_correct", "pairs": {}}, r"pairs is for trained_on: error_pairs"),
+        ({"trained_on": "own_correct", "train": {"dpo_beta": 0.1}}, r"dpo_beta is for loss: dpo"),
+        (
+            {**PAIRED, "select": {"match": {"problems": ["orion"]}}},
+            r"match would remove rows and b",
+        ),
+        (
+            {**PAIRED, "pack": {"prefix_tokens": 8}},
+            r"wrong with a text may stand behind the prefix",
+        ),
+        ({**PAIRED, "mix": {"teacher_share": 0.5}}, r"mix adds teacher traces to other rows"),
+        (
+            {**PAIRED, "train": {"loss": "dpo", "validation_fraction": 0.1}},
+            r"arms\.x\.train: .*has no validation loss",
+        ),
+        (
+            {**PAIRED, "train": {"loss": "dpo", "loss_average": "document"}},
+            r"arms\.x\.train: .*an average over pairs",
+        ),
         (
             {**REFLECTING, "prompt_includes": ["teacher", "errors"], "task": "shorten"},
             r"task: shorten is for reflections on the trace alone",

@@ -54,7 +54,7 @@ def test_the_prompt_is_for_another_model_and_the_draw_the_students(raw):
 def test_the_model_is_used_and_its_context_counts(raw):
     loaded = config.validate(raw)
     assert config.list_used(loaded)["models"] == ["tiny", "teacher"]
-    assert config.list_writers(loaded) == ["teacher"]
+    assert config.list_helpers(loaded) == ["teacher"]
     assert config.list_token_limits(loaded, "teacher") == {
         "arms.by_teacher.reflect.max_tokens": 300
     }

@@ -4,16 +4,20 @@ The tables and the invented student are those of test_arms. What a prefix leaves
 test_pack_prefix, what makes a trace shorter in test_reflect_texts and test_select_texts.
 """
 
+import copy
+import json
 import re
 from functools import partial
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
 from orion import config, tables
 from orion.stages import check, expose
 from tests.helpers.configurations import read_one_student
+from tests.orion.stages import test_arms
 from tests.orion.stages.test_arms import (
     NO_ERROR,
     NO_RIGHT,
@@ -40,6 +44,8 @@ def load():
     raw["arms"] |= more["arms"]
     raw["runs"]["arms"] = list(raw["arms"])
     raw["models"]["teacher"] = {"source": {"kind": "embedded", "student": "two"}}
+    source = {"kind": "arm", "dataset": "chains", "model": "tiny", "arm": "exposure", "seed": 1}
+    raw["models"]["exposed"] = {"source": source}
     return config.validate(raw | {"prompts": "chat", "comparisons": []}), set(more["arms"])
 
 
@@ -77,6 +83,18 @@ def check_unchecked(rows):
         kind = "right" if is_right(row["problem_id"], 0) else "slip"
         assert find_words(row) == [(kind, row["problem_id"], 0)]
     assert {find_words(r)[0][0] for r in rows} == {"right", "slip"}
+
+
+def check_pairs(rows):
+    """A wrong sample, then a right one of the same problem, each in their order."""
+    assert {r["problem_id"] for r in rows} == set(PROBLEMS) - NO_ERROR - NO_RIGHT
+    assert [r["row"] for r in rows] == [0, 1, 2, 3] * (len(rows) // 4)
+    for n, row in enumerate(rows):
+        # of the samples 0 to 4 the odd ones are wrong
+        number = [1, 0, 3, 2][n % 4]
+        kind = "right" if number % 2 == 0 else "slip"
+        assert find_words(row) == [(kind, row["problem_id"], number)]
+        assert row["target_kind"] == ("own_correct" if kind == "right" else "own_wrong")
 
 
 def check_traces(rows):
@@ -135,6 +153,7 @@ CHECKS = {
     "sft_teacher_dft": check_traces,
     "orion_correctness": with_own_errors,
     "orion_key_steps": with_own_errors,
+    "exposure": check_pairs,
     "lemma": lambda rows: check_self_correction(rows, cut_at_false_step),
     "lemma_whole": lambda rows: check_self_correction(rows, str),
     # whoever writes it, the attempt is the student's
@@ -152,6 +171,7 @@ CHECKS = {
 
 def test_every_arm_of_the_file_is_described_here_or_named():
     others = {"long2short", "long2short_teacher", "orion_cut", "orion_answer_only"}
+    others |= {"orion_euler"}
     assert set(CHECKS) | others == MORE
 
 
@@ -218,3 +238,46 @@ def test_a_problem_shows_one_attempt_where_the_arm_says_so(tmp_path):
         assert [r["problem_id"] for r in run_expose(tmp_path, arm)] == wrong
     # of p5, all of whose answers are wrong and differ, any one may be chosen
     assert "p5" in NO_RIGHT
+
+
+def test_the_trace_stands_with_each_wrong_sample_where_it_is_rejected(tmp_path):
+    changed = copy.deepcopy(LOADED)
+    changed.arms["exposure"].pairs.rejected = "teacher"
+    assert changed.arms["exposure"].needs_traces
+    rows = make_rows(changed, "exposure", tmp_path, find_steps()).to_dicts()
+    assert {r["problem_id"] for r in rows} == set(PROBLEMS) - NO_ERROR - WRONG_TRACE
+    for wrong, right in zip(rows[::2], rows[1::2], strict=True):
+        assert find_words(wrong) == [("slip", wrong["problem_id"], wrong["sample_id"])]
+        assert right["completion"] == f"trace-{wrong['problem_id']}"
+        assert right["target_kind"] == "teacher_trace"
+    counted = json.loads((tmp_path / "out-filters").read_text())["pairs"]
+    assert counted == {
+        "rejected": "teacher",
+        "pairs": len(rows) // 2,
+        "problems_without_wrong": len(NO_ERROR),
+        "problems_without_right": len(WRONG_TRACE),
+    }
+
+
+def test_a_wrong_sample_that_was_cut_off_is_in_no_pair(tmp_path, monkeypatch):
+    real = make_solving
+
+    def cut():
+        problems, samples, verdicts = real()
+        ended = pl.when(pl.col("sample_id") == 1).then(pl.lit("length")).otherwise("finish_reason")
+        return problems, samples.with_columns(finish_reason=ended), verdicts
+
+    monkeypatch.setattr(test_arms, "make_solving", cut)
+    rows = make_rows(LOADED, "exposure", tmp_path, find_steps()).to_dicts()
+    assert {r["sample_id"] for r in rows if r["target_kind"] == "own_wrong"} == {3}
+    assert len(rows) == 2 * len(set(PROBLEMS) - NO_ERROR - NO_RIGHT)
+
+
+def test_an_error_of_another_model_has_no_sample_of_the_student_behind_it(tmp_path):
+    own, other = (run_expose(tmp_path, arm) for arm in ("orion", "orion_euler"))
+    changed = ("source", "own_sample_id")
+    assert [{k: v for k, v in row.items() if k not in changed} for row in other] == [
+        {k: v for k, v in row.items() if k not in changed} for row in own
+    ]
+    assert {row["source"] for row in own} == {"own"}
+    assert {(row["source"], row["own_sample_id"]) for row in other} == {("exposed", None)}

@@ -265,6 +265,34 @@ def test_long_rows_are_dropped_and_counted_never_cut(arm):
     assert (stats["documents"], stats["dropped_too_long"], stats["rows"]) == (3, 0, 1)
 
 
+def test_the_texts_of_a_pair_stand_side_by_side_or_are_dropped_together(
+    tmp_path, tokenizer, monkeypatch
+):
+    """Against a search of the definition over whole pairs; a slice of rows ends inside a pair."""
+    monkeypatch.setattr(pack, "SLICE_ROWS", 3)
+    repeats = [1, 4, 2, 2, 9, 1, 3, 3, 40, 1, 1, 60]
+    texts = [" ; ".join([f"{10 + n} + 5 = 0"] * count) for n, count in enumerate(repeats)]
+    write_arm(tmp_path, tokenizer, texts)
+    packed, stats = run(tmp_path, 150, pairs=True)
+    encoder = DocumentEncoder(tokenizer, eos={tokenizer.eos_token_id}, enable_thinking=None)
+    rows = tables.read(tmp_path / "train", tables.TRAIN).rows(named=True)
+    encoded = [encoder.encode(row["prompt"], row["completion"])[0] for row in rows]
+    pairs = [encoded[n : n + 2] for n in range(0, len(encoded), 2)]
+    fitting = [pair for pair in pairs if sum(map(len, pair)) <= 150]
+    dropped = len(pairs) - len(fitting)
+    assert dropped >= 2 and any(min(map(len, p)) <= 150 for p in pairs if p not in fitting)
+    assert stats["pairs"] == len(fitting) and stats["documents"] == 2 * len(fitting)
+    assert stats["dropped_too_long"] == 2 * dropped
+    want = [
+        [token for i in chosen for ids in fitting[i] for token in ids]
+        for chosen in search_bins([sum(map(len, pair)) for pair in fitting], 150)
+    ]
+    assert packed["input_ids"].to_list() == want and 1 < len(want) < len(fitting)
+    lengths = {tuple(map(len, pair)) for pair in fitting}
+    for found in packed["seq_lengths"].to_list():
+        assert {tuple(found[n : n + 2]) for n in range(0, len(found), 2)} <= lengths
+
+
 @pytest.mark.parametrize(
     ("max_length", "message"),
     [

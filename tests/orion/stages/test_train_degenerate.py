@@ -13,6 +13,7 @@ from orion.errors import InputError
 from orion.models import checkpoints
 from orion.models.document import read_document
 from orion.stages import train
+from orion.training import arguments as training_arguments
 from orion.training import trainer
 
 CONFIG = {
@@ -103,7 +104,7 @@ def assert_nothing_is_published(folder):
 
 def test_a_learning_rate_that_ruins_the_weights_stops_the_run(folder, monkeypatch):
     """Step 2 applies the rate of 1e30, step 3 shows it; checkpoint 2 was written between them."""
-    monkeypatch.setattr(trainer, "SAVE_EVERY_STEPS", 1)
+    monkeypatch.setattr(training_arguments, "SAVE_EVERY_STEPS", 1)
     message = (
         r"packed: the training stopped at step 3 of 6: loss is nan, grad_norm is nan, .*Nothing is "
         r"published; the last good checkpoint is .*checkpoint-1\. Lower train\.learning_rate "
@@ -124,7 +125,7 @@ def test_a_learning_rate_that_ruins_the_weights_stops_the_run(folder, monkeypatc
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_last_step_that_ruins_the_weights_publishes_nothing(folder, monkeypatch, method):
-    monkeypatch.setattr(trainer, "SAVE_EVERY_STEPS", 1)
+    monkeypatch.setattr(training_arguments, "SAVE_EVERY_STEPS", 1)
     with pytest.raises(
         InputError,
         match=r"ended with step 2, but spoiled the model: the loss is nan.*is .*checkpoint-1\. ",
@@ -146,7 +147,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(folder, monkeypatch):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_run_goes_on_from_the_last_good_checkpoint(folder, monkeypatch, value):
     """A fault of the machine at step 6: the same command ends as if it had not been."""
-    monkeypatch.setattr(trainer, "SAVE_EVERY_STEPS", 2)
+    monkeypatch.setattr(training_arguments, "SAVE_EVERY_STEPS", 2)
     run(folder, learning_rate=1e-3, max_steps=8)
     whole = {path.name: path.read_bytes() for path in folder.glob("out/model/*")}
     log = (folder / "out/log.jsonl").read_bytes()
@@ -200,7 +201,7 @@ SAMPLED = {"temperature": 0.6, "top_p": 0.95, "eos_token_id": [1, 0]}
     ids=["unsaid", "greedy", "sampling"],
 )
 def test_a_generation_config_with_a_temperature_is_saved(folder, monkeypatch, written, saved):
-    monkeypatch.setattr(trainer, "SAVE_EVERY_STEPS", 1)
+    monkeypatch.setattr(training_arguments, "SAVE_EVERY_STEPS", 1)
     (folder / "student/generation_config.json").write_text(json.dumps(written))
     write_document(folder)
     run(folder, learning_rate=1e-3, max_steps=2)

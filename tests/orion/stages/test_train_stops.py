@@ -16,7 +16,8 @@ import pytest
 from orion.errors import InputError
 from orion.models import training_checkpoints
 from orion.stages import train
-from orion.training import callbacks, trainer
+from orion.training import arguments as training_arguments
+from orion.training import callbacks
 from tests.helpers.training_processes import run_together
 from tests.helpers.training_runs import (
     arguments,
@@ -196,7 +197,7 @@ def test_checkpoints_by_minutes(folder, tmp_path, whole, monkeypatch):
     assert run(folder, tmp_path / "never", "--save-minutes", "1000") == whole["full"]
     assert saved == [8]
     saved.clear()
-    monkeypatch.setattr(trainer, "SAVE_EVERY_STEPS", 4)
+    monkeypatch.setattr(training_arguments, "SAVE_EVERY_STEPS", 4)
     assert run(folder, tmp_path / "both", "--save-minutes", "3") == whole["full"]
     assert saved == [4, 8]
 

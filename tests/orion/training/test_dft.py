@@ -7,10 +7,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from orion.errors import InputError
+from orion.training.arguments import training_arguments
 from orion.training.loading import load_trainable_model
 from orion.training.packed_rows import collate_packed
 from orion.training.settings import LoraConfig, check_loss
-from orion.training.trainer import PackedTrainer, training_arguments
+from orion.training.trainer import PackedTrainer
 from tests.helpers.packing import stored_rows
 from tests.orion.training.test_switches import document_losses, make_config
 

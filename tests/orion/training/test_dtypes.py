@@ -9,10 +9,11 @@ from orion_kernels.cross_entropy import torch_chunked
 
 from orion.errors import InputError
 from orion.models import checkpoints
+from orion.training.arguments import training_arguments
 from orion.training.loading import load_trainable_model, restore_base
 from orion.training.packed_rows import collate_packed
 from orion.training.settings import LoraConfig, TrainConfig
-from orion.training.trainer import PackedTrainer, training_arguments
+from orion.training.trainer import PackedTrainer
 from tests.helpers.packing import stored_rows
 
 LORA = LoraConfig(r=4, alpha=8, dropout=0.0, target_modules="all-linear")

@@ -82,6 +82,6 @@ def test_muon_under_lora_is_refused(student, tmp_path):
     with pytest.raises(InputError, match=r"optimizer = muon is for method: full; set adamw"):
         check_optimizer("muon", method="lora")
     block = {"learning_rate": 1e-3, "batch_sequences": 2, "optimizer": "muon"}
-    assert config.blocks.Train(**block).optimizer == "muon"
+    assert config.training.Train(**block).optimizer == "muon"
     with pytest.raises(ValueError, match="optimizer: muon is for method: full"):
-        config.blocks.Train(**block, method="lora")
+        config.training.Train(**block, method="lora")

@@ -14,11 +14,12 @@ from orion.errors import InputError
 from orion.stages import model as model_stage
 from orion.stages import train
 from orion.training import loading
+from orion.training.arguments import training_arguments
 from orion.training.loading import load_trainable_model
 from orion.training.noise import embedding_noise
 from orion.training.packed_rows import collate_packed
 from orion.training.settings import LoraConfig, TrainConfig
-from orion.training.trainer import PackedTrainer, training_arguments
+from orion.training.trainer import PackedTrainer
 from tests.helpers.packing import stored_rows
 
 
