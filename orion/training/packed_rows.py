@@ -246,10 +246,10 @@ def average_documents(
 ) -> torch.Tensor:
     """Each token's value, (tokens,), replaced by the mean over the targets of its document.
 
-    ``values``: 0 where ``is_target``, (1, tokens) bool, is not set. The sums are of float64.
+    ``values``: 0 where ``is_target``, (tokens,) bool, is not set. The sums are of float64.
     """
     document = packing.document_ids
     sums = torch.zeros(2, len(packing.lengths), dtype=torch.float64, device=values.device)
     sums[0].index_add_(0, document, values.double())
-    sums[1].index_add_(0, document, is_target[0].double())
+    sums[1].index_add_(0, document, is_target.double())
     return (sums[0] / sums[1].clamp(min=1))[document].to(values.dtype)
