@@ -201,7 +201,8 @@ def _list_key_step_faults(config: Config, name: str) -> Iterator[str]:
     if not weighs_key_steps(config, name) or not (is_of_run or "key_step_weight" in arm.train):
         return
     cure = "set key_step_weight: null for this arm"
-    if "errors" not in arm.prompt_includes or arm.error_source != "own":
+    is_own = arm.error_source == "own" and config.arm_block("expose", name).model is None
+    if "errors" not in arm.prompt_includes or not is_own:
         yield (
             f"{where}: the key steps of a text are where it differs from the student's own wrong "
             f"attempt, and this arm's prompts show none; {cure}"

@@ -59,7 +59,7 @@ def training_rows(results: Results, prefixes: Collection[str]) -> list[dict]:
 
     ``texts`` are the arm's own kind of text with a correct answer, or all of them for an arm on own
     samples whatever they answer (null for solutions and the oracle's texts, whose steps are not
-    checked), so the two shares are those before and after the filters. ``rows_checked`` are the
+    checked, and for pairs, which are of two kinds), so the two shares are those before and after the filters. ``rows_checked`` are the
     training rows of the other kinds; those of fallbacks are among them. ``prefixes``: the arms
     whose rows are cut; none of theirs counts as checked: a false step may stand behind the cut.
     """

@@ -76,6 +76,7 @@ def _list_training(again: Recomputed, arm: str) -> list[tuple[str | None, list[i
         "teacher_trace": again.dataset / "trace_steps",
         "own_correct": again.folder / "steps",
         "own_sample": again.folder / "steps",
+        "own_wrong": again.folder / "steps",
         "reflection": folder / "reflection_steps",
     }
     rows = pl.read_parquet(folder / "train.parquet").rows(named=True)

@@ -67,7 +67,8 @@ def _compare_training(again: Recomputed) -> None:
     )
     for reported in again.item["false_steps_training"]:
         folder = again.folder / reported["arm"]
-        checked = {"own_correct": samples, "own_sample": samples, "teacher_trace": traces}
+        checked = dict.fromkeys(("own_correct", "own_sample", "own_wrong"), samples)
+        checked["teacher_trace"] = traces
         if (folder / "reflection_steps.parquet").exists():
             checked["reflection"] = _with_steps(
                 folder / "reflection_verdicts.parquet", folder / "reflection_steps.parquet"
@@ -89,7 +90,8 @@ def _compare_training(again: Recomputed) -> None:
             for row in checked.get(kind, [])
             if row["verdict"] == "correct" or kind == "own_sample"
         ]
-        unchecked = kind in UNCHECKED
+        # pairs are of two kinds of text
+        unchecked = kind in UNCHECKED or kind == "error_pairs"
         if any(
             key.startswith("prefix")
             for key in again.config["arms"][reported["arm"]].get("pack", {})

@@ -311,7 +311,7 @@ def _compare_data(again: Recomputed) -> None:
             "reflection": again.folder / reported["arm"] / "reflections.parquet",
         }
         uses = {
-            "sample": kind in ("own_correct", "own_sample", "reflection", "oracle"),
+            "sample": kind in ("own_correct", "own_sample", "error_pairs", "reflection", "oracle"),
             "reflection": kind == "reflection",
         }
         recomputed: dict[str, object] = {"trained_on": kind, "tokens": 0}

@@ -263,8 +263,11 @@ class Recomputed:
             errors = pl.read_parquet(self.folder / reported["arm"] / "errors.parquet").rows(
                 named=True
             )
+            # an error of another model is none of the student's samples: what was shown of it
             own = {
-                (e["problem_id"], e["rank"]): texts[e["problem_id"], e["own_sample_id"]]
+                (e["problem_id"], e["rank"]): e["response"]
+                if e["own_sample_id"] is None
+                else texts[e["problem_id"], e["own_sample_id"]]
                 for e in errors
             }
             pairs, unreadable = [], 0

@@ -10,6 +10,7 @@ from orion import tables
 from orion.cli.main import main
 from orion.config.files import read_mapping
 from orion.config.models import merge
+from tests.helpers import recompute_report
 from tests.helpers.configurations import read_one_student
 from tests.helpers.snakemake import run_snakemake
 
@@ -92,6 +93,10 @@ def test_the_page_and_why_tell_whose_errors_they_are(folder, monkeypatch, capsys
     assert f"exposed, sample {sample} of the model exposed of {problem}" in out
     main(["why", f"chains/tiny/exposure/{problem}"])
     assert "removed by wrong_answer" not in capsys.readouterr().out
+
+
+def test_every_number_follows_from_the_tables(folder):
+    assert recompute_report.find_faults(folder / "results") == []
 
 
 def test_a_second_run_plans_nothing(folder, root, commands):

@@ -186,6 +186,15 @@ PAIRED = {"trained_on": "error_pairs", "train": {"loss": "dpo"}}
             {
                 **REFLECTING,
                 "prompt_includes": ["errors"],
+                "expose": {"model": "exposed"},
+                "train": {"key_step_weight": 2.0},
+            },
+            r"arms\.x\.train\.key_step_weight: .* own wrong attempt",
+        ),
+        (
+            {
+                **REFLECTING,
+                "prompt_includes": ["errors"],
                 "expose": {"show": "answer"},
                 "train": {"key_step_weight": 2.0},
             },
