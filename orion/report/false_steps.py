@@ -59,9 +59,10 @@ def training_rows(results: Results, prefixes: Collection[str]) -> list[dict]:
 
     ``texts`` are the arm's own kind of text with a correct answer, or all of them for an arm on own
     samples whatever they answer (null for solutions and the oracle's texts, whose steps are not
-    checked, and for pairs, which are of two kinds), so the two shares are those before and after the filters. ``rows_checked`` are the
-    training rows of the other kinds; those of fallbacks are among them. ``prefixes``: the arms
-    whose rows are cut; none of theirs counts as checked: a false step may stand behind the cut.
+    checked, and for pairs, which are of two kinds), so the two shares are those before and after
+    the filters. ``rows_checked`` are the training rows of the other kinds; those of fallbacks are
+    among them. ``prefixes``: the arms whose rows are cut; none of theirs counts as checked: a false
+    step may stand behind the cut.
     """
     rows = []
     for arm in results.arms.values():
