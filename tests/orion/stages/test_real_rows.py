@@ -3,8 +3,9 @@
 import pytest
 
 from orion import paths, tables
-from orion.experiment.candidates import Rows
+from orion.experiment.candidates import Rows, join_checks
 from orion.experiment.reflected import Reflections
+from orion.experiment.traces import with_correct_traces
 from orion.report import gather
 from orion.report.examples import example_rows
 from orion.stages import select
@@ -92,8 +93,8 @@ def test_a_filter_removes_what_its_name_says(run, read, arm):
     reflections = read(paths.REFLECTIONS, tables.REFLECTIONS, arm)
     verdicts = read(paths.REFLECTION_VERDICTS, tables.VERDICTS, arm)
     steps = read(paths.REFLECTION_STEPS, tables.STEPS, arm)
-    checked = select.join_checks(reflections, verdicts, steps, files=["", ""])
-    problems = select.with_correct_traces(
+    checked = join_checks(reflections, verdicts, steps, files=["", ""])
+    problems = with_correct_traces(
         read(paths.PROBLEMS, tables.PROBLEMS), read(paths.TRACE_VERDICTS, tables.VERDICTS)
     )
     found = Reflections(
