@@ -182,6 +182,8 @@ def _read_level(spec: Field, row: Row) -> list[str] | None:
         return None
     origin, value = found[0]
     values = value if isinstance(value, list) else [value]
+    # truth values are levels too, and no other field's
+    values = [str(each).lower() if isinstance(each, bool) else each for each in values]
     texts = [as_text(each, spec.name, origin) for each in values]
     return [text for text in texts if text is not None and text.strip()] or None
 

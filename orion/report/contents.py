@@ -79,7 +79,8 @@ def _compare_tables(a: Folder, b: Folder, name: str) -> list[str] | None:
             with pq.ParquetFile(folder.path(name)) as file:
                 sizes.append((file.metadata.num_rows, file.schema_arrow.names))
         except (pa.ArrowException, OSError) as error:
-            folder.blame(name, InputError(f"not a readable parquet file ({error})"))
+            reason = " ".join(str(error).split())  # it may have several lines
+            folder.blame(name, InputError(f"not a readable parquet file ({reason})"))
             return None
     (rows_a, columns_a), (rows_b, columns_b) = sizes
     if columns_a != columns_b:

@@ -138,7 +138,7 @@ def read_record(path: Path) -> dict[str, Any]:
         else:
             record = json.loads((pq.read_metadata(path).metadata or {})[b"orion"])
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable parquet file ({error})") from None
+        raise tables.explain_unreadable(path, error) from None
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: holds no provenance") from None
     if not isinstance(record, dict) or not set(RECORDED) <= set(record):

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 
+from orion.training.document_file import IGNORED
 from orion.training.settings import Preference
-
-IGNORED = -100
 
 
 class WeighedPairs(NamedTuple):

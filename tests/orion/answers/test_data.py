@@ -72,7 +72,7 @@ def test_the_labelled_cases():
     differ = []
     # what is made to take for ever is not waited for with the patience of the other tests
     for is_endless, patience in ((False, {}), (True, {"timeout_s": 3.0})):
-        part = [c for c in cases if (c["kind"] == "dos") == is_endless]
+        part = [c for c in cases if (c["kind"] == "dos" and not c["expected"]) == is_endless]
         verdicts = check_many([c["response"] for c in part], [c["gold"] for c in part], **patience)
         pairs = zip(part, verdicts, strict=True)
         differ += [c["id"] for c, v in pairs if c["expected"] != v.correct]

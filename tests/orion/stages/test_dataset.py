@@ -311,6 +311,10 @@ def test_levels_and_tags_are_lists_of_texts_in_meta_by_which_problems_are_groupe
     }
     with pytest.raises(InputError, match=r"'hardness' that levels\.level maps to"):
         run(tmp_path, {**settings, "fields": {**FIELDS, "levels": {"level": "hardness"}}})
+    flags = jsonl(tmp_path / "rows.jsonl", [{**row, "easy": n < 3} for n, row in enumerate(ROWS)])
+    flagged = {**settings, "fields": {**FIELDS, "levels": {"easy": "easy"}}, "source": flags}
+    problems, _ = run(tmp_path, flagged)
+    assert problems["meta"].struct.field("easy").to_list() == [["true"]] * 3 + [["false"]] * 5
     # of another type in every row
     spoiled = {**settings, "fields": {**FIELDS, "levels": {"level": "nested"}}}
     source = jsonl(tmp_path / "rows.jsonl", [{**row, "nested": {"a": 1}} for row in ROWS])

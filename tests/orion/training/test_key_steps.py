@@ -15,7 +15,7 @@ from orion.training import key_steps, packed_rows
 from orion.training.key_steps import compare, mark_key_steps
 from orion.training.packed_rows import KEY_STEPS, PADDING, collate_packed, store_rows
 from tests.orion.training.test_dft import make_trainer
-from tests.orion.training.test_switches import document_losses
+from tests.orion.training.test_switches import check_step, document_losses
 
 TOKENS = st.lists(st.integers(1, 4), max_size=12)
 
@@ -89,20 +89,9 @@ def test_loss_and_gradient_are_weighted_means_of_single_documents(marked, tmp_pa
             counts.append(len(targets))
     mean, counts = torch.stack(sums), torch.tensor(counts)
     want = mean.mean() if average == "document" else (mean * counts).sum() / counts.sum()
-    want.backward()
 
     trainer = make_trainer(marked, tmp_path, loss_average=average, key_step_weight=4.0)
-    batches = [trainer.data_collator(rows[:3]), trainer.data_collator(rows[3:])]
-    count = trainer._get_num_items_in_batch(batches, torch.device("cpu"))
-    got = sum(
-        trainer.compute_loss(trainer.model, batch, num_items_in_batch=count) for batch in batches
-    )
-    got.backward()
-    torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
-    for (name, ours), (_, theirs) in zip(
-        trainer.model.named_parameters(), plain.named_parameters(), strict=True
-    ):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6, msg=name)
+    check_step(trainer, rows, plain, want)
 
 
 @pytest.mark.parametrize("slice_rows", [1, 64])
@@ -145,17 +134,6 @@ def test_a_text_weighs_by_its_geometric_mean_probability(student, tmp_path, aver
         if average == "token"
         else torch.stack([each.mean() for each in weighted]).mean()
     )
-    want.backward()
     trainer = make_trainer(student, tmp_path, loss="correctness", loss_average=average)
     trainer.model.train()
-    batches = [trainer.data_collator(rows[:3]), trainer.data_collator(rows[3:])]
-    count = trainer._get_num_items_in_batch(batches, torch.device("cpu"))
-    got = sum(
-        trainer.compute_loss(trainer.model, batch, num_items_in_batch=count) for batch in batches
-    )
-    got.backward()
-    torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
-    for (name, ours), (_, theirs) in zip(
-        trainer.model.named_parameters(), plain.named_parameters(), strict=True
-    ):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6, msg=name)
+    check_step(trainer, rows, plain, want)

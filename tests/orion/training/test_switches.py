@@ -76,6 +76,26 @@ def document_losses(model, rows):
     return losses
 
 
+def check_step(trainer, rows, plain, want):
+    """A step over four rows, in two micro-batches, has the loss ``want`` and its gradient.
+
+    ``plain``: the model that ``want`` was computed with; it has its gradient. Returns the divisor.
+    """
+    want.backward()
+    batches = [trainer.data_collator(rows[:3]), trainer.data_collator(rows[3:])]
+    count = trainer._get_num_items_in_batch(batches, torch.device("cpu"))
+    got = sum(
+        trainer.compute_loss(trainer.model, batch, num_items_in_batch=count) for batch in batches
+    )
+    got.backward()
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
+    for (name, ours), (_, theirs) in zip(
+        trainer.model.named_parameters(), plain.named_parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6, msg=name)
+    return int(count)
+
+
 @pytest.mark.parametrize("average", ["token", "document"])
 def test_the_average_is_that_of_single_documents(student, tmp_path, average):
     """Loss and gradient of a step, with a document that has no target, against plain ones."""
@@ -92,21 +112,10 @@ def test_the_average_is_that_of_single_documents(student, tmp_path, average):
         if average == "token"
         else torch.stack([each.mean() for each in losses]).mean()
     )
-    want.backward()
 
     trainer = make_trainer(student, tmp_path, loss_average=average)
-    batches = [trainer.data_collator(rows[:3]), trainer.data_collator(rows[3:])]
-    count = trainer._get_num_items_in_batch(batches, torch.device("cpu"))
-    assert int(count) == (len(torch.cat(losses)) if average == "token" else len(losses))
-    got = sum(
-        trainer.compute_loss(trainer.model, batch, num_items_in_batch=count) for batch in batches
-    )
-    got.backward()
-    torch.testing.assert_close(got, want, rtol=1e-5, atol=0)
-    for (name, ours), (_, theirs) in zip(
-        trainer.model.named_parameters(), plain.named_parameters(), strict=True
-    ):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6, msg=name)
+    count = check_step(trainer, rows, plain, want)
+    assert count == (len(torch.cat(losses)) if average == "token" else len(losses))
 
 
 def test_the_logged_loss_is_the_average_over_documents(student, tmp_path):
